@@ -1,0 +1,65 @@
+"""One connection as the core sees it: where to call, with what secret, how fast, and how much may be spent.
+
+The hook builds an :class:`Account` from an Airflow connection; tests and the command line build it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Spending limits of one wallet in major currency units; None means no such limit.
+
+    :param max_order_price: the most one order may cost.
+    :param daily_limit: the most that may be spent in a calendar day of the account's time zone.
+    :param monthly_limit: the same for a calendar month.
+    :param min_balance: what must remain in the wallet after a purchase.
+    """
+
+    max_order_price: Decimal | None = None
+    daily_limit: Decimal | None = None
+    monthly_limit: Decimal | None = None
+    min_balance: Decimal | None = None
+
+
+@dataclass
+class Account:
+    """One connection to one vendor.
+
+    :param conn_id: name of the connection, for messages.
+    :param wallet: name of the prepaid balance; connections that share a wallet share limits and the purchase lane.
+    :param base_url: without a trailing slash.
+    :param secret: API key or token; never shown.
+    :param settings: the vendor's own settings from the connection.
+    :param currency: currency of the wallet where the vendor does not say, e.g. ``USD``.
+    :param timezone: IANA zone of the limits' days and of vendor times without a zone.
+    :param requests_per_second: pace of all calls of one process on this account; None = unlimited.
+    :param timeout: seconds to wait for a connection and, separately, for each part of an answer.
+    :param session: what a login yields (a short-lived token); lives as long as the process, never shown.
+    """
+
+    vendor: str
+    conn_id: str
+    wallet: str
+    base_url: str
+    secret: str = field(repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    caps: Caps = field(default_factory=Caps)
+    currency: str | None = None
+    timezone: str = "UTC"
+    requests_per_second: float | None = None
+    timeout: float = 30.0
+    session: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def redact(self, text: str) -> str:
+        """The text with this account's secrets replaced."""
+        secrets = {self.secret, *(str(v) for v in self.session.values() if isinstance(v, str))}
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= 4:
+                text = text.replace(secret, "***")
+        return text

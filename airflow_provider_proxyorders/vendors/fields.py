@@ -1,0 +1,158 @@
+"""Checks of request fields, so that bad input gets one clear error before money moves.
+
+A vendor describes its documented fields as a table of :class:`Field`; what the documentation does not name passes
+through with a warning, since it may be newer than we are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from airflow_provider_proxyorders.core.errors import InvalidRequest
+from airflow_provider_proxyorders.core.model import decimal
+from airflow_provider_proxyorders.core.wire import exact
+
+FieldKind = Literal["integer", "number", "text", "boolean", "object", "list", "any"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One documented field.
+
+    :param rule: the documented rule in words, completing "request field 'x' ...".
+    :param example: a value that passes, or a function that makes one.
+    :param least: smallest number allowed.
+    :param most: largest number allowed, or for text the greatest length.
+    """
+
+    kind: FieldKind
+    rule: str
+    example: Any = None
+    required: bool = False
+    choices: Sequence[Any] | None = None
+    least: Decimal | int | None = None
+    most: Decimal | int | None = None
+
+
+def check(
+    vendor: str,
+    request: Mapping[str, Any],
+    fields: Mapping[str, Field],
+    *,
+    known: Callable[[str], bool] = lambda name: False,
+) -> tuple[dict[str, Any], list[str]]:
+    """Check a request against its documented fields.
+
+    Text that holds a number or a truth value passes where one is asked for, since templates render to text.
+
+    :param known: says of a name that is not in the table whether it is known all the same.
+    :returns: the body with proper types, and warnings about fields that the documentation does not name.
+    :raises InvalidRequest: for the first field that breaks its rule.
+    """
+    if not isinstance(request, Mapping):
+        raise InvalidRequest("request", "must be an object of the vendor's body fields", {"quantity": 1}, vendor=vendor)
+    body: dict[str, Any] = {}
+    for name, value in request.items():
+        if not isinstance(name, str):
+            raise InvalidRequest(str(name), "must be named by text", vendor=vendor)
+        if name in fields and value is None and not fields[name].required:
+            continue  # a template that rendered to nothing: the same as not sent
+        body[name] = convert(vendor, name, value, fields[name]) if name in fields else _plain(vendor, name, value)
+    for name, rule in fields.items():
+        if rule.required and name not in body:
+            raise InvalidRequest(name, f"is required: it {rule.rule}", rule.example, vendor=vendor)
+    strange = [name for name in body if name not in fields and not known(name)]
+    warnings = [
+        f"{vendor}: request field {name!r} is not in the documentation this package was written from; sent as it is"
+        for name in strange
+    ]
+    return body, warnings
+
+
+def convert(vendor: str, name: str, value: Any, rule: Field) -> Any:
+    """One value in the type and the bounds of its rule.
+
+    :raises InvalidRequest: when it does not fit.
+    """
+
+    def wrong() -> InvalidRequest:
+        return InvalidRequest(name, rule.rule, rule.example, got=value, vendor=vendor)
+
+    try:
+        converted = _CONVERT[rule.kind](value)
+    except (ValueError, TypeError):
+        raise wrong() from None
+    if rule.choices is not None and converted not in rule.choices:
+        raise wrong()
+    size = len(converted) if isinstance(converted, str) else converted
+    if isinstance(size, (int, Decimal)) and not isinstance(size, bool):
+        if (rule.least is not None and size < rule.least) or (rule.most is not None and size > rule.most):
+            raise wrong()
+    return converted
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError
+    number = exact(value) if isinstance(value, float) else decimal(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        value = exact(value)
+    return exact(decimal(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError
+    text = str(value)
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise ValueError
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError
+    converted: dict[str, Any] = exact(value)
+    return converted
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError
+    converted: list[Any] = exact(value)
+    return converted
+
+
+_CONVERT: Mapping[str, Callable[[Any], Any]] = {
+    "integer": _integer,
+    "number": _number,
+    "text": _text,
+    "boolean": _boolean,
+    "object": _object,
+    "list": _list,
+    "any": exact,
+}
+
+
+def _plain(vendor: str, name: str, value: Any) -> Any:
+    try:
+        return exact(value)
+    except TypeError as error:
+        raise InvalidRequest(name, f"must be something JSON can carry: {error}", got=value, vendor=vendor) from None
