@@ -83,9 +83,16 @@ class CapExceeded(ProxyOrdersError):
 
 
 class WalletHeld(ProxyOrdersError):
-    """Another purchase on the same wallet must be settled first. Nothing was sent."""
+    """Another purchase on the same wallet, or another try of the same one, is under way. Nothing was sent.
+
+    :param blocker: order key of the purchase that holds the wallet.
+    """
 
     retry: Retry = "soon"
+
+    def __init__(self, message: str, *, blocker: str | None = None):
+        self.blocker = blocker
+        super().__init__(message)
 
 
 class LedgerError(ProxyOrdersError):
@@ -109,6 +116,7 @@ class VendorError(ProxyOrdersError):
 
     :param status: HTTP status of the answer, None where there was no answer.
     :param vendor_text: the vendor's own words, shortened, without secrets.
+    :param code: the vendor's machine-readable code, for vendors that send one.
     """
 
     def __init__(
@@ -117,9 +125,10 @@ class VendorError(ProxyOrdersError):
         *,
         status: int | None = None,
         vendor_text: str = "",
+        code: str = "",
         retry: Retry | None = None,
     ):
-        self.status, self.vendor_text = status, vendor_text
+        self.status, self.vendor_text, self.code = status, vendor_text, code
         super().__init__(message, retry=retry)
 
 

@@ -53,6 +53,8 @@ def decimal(value: object) -> Decimal:
         raise ValueError(f"not a decimal number: {value!r}") from None
     if not number.is_finite():
         raise ValueError(f"not a finite number: {value!r}")
+    if abs(number.adjusted()) > 30:  # written out, 1E+999999999 fills the memory
+        raise ValueError("not a number of a sensible size")
     return number
 
 
@@ -150,10 +152,11 @@ class Step(str, enum.Enum):
 _ENDS = frozenset({Step.DELIVERED, Step.PARTIAL, Step.FAILED, Step.REFUNDED, Step.EXPIRED})
 
 #: The life of a purchase: which step may follow which. Code only looks it up.
-#: REJECTED may be intended anew, since a refusal proves that nothing was bought. After an end the vendor can still
-#: take back or run out what it delivered. A person's decision leaves QUARANTINED.
+#: INTENDED may be intended anew (fresh evidence before another try to send), and so may REJECTED, since a refusal
+#: proves that nothing was bought. After an end the vendor can still take back or run out what it delivered.
+#: Only a person's decision leaves QUARANTINED.
 LIFE: Mapping[Step, frozenset[Step]] = {
-    Step.INTENDED: frozenset({Step.SENT}),
+    Step.INTENDED: frozenset({Step.INTENDED, Step.SENT}),
     Step.SENT: frozenset({Step.PLACED, Step.REJECTED, Step.INTENDED, Step.UNKNOWN}) | _ENDS,
     Step.REJECTED: frozenset({Step.INTENDED}),
     Step.UNKNOWN: frozenset({Step.PLACED, Step.INTENDED, Step.QUARANTINED}) | _ENDS,
@@ -166,8 +169,6 @@ LIFE: Mapping[Step, frozenset[Step]] = {
     Step.EXPIRED: frozenset({Step.REFUNDED, Step.DELIVERED}),
 }
 
-#: Steps in which the vendor has taken the order, or may have: they count as spent.
-COMMITTED = frozenset({Step.INTENDED, Step.SENT, Step.PLACED, Step.UNKNOWN, Step.QUARANTINED}) | _ENDS - {Step.REFUNDED}
 #: Steps in which the order is known to be at the vendor.
 TAKEN = frozenset({Step.PLACED}) | _ENDS
 #: Steps in which nobody knows yet whether the purchase landed.
@@ -195,7 +196,10 @@ class Order:
     :param reserved: what the caps count for it until the price is known.
     :param price: what was charged, or quoted where the vendor's order has no price.
     :param evidence: what was read at the vendor before the purchase, to recognise it by if the answer is lost.
-    :param fence: grows with every claim to send; a worker holding an older one can write nothing.
+    :param ambiguous: whether any try of this purchase ever ended without a usable answer.
+    :param fence: grows with every claim; a worker holding an older one can write nothing.
+    :param sent_at: when the purchase last left.
+    :param sent_until: until when the worker that sent it may still be waiting for the answer.
     """
 
     order_key: str
@@ -215,7 +219,10 @@ class Order:
     delivered: int | None
     reason: str
     evidence: Mapping[str, Any]
+    ambiguous: bool
     fence: int
+    sent_at: datetime | None
+    sent_until: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -33,7 +33,7 @@ class Request:
 
     :param name: what it does, in two words, for logs and fault rules, e.g. ``create order``.
     :param params: query parameters in order; a name may repeat.
-    :param json: the body, Decimals allowed; None sends no body.
+    :param json: the body, Decimals allowed; None sends no body. Not shown, since a login carries the key in it.
     :param spends: whether it moves money. It is the last request of its flow and is sent at most once by whoever runs it.
     """
 
@@ -41,7 +41,7 @@ class Request:
     path: str
     name: str = ""
     params: Sequence[tuple[str, str]] = ()
-    json: Any = None
+    json: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     spends: bool = False
 
@@ -112,14 +112,14 @@ class Response:
 
 
 def load_json(body: bytes | str) -> Any:
-    """Parse JSON exactly: fractions as Decimal, NaN and infinities refused.
+    """Parse JSON exactly: fractions as Decimal, NaN, infinities and absurd exponents refused.
 
-    :raises UnreadableBody: with the beginning of what was there.
+    :raises UnreadableBody: with the beginning of what was there, unless that could hold goods or a token.
     """
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableBody(f"not JSON ({error.__class__.__name__}): {_beginning(body)}") from None
+        return json.loads(body, parse_float=_fraction, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise UnreadableBody(f"not JSON: {_beginning(body)}") from None
 
 
 def dump_json(value: Any) -> str:
@@ -155,11 +155,20 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number")
 
 
+def _fraction(digits: str) -> Decimal:
+    number = Decimal(digits)
+    if abs(number.adjusted()) > 400:  # beyond any double; written out it would fill the memory
+        raise ValueError("not a number of a sensible size")
+    return number
+
+
 def _beginning(body: bytes | str, limit: int = 80) -> str:
     text = body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body
     text = " ".join(text.split())
     if not text:
         return "the body is empty"
+    if text[0] != "<":  # an HTML page explains itself; anything else may hold a token, codes or logins
+        return f"{len(body)} {'bytes' if isinstance(body, bytes) else 'characters'} of broken JSON or plain text"
     return f"{text[:limit]!r}" + ("..." if len(text) > limit else "")
 
 
@@ -265,7 +274,7 @@ def when(value: Any, zone: str = "UTC") -> datetime | None:
             return datetime.fromtimestamp(int(value), timezone.utc)
         import pendulum
 
-        parsed = pendulum.parse(str(value), tz=zone)
+        parsed: Any = pendulum.parse(str(value), tz=zone)
     except (ValueError, OverflowError, OSError):
         return None
     if not isinstance(parsed, datetime):

@@ -1,0 +1,41 @@
+"""The few names that Airflow 3.3 does not offer through ``airflow.sdk``, in one place so that an upgrade touches one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def mask_secret(secret: str) -> None:
+    """Register a value that Airflow must replace in the logs of this process."""
+    from airflow.sdk.log import mask_secret as register
+
+    register(secret)
+
+
+def context_or_none() -> Any | None:
+    """The context of the running task, None outside of one."""
+    from airflow.sdk import get_current_context
+
+    try:
+        return get_current_context()
+    except RuntimeError:
+        return None
+
+
+def executors() -> list[str]:
+    """The configured executors, as they are written in ``[core] executor``."""
+    from airflow.sdk import conf
+
+    configured = conf.get("core", "executor", fallback="LocalExecutor") or ""
+    return [part.strip() for part in configured.replace(";", ",").split(",") if part.strip()]
+
+
+def airflow_home() -> str:
+    """The folder Airflow keeps its own files in."""
+    import os
+
+    return os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow"))
+
+
+RegisterSecret = Callable[[str], None]

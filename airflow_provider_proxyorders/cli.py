@@ -1,0 +1,236 @@
+"""The command ``proxyorders``: look into the ledger and decide what only a person can, run the sandbox or the demo.
+
+Exit status: 0 done, 1 it could not be done and the message says why, 2 the arguments are wrong. No command spends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_proxyorders import __version__
+from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.core.model import Order, VendorOrder, Who
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :returns: the exit status.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["sandbox"]:  # has its own options and help
+        from airflow_provider_proxyorders.sandbox.standalone import serve
+
+        return serve(words[1:])
+    arguments = _parser().parse_args(words)
+    try:
+        status: int = arguments.run(arguments)
+    except ProxyOrdersError as error:
+        print(f"proxyorders: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="proxyorders", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    commands.add_parser("sandbox", help="run the three vendors on localhost (see: proxyorders sandbox --help)", add_help=False)
+
+    demo = commands.add_parser("demo", help="buy at every vendor of the sandbox under a real Airflow, and show the result")
+    demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
+    demo.set_defaults(run=_demo)
+
+    guarantees = commands.add_parser("guarantees", help="what is guaranteed per vendor, derived from what it offers")
+    guarantees.set_defaults(run=_guarantees)
+
+    ledger = commands.add_parser("ledger", help="look into the ledger, and decide what only a person can")
+    verbs = ledger.add_subparsers(required=True, metavar="VERB")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--ledger-url", help="database of the ledger; default: [proxyorders] ledger_url of this Airflow")
+
+    listing = verbs.add_parser("list", parents=[where], help="purchases, the most recently changed first")
+    listing.add_argument("--open", action="store_true", help="only those whose outcome is not known")
+    listing.add_argument("--limit", type=int, default=50, help="how many at most (default 50)")
+    listing.set_defaults(run=_list)
+
+    show = verbs.add_parser("show", parents=[where], help="one purchase and its whole history")
+    show.add_argument("order_key")
+    show.set_defaults(run=_show)
+
+    resolve = verbs.add_parser("resolve", parents=[where], help="say what became of a purchase that evidence could not decide")
+    resolve.add_argument("order_key")
+    verdict = resolve.add_mutually_exclusive_group(required=True)
+    verdict.add_argument("--adopt", metavar="ORDER_ID", help="it was taken; this is the vendor's id of it")
+    verdict.add_argument("--absent", action="store_true", help="it was not taken; its task may send it again")
+    resolve.add_argument("--unchecked", action="store_true", help="with --adopt: do not read the order at the vendor first")
+    resolve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    resolve.set_defaults(run=_resolve)
+
+    unfreeze = verbs.add_parser("unfreeze", parents=[where], help="allow purchases from a frozen wallet again")
+    unfreeze.add_argument("wallet")
+    unfreeze.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    unfreeze.set_defaults(run=_unfreeze)
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.demo import run
+
+    return run(keep=arguments.keep, out=sys.stdout)
+
+
+def _guarantees(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.guarantees import table
+
+    print(table())
+    return 0
+
+
+def _open(arguments: argparse.Namespace) -> Ledger:
+    from airflow_provider_proxyorders.core.ledger import open_ledger
+
+    if arguments.ledger_url:
+        return open_ledger(arguments.ledger_url)
+    from airflow_provider_proxyorders.hooks.settings import ledger
+
+    return ledger()
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.model import OPEN
+
+    orders = _open(arguments).orders(in_steps=sorted(OPEN) if arguments.open else None, limit=arguments.limit)
+    for order in orders:
+        price = order.price or order.reserved
+        print(
+            f"{order.updated_at:%Y-%m-%d %H:%M:%S}  {order.step.value:<11}  {order.vendor:<12} {order.kind:<7} "
+            f"{order.order_id or '-':<38} {price!s:>12}{'' if order.price else '?'}  {order.order_key}"
+        )
+    if not orders:
+        print("nothing is open" if arguments.open else "the ledger is empty")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.wire import dump_json
+
+    ledger = _open(arguments)
+    order = _find(ledger, arguments.order_key)
+    for name, value in (
+        ("order key", order.order_key),
+        ("step", order.step.value),
+        ("vendor", f"{order.vendor}, connection {order.conn_id}, wallet {order.wallet}"),
+        ("order id", order.order_id or "not known"),
+        ("extends", order.target),
+        ("request", dump_json(order.request)),
+        ("reserved", order.reserved),
+        ("price", order.price or "not known"),
+        ("vendor says", order.vendor_status),
+        ("expires", order.expires_at),
+        ("reason", order.reason),
+        ("evidence", dump_json({k: v for k, v in order.evidence.items() if k != "looks"})),
+        ("wallet frozen", ledger.frozen(order.wallet)),
+    ):
+        if value:
+            print(f"{name + ':':<15}{value}")
+    print("history:")
+    for row in ledger.history(order.order_key):
+        print(f"  {row.at:%Y-%m-%d %H:%M:%S.%f} UTC  {row.step.value:<11}  {row.why}  [{row.who}]")
+    return 0
+
+
+def _resolve(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.model import Step
+
+    ledger = _open(arguments)
+    order = _find(ledger, arguments.order_key)
+    if order.step not in (Step.QUARANTINED, Step.UNKNOWN):
+        raise ConfigError(
+            f"{order.order_key!r} is {order.step.value}; a person decides only about unknown or quarantined purchases. Nothing changed."
+        )
+    seen: VendorOrder | None = None
+    if arguments.adopt:
+        seen = _adoptable(order, arguments.adopt, checked=not arguments.unchecked)
+        what = f"{order.order_key!r} was taken as order {arguments.adopt} ({seen.vendor_status})"
+    else:
+        what = f"{order.order_key!r} was NOT taken, so its task may send it again"
+    if not _confirmed(f"Write down for good that {what}?", arguments.yes):
+        print("nothing changed")
+        return 1
+    if seen is not None:
+        from airflow_provider_proxyorders.core.model import STEP_OF
+
+        ledger.record(order, STEP_OF[seen.status], "adopted by a person", _person(), seen=seen)
+    else:
+        ledger.record(order, Step.INTENDED, "declared absent by a person", _person(), ambiguous=False)
+    print(f"done: {what}. Clear its task to go on.")
+    return 0
+
+
+def _adoptable(order: Order, order_id: str, *, checked: bool) -> VendorOrder:
+    from airflow_provider_proxyorders.core.model import OrderStatus, VendorOrder
+
+    if not checked:
+        return VendorOrder(order_id, OrderStatus.PENDING, "adopted unchecked")
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+    try:
+        return ProxyOrdersHook(order.conn_id).get_order(order_id)
+    except ProxyOrdersError as error:
+        raise ConfigError(
+            f"order {order_id} cannot be read through connection {order.conn_id!r}: {error} Nothing changed. "
+            "If you are sure of the id, add --unchecked."
+        ) from None
+
+
+def _unfreeze(arguments: argparse.Namespace) -> int:
+    ledger = _open(arguments)
+    why = ledger.frozen(arguments.wallet)
+    if why is None:
+        print(f"wallet {arguments.wallet!r} is not frozen")
+        return 0
+    print(f"wallet {arguments.wallet!r} was frozen because {why}")
+    if not _confirmed("Allow purchases from it again?", arguments.yes):
+        print("nothing changed")
+        return 1
+    ledger.freeze(arguments.wallet, None)
+    print("done")
+    return 0
+
+
+def _find(ledger: Ledger, order_key: str) -> Order:
+    order = ledger.find(order_key)
+    if order is None:
+        raise ConfigError(f"the ledger has no order key {order_key!r}; see: proxyorders ledger list")
+    return order
+
+
+def _person() -> Who:
+    from airflow_provider_proxyorders.core.model import Who
+
+    return Who(host=f"{getpass.getuser()}@{socket.gethostname()}")
+
+
+def _confirmed(question: str, yes: bool) -> bool:
+    if yes:
+        return True
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

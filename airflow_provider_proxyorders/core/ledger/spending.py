@@ -1,0 +1,77 @@
+"""Limits of a wallet, kept in the same transaction as the intent that uses them.
+
+What a purchase counts for is added to its wallet's day when it is intended, corrected when the price is known, and
+taken back when it is proven that nothing was bought. Days are calendar days of the account's time zone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from airflow_provider_proxyorders.core.account import Caps
+from airflow_provider_proxyorders.core.errors import CapExceeded
+from airflow_provider_proxyorders.core.ledger.schema import spending
+
+_USED = select(func.coalesce(func.sum(spending.c.counted), 0)).where(
+    spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last")
+)
+_ADD = (
+    update(spending)
+    .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))
+    .values(counted=spending.c.counted + bindparam("_delta"))
+)
+_FIRST = spending.insert()
+
+MILLION = Decimal(1_000_000)
+
+
+def millionths(amount: Decimal) -> int:
+    """The amount in whole millionths, rounded up so that a limit is never passed by a fraction."""
+    return int((amount * MILLION).to_integral_value(rounding=ROUND_CEILING))
+
+
+def amount_of(counted: int) -> Decimal:
+    """The inverse of :func:`millionths`, without trailing zeros."""
+    amount = Decimal(counted) / MILLION
+    return amount.quantize(Decimal("0.01")) if amount == amount.quantize(Decimal("0.01")) else amount.normalize()
+
+
+def day_of(moment: datetime, zone: str) -> str:
+    """The calendar day in the zone, ``YYYY-MM-DD``."""
+    return moment.astimezone(ZoneInfo(zone)).date().isoformat()
+
+
+def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps, *, own_today: int) -> None:
+    """Refuse a purchase that would pass the day's or the month's limit. The caller holds the wallet's lock.
+
+    :param own_today: what an earlier intent of the same purchase already counts for on this day.
+    :raises CapExceeded: with the figures; nothing was sent.
+    """
+    for limit, name, first, last in (
+        (caps.daily_limit, "daily_limit", day, day),
+        (caps.monthly_limit, "monthly_limit", day[:7] + "-01", day[:7] + "-31"),
+    ):
+        if limit is None:
+            continue
+        days = {"_wallet": wallet, "_first": first, "_last": last}
+        used = int(connection.execute(_USED, days).scalar_one()) - own_today
+        if used + amount > millionths(limit):
+            raise CapExceeded(
+                f"{name} {limit:f} of wallet {wallet!r} would be passed: {amount_of(used)} is spent or reserved"
+                f" {'on ' + day if first == last else 'in ' + day[:7]}, this purchase may cost {amount_of(amount)}. "
+                f"Nothing was bought. Raise {name!r} in the connection, or wait."
+            )
+
+
+def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
+    """Change what counts for a wallet's day. The caller holds the wallet's lock."""
+    if not delta:
+        return
+    changed: Any = connection.execute(_ADD, {"_wallet": wallet, "_day": day, "_delta": delta})
+    if not changed.rowcount:
+        connection.execute(_FIRST, {"wallet": wallet, "day": day, "counted": delta})

@@ -1,0 +1,535 @@
+"""Reads and writes the ledger.
+
+Three rules: every change of a purchase is one transaction that also appends a row to its history; it succeeds only if
+the purchase still stands where the writer saw it (step and fence), so of two workers one wins and the other learns it;
+and every writing transaction locks the wallet's row first, so that limits hold and nothing deadlocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from airflow_provider_proxyorders.core.account import Caps
+from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, OrderKeyConflict, WalletHeld
+from airflow_provider_proxyorders.core.ledger import schema, spending
+from airflow_provider_proxyorders.core.ledger.engine import READ_ONLY, engine_for, speaking_of
+from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, steps, wallets
+from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
+from airflow_provider_proxyorders.core.wire import dump_json, load_json
+
+
+# Statements are built once: building them costs more than running them. Values go in when they are executed.
+_KEY = purchases.c.order_key == bindparam("_key")
+_FIND = select(purchases).where(_KEY)
+_INSERT = purchases.insert().returning(purchases)
+_UPDATE = update(purchases).where(_KEY).returning(purchases)
+_UPDATE_IF_UNCHANGED = (
+    update(purchases)
+    .where(_KEY, purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
+    .returning(purchases)
+)
+_APPEND = steps.insert()
+_WALLET = wallets.c.wallet == bindparam("_wallet")
+_LOCK = select(wallets).where(_WALLET).with_for_update()
+_SET_WALLET = update(wallets).where(_WALLET)
+_LEAVE_LANE = update(wallets).where(_WALLET, wallets.c.lane_key == bindparam("_key")).values(lane_key=None, lane_until=None)
+_BLOCKER = (
+    select(purchases.c.order_key, purchases.c.step)
+    .where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.step.in_([step.value for step in sorted(OPEN)]),
+        purchases.c.order_key != bindparam("_key"),
+    )
+    .limit(1)
+)
+
+
+class StaleClaim(LedgerError):
+    """Another worker has taken the purchase further; this one may write nothing about it."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is about to be bought.
+
+    :param fingerprint: SHA-256 of the canonical request; the same key with another one is a conflict.
+    :param request: the request with secrets masked, for people and for comparison.
+    :param amount: what the limits count for it until the price is known.
+    :param laned: whether it must be the only purchase under way on its wallet.
+    """
+
+    order_key: str
+    kind: str
+    vendor: str
+    conn_id: str
+    wallet: str
+    fingerprint: str
+    request: Mapping[str, Any]
+    amount: Money
+    target: str | None = None
+    caps: Caps = field(default_factory=Caps)
+    zone: str = "UTC"
+    laned: bool = True
+
+
+@dataclass(frozen=True)
+class History:
+    """One row of a purchase's history."""
+
+    step: Step
+    fence: int
+    at: datetime
+    why: str
+    who: Who
+
+
+def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger:
+    """The ledger at a database address, brought to the version this code needs.
+
+    :raises LedgerError: when it cannot be opened, upgraded or is newer than this code. Nothing was bought.
+    """
+    ledger = Ledger(engine_for(url), clock)
+    with speaking_of(ledger.engine.url):
+        schema.ensure(ledger.engine)
+    return ledger
+
+
+class Ledger:
+    """The record of purchases in one database.
+
+    :param clock: gives the current time, aware; tests inject one.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] | None = None):
+        self.engine = engine
+        self._reader = engine.execution_options(**{READ_ONLY: True})
+        self.clock = clock or (lambda: datetime.now(timezone.utc))
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def find(self, order_key: str) -> Order | None:
+        """The purchase of a key, None where the key was never used."""
+        with self._read() as connection:
+            row = self._row(connection, order_key)
+            return _order(row) if row is not None else None
+
+    def history(self, order_key: str) -> list[History]:
+        """Every step and look of a purchase, oldest first."""
+        with self._read() as connection:
+            rows = connection.execute(select(steps).where(steps.c.order_key == order_key).order_by(steps.c.id)).mappings()
+            return [
+                History(
+                    step=Step(row["step"]),
+                    fence=row["fence"],
+                    at=_time(row["at"]) or self.clock(),
+                    why=row["why"],
+                    who=Who(
+                        row["dag_id"], row["run_id"], row["task_id"], row["map_index"], row["try_number"], row["host"]
+                    ),
+                )
+                for row in rows
+            ]
+
+    def orders(
+        self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100
+    ) -> list[Order]:
+        """Purchases, the most recently changed first."""
+        conditions = []
+        if wallet is not None:
+            conditions.append(purchases.c.wallet == wallet)
+        if in_steps is not None:
+            conditions.append(purchases.c.step.in_([step.value for step in in_steps]))
+        return self._select(and_(True, *conditions), limit=limit)
+
+    def by_order_id(self, wallet: str, order_id: str) -> list[Order]:
+        """The purchases (one creation, any number of extensions) of one vendor order."""
+        return self._select(and_(purchases.c.wallet == wallet, purchases.c.order_id == order_id), limit=1000)
+
+    def owned(self, wallet: str, candidates: Sequence[str]) -> frozenset[str]:
+        """Which of these vendor ids already belong to a purchase of this wallet."""
+        if not candidates:
+            return frozenset()
+        query = select(purchases.c.order_id).where(
+            purchases.c.wallet == wallet, purchases.c.order_id.in_(list(candidates)), purchases.c.kind == "create"
+        )
+        with self._read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def owned_since(self, wallet: str, moment: datetime) -> frozenset[str]:
+        """Vendor ids of the wallet's purchases that changed since then."""
+        query = select(purchases.c.order_id).where(
+            purchases.c.wallet == wallet,
+            purchases.c.kind == "create",
+            purchases.c.order_id.is_not(None),
+            purchases.c.updated_at >= _stamp(moment),
+        )
+        with self._read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def frozen(self, wallet: str) -> str | None:
+        """Why nothing more may be bought from a wallet, None where it may."""
+        with self._read() as connection:
+            return connection.execute(select(wallets.c.frozen).where(wallets.c.wallet == wallet)).scalar()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def fix(self, name: str, value: str) -> str:
+        """Decide a value once: the first caller's value is kept and given to everybody who asks for the name."""
+        now = _stamp(self.clock())
+        with self._write() as connection:
+            connection.execute(self._insert_new(connection, anchors, {"name": name, "value": value, "at": now}))
+            return str(connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar_one())
+
+    def fixed(self, name: str) -> str | None:
+        """A value decided earlier by :meth:`fix`."""
+        with self._read() as connection:
+            return connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar()
+
+    def intend(self, intent: Intent, who: Who, *, lane_seconds: float = 120.0, why: str = "") -> Order:
+        """Write down a purchase before anything of it leaves: limits checked and reserved, lane taken, one commit.
+
+        A purchase that was intended or rejected before is intended anew; any other is handed back as it stands.
+
+        :raises OrderKeyConflict: the key stands for another request.
+        :raises CapExceeded: a limit would be passed, or the wallet is frozen.
+        :raises WalletHeld: another purchase of the wallet is under way or unresolved.
+        """
+        now = self.clock()
+        day = spending.day_of(now, intent.zone)
+        amount = spending.millionths(intent.amount.amount)
+        with self._write() as connection:
+            wallet = self._lock(connection, intent.wallet)
+            before = self._row(connection, intent.order_key)
+            if before is not None:
+                known = _order(before)
+                if known.fingerprint != intent.fingerprint and known.step is not Step.REJECTED:
+                    raise OrderKeyConflict(difference(known, intent))
+                if known.step not in (Step.INTENDED, Step.REJECTED):
+                    return known
+            if wallet["frozen"]:
+                raise CapExceeded(
+                    f"wallet {intent.wallet!r} is frozen: {wallet['frozen']}. Nothing was bought. When the cause is clear, "
+                    f"a person lifts it: proxyorders ledger unfreeze {intent.wallet}"
+                )
+            if intent.laned:
+                self._take_lane(connection, wallet, intent, now, lane_seconds)
+            counted_today = before["counted"] if before is not None and before["counted_on"] == day else 0
+            spending.check(connection, intent.wallet, day, amount, intent.caps, own_today=counted_today)
+            if before is not None:
+                spending.add(connection, before["wallet"], before["counted_on"], -before["counted"])
+            spending.add(connection, intent.wallet, day, amount)
+            values = {
+                "kind": intent.kind,
+                "vendor": intent.vendor,
+                "conn_id": intent.conn_id,
+                "wallet": intent.wallet,
+                "step": Step.INTENDED.value,
+                "fingerprint": intent.fingerprint,
+                "request": dump_json(intent.request),
+                "target": intent.target,
+                "currency": intent.amount.currency,
+                "reserved": f"{intent.amount.amount:f}",
+                "counted": amount,
+                "counted_on": day,
+                "reason": "",
+                "fence": (before["fence"] if before is not None else 0) + 1,
+                "updated_at": _stamp(now),
+            }
+            if before is None:
+                values |= {"order_key": intent.order_key, "evidence": "{}", "ambiguous": False, "created_at": _stamp(now)}
+                written = connection.execute(_INSERT, values).mappings().one()
+            else:
+                written = connection.execute(_UPDATE, {**values, "_key": intent.order_key}).mappings().one()
+            why = why or ("intended" if before is None else "intended anew")
+            self._append(connection, intent.order_key, Step.INTENDED, written["fence"], now, why, who)
+            return _order(written)
+
+    def claim(
+        self,
+        order: Order,
+        who: Who,
+        *,
+        evidence: Mapping[str, Any],
+        sent_seconds: float,
+        balance: Money | None = None,
+        min_balance: Decimal | None = None,
+    ) -> Order:
+        """Take the right to send, right before the purchase leaves: INTENDED becomes SENT, one commit.
+
+        :param evidence: what was read at the vendor to recognise the purchase by.
+        :param sent_seconds: how long the sender may wait for its answer; after that others may look into it.
+        :param balance: the wallet as just read; with ``min_balance`` it is checked here, counting what is under way.
+        :raises StaleClaim: another worker has it. Nothing was sent.
+        :raises CapExceeded: too little would remain in the wallet. Nothing was sent.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            self._lock(connection, order.wallet)
+            if min_balance is not None and balance is not None:
+                self._check_balance(connection, order, balance, min_balance)
+            changes = {
+                "evidence": dump_json(evidence),
+                "sent_at": _stamp(now),
+                "sent_until": _stamp(now + timedelta(seconds=sent_seconds)),
+                "fence": order.fence + 1,
+            }
+            return self._change(connection, order, Step.SENT, "sending now", who, now, changes)
+
+    def record(
+        self,
+        order: Order,
+        step: Step,
+        why: str,
+        who: Who,
+        *,
+        seen: VendorOrder | None = None,
+        price: Money | None = None,
+        evidence: Mapping[str, Any] | None = None,
+        ambiguous: bool | None = None,
+    ) -> Order:
+        """Take a purchase to its next step, one commit.
+
+        :param seen: the vendor's order, from which id, status, price, expiry and counts are kept.
+        :param price: what was charged or quoted, where the vendor's order does not say.
+        :param ambiguous: False where it is proven that no earlier try landed.
+        :raises StaleClaim: another worker has taken it further.
+        """
+        now = self.clock()
+        changes: dict[str, Any] = {}
+        if evidence is not None:
+            changes["evidence"] = dump_json(evidence)
+        if step is Step.UNKNOWN or ambiguous is not None:
+            changes["ambiguous"] = step is Step.UNKNOWN or ambiguous
+        if step is Step.UNKNOWN and order.step is not Step.UNKNOWN:
+            changes["fence"] = order.fence + 1
+        with self._write() as connection:
+            self._lock(connection, order.wallet)
+            if step in (Step.REJECTED,):
+                changes |= self._count(connection, order, 0)
+            if seen is not None:
+                changes |= _of_vendor(order, seen)
+            charged = (seen.price if seen else None) or price or order.price
+            if step in TAKEN and charged is not None:
+                changes |= {"price": f"{charged.amount:f}", "currency": charged.currency or order.reserved.currency}
+                back = seen.refund.amount if seen and seen.refund else Decimal(0)
+                changes |= self._count(connection, order, spending.millionths(max(Decimal(0), charged.amount - back)))
+            if step is not Step.INTENDED:
+                self._leave_lane(connection, order)  # a step that is open holds the wallet by itself
+            return self._change(connection, order, step, why, who, now, changes)
+
+    def release(self, order: Order, why: str, who: Who) -> Order:
+        """Give back what an intent reserved, after a try that ended before anything was sent. The key stays INTENDED."""
+        now = self.clock()
+        with self._write() as connection:
+            self._lock(connection, order.wallet)
+            self._leave_lane(connection, order)
+            changes = self._count(connection, order, 0)
+            return self._change(connection, order, Step.INTENDED, why, who, now, changes)
+
+    def freeze(self, wallet: str, why: str | None) -> None:
+        """Stop all purchases from a wallet, or with None allow them again."""
+        with self._write() as connection:
+            self._lock(connection, wallet)
+            connection.execute(_SET_WALLET, {"frozen": why, "_wallet": wallet})
+
+    # -- inside a transaction --------------------------------------------------------------------------------------
+
+    def _take_lane(
+        self, connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float
+    ) -> None:
+        held = wallet["lane_key"]
+        if held and held != intent.order_key and (wallet["lane_until"] or "") > _stamp(now):
+            raise WalletHeld(
+                f"the purchase {held!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.",
+                blocker=held,
+            )
+        blocker = connection.execute(_BLOCKER, {"_wallet": intent.wallet, "_key": intent.order_key}).first()
+        if blocker:
+            raise WalletHeld(
+                f"the purchase {blocker.order_key!r} on wallet {intent.wallet!r} is {blocker.step}: until it is settled, "
+                "evidence could not tell a new purchase from it. Nothing was bought. "
+                f"See: proxyorders ledger show {blocker.order_key!r}",
+                blocker=blocker.order_key,
+            )
+        until = _stamp(now + timedelta(seconds=seconds))
+        connection.execute(_SET_WALLET, {"lane_key": intent.order_key, "lane_until": until, "_wallet": intent.wallet})
+
+    def _leave_lane(self, connection: Connection, order: Order) -> None:
+        connection.execute(_LEAVE_LANE, {"_wallet": order.wallet, "_key": order.order_key})
+
+    def _check_balance(self, connection: Connection, order: Order, balance: Money, least: Decimal) -> None:
+        query = select(purchases.c.counted).where(
+            purchases.c.wallet == order.wallet,
+            purchases.c.order_key != order.order_key,
+            or_(purchases.c.step == Step.SENT.value, purchases.c.step == Step.UNKNOWN.value),
+        )
+        under_way = sum(connection.execute(query).scalars())
+        left = balance.amount - spending.amount_of(under_way) - order.reserved.amount
+        if left < least:
+            raise CapExceeded(
+                f"min_balance {least:f} of wallet {order.wallet!r} would be broken: it holds {balance}, "
+                f"{spending.amount_of(under_way)} is under way, and this purchase may cost {order.reserved}. "
+                "Nothing was bought. Top the wallet up or lower 'min_balance' in the connection."
+            )
+
+    def _count(self, connection: Connection, order: Order, counted: int) -> dict[str, Any]:
+        row = self._must(connection, order.order_key)
+        spending.add(connection, row["wallet"], row["counted_on"], counted - row["counted"])
+        return {"counted": counted}
+
+    def _change(
+        self,
+        connection: Connection,
+        order: Order,
+        step: Step,
+        why: str,
+        who: Who,
+        now: datetime,
+        changes: Mapping[str, Any],
+    ) -> Order:
+        if step is not order.step and step not in LIFE[order.step]:
+            raise LedgerError(
+                f"{order.order_key!r} cannot go from {order.step.value} to {step.value}; nothing was changed", retry="never"
+            )
+        values = {"step": step.value, "updated_at": _stamp(now), **changes}
+        unchanged = {"_key": order.order_key, "_step": order.step.value, "_fence": order.fence}
+        row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
+        if row is None:
+            raise StaleClaim(f"another worker has taken {order.order_key!r} further; this try stops here, having sent nothing")
+        self._append(connection, order.order_key, step, row["fence"], now, why, who)
+        return _order(row)
+
+    def _append(
+        self, connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, who: Who
+    ) -> None:
+        connection.execute(
+            _APPEND,
+            {
+                "order_key": order_key,
+                "step": step.value,
+                "fence": fence,
+                "at": _stamp(now),
+                "why": why,
+                "dag_id": who.dag_id,
+                "run_id": who.run_id,
+                "task_id": who.task_id,
+                "map_index": who.map_index,
+                "try_number": who.try_number,
+                "host": who.host,
+            },
+        )
+
+    def _lock(self, connection: Connection, wallet: str) -> RowMapping:
+        row = connection.execute(_LOCK, {"_wallet": wallet}).mappings().first()
+        if row is None:
+            connection.execute(self._insert_new(connection, wallets, {"wallet": wallet}))
+            row = connection.execute(_LOCK, {"_wallet": wallet}).mappings().one()
+        return row
+
+    def _row(self, connection: Connection, order_key: str) -> RowMapping | None:
+        return connection.execute(_FIND, {"_key": order_key}).mappings().first()
+
+    def _must(self, connection: Connection, order_key: str) -> RowMapping:
+        return connection.execute(_FIND, {"_key": order_key}).mappings().one()
+
+    @staticmethod
+    def _insert_new(connection: Connection, table: Any, values: Mapping[str, Any]) -> Any:
+        insert = postgres_insert if connection.dialect.name == "postgresql" else sqlite_insert
+        return insert(table).values(values).on_conflict_do_nothing()
+
+    def _select(self, condition: Any, *, limit: int) -> list[Order]:
+        query = select(purchases).where(condition).order_by(purchases.c.updated_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [_order(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with speaking_of(self.engine.url), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with speaking_of(self.engine.url), self.engine.begin() as connection:
+            yield connection
+
+
+# ---------------------------------------------------------------------------------------------- rows and values
+
+
+def difference(known: Order, intent: Intent) -> str:
+    """What an order key stands for beside what it was asked for now."""
+    lines = []
+    for name, old, new in (
+        ("vendor", known.vendor, intent.vendor),
+        ("wallet", known.wallet, intent.wallet),
+        ("kind", known.kind, intent.kind),
+        ("order", known.target, intent.target),
+    ):
+        if old != new:
+            lines.append(f"{name}: {old} -> {new}")
+    for name in sorted({*known.request, *intent.request}):
+        old, new = known.request.get(name, "(absent)"), intent.request.get(name, "(absent)")
+        if dump_json(old) != dump_json(new):
+            lines.append(f"{name}: {old!r} -> {new!r}")
+    what = "; ".join(lines) or "a field whose value is masked"
+    return (
+        f"order key {known.order_key!r} already stands for another purchase ({known.step.value}"
+        f"{', order ' + known.order_id if known.order_id else ''}); different now: {what}. Nothing was sent. "
+        "To buy again on purpose, give the task another order_key."
+    )
+
+
+def _of_vendor(order: Order, seen: VendorOrder) -> dict[str, Any]:
+    changes: dict[str, Any] = {"vendor_status": seen.vendor_status, "reason": seen.reason}
+    if seen.order_id and not order.order_id:
+        changes["order_id"] = seen.order_id
+    if seen.expires_at is not None:
+        changes["expires_at"] = _stamp(seen.expires_at)
+    if seen.delivered is not None:
+        changes["delivered"] = seen.delivered
+    return changes
+
+
+def _order(row: RowMapping) -> Order:
+    return Order(
+        order_key=row["order_key"],
+        kind=row["kind"],
+        vendor=row["vendor"],
+        conn_id=row["conn_id"],
+        wallet=row["wallet"],
+        step=Step(row["step"]),
+        fingerprint=row["fingerprint"],
+        request=load_json(row["request"]),
+        target=row["target"],
+        order_id=row["order_id"],
+        vendor_status=row["vendor_status"],
+        reserved=Money(Decimal(row["reserved"]), row["currency"]),
+        price=Money(Decimal(row["price"]), row["currency"]) if row["price"] is not None else None,
+        expires_at=_time(row["expires_at"]),
+        delivered=row["delivered"],
+        reason=row["reason"],
+        evidence=load_json(row["evidence"]),
+        ambiguous=bool(row["ambiguous"]),
+        fence=row["fence"],
+        sent_at=_time(row["sent_at"]),
+        sent_until=_time(row["sent_until"]),
+        created_at=_time(row["created_at"]) or datetime.min.replace(tzinfo=timezone.utc),
+        updated_at=_time(row["updated_at"]) or datetime.min.replace(tzinfo=timezone.utc),
+    )
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

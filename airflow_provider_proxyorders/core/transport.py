@@ -1,0 +1,415 @@
+"""Runs a vendor's flow over HTTP: ``run`` on requests in workers, ``arun`` on aiohttp in the triggerer.
+
+Three rules: a spending request is sent at most once, and only by a caller that brings a permit, so whatever runs
+without one cannot spend; reading requests are repeated a few times with growing, jittered pauses; and an error says
+whether the request can have reached the vendor. aiohttp in the triggerer is chosen by measurement: it takes a tenth of
+the CPU of the async alternatives for a request.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from airflow_provider_proxyorders.core.account import Account
+from airflow_provider_proxyorders.core.errors import (
+    ConfigError,
+    NeverSent,
+    OutcomeUnknown,
+    SpendRefused,
+    VendorUnavailable,
+)
+from airflow_provider_proxyorders.core.wire import Flow, Request, Response
+
+if TYPE_CHECKING:
+    import aiohttp
+    import requests
+    import tenacity
+
+T = TypeVar("T")
+
+#: Called right before a spending request leaves; raises to stop it.
+Permit = Callable[[Request], None]
+
+#: A reading call is tried this often in all before its last answer counts.
+READ_TRIES = 4
+#: A vendor that asks for a longer pause than this is given it by ending the call, not by holding a worker.
+LONGEST_PAUSE = 20.0
+#: A kept connection that was idle for longer may have been closed by the vendor; a purchase gets a new one.
+STALE_AFTER = 3.0
+#: No answer of these APIs is anywhere near this size, in bytes.
+LARGEST_BODY = 32 * 1024 * 1024
+
+USER_AGENT = "airflow-provider-proxyorders"
+
+
+class Unreached(Exception):
+    """A try that got no answer.
+
+    :param left: whether anything of the request can have reached the vendor.
+    """
+
+    def __init__(self, message: str, *, left: bool):
+        self.left = left
+        super().__init__(message)
+
+
+class Pacer:
+    """Spaces the calls of one account, so that no more than ``rate`` a second leave this process."""
+
+    def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic):
+        self._gap = 1.0 / rate if rate else 0.0
+        self._clock = clock
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self) -> float:
+        """Take the next place; returns the seconds to wait for it."""
+        if not self._gap:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            place = max(now, self._next)
+            self._next = place + self._gap
+            return place - now
+
+
+def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | None = None) -> T:
+    """Drive a flow to its result.
+
+    :param send: sends one request; for a spending one it must not try twice.
+    :param permit: without it a spending request is refused, unsent.
+    """
+    try:
+        request = next(flow)
+        while True:
+            try:
+                response = _allowed(request, permit, send)
+            except VendorUnavailable as error:
+                request = flow.throw(error)
+            else:
+                request = flow.send(response)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()
+
+
+async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]]) -> T:
+    """Drive a flow that only reads; a spending request is refused, unsent. There is no permit on this side."""
+    try:
+        request = next(flow)
+        while True:
+            if request.spends:
+                raise _refused(request)
+            try:
+                response = await send(request)
+            except VendorUnavailable as error:
+                request = flow.throw(error)
+            else:
+                request = flow.send(response)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()
+
+
+def _allowed(request: Request, permit: Permit | None, send: Callable[[Request], Response]) -> Response:
+    if request.spends:
+        if permit is None:
+            raise _refused(request)
+        permit(request)
+    return send(request)
+
+
+def _refused(request: Request) -> SpendRefused:
+    what = request.name or request.path
+    return SpendRefused(f"{what} would move money, and only an operator in a worker may. Nothing was sent.")
+
+
+class _Common:
+    """What both sides share: addresses, headers, pace, and which answers are worth another try."""
+
+    def __init__(self, account: Account):
+        self.account = account
+        self._pacer = Pacer(account.requests_per_second)
+        parts = urlsplit(account.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"connection {account.conn_id!r}: host must be an address such as https://api.example.com, "
+                f"got {account.base_url!r}. Nothing was sent."
+            )
+        self.proxy = None if urllib.request.proxy_bypass(parts.hostname) else urllib.request.getproxies().get(parts.scheme)
+
+    def url(self, request: Request) -> str:
+        return self.account.base_url.rstrip("/") + request.path
+
+    def headers(self, request: Request) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT, **request.headers}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def retrying(self, kind: type[Any], sleep: Callable[[float], Any]) -> Any:
+        import tenacity
+
+        return kind(
+            sleep=sleep,
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(READ_TRIES), _asks_too_long),  # type: ignore[arg-type]
+            wait=_pause,
+            retry=tenacity.retry_if_exception_type(Unreached) | tenacity.retry_if_result(_passing),
+            retry_error_callback=lambda state: state.outcome.result(),  # the last answer, or the last Unreached
+        )
+
+    def unavailable(self, request: Request, error: Unreached) -> VendorUnavailable:
+        return VendorUnavailable(
+            f"{self.account.vendor} at {self.account.base_url} gave no answer ({request.name or request.path}): "
+            f"{self.account.redact(str(error))}. This was a reading call; it moved no money."
+        )
+
+
+def _passing(response: Response) -> bool:
+    return response.status in (429, 500, 502, 503, 504)
+
+
+def _asks_too_long(state: tenacity.RetryCallState) -> bool:
+    outcome = state.outcome
+    if outcome is None or outcome.failed:
+        return False
+    asked = outcome.result().retry_after
+    return asked is not None and asked > LONGEST_PAUSE
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    import tenacity
+
+    grown = float(tenacity.wait_random_exponential(multiplier=0.5, max=8)(state))
+    outcome = state.outcome
+    if outcome is None or outcome.failed:
+        return grown
+    return max(grown, outcome.result().retry_after or 0.0)
+
+
+# ---------------------------------------------------------------------------------------------- workers: requests
+
+
+class Http(_Common):
+    """One kept HTTP session for one account, for workers.
+
+    :param sleep: waits between tries; tests inject one.
+    """
+
+    def __init__(self, account: Account, sleep: Callable[[float], None] = time.sleep):
+        super().__init__(account)
+        self._sleep = sleep
+        self._used = 0.0
+        self._session: requests.Session | None = None
+
+    @property
+    def session(self) -> requests.Session:
+        """The session in use; it sends no ``.netrc`` login and follows no redirect."""
+        if self._session is None:
+            import requests
+
+            session = requests.Session()
+            session.trust_env = False  # a .netrc entry would silently replace the Authorization header
+            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+            if self.proxy:
+                session.proxies = {"http": self.proxy, "https": self.proxy}
+            self._session = session
+        return self._session
+
+    def run(self, flow: Flow[T], permit: Permit | None = None) -> T:
+        """Drive a flow to its result; see :func:`run`.
+
+        :raises ProxyOrdersError: the error says what happened to the money.
+        """
+        return run(flow, self.send, permit)
+
+    def send(self, request: Request) -> Response:
+        """Send one request: a spending one exactly once, a reading one with a few more tries.
+
+        :raises NeverSent: a purchase that provably did not leave.
+        :raises OutcomeUnknown: a purchase that may have arrived.
+        :raises VendorUnavailable: a reading call without an answer.
+        """
+        delay = self._pacer.reserve()
+        if delay:
+            self._sleep(delay)
+        if request.spends:
+            return self._spend(request)
+        import tenacity
+
+        try:
+            response: Response = self.retrying(tenacity.Retrying, self._sleep)(self._once, request)
+            return response
+        except Unreached as error:
+            raise self.unavailable(request, error) from None
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def _spend(self, request: Request) -> Response:
+        if time.monotonic() - self._used > STALE_AFTER and self._session is not None:
+            self._session.close()  # drops idle connections; the session itself stays usable
+        try:
+            return self._once(request)
+        except Unreached as error:
+            said = self.account.redact(str(error))
+            if not error.left:
+                raise NeverSent(
+                    f"no connection to {self.account.vendor} at {self.account.base_url} could be made ({said}). "
+                    "The purchase did not leave; nothing was bought."
+                ) from None
+            raise OutcomeUnknown(f"{self.account.vendor} gave no answer to the purchase ({said}).") from None
+
+    def _once(self, request: Request) -> Response:
+        import requests
+
+        account = self.account
+        deadline = time.monotonic() + 2 * account.timeout
+        try:
+            with self.session.request(
+                request.method,
+                self.url(request),
+                params=list(request.params) or None,
+                data=request.body,
+                headers=self.headers(request),
+                timeout=(min(account.timeout, 10.0), account.timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                body = bytearray()
+                for chunk in answer.iter_content(65536):
+                    body += chunk
+                    if len(body) > LARGEST_BODY or time.monotonic() > deadline:
+                        raise Unreached("the answer did not end", left=True)
+                return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.InvalidHeader,
+            UnicodeError,
+        ) as error:
+            raise ConfigError(
+                f"connection {account.conn_id!r} cannot be called: {account.redact(str(error))}. Nothing was sent."
+            ) from None
+        except requests.exceptions.RequestException as error:
+            raise Unreached(_describe(error), left=_may_have_left(error)) from None
+        finally:
+            self._used = time.monotonic()
+
+
+def _may_have_left(error: BaseException) -> bool:
+    """Whether anything of a request can have reached the vendor: not where no connection was ever made."""
+    import requests
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return False
+    cause: Any = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
+        return False
+    return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+
+
+def _describe(error: BaseException) -> str:
+    """The cause in a few words; the library's full text holds the whole URL."""
+    from urllib3.exceptions import MaxRetryError
+
+    cause: Any = error.args[0] if error.args else error
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason or cause
+    text = str(cause).rpartition(": ")[2] or str(cause)
+    return f"{type(error).__name__}: {text}"[:200]
+
+
+# ---------------------------------------------------------------------------------------------- triggerer: aiohttp
+
+
+class AsyncHttp(_Common):
+    """One kept HTTP client for one account, for the triggerer. It only reads.
+
+    :param connections: how many connections to the vendor may be open at once.
+    """
+
+    def __init__(self, account: Account, connections: int = 8):
+        super().__init__(account)
+        self._connections = connections
+        self._client: aiohttp.ClientSession | None = None
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a reading flow to its result; see :func:`arun`.
+
+        :raises SpendRefused: when the flow would move money; nothing was sent.
+        """
+        return await arun(flow, self.asend)
+
+    async def asend(self, request: Request) -> Response:
+        """Send one reading request, with a few more tries.
+
+        :raises VendorUnavailable: without an answer.
+        """
+        import asyncio
+
+        import tenacity
+
+        delay = self._pacer.reserve()
+        if delay:
+            await asyncio.sleep(delay)
+        try:
+            response: Response = await self.retrying(tenacity.AsyncRetrying, asyncio.sleep)(self._aonce, request)
+            return response
+        except Unreached as error:
+            raise self.unavailable(request, error) from None
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _aonce(self, request: Request) -> Response:
+        import asyncio
+
+        import aiohttp
+        from yarl import URL
+
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=aiohttp.ClientTimeout(total=2 * self.account.timeout, sock_connect=min(self.account.timeout, 10.0)),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        try:
+            async with self._client.request(
+                request.method,
+                URL(self.url(request)),
+                params=list(request.params) or None,
+                data=request.body,
+                headers=self.headers(request),
+                allow_redirects=False,
+                proxy=self.proxy,
+            ) as answer:
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(65536):
+                    body += chunk
+                    if len(body) > LARGEST_BODY:
+                        raise Unreached("the answer did not end", left=True)
+                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
+        except (aiohttp.InvalidURL, ValueError) as error:
+            raise ConfigError(f"connection {self.account.conn_id!r} cannot be called: {error}. Nothing was sent.") from None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            text = self.account.redact(str(error))
+            raise Unreached(f"{type(error).__name__}{': ' + text[:160] if text else ''}", left=True) from None
+
+
+__all__ = ["AsyncHttp", "Http", "Pacer", "Permit", "Unreached", "arun", "run"]

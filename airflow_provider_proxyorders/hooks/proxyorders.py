@@ -1,0 +1,342 @@
+"""The hooks: one for any vendor, and one for each connection type."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_proxyorders import _compat
+
+if TYPE_CHECKING:
+    import requests
+    from airflow.sdk import Connection, Context
+
+    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.core.model import Balance, Delivery, Order, Quote, VendorOrder, Who
+    from airflow_provider_proxyorders.core.transport import Http
+    from airflow_provider_proxyorders.core.wire import Flow
+    from airflow_provider_proxyorders.vendors import Capabilities, Vendor
+
+T = TypeVar("T")
+
+
+class ProxyOrdersHook(BaseHook):
+    """Buys, extends and reads prepaid orders through an Airflow connection of any installed vendor.
+
+    Every purchase has an order key and happens at most once per key, whatever is retried; see the README. One hook
+    looks its connection up once and keeps one HTTP session.
+
+    :param conn_id: a connection of type ``proxyscrape``, ``iproyal``, ``voodoo`` or of a vendor from another package.
+    """
+
+    conn_name_attr = "conn_id"
+    hook_name = "Proxy orders"
+    conn_type: ClassVar[str] = ""
+
+    def __init__(self, conn_id: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+
+    # -- the account ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def vendor(self) -> Vendor:
+        """The vendor behind the connection.
+
+        :raises ConfigError: when the connection is missing something; nothing was sent.
+        """
+        from airflow_provider_proxyorders.hooks.connection import vendor_for
+
+        connection: Connection = self.get_connection(self.conn_id)
+        vendor = vendor_for(connection, self.conn_type or None)
+        _compat.mask_secret(vendor.account.secret)
+        return vendor
+
+    @cached_property
+    def http(self) -> Http:
+        """The kept HTTP session of this hook; every call has a time limit."""
+        from airflow_provider_proxyorders.core.transport import Http
+
+        return Http(self.vendor.account)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the vendor's documentation offers."""
+        return self.vendor.capabilities
+
+    def get_conn(self) -> requests.Session:
+        """The ``requests`` session in use, with the account's authentication headers set.
+
+        For reading what this hook has no method for. A purchase sent through it by hand is not in the ledger.
+        """
+        self._read(self.vendor.login())
+        session = self.http.session
+        session.headers.update(self.vendor.auth_headers())
+        return session
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check by reading that the key is good and may order. Nothing is bought."""
+        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+
+        try:
+            return True, self._read(self.vendor.check_access())
+        except ProxyOrdersError as error:
+            return False, str(error)
+        finally:
+            if "http" in self.__dict__:
+                self.http.close()
+
+    def order_page(self, order_id: str) -> str | None:
+        """Address of an order in the vendor's dashboard: the connection's ``order_page``, else the vendor's, else None."""
+        template = self.vendor.account.settings.get("order_page")
+        return template.replace("{order_id}", order_id) if template else self.vendor.order_page(order_id)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def get_balance(self) -> Balance:
+        """The spendable amount of the wallet.
+
+        :raises VendorError: when it cannot be read.
+        """
+        return self._read(self.vendor.balance())
+
+    def quote(self, request: Mapping[str, Any]) -> Quote:
+        """What a purchase would cost now.
+
+        :raises UnsupportedOperation: for vendors without a quote.
+        :raises InvalidRequest: when the request breaks a documented rule.
+        """
+        return self._read(self.vendor.quote(self.vendor.prepare_create(request, "quote").body))
+
+    def get_order(self, order_id: str) -> VendorOrder:
+        """One order as the vendor tells it now; no secrets in it.
+
+        :raises OrderNotFound: when the vendor does not know it.
+        """
+        return self._read(self.vendor.get(str(order_id)))
+
+    def list_orders(self, *, order_ids: list[str] | None = None, **filters: Any) -> list[VendorOrder]:
+        """Orders at the vendor, all pages.
+
+        :param filters: the vendor's own query parameters, as its documentation names them.
+        :raises UnsupportedOperation: for vendors without a list.
+        """
+        from airflow_provider_proxyorders.vendors import Filters
+
+        return self._read(self.vendor.list(Filters(order_ids=order_ids, extra=filters)))
+
+    def get_products(self) -> list[dict[str, Any]]:
+        """The vendor's catalogue as it answers it.
+
+        :raises UnsupportedOperation: for vendors without one.
+        """
+        return self._read(self.vendor.products())
+
+    def get_delivery(self, order_id: str) -> Delivery:
+        """What an order yielded: proxies or codes. Secret; every password is registered with Airflow's masker.
+
+        :raises OrderNotUsable, VendorError: when there is nothing to read yet.
+        """
+        delivery = self._read(self.vendor.delivery(str(order_id)))
+        for secret in delivery.secrets():
+            _compat.mask_secret(secret)
+        if delivery.skipped:
+            self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
+        return delivery
+
+    # -- spending -------------------------------------------------------------------------------------------------
+
+    def create_order(
+        self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | str | None = None
+    ) -> Order:
+        """Buy an order, once per key however often this is called.
+
+        :param request: the vendor's own body fields, as its documentation names them.
+        :param order_key: our identity of the purchase; the same key is the same purchase for ever.
+        :param max_price: the most it may cost, in major currency units.
+        :returns: the order as the ledger knows it; it may not be usable yet.
+        :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
+        :raises OutcomeUnknown: it may have been bought; calling again looks for it and never buys on a guess.
+        """
+        return self.desk().place(request, order_key=order_key, max_price=price_cap(max_price))
+
+    def extend_order(
+        self,
+        order_id: str,
+        request: Mapping[str, Any],
+        *,
+        order_key: str | None = None,
+        max_price: Decimal | str | None = None,
+    ) -> Order:
+        """Extend an order, once per key.
+
+        :param order_key: by default wallet, order id and the expiry that is being extended, which is read now: outside
+            of a task pass a key of your own, since after the extension the expiry is another.
+        :raises UnsupportedOperation: for vendors that cannot extend; nothing was sent.
+        """
+        desk = self.desk()
+        key = order_key or self.extension_key(desk, str(order_id))
+        return desk.extend(str(order_id), request, order_key=key, max_price=price_cap(max_price))
+
+    def extension_key(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
+        """The default key of an extension. Inside a task the expiry is read once and kept for all its tries.
+
+        :raises ConfigError: when the order has no expiry to extend from. Nothing was sent.
+        """
+        from airflow_provider_proxyorders.core.errors import ConfigError
+
+        context = context or _compat.context_or_none()
+        anchor = None
+        if context is not None:
+            who = who_of(context)
+            anchor = f"expiry of {order_id} for {who.dag_id}.{who.task_id}[{who.map_index}] {who.run_id} {desk.account.wallet}"
+            known = desk.ledger.fixed(anchor)
+            if known:
+                return f"extend:{desk.account.wallet}:{order_id}:{known}"
+        expires_at = self._read(self.vendor.get(order_id)).expires_at
+        if expires_at is None:
+            raise ConfigError(
+                f"order {order_id} has no expiry at {self.vendor.title} yet, so there is nothing to extend from. Nothing was "
+                "sent. Wait for the order first, or give the extension an order_key of its own."
+            )
+        expiry = expires_at.isoformat()
+        if anchor is not None:
+            expiry = desk.ledger.fix(anchor, expiry)
+        return f"extend:{desk.account.wallet}:{order_id}:{expiry}"
+
+    def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
+        """Switch the vendor's own renewal of an order on or off. Moves no money now; on means the vendor charges later.
+
+        :raises UnsupportedOperation: for vendors without it.
+        """
+        self._read(self.vendor.set_auto_extend(str(order_id), enabled, options or None))
+
+    # -- for operators --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of ``[proxyorders] ledger_url``.
+
+        :raises LedgerError: when it cannot be used, or cannot be shared by the workers of this Airflow.
+        """
+        from airflow_provider_proxyorders.hooks.settings import ledger
+
+        return ledger()
+
+    def desk(self, context: Context | None = None, say: Callable[[str], None] | None = None) -> Desk:
+        """The desk of this account: the only way to spend.
+
+        :param context: of the running task; looked up when not given.
+        """
+        from airflow_provider_proxyorders.core.desk import Desk
+
+        context = context or _compat.context_or_none()
+        who = who_of(context) if context is not None else _outside()
+        return Desk(
+            self.vendor, self.http, self.ledger, who=who, fence=fence_of(context), say=say or self.log.info
+        )
+
+    def _read(self, flow: Flow[T]) -> T:
+        return self.http.run(flow)
+
+
+class ProxyScrapeHook(ProxyOrdersHook):
+    """Orders at ProxyScrape, paid from the account wallet."""
+
+    conn_type = "proxyscrape"
+    hook_name = "ProxyScrape"
+    default_conn_name = "proxyscrape_default"
+
+    def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
+        super().__init__(conn_id, **kwargs)
+
+
+class VoodooHook(ProxyOrdersHook):
+    """Orders at Voodoo Center, paid from the account balance."""
+
+    conn_type = "voodoo"
+    hook_name = "Voodoo Center"
+    default_conn_name = "voodoo_default"
+
+    def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
+        super().__init__(conn_id, **kwargs)
+
+
+class IPRoyalHook(ProxyOrdersHook):
+    """Orders at IPRoyal through its reseller API."""
+
+    conn_type = "iproyal"
+    hook_name = "IPRoyal reseller"
+    default_conn_name = "iproyal_default"
+
+    def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
+        super().__init__(conn_id, **kwargs)
+
+
+def who_of(context: Mapping[str, Any]) -> Who:
+    """Who is asking, from a task's context."""
+    from airflow_provider_proxyorders.core.model import Who
+
+    ti = context["ti"]
+    return Who(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=ti.try_number or 0,
+        host=socket.gethostname(),
+    )
+
+
+def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
+    """Airflow's own fence: writing to the task's state store raises in a try that Airflow has replaced by another."""
+    store = context.get("task_state_store") if context is not None else None
+    if store is None:
+        return None
+
+    def fence(order_key: str) -> None:
+        try:
+            store.set("proxyorders_order_key", order_key)
+        except Exception as error:
+            from airflow_provider_proxyorders.core.errors import LedgerError
+
+            logging.getLogger(__name__).debug("task state store", exc_info=True)
+            raise LedgerError(
+                "Airflow no longer lets this try write its state, so another try may have replaced it; this one buys nothing "
+                f"({type(error).__name__})."
+            ) from None
+
+    return fence
+
+
+def _outside() -> Who:
+    from airflow_provider_proxyorders.core.model import Who
+
+    return Who(host=socket.gethostname())
+
+
+def price_cap(value: Decimal | str | int | None) -> Decimal | None:
+    """A price cap as a user writes it.
+
+    :raises ConfigError: when it is no positive decimal number. Nothing was sent.
+    """
+    from airflow_provider_proxyorders.core.errors import ConfigError
+    from airflow_provider_proxyorders.core.model import decimal
+    from airflow_provider_proxyorders.core.wire import exact
+
+    if value is None or value == "":
+        return None
+    try:
+        return decimal(exact(value) if isinstance(value, float) else value)
+    except (ValueError, TypeError):
+        raise ConfigError(f"max_price must be a decimal number such as \"12.50\", got {value!r}. Nothing was sent.") from None
+
+
+

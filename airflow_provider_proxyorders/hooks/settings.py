@@ -1,0 +1,43 @@
+"""Settings of the package in ``airflow.cfg``, section ``[proxyorders]``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger import Ledger
+
+#: Executors whose tasks all run on the scheduler's host and so see the same SQLite file.
+ONE_HOST = ("LocalExecutor", "SequentialExecutor", "DebugExecutor")
+
+
+def ledger_url() -> str:
+    """``[proxyorders] ledger_url``; by default a SQLite file beside Airflow's own files."""
+    from airflow.sdk import conf
+
+    configured = conf.get("proxyorders", "ledger_url", fallback="") or ""
+    return configured.strip() or f"sqlite:///{os.path.join(_compat.airflow_home(), 'proxyorders.db')}"
+
+
+def ledger() -> Ledger:
+    """The ledger that all workers of this Airflow share.
+
+    :raises LedgerError: when they could not share it, or when it cannot be opened. Nothing was bought.
+    """
+    from airflow_provider_proxyorders.core.ledger import open_ledger
+
+    url = ledger_url()
+    if url.startswith("sqlite"):
+        spread = [name for name in _compat.executors() if not any(local in name for local in ONE_HOST)]
+        if spread:
+            raise LedgerError(
+                f"the ledger is a SQLite file, but {spread[0]} spreads tasks over hosts that do not share it, so nothing could "
+                "stop a second purchase. Nothing was bought. Point [proxyorders] ledger_url at a PostgreSQL database, for "
+                "example AIRFLOW__PROXYORDERS__LEDGER_URL=postgresql+psycopg://user:password@host/proxyorders",
+                retry="never",
+            )
+    return open_ledger(url)

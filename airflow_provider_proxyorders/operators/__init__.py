@@ -1,0 +1,1 @@
+"""Operators: the tasks that buy and extend."""

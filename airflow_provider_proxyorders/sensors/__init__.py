@@ -1,0 +1,1 @@
+"""Sensors: the tasks that only wait."""

@@ -1,0 +1,142 @@
+"""The sensor that waits for an order which somebody else bought: another task, another DAG, or a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, default_deferrable
+from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_proxyorders.core.model import VendorOrder
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+
+class ProxyOrderSensor(BaseSensorOperator):
+    """Waits until an order can be used ("processed", "completed", "confirmed"), by polling. It only reads.
+
+    Returns the same JSON object as the operators; ``order_key`` is null for an order that the ledger does not know.
+
+    :param conn_id: the Airflow connection of the order's account (templated).
+    :param order_id: the vendor's id (templated).
+    :param on_partial: ``fail`` or ``accept`` an order that the vendor could deliver only in part.
+    :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
+    :param poll_interval: never wait longer than this between two looks in the triggerer, in seconds; None = the vendor's rhythm. In the
+        worker, ``poke_interval`` counts, as for every sensor.
+    :param timeout: seconds or timedelta after which the sensor gives up, as for every sensor. It cancels nothing at the vendor.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "order_id")
+    operator_extra_links = (OrderPageLink(),)
+    ui_color = "#e4eef9"
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        order_id: str,
+        on_partial: Literal["fail", "accept"] = "fail",
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        **kwargs: Any,
+    ):
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", OrderRetryPolicy())
+        kwargs.setdefault("poke_interval", 10)
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.order_id = order_id
+        self.on_partial = on_partial
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+
+    @cached_property
+    def hook(self) -> ProxyOrdersHook:
+        """The hook of this task; one connection look-up, one HTTP session."""
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        return ProxyOrdersHook(self.conn_id)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """One look at the order.
+
+        :raises OrderNotUsable: when it ended badly.
+        """
+        from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Throttled, VendorUnavailable
+
+        try:
+            order = self.hook.get_order(str(self.order_id))
+        except (Throttled, VendorUnavailable) as error:
+            self.log.info("%s Looking again later.", error)
+            return PokeReturnValue(is_done=False)
+        except ProxyOrdersError as error:
+            raise self._ended(error) from None
+        if not order.status.final:
+            self.log.info("Order %s is %s", order.order_id, order.vendor_status)
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._result(order, context))
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        first = self.poke(context)
+        if first.is_done:
+            return first.xcom_value
+        self._defer(datetime.now(timezone.utc) + timedelta(seconds=self.timeout))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
+        """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        seen = self.poke(context)
+        if seen.is_done:
+            return seen.xcom_value
+        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= datetime.fromisoformat(deadline):
+            raise AirflowSensorTimeout(
+                f"order {self.order_id} was still pending after {self.timeout:.0f} s; it stays at the vendor as it is"
+            )
+        self._defer(datetime.fromisoformat(deadline))
+
+    def _defer(self, deadline: datetime) -> None:
+        from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
+
+        self.defer(
+            trigger=ProxyOrderTrigger(
+                conn_id=self.conn_id,
+                order_id=str(self.order_id),
+                deadline=deadline.isoformat(),
+                poll_interval=self.poll_interval,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline.isoformat()},
+        )
+
+    def _result(self, seen: VendorOrder, context: Context) -> dict[str, Any]:
+        page = self.hook.order_page(seen.order_id)
+        if page:
+            context["ti"].xcom_push(key=PAGE, value=page)
+        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+
+        try:
+            return self.hook.desk(context, self.log.info).hand_on(seen, on_partial=self.on_partial)
+        except ProxyOrdersError as error:
+            raise self._ended(error) from None
+
+    def _ended(self, error: Exception) -> Exception:
+        """With ``soft_fail`` a bad end skips the task, as for every sensor."""
+        if not self.soft_fail:
+            return error
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        return AirflowSkipException(f"Skipping since soft_fail is set: {error}")
+
+
+__all__ = ["ProxyOrderSensor"]

@@ -1,0 +1,152 @@
+"""How a task takes an order from the desk to its result: wait in the worker or in the triggerer, then hand it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, conf
+
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.core.model import Order
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+#: Tries of a task beside its first. Safe, since a key never buys twice, and needed: Airflow 3.3 sometimes marks a resumed task failed.
+RETRIES = 2
+
+
+def default_deferrable() -> bool:
+    """``[operators] default_deferrable``."""
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def seconds(value: float | timedelta | None) -> float | None:
+    """A duration as a user writes it, in seconds."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+class OrderOperator(BaseOperator):
+    """Base of the operators that buy: one purchase, then waiting for it.
+
+    :param conn_id: the Airflow connection that holds the wallet.
+    :param wait_for_completion: wait until the order can be used, else hand it on as soon as it is placed.
+    :param deferrable: wait in the triggerer, without holding a worker.
+    :param poll_interval: never wait longer than this between two looks at the order, in seconds; None = the vendor's rhythm.
+    :param timeout: how long one try waits, in seconds or as timedelta; None = the vendor's default. After it the order
+        is still in the ledger and the next try waits for the same one.
+    """
+
+    operator_extra_links = (OrderPageLink(),)
+    ui_color = "#d7ecd9"
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ):
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_policy", OrderRetryPolicy())
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.on_partial = "fail"
+
+    @cached_property
+    def hook(self) -> ProxyOrdersHook:
+        """The hook of this task; one connection look-up, one HTTP session."""
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        return ProxyOrdersHook(self.conn_id)
+
+    def finish(self, order: Order, desk: Desk, context: Context) -> dict[str, Any]:
+        """Wait for an order as this task is told to, and return what it hands on."""
+        self._leave_page(order, context)
+        if not self.wait_for_completion:
+            return order.result()
+        deadline = datetime.now(timezone.utc) + timedelta(
+            seconds=seconds(self.timeout) or desk.vendor.capabilities.polling.timeout
+        )
+        if self.deferrable:
+            order = self._glance(order, desk)
+            if order.step.value == "placed":
+                self._defer(order, deadline)
+        else:
+            order = desk.wait(order, deadline=deadline, poll_interval=self.poll_interval)
+        return self._hand_on(order, desk)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
+        """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
+        desk = self.hook.desk(context, self.log.info)
+        order = desk.ledger.find(order_key)
+        if order is None:
+            from airflow_provider_proxyorders.core.errors import LedgerError
+
+            raise LedgerError(f"the ledger no longer knows {order_key!r}; is [proxyorders] ledger_url the same on every host?")
+        order = desk.refresh(order)
+        self._leave_page(order, context)
+        if order.step.value == "placed" and event.get("outcome") == "final":
+            self._defer(order, datetime.fromisoformat(deadline))  # the hint was early; the read is the truth
+        return self._hand_on(order, desk)
+
+    def _hand_on(self, order: Order, desk: Desk) -> dict[str, Any]:
+        order = desk.usable(order, on_partial=self.on_partial)
+        price = f", price {order.price}" if order.price else ""
+        until = f", until {order.expires_at:%Y-%m-%d %H:%M} UTC" if order.expires_at else ""
+        self.log.info("Order %s is %s%s%s", order.order_id, order.step.value, price, until)
+        return order.result()
+
+    def _glance(self, order: Order, desk: Desk) -> Order:
+        """A first look in the worker: many orders are ready at once, and a task that need not defer is not deferred."""
+        from airflow_provider_proxyorders.core.errors import OrderPending
+
+        first = min(desk.vendor.capabilities.polling.first, 2.0)
+        try:
+            return desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=first), poll_interval=first)
+        except OrderPending:
+            return desk.ledger.find(order.order_key) or order
+
+    def _defer(self, order: Order, deadline: datetime) -> None:
+        from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
+
+        assert order.order_id is not None
+        self.log.info(
+            "Order %s is %s; waiting in the triggerer until %s UTC at the latest",
+            order.order_id,
+            order.vendor_status,
+            f"{deadline:%Y-%m-%d %H:%M:%S}",
+        )
+        evidence = order.evidence if order.kind == "extend" else {}
+        self.defer(
+            trigger=ProxyOrderTrigger(
+                conn_id=self.conn_id,
+                order_id=order.order_id,
+                deadline=deadline.isoformat(),
+                placed_at=(order.sent_at or order.created_at).isoformat(),
+                poll_interval=self.poll_interval,
+                kind=order.kind,
+                evidence=evidence,
+            ),
+            method_name="execute_complete",
+            kwargs={"order_key": order.order_key, "deadline": deadline.isoformat()},
+        )
+
+    def _leave_page(self, order: Order, context: Context) -> None:
+        page = self.hook.order_page(order.order_id) if order.order_id else None
+        if page:
+            context["ti"].xcom_push(key=PAGE, value=page)

@@ -1,0 +1,1 @@
+"""Triggers: they wait in the triggerer and only read; their transport has no way to spend."""

@@ -1,0 +1,194 @@
+"""The life of a purchase in the ledger: only the table's steps, only by who holds the claim, every step kept."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import LedgerError, OrderKeyConflict, WalletHeld
+from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim
+from airflow_provider_proxyorders.core.model import LIFE, Money, Order, OrderStatus, Step, VendorOrder, Who
+
+WHO = Who("dag", "run", "task", 3, 2, "host-1")
+
+
+def intent(key: str = "k", **changes: Any) -> Intent:
+    values: dict[str, Any] = {
+        "order_key": key,
+        "kind": "create",
+        "vendor": "v",
+        "conn_id": "c",
+        "wallet": "v:c",
+        "fingerprint": "a" * 64,
+        "request": {"quantity": 2},
+        "amount": Money(Decimal("2.50"), "USD"),
+        **changes,
+    }
+    return Intent(**values)
+
+
+def sent(ledger: Ledger, key: str = "k", **changes: Any) -> Order:
+    order = ledger.intend(intent(key, **changes), WHO)
+    return ledger.claim(order, WHO, evidence={"balance": "10.00"}, sent_seconds=60)
+
+
+def placed(ledger: Ledger, key: str = "k") -> Order:
+    seen = VendorOrder("77", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
+    return ledger.record(sent(ledger, key), Step.PLACED, "the answer", WHO, seen=seen)
+
+
+def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
+    order = placed(ledger)
+    found = ledger.find("k")
+    assert found == order
+    assert found.price == Money(Decimal("2.25"), "USD") and found.reserved == Money(Decimal("2.50"), "USD")
+    assert found.request == {"quantity": 2} and found.evidence == {"balance": "10.00"}
+    assert (found.step, found.order_id, found.vendor_status, found.fence) == (Step.PLACED, "77", "paid", 2)
+    assert found.sent_until is not None and found.sent_at is not None
+    assert found.sent_until - found.sent_at == timedelta(seconds=60)
+
+
+def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
+    placed(ledger)
+    history = ledger.history("k")
+    assert [row.step for row in history] == [Step.INTENDED, Step.SENT, Step.PLACED]
+    assert all(row.who == WHO for row in history)
+    assert [row.why for row in history] == ["intended", "sending now", "the answer"]
+    assert abs(history[0].at - datetime.now(timezone.utc)) < timedelta(minutes=1)
+
+
+def test_an_unknown_key_is_nobodys(ledger: Ledger) -> None:
+    assert ledger.find("never used") is None
+    assert ledger.history("never used") == []
+
+
+@pytest.mark.parametrize("after", list(Step))
+@pytest.mark.parametrize("before", list(Step))
+def test_only_the_steps_of_the_table_are_taken(tmp_path: Any, before: Step, after: Step) -> None:
+    from airflow_provider_proxyorders.core.ledger import open_ledger
+
+    ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
+    order = at_step(ledger, before)
+    if after in LIFE[before] or after is before:
+        assert ledger.record(order, after, "on", WHO).step is after
+    else:
+        with pytest.raises(LedgerError, match="cannot go from"):
+            ledger.record(order, after, "on", WHO)
+        assert ledger.find("k") == order
+
+
+def at_step(ledger: Ledger, step: Step) -> Order:
+    """A purchase brought to a step by the shortest way the table allows."""
+    order = ledger.intend(intent(), WHO)
+    ways: list[list[Step]] = [[Step.INTENDED]]
+    while ways[0][-1] is not step:
+        ways = [way + [after] for way in ways for after in LIFE[way[-1]] if after not in way]
+        ways.sort(key=lambda way: way[-1] is not step)
+    for following in ways[0][1:]:
+        order = ledger.record(order, following, "on the way", WHO)
+    return order
+
+
+def test_who_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
+    order = ledger.intend(intent(), WHO)
+    ledger.intend(intent(), WHO)  # another try takes over
+    with pytest.raises(StaleClaim):
+        ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+    zombie = sent(ledger)
+    ledger.record(zombie, Step.UNKNOWN, "given up", WHO)
+    before = ledger.history("k")
+    for step in (Step.PLACED, Step.REJECTED, Step.INTENDED, Step.UNKNOWN):
+        with pytest.raises(StaleClaim):
+            ledger.record(zombie, step, "a zombie", WHO)
+    assert ledger.history("k") == before
+
+
+def test_of_many_claimers_one_wins(ledger: Ledger) -> None:
+    order = ledger.intend(intent(), WHO)
+    won: list[Order] = []
+    lost: list[StaleClaim] = []
+    ready = threading.Barrier(8)
+
+    def claim() -> None:
+        ready.wait()
+        try:
+            won.append(ledger.claim(order, WHO, evidence={}, sent_seconds=60))
+        except StaleClaim as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(lost)) == (1, 7)
+    assert [row.step for row in ledger.history("k")] == [Step.INTENDED, Step.SENT]
+
+
+def test_a_key_that_was_sent_is_handed_back_as_it_stands(ledger: Ledger) -> None:
+    order = placed(ledger)
+    assert ledger.intend(intent(), WHO) == order
+
+
+def test_the_same_key_with_another_request_is_a_conflict_that_shows_the_difference(ledger: Ledger) -> None:
+    placed(ledger)
+    with pytest.raises(OrderKeyConflict, match=r"quantity: 2 -> 3.*Nothing was sent"):
+        ledger.intend(intent(fingerprint="b" * 64, request={"quantity": 3}), WHO)
+    with pytest.raises(OrderKeyConflict, match=r"wallet: v:c -> v:other"):
+        ledger.intend(intent(fingerprint="b" * 64, wallet="v:other"), WHO)
+
+
+def test_a_rejected_key_may_be_intended_anew_even_with_a_corrected_request(ledger: Ledger) -> None:
+    ledger.record(sent(ledger), Step.REJECTED, "refused", WHO)
+    again = ledger.intend(intent(fingerprint="b" * 64, request={"quantity": 3}), WHO)
+    assert (again.step, again.request, again.fence) == (Step.INTENDED, {"quantity": 3}, 3)
+
+
+def test_one_purchase_at_a_time_on_a_wallet(ledger: Ledger) -> None:
+    first = ledger.intend(intent("first"), WHO)
+    with pytest.raises(WalletHeld) as held:
+        ledger.intend(intent("second"), WHO)
+    assert held.value.blocker == "first"
+    ledger.intend(intent("elsewhere", wallet="v:other"), WHO)  # another wallet is another lane
+    ledger.intend(intent("extension", kind="extend", laned=False), WHO)  # has evidence of its own
+    first = ledger.claim(first, WHO, evidence={}, sent_seconds=60)
+    with pytest.raises(WalletHeld):
+        ledger.intend(intent("second"), WHO)
+    ledger.record(first, Step.PLACED, "done", WHO, seen=VendorOrder("1", OrderStatus.PENDING, "paid"))
+    assert ledger.intend(intent("second"), WHO).step is Step.INTENDED
+
+
+@pytest.mark.parametrize("step", [Step.UNKNOWN, Step.QUARANTINED])
+def test_an_unresolved_purchase_holds_the_wallet_for_as_long_as_it_takes(ledger: Ledger, step: Step) -> None:
+    order = ledger.record(sent(ledger, "lost"), Step.UNKNOWN, "no answer", WHO)
+    if step is Step.QUARANTINED:
+        ledger.record(order, step, "undecided", WHO)
+    ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(days=30)
+    with pytest.raises(WalletHeld, match="'lost'"):
+        ledger.intend(intent("second"), WHO)
+
+
+def test_the_lane_of_a_worker_that_died_before_sending_runs_out(ledger: Ledger) -> None:
+    ledger.intend(intent("died"), WHO, lane_seconds=60)
+    with pytest.raises(WalletHeld):
+        ledger.intend(intent("second"), WHO)
+    ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=61)
+    assert ledger.intend(intent("second"), WHO).step is Step.INTENDED
+
+
+def test_a_value_is_decided_once(ledger: Ledger) -> None:
+    assert ledger.fixed("n") is None
+    assert [ledger.fix("n", "first"), ledger.fix("n", "second"), ledger.fixed("n")] == ["first", "first", "first"]
+
+
+def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
+    placed(ledger)
+    moment = datetime.now(timezone.utc) - timedelta(minutes=1)
+    assert ledger.owned_since("v:c", moment) == {"77"}
+    assert ledger.owned_since("v:other", moment) == frozenset()
+    assert ledger.owned("v:c", ["76", "77"]) == {"77"}
+    assert [order.order_key for order in ledger.by_order_id("v:c", "77")] == ["k"]
