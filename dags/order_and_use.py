@@ -34,14 +34,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 PARAMS = {
-    "conn_id": Param("proxyscrape_default", type="string", title="Connection", description="It holds the wallet and names the vendor"),
+    "conn_id": Param(
+        "proxyscrape_default", type="string", title="Connection", description="It holds the wallet and names the vendor"
+    ),
     "request": Param(
         None,
         type=["object", "null"],
         title="Request",
         description="The vendor's own body fields; empty takes the small example for the connection above",
     ),
-    "max_price": Param("25.00", type="string", title="Price cap", description="The most the order may cost, in major currency units"),
+    "max_price": Param(
+        "25.00", type="string", title="Price cap", description="The most the order may cost, in major currency units"
+    ),
     "target": Param(
         None,
         type=["string", "null"],

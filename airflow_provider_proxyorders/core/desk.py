@@ -11,6 +11,7 @@ SENT down - send once - write down what came back. Three rules:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from airflow_provider_proxyorders.core.errors import (
     AuthenticationFailed,
     CapExceeded,
     ConfigError,
+    LedgerError,
     NeverSent,
     OrderingNotPermitted,
     OrderNotFound,
@@ -99,9 +101,7 @@ class Desk(Watch):
         prepared = self.vendor.prepare_create(request, self.reference(order_key))
         return self._buy(self._purchase("create", order_key, prepared, None, max_price))
 
-    def extend(
-        self, order_id: str, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | None = None
-    ) -> Order:
+    def extend(self, order_id: str, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | None = None) -> Order:
         """Extend an order, once per key; see :meth:`place`."""
         prepared = self.vendor.prepare_extend(order_id, request)
         return self._buy(self._purchase("extend", order_key, prepared, order_id, max_price))
@@ -111,9 +111,7 @@ class Desk(Watch):
         digest = hashlib.sha256(f"{self.account.wallet}\n{order_key}".encode()).hexdigest()
         return f"af-{digest[:40]}"
 
-    def _purchase(
-        self, kind: str, order_key: str, prepared: Prepared, target: str | None, max_price: Decimal | None
-    ) -> Purchase:
+    def _purchase(self, kind: str, order_key: str, prepared: Prepared, target: str | None, max_price: Decimal | None) -> Purchase:
         if not order_key or len(order_key) > 500:
             raise ConfigError(f"order_key must have 1 to 500 characters, got {len(order_key)}. Nothing was sent.")
         for warning in prepared.warnings:
@@ -129,6 +127,18 @@ class Desk(Watch):
         return Purchase(order_key, kind, prepared, fingerprint, target, max_price)
 
     def _buy(self, purchase: Purchase) -> Order:
+        try:
+            return self._until_placed(purchase)
+        except ProxyOrdersError as error:
+            if error.money != "untouched":
+                raise
+            known = None if isinstance(error, LedgerError) else self.ledger.find(purchase.order_key)
+            if known is not None and known.ambiguous:  # this try sent nothing, but an earlier one did
+                raise self._unknown(known, _line(error), retry=error.retry) from error
+            error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
+            raise
+
+    def _until_placed(self, purchase: Purchase) -> Order:
         known = self.ledger.find(purchase.order_key)
         for _ in range(6):  # each turn ends in a return, a raise or a proof that the purchase may be sent again
             if known is None or known.step in (Step.INTENDED, Step.REJECTED):
@@ -175,8 +185,8 @@ class Desk(Watch):
         caps = [cap for cap in (max_price, self.account.caps.max_order_price) if cap is not None]
         if not caps:
             raise CapExceeded(
-                f"no price cap: a purchase needs max_price=\"...\" in the operator, or in the extra of connection "
-                f"{self.account.conn_id!r} a line such as \"max_order_price\": \"50.00\". Nothing was sent."
+                f'no price cap: a purchase needs max_price="..." in the operator, or in the extra of connection '
+                f'{self.account.conn_id!r} a line such as "max_order_price": "50.00". Nothing was sent.'
             )
         if min(caps) <= 0:
             raise CapExceeded(f"the price cap {min(caps):f} allows no purchase. Nothing was sent.")
@@ -263,16 +273,16 @@ class Desk(Watch):
                 if time.monotonic() - began > self.account.timeout:
                     raise NeverSent("this worker was held up for too long before it could send; nothing was sent.")
 
-            flow = (
-                self.vendor.create(body)
-                if purchase.target is None
-                else self.vendor.extend(purchase.target, body)
-            )
+            flow = self.vendor.create(body) if purchase.target is None else self.vendor.extend(purchase.target, body)
             seen = self.http.run(flow, permit)
         except Exception as error:
             if claimed is None:
                 self._not_sent(order, error)
-            return self._after_failure(purchase, claimed, error)
+            try:
+                return self._after_failure(purchase, claimed, error)
+            except LedgerError as unwritten:
+                why = f"{_line(error)} And the ledger could not be written: {_line(unwritten)}"
+                raise self._unknown(claimed, why, retry="soon") from error
         assert claimed is not None, f"{self.vendor.name}: the flow ended without its spending request"
         return self._placed(claimed, seen)
 
@@ -294,11 +304,9 @@ class Desk(Watch):
 
     def _not_sent(self, order: Order, error: Exception) -> NoReturn:
         """The try ended before its purchase left: give the reservation back and let the error tell."""
-        if not isinstance(error, StaleClaim):
-            try:
+        with contextlib.suppress(LedgerError):  # another try took over, or the ledger is away: then the reservation stays
+            if not isinstance(error, StaleClaim):
                 self.ledger.release(order, f"not sent: {_line(error)}", self.who)
-            except StaleClaim:
-                pass  # another try took over in the meantime; it owns the reservation now
         raise error
 
     def _after_failure(self, purchase: Purchase, claimed: Order, error: Exception) -> Order:
@@ -320,16 +328,35 @@ class Desk(Watch):
 
     def _placed(self, claimed: Order, seen: VendorOrder) -> Order:
         price = seen.price or (claimed.reserved if self.vendor.capabilities.quote else None)
-        why = f"the vendor says {seen.vendor_status!r}"
+        step, why = self._step(claimed, seen), f"the vendor says {seen.vendor_status!r}"
         try:
-            placed = self.ledger.record(claimed, self._step(claimed, seen), why, self.who, seen=seen, price=price)
+            placed = self._written(lambda: self.ledger.record(claimed, step, why, self.who, seen=seen, price=price))
         except StaleClaim:
             placed = self._late_answer(claimed, seen, price)
+        except LedgerError as error:
+            raise OutcomeUnknown(
+                f"{self.vendor.title} took {claimed.order_key!r} as order {seen.order_id}, but the ledger could not be written: "
+                f"{_line(error)} The next try finds the order; nothing is sent again on a guess.",
+                order_key=claimed.order_key,
+                retry="soon",
+            ) from error
         self._say(
             f"Order key {placed.order_key!r}: {'placed' if claimed.kind == 'create' else 'extended'} as order {placed.order_id}"
             f"{f', price {placed.price}' if placed.price else ''}{f', {seen.vendor_status}' if seen.vendor_status else ''}"
         )
         return self._watch_price(placed)
+
+    def _written(self, write: Callable[[], Order]) -> Order:
+        """Write down what came of a purchase; a ledger that fails for a moment is tried again, since this must not be lost."""
+        for pause in (0.2, 1.0, 5.0):
+            try:
+                return write()
+            except StaleClaim:
+                raise
+            except LedgerError as error:
+                self._say(f"The ledger cannot be written ({_line(error)}); trying again in {pause:g} s")
+                self._sleep(pause)
+        return write()
 
     def _late_answer(self, claimed: Order, seen: VendorOrder, price: Money | None) -> Order:
         """The answer came after others had begun to look for the purchase: a proof is never thrown away."""
@@ -429,9 +456,7 @@ class Desk(Watch):
         assert finding.order is not None
         seen = finding.order
         price = seen.price or (order.reserved if self.vendor.capabilities.quote else None)
-        adopted = self.ledger.record(
-            order, self._step(order, seen), f"adopted: {finding.seen}", self.who, seen=seen, price=price
-        )
+        adopted = self.ledger.record(order, self._step(order, seen), f"adopted: {finding.seen}", self.who, seen=seen, price=price)
         self._say(f"Order key {order.order_key!r}: its answer was lost, but it landed: order {adopted.order_id}. {finding.seen}")
         return self._watch_price(adopted)
 

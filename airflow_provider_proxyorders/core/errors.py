@@ -47,6 +47,12 @@ class ProxyOrdersError(Exception):
         if retry is not None:
             self.retry = retry
 
+    def tell(self, sentence: str) -> None:
+        """Add what happened to the money, where the text does not say it yet."""
+        text = str(self)
+        if "Nothing was" not in text:
+            self.args = (f"{text.rstrip('. ')}. {sentence}",)
+
 
 class InvalidRequest(ProxyOrdersError, ValueError):
     """A field of the request breaks a rule of the vendor's documentation. Nothing was sent.

@@ -327,8 +327,7 @@ class Delivery:
 
     def __repr__(self) -> str:
         return (
-            f"Delivery(order_id={self.order_id!r}, proxies={len(self.proxies)}, codes={len(self.codes)}, "
-            f"skipped={self.skipped})"
+            f"Delivery(order_id={self.order_id!r}, proxies={len(self.proxies)}, codes={len(self.codes)}, skipped={self.skipped})"
         )
 
     __str__ = __repr__
@@ -342,10 +341,7 @@ _SECRET_NAME = re.compile(r"(password|passwd|secret|token|api_?key|credential|(^
 def masked(value: Any) -> Any:
     """A copy of a request with the values of secret-looking fields replaced, fit for ledger, log and error."""
     if isinstance(value, Mapping):
-        return {
-            key: "***" if isinstance(key, str) and _SECRET_NAME.search(key) else masked(item)
-            for key, item in value.items()
-        }
+        return {key: "***" if isinstance(key, str) and _SECRET_NAME.search(key) else masked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(item) for item in value]
     return value

@@ -132,9 +132,7 @@ class Watch:
             raise self.pending(order)
         if order.step in OPEN:
             raise self._unknown(order, f"it is {order.step.value}")
-        self._judge(
-            order.order_id, order.order_key, order.step, order.vendor_status, order.reason, order.delivered, on_partial
-        )
+        self._judge(order.order_id, order.order_key, order.step, order.vendor_status, order.reason, order.delivered, on_partial)
         return order
 
     def _judge(

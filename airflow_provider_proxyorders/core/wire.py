@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import simplejson
@@ -181,7 +181,7 @@ def pick(data: Any, *path: str) -> Any:
     :raises UnreadableBody: naming the first step that is missing or no object.
     """
     for depth, key in enumerate(path):
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             where = ".".join(path[:depth]) or "the answer"
             raise UnreadableBody(f"{where} is {_kind(data)}, expected an object with {key!r}")
         if key not in data:
@@ -205,7 +205,7 @@ def text(data: Any, key: str) -> str:
 
 def optional_text(data: Any, key: str) -> str | None:
     """A field that may be missing, null or of a surprising type; anything that is not empty comes back as text."""
-    value = data.get(key) if isinstance(data, Mapping) else None
+    value = data.get(key) if isinstance(data, dict) else None
     if value is None or value == "":
         return None
     return value if isinstance(value, str) else dump_json(value)
@@ -224,7 +224,7 @@ def optional_number(data: Any, key: str) -> Decimal | None:
 
     :raises UnreadableBody: when something else is there.
     """
-    value = data.get(key) if isinstance(data, Mapping) else None
+    value = data.get(key) if isinstance(data, dict) else None
     return None if value is None or value == "" else as_number(value, key)
 
 
@@ -269,13 +269,22 @@ def when(value: Any, zone: str = "UTC") -> datetime | None:
     """
     if value is None or value == "" or isinstance(value, bool):
         return None
+    if isinstance(value, str):
+        return _written_time(value, zone)
     try:
-        if isinstance(value, (int, Decimal)):
-            return datetime.fromtimestamp(int(value), timezone.utc)
-        import pendulum
+        return datetime.fromtimestamp(int(value), timezone.utc)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
-        parsed: Any = pendulum.parse(str(value), tz=zone)
-    except (ValueError, OverflowError, OSError):
+
+@lru_cache(maxsize=4096)
+def _written_time(value: str, zone: str) -> datetime | None:
+    """A poller reads the same hundred times again and again."""
+    import pendulum
+
+    try:
+        parsed: Any = pendulum.parse(value, tz=zone)
+    except (ValueError, OverflowError):
         return None
     if not isinstance(parsed, datetime):
         return None

@@ -153,9 +153,7 @@ class ProxyOrdersHook(BaseHook):
 
     # -- spending -------------------------------------------------------------------------------------------------
 
-    def create_order(
-        self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | str | None = None
-    ) -> Order:
+    def create_order(self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | str | None = None) -> Order:
         """Buy an order, once per key however often this is called.
 
         :param request: the vendor's own body fields, as its documentation names them.
@@ -239,9 +237,7 @@ class ProxyOrdersHook(BaseHook):
 
         context = context or _compat.context_or_none()
         who = who_of(context) if context is not None else _outside()
-        return Desk(
-            self.vendor, self.http, self.ledger, who=who, fence=fence_of(context), say=say or self.log.info
-        )
+        return Desk(self.vendor, self.http, self.ledger, who=who, fence=fence_of(context), say=say or self.log.info)
 
     def _read(self, flow: Flow[T]) -> T:
         return self.http.run(flow)
@@ -336,7 +332,4 @@ def price_cap(value: Decimal | str | int | None) -> Decimal | None:
     try:
         return decimal(exact(value) if isinstance(value, float) else value)
     except (ValueError, TypeError):
-        raise ConfigError(f"max_price must be a decimal number such as \"12.50\", got {value!r}. Nothing was sent.") from None
-
-
-
+        raise ConfigError(f'max_price must be a decimal number such as "12.50", got {value!r}. Nothing was sent.') from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, default_deferrable
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, default_deferrable
 from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         **kwargs: Any,
     ):
         kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_delay", RETRY_DELAY)
         kwargs.setdefault("retry_policy", OrderRetryPolicy())
         kwargs.setdefault("poke_interval", 10)
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseOperatorLink
+
 #: XCom key under which a task leaves the address of its order.
 PAGE = "order_page"
 

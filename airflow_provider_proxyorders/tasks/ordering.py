@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import Order
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-#: Tries of a task beside its first. Safe, since a key never buys twice, and needed: Airflow 3.3 sometimes marks a resumed task failed.
+#: Tries of a task beside its first, and the pause before one that no error of ours asks for. Safe, since a key never buys twice, and
+#: needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
 RETRIES = 2
+RETRY_DELAY = timedelta(seconds=15)
 
 
 def default_deferrable() -> bool:
@@ -58,6 +60,7 @@ class OrderOperator(BaseOperator):
         **kwargs: Any,
     ):
         kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_delay", RETRY_DELAY)
         kwargs.setdefault("retry_policy", OrderRetryPolicy())
         super().__init__(**kwargs)
         self.conn_id = conn_id

@@ -18,9 +18,7 @@ LATER = timedelta(minutes=2)
 class OrderRetryPolicy(RetryPolicy):
     """Asks our errors whether a retry can help; leaves all others to the task's own settings."""
 
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Any | None = None
-    ) -> RetryDecision:
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any | None = None) -> RetryDecision:
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Throttled
 
         if not isinstance(exception, ProxyOrdersError):

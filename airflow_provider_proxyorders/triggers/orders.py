@@ -112,7 +112,9 @@ class ProxyOrderTrigger(BaseTrigger):
                     self.log.info("Order %s is %s", self.order_id, status)
                 elif age - told >= 300:
                     told = age
-                    self.log.info("Order %s is still %s, asked %d times, next look in %.0f s", self.order_id, status, looks, pause)
+                    self.log.info(
+                        "Order %s is still %s, asked %d times, next look in %.0f s", self.order_id, status, looks, pause
+                    )
             if datetime.now(timezone.utc) >= deadline:
                 return "deadline", None
 

@@ -1,136 +1,45 @@
 """What a vendor is: capabilities declared as data, checks before money moves, and flows without I/O.
 
-Two rules: a vendor never sends anything (it yields requests), and it never decides to buy (the desk does). Every
-answer to a spending request goes through :meth:`Vendor.spent`, so what counts as a refusal and what as an unknown
-outcome is said in one place.
+Two rules: a vendor never sends anything (it yields requests), and it never decides to buy (the desk does). How answers
+are judged is in ``answers.py``, the declared data in ``terms.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
+from urllib.parse import quote as url_quote
 
 from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import (
-    AuthenticationFailed,
-    InsufficientFunds,
-    OrderingNotPermitted,
-    OrderNotFound,
-    OutcomeUnknown,
-    RequestRefused,
-    Throttled,
-    UnreadableAnswer,
-    UnsupportedOperation,
-    VendorError,
-    VendorUnavailable,
-)
+from airflow_provider_proxyorders.core.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
 from airflow_provider_proxyorders.core.model import Balance, Delivery, Quote, VendorOrder
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody
+from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody, when
+from airflow_provider_proxyorders.vendors.answers import Answers
+from airflow_provider_proxyorders.vendors.terms import Capabilities, Filters, Finding, Kind, Polling, Prepared, Setting
 
-Kind = Literal["create", "extend"]
+__all__ = [
+    "Capabilities",
+    "Filters",
+    "Finding",
+    "Kind",
+    "Orders",
+    "Polling",
+    "Prepared",
+    "Rows",
+    "Setting",
+    "Vendor",
+    "about",
+    "path_part",
+]
 
-
-@dataclass(frozen=True)
-class Polling:
-    """When it makes sense to look at a waiting order, in seconds.
-
-    :param first: before the first look.
-    :param fastest: between looks at a young order.
-    :param slowest: between looks at an old one.
-    :param timeout: how long a task waits by default before it says "pending".
-    """
-
-    first: float = 1.0
-    fastest: float = 2.0
-    slowest: float = 60.0
-    timeout: float = 3600.0
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What the vendor's documentation offers. Calling what is missing is refused before any request.
-
-    :param quote: a price can be asked for before buying.
-    :param list_orders: orders can be listed.
-    :param reference: an order carries our reference, unique per account, so a repeat is refused by the vendor.
-    :param extend: a placed order can be extended.
-    :param auto_extend: the vendor can renew an order by itself, and this can be switched.
-    :param webhook: the vendor reports the end of an order.
-    :param price_in_order: the order itself tells what was charged.
-    :param evidence: where a lost purchase leaves traces: ``order`` (a list or the order itself), ``reference``,
-        or only ``wallet`` (balance and what hangs on the account).
-    :param settle: seconds after which a purchase that was taken shows up in reads; "absent" needs two looks this far apart.
-    """
-
-    quote: bool = False
-    list_orders: bool = False
-    reference: bool = False
-    extend: bool = False
-    auto_extend: bool = False
-    webhook: bool = False
-    price_in_order: bool = False
-    evidence: Literal["order", "reference", "wallet"] = "wallet"
-    settle: float = 30.0
-    polling: Polling = field(default_factory=Polling)
+# Inside Vendor the name ``list`` is the method.
+Orders = list[VendorOrder]
+Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting of the connection that belongs to this vendor.
-
-    :param kind: JSON type shown in the connection form: ``string``, ``integer``, ``number`` or ``boolean``.
-    :param secret: hidden in the form and masked in logs.
-    """
-
-    name: str
-    label: str
-    help: str
-    kind: str = "string"
-    default: Any = None
-    choices: Sequence[str] | None = None
-    secret: bool = False
-    placeholder: str = ""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request that passed the documented rules.
-
-    :param body: exactly what will be sent as JSON; numbers that came as text (templates) are numbers again.
-    :param warnings: one sentence each, for the task log: fields we do not know, recurring charges and the like.
-    """
-
-    body: Mapping[str, Any]
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which orders to list; None means any. A vendor refuses what it cannot filter by.
-
-    :param extra: the vendor's own query parameters, as its documentation names them.
-    """
-
-    order_ids: Sequence[str] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the vendor's reads prove about a purchase whose answer was lost.
-
-    :param verdict: ``found`` (``order`` is it), ``absent`` (at this look nothing of it was there) or ``undecided``.
-    :param seen: one sentence on what was looked at and seen, for the ledger and for a person.
-    """
-
-    verdict: Literal["found", "absent", "undecided"]
-    seen: str
-    order: VendorOrder | None = None
-
-
-class Vendor:
+class Vendor(Answers):
     """Base of all vendors. A subclass fills in the class attributes and the flows it supports.
 
     One instance serves one account and holds no state of its own; a login lives in ``account.session``.
@@ -138,8 +47,6 @@ class Vendor:
 
     #: the connection type, e.g. ``iproyal``
     name: ClassVar[str]
-    #: for people, e.g. ``IPRoyal``
-    title: ClassVar[str]
     #: documentation of the ordering calls
     docs_url: ClassVar[str]
     #: used when the connection names no host
@@ -147,8 +54,9 @@ class Vendor:
     capabilities: ClassVar[Capabilities]
     #: vendor settings of the connection, beside those every connection has
     settings: ClassVar[Sequence[Setting]] = ()
-    #: label and help of the connection's password field
-    secret_label: ClassVar[str] = "API key"
+    #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
+    renews_login: ClassVar[bool] = False
+    #: help of the connection's password field
     secret_help: ClassVar[str] = ""
 
     def __init__(self, account: Account):
@@ -175,6 +83,20 @@ class Vendor:
         """Address of the order in the vendor's dashboard, None where no such page is documented."""
         return None
 
+    def is_duplicate(self, error: VendorError) -> bool:
+        """Whether a refusal can mean that the vendor already has an order with our reference."""
+        return False
+
+    def extended(self, evidence: Mapping[str, Any], order: VendorOrder) -> bool:
+        """Whether an order as read now shows the extension that was bought after ``evidence`` was read.
+
+        :param evidence: what :meth:`snapshot` read; ``expires_at`` (ISO) and ``extensions`` (a count) are looked at.
+        """
+        before, recorded = when(evidence.get("expires_at")), evidence.get("extensions")
+        if before and order.expires_at and order.expires_at > before:
+            return True
+        return isinstance(recorded, int) and order.extensions is not None and order.extensions > recorded
+
     # -- flows that spend -----------------------------------------------------------------------------------------
 
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
@@ -195,8 +117,7 @@ class Vendor:
 
     def login(self) -> Flow[None]:
         """Make sure that the next request is authenticated. Nothing to do for vendors with a static key."""
-        return
-        yield
+        yield from ()
 
     def balance(self) -> Flow[Balance]:
         """The spendable amount of the wallet."""
@@ -221,11 +142,11 @@ class Vendor:
                 continue
         return found
 
-    def list(self, filters: Filters) -> Flow[list[VendorOrder]]:
+    def list(self, filters: Filters) -> Flow[Orders]:
         """All orders that pass the filters, every page."""
         raise self.unsupported("listing orders")
 
-    def products(self) -> Flow[list[dict[str, Any]]]:
+    def products(self) -> Flow[Rows]:
         """The vendor's catalogue as it answers it."""
         raise self.unsupported("listing products")
 
@@ -238,15 +159,15 @@ class Vendor:
         raise self.unsupported("quoting a price")
 
     def delivery(self, order_id: str) -> Flow[Delivery]:
-        """What the order yielded. Secret."""
+        """What the order yielded so far; an order that yielded nothing yet gives an empty delivery. Secret."""
         raise self.unsupported("reading what was delivered")
 
     # -- flows for purchases whose answer was lost ----------------------------------------------------------------
 
     def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         """Read, right before a purchase, what will tell later whether it landed. Strings, ints, lists and objects; no secrets."""
+        yield from ()
         return {}
-        yield
 
     def resolve(
         self,
@@ -265,10 +186,18 @@ class Vendor:
         :param sent_at: when it was sent, aware UTC.
         :param owned: order ids and sub-account ids that the ledger already owns; they are somebody else's purchase.
         """
+        yield from ()
         return Finding("undecided", f"{self.title} leaves no evidence that this package knows how to read")
-        yield
 
     # -- shared by all vendors ------------------------------------------------------------------------------------
+
+    def setting(self, name: str) -> Any:
+        """A declared setting of this vendor as the connection has it, else its default.
+
+        :raises ConfigError: when the value is none of the choices or of another kind.
+        """
+        declared = next(setting for setting in self.settings if setting.name == name)
+        return declared.read(self.account.settings.get(name), self.account.conn_id)
 
     def auth_headers(self) -> Mapping[str, str]:
         """Headers that authenticate a request."""
@@ -288,109 +217,26 @@ class Vendor:
         self.check(response, request)
         return self.readable(response, request)
 
-    def readable(self, response: Response, request: Request) -> Any:
-        """The JSON of an answer to a reading request.
-
-        :raises UnreadableAnswer: when it is something else.
-        """
-        try:
-            return response.data()
-        except UnreadableBody as error:
-            raise self.unreadable(request, error) from None
-
-    def check(self, response: Response, request: Request) -> None:
-        """Turn an unsuccessful answer into the error it means."""
-        if not response.ok:
-            raise self.refusal(response, request)
-
-    def spent(self, response: Response, request: Request) -> Any:
-        """The JSON of a successful answer to a spending request.
-
-        :raises VendorError: when the vendor provably refused: nothing was bought.
-        :raises OutcomeUnknown: for 408, 409, 425, 429, every 5xx, every other surprise and a success that cannot be read.
-        """
-        if response.ok:
-            try:
-                return response.data()
-            except UnreadableBody as error:
-                raise self.unknown(request, f"answered {response.status}, but the body is {error}", response) from None
-        if 400 <= response.status < 500 and response.status not in (408, 409, 425, 429):
-            raise self.refusal(response, request)
-        raise self.unknown(request, f"answered {response.status} {self.words(response)}".rstrip(), response)
-
-    def refusal(self, response: Response, request: Request) -> VendorError:
-        """The error that an unsuccessful answer means, with the vendor's own words."""
-        said = self.words(response)
-        tail = f" {self.title} says: {said}" if said else ""
-        doing = request.name or f"{request.method} {request.path}"
-        status = response.status
-        common = {"status": status, "vendor_text": said}
-        if status == 401:
-            return AuthenticationFailed(
-                f"{self.title} does not accept the key of connection {self.account.conn_id!r} ({doing}: 401).{tail} "
-                f"Nothing was bought. Put a valid {self.secret_label} into the connection's password.",
-                **common,
-            )
-        if status == 403:
-            return OrderingNotPermitted(self.permission_advice(doing, tail), **common)
-        if status == 404:
-            return OrderNotFound(f"{self.title} does not know it ({doing}: 404).{tail}", **common)
-        if status == 429:
-            return Throttled(
-                f"{self.title} asks to slow down ({doing}: 429).{tail}", retry_after=response.retry_after, vendor_text=said
-            )
-        if status == 402:
-            return InsufficientFunds(self.funds_advice(doing, tail), **common)
-        if 400 <= status < 500 and status not in (408, 425):
-            return RequestRefused(f"{self.title} refused it ({doing}: {status}).{tail} Nothing was bought.", **common)
-        return VendorUnavailable(f"{self.title} cannot answer right now ({doing}: {status}).{tail}", **common)
-
-    def permission_advice(self, doing: str, tail: str) -> str:
-        """What to tell a user whose key is good but may not order."""
-        return (
-            f"{self.title} does not permit this with the key of connection {self.account.conn_id!r} ({doing}: 403).{tail} "
-            "Nothing was bought."
-        )
-
-    def funds_advice(self, doing: str, tail: str) -> str:
-        """What to tell a user whose wallet is too empty."""
-        return (
-            f"the wallet behind connection {self.account.conn_id!r} holds less than the price ({doing}).{tail} "
-            "Nothing was bought. Top the wallet up, then clear the task."
-        )
-
-    def unknown(self, request: Request, what: str, response: Response | None = None) -> OutcomeUnknown:
-        doing = request.name or f"{request.method} {request.path}"
-        return OutcomeUnknown(
-            f"{self.title} {what} ({doing}). The purchase may have been taken and charged; it is not sent again.",
-            status=response.status if response else None,
-        )
-
-    def unreadable(self, request: Request, error: Exception) -> UnreadableAnswer:
-        doing = request.name or f"{request.method} {request.path}"
-        return UnreadableAnswer(
-            f"{self.title}'s answer is not what its documentation describes ({doing}): {error}. This was a reading call; "
-            "it moved no money."
-        )
-
     def unsupported(self, what: str, instead: str = "") -> UnsupportedOperation:
         advice = f"; {instead}" if instead else ""
         return UnsupportedOperation(f"{self.title} offers no call for {what}{advice}. Nothing was sent.")
 
-    def words(self, response: Response, limit: int = 200) -> str:
-        """The vendor's explanation in an error answer, shortened and without this account's secrets."""
-        data = response.data_or_none()
-        said = self.error_text(data) if data is not None else ""
-        if not said and response.body:
-            said = "an HTML page" if "html" in response.content_type else " ".join(response.text.split())
-        said = self.account.redact(said)
-        return said if len(said) <= limit else said[: limit - 3] + "..."
 
-    def error_text(self, data: Any) -> str:
-        """Find the explanation in the JSON of an error answer; subclasses know their envelope."""
-        if isinstance(data, Mapping):
-            for key in ("error", "message", "detail", "errors"):
-                if data.get(key):
-                    value = data[key]
-                    return value if isinstance(value, str) else str(value)
-        return ""
+def path_part(order_id: str) -> str:
+    """An id as one part of a request's path, whatever characters it is made of.
+
+    :raises InvalidRequest: for what cannot be the name of anything.
+    """
+    if not isinstance(order_id, str) or order_id.strip() in ("", ".", ".."):
+        raise InvalidRequest("order_id", "must be the vendor's id of an order", got=order_id)
+    return url_quote(order_id, safe="")
+
+
+def about(order_id: str, order: VendorOrder) -> VendorOrder:
+    """The order, if it is the one that was asked for, under the id it was asked by.
+
+    :raises UnreadableBody: for another one.
+    """
+    if order.order_id.casefold() != order_id.casefold():
+        raise UnreadableBody(f"it is about order {order.order_id!r}, asked was {order_id!r}")
+    return replace(order, order_id=order_id)

@@ -15,16 +15,18 @@ from airflow_provider_proxyorders.core.errors import InvalidRequest
 from airflow_provider_proxyorders.core.model import decimal
 from airflow_provider_proxyorders.core.wire import exact
 
-FieldKind = Literal["integer", "number", "text", "boolean", "object", "list", "any"]
+FieldKind = Literal["integer", "number", "text", "boolean", "id", "object", "list", "any"]
 
 
 @dataclass(frozen=True)
 class Field:
     """One documented field.
 
+    :param kind: the JSON type; ``id`` is text or a whole number, kept as it is given.
     :param rule: the documented rule in words, completing "request field 'x' ...".
     :param example: a value that passes, or a function that makes one.
-    :param least: smallest number allowed.
+    :param above: numbers must be greater than this.
+    :param least: smallest number allowed, or for text the smallest length.
     :param most: largest number allowed, or for text the greatest length.
     """
 
@@ -33,6 +35,7 @@ class Field:
     example: Any = None
     required: bool = False
     choices: Sequence[Any] | None = None
+    above: Decimal | int | None = None
     least: Decimal | int | None = None
     most: Decimal | int | None = None
 
@@ -89,7 +92,8 @@ def convert(vendor: str, name: str, value: Any, rule: Field) -> Any:
         raise wrong()
     size = len(converted) if isinstance(converted, str) else converted
     if isinstance(size, (int, Decimal)) and not isinstance(size, bool):
-        if (rule.least is not None and size < rule.least) or (rule.most is not None and size > rule.most):
+        too_small = (rule.least is not None and size < rule.least) or (rule.above is not None and size <= rule.above)
+        if too_small or (rule.most is not None and size > rule.most):
             raise wrong()
     return converted
 
@@ -116,6 +120,10 @@ def _text(value: Any) -> str:
     if not text.strip():
         raise ValueError
     return text
+
+
+def _id(value: Any) -> str | int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
 def _boolean(value: Any) -> bool:
@@ -145,6 +153,7 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "number": _number,
     "text": _text,
     "boolean": _boolean,
+    "id": _id,
     "object": _object,
     "list": _list,
     "any": exact,

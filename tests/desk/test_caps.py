@@ -82,7 +82,9 @@ def test_limits_in_another_currency_cannot_be_compared(shop_of: Callable[[str], 
 
 def test_an_empty_wallet_is_a_refusal_that_a_top_up_mends(shop: Shop) -> None:
     shop.box.control([{"vendor": shop.name, "wallet": {"balance": "1.00"}}])
-    with pytest.raises(InsufficientFunds if shop.name != "iproyal" else RequestRefused) as error:  # IPRoyal documents no text for it
+    with pytest.raises(
+        InsufficientFunds if shop.name != "iproyal" else RequestRefused
+    ) as error:  # IPRoyal documents no text for it
         shop.desk().place(shop.request, order_key="k")
     assert (error.value.money, error.value.retry) == ("untouched", "never")
     found = shop.ledger.find("k")

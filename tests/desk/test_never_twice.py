@@ -270,3 +270,55 @@ def test_a_superseded_try_is_stopped_by_its_fence(shop: Shop) -> None:
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.INTENDED
     assert shop.delivered("k")
+
+
+def test_an_order_that_was_taken_while_the_ledger_went_away_is_found_again(shop: Shop, tmp_path: Any) -> None:
+    """The answer says "taken", and the ledger cannot be written: the error must not say that nothing was bought."""
+    import os
+
+    path = shop.ledger.engine.url.database
+    assert path is not None
+    rule = shop.box.fault(vendor=shop.name, operation="create", when="after", times=1, action="pause")
+    failed: list[ProxyOrdersError] = []
+
+    def buy() -> None:
+        try:
+            shop.desk(timeout=20.0, sleep=lambda seconds: None).place(shop.request, order_key="k")
+        except ProxyOrdersError as error:
+            failed.append(error)
+
+    worker = threading.Thread(target=buy)
+    worker.start()
+    assert rule.wait(10)
+    with shop.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE proxyorders_steps RENAME TO gone")
+        connection.commit()
+    rule.release()
+    worker.join(30)
+    assert os.path.exists(path)
+    with shop.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO proxyorders_steps")
+        connection.exec_driver_sql("UPDATE proxyorders_purchases SET sent_until = sent_at")
+        connection.commit()
+    assert isinstance(failed[0], OutcomeUnknown)
+    assert shop.bought()[0].order_id in str(failed[0]) and "Nothing was bought" not in str(failed[0])
+    if shop.name != "voodoo":
+        order, errors = tries(shop, "k")
+        assert order is not None and errors == []
+    assert len(shop.bought()) == 1
+
+
+def test_a_doubtful_purchase_is_never_said_to_be_untouched(shop_of: Callable[[str], Shop]) -> None:
+    """Its repeat could not even be prepared: what the first sending did is still not known."""
+    shop = shop_of("voodoo")
+    shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
+    desk = shop.desk(
+        sleep=lambda seconds: shop.box.fault(vendor="voodoo", operation="balance", action="status", status=400) and None
+    )
+    with pytest.raises(OutcomeUnknown) as error:
+        desk.place(shop.request, order_key="k")
+    assert error.value.money == "unknown" and "Nothing was bought" not in str(error.value).replace("Nothing is sent", "")
+    shop.box.clear_faults()
+    with pytest.raises(Quarantined):
+        shop.desk().place(shop.request, order_key="k")
+    assert len(shop.bought()) == 1

@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.core.errors import LedgerError
 READ_ONLY = "proxyorders_read_only"
 ADVICE = (
     "Check [proxyorders] ledger_url: a writable file for SQLite (sqlite:////absolute/path.db), or "
-    "postgresql+psycopg://user:password@host/database. Nothing was bought."
+    "postgresql+psycopg://user:password@host/database."
 )
 
 
@@ -61,7 +61,7 @@ def speaking_of(url: URL) -> Iterator[None]:
     except (ImportError, NoSuchModuleError) as error:
         raise LedgerError(
             f"the ledger at {url.render_as_string(hide_password=True)} needs a driver that is not installed ({error}). "
-            "For PostgreSQL: pip install 'airflow-provider-proxyorders[postgres]'. Nothing was bought.",
+            "For PostgreSQL: pip install 'airflow-provider-proxyorders[postgres]'.",
             retry="never",
         ) from None
     except SQLAlchemyError as error:

@@ -137,7 +137,7 @@ def ensure(engine: Engine) -> None:
         if version is not None and version not in KNOWN:
             raise LedgerError(
                 f"the ledger has schema version {version!r}, which this version of airflow-provider-proxyorders does not "
-                f"know (it needs {HEAD!r}). Install the newer package on every host. Nothing was bought.",
+                f"know (it needs {HEAD!r}). Install the newer package on every host.",
                 retry="never",
             )
         _upgrade(connection)

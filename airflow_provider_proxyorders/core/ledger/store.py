@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, OrderKeyConflict, WalletHeld
+from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, MoneyState, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.core.ledger import schema, spending
 from airflow_provider_proxyorders.core.ledger.engine import READ_ONLY, engine_for, speaking_of
 from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, steps, wallets
@@ -55,6 +55,8 @@ _BLOCKER = (
 
 class StaleClaim(LedgerError):
     """Another worker has taken the purchase further; this one may write nothing about it."""
+
+    money: ClassVar[MoneyState] = "unknown"
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,13 @@ def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger
 
     :raises LedgerError: when it cannot be opened, upgraded or is newer than this code. Nothing was bought.
     """
-    ledger = Ledger(engine_for(url), clock)
-    with speaking_of(ledger.engine.url):
-        schema.ensure(ledger.engine)
+    try:
+        ledger = Ledger(engine_for(url), clock)
+        with speaking_of(ledger.engine.url):
+            schema.ensure(ledger.engine)
+    except LedgerError as error:
+        error.tell("Nothing was bought.")
+        raise
     return ledger
 
 
@@ -132,16 +138,12 @@ class Ledger:
                     fence=row["fence"],
                     at=_time(row["at"]) or self.clock(),
                     why=row["why"],
-                    who=Who(
-                        row["dag_id"], row["run_id"], row["task_id"], row["map_index"], row["try_number"], row["host"]
-                    ),
+                    who=Who(row["dag_id"], row["run_id"], row["task_id"], row["map_index"], row["try_number"], row["host"]),
                 )
                 for row in rows
             ]
 
-    def orders(
-        self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100
-    ) -> list[Order]:
+    def orders(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Order]:
         """Purchases, the most recently changed first."""
         conditions = []
         if wallet is not None:
@@ -343,9 +345,7 @@ class Ledger:
 
     # -- inside a transaction --------------------------------------------------------------------------------------
 
-    def _take_lane(
-        self, connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float
-    ) -> None:
+    def _take_lane(self, connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
         held = wallet["lane_key"]
         if held and held != intent.order_key and (wallet["lane_until"] or "") > _stamp(now):
             raise WalletHeld(
@@ -404,13 +404,11 @@ class Ledger:
         unchanged = {"_key": order.order_key, "_step": order.step.value, "_fence": order.fence}
         row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
         if row is None:
-            raise StaleClaim(f"another worker has taken {order.order_key!r} further; this try stops here, having sent nothing")
+            raise StaleClaim(f"another worker has taken {order.order_key!r} further; this one may write nothing about it")
         self._append(connection, order.order_key, step, row["fence"], now, why, who)
         return _order(row)
 
-    def _append(
-        self, connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, who: Who
-    ) -> None:
+    def _append(self, connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, who: Who) -> None:
         connection.execute(
             _APPEND,
             {

@@ -1,0 +1,61 @@
+"""What delivered orders yield: logins for the proxy that the sandbox itself is.
+
+Two rules: a login works exactly as long as its order does, which is asked at the moment of use; and every proxy is
+``127.0.0.1`` at the sandbox's own port, told apart by its user name.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The proxies of one order.
+
+    :param logins: user name and password of each.
+    :param usable: whether the order is delivered and its term has not run out.
+    """
+
+    vendor: str
+    wallet: str
+    order_id: str
+    logins: Sequence[tuple[str, str]]
+    usable: Callable[[], bool]
+
+
+class Goods:
+    """All lots, by the user names of their proxies. Whoever writes holds the lock of the sandbox's state."""
+
+    def __init__(self) -> None:
+        #: where the proxies listen; known once the server runs
+        self.port = 0
+        self._by_user: dict[str, tuple[str, Lot]] = {}
+
+    def hand_out(self, lot: Lot) -> Lot:
+        for user, password in lot.logins:
+            self._by_user[user] = (password, lot)
+        return lot
+
+    def owner(self, authorization: str | None) -> tuple[Lot, str] | None:
+        """The lot and the user name behind a ``Proxy-Authorization`` header; None when it opens nothing."""
+        scheme, _, encoded = (authorization or "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        right, lot = self._by_user.get(user, ("", None))
+        if lot is None or not hmac.compare_digest(right.encode(), password.encode()) or not lot.usable():
+            return None
+        return lot, user
+
+    def forget(self, vendor: str) -> None:
+        self._by_user = {user: kept for user, kept in self._by_user.items() if kept[1].vendor != vendor}

@@ -1,0 +1,316 @@
+"""The pretended ProxyScrape: wallet-paid orders that end in a sub-account with a proxy list.
+
+Documentation: docs.proxyscrape.com/api/account/api-ordering. Not documented, and therefore a choice of the sandbox:
+what is for sale and for how much, the code of a successful create (200), that blocked and failed orders keep the money and
+refunded ones give it back to the wallet, and the answer about a sub-account that does not exist (404).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from airflow_provider_proxyorders.core.model import decimal
+from airflow_provider_proxyorders.sandbox.goods import HOST, Lot
+from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, cents, number, whole
+
+CURRENCY = "USD"
+DAY = 86400
+LOCATIONS = ("mixed", "us", "gb", "de", "fr", "ca", "es", "it", "br", "th")
+DURATIONS = {"30d": 30, "60d": 60, "90d": 90}
+
+NO_PACKAGE = "Missing or invalid pricing configuration."
+NO_FUNDS = "Insufficient wallet balance."
+NO_IDENTITY = "Could not determine account email from authenticated identity."
+NO_ORDERING = "API ordering is not enabled for this account. Contact support to request access."
+NO_READING = (
+    "Reading order status via the API-ordering endpoint is not enabled for this account. Contact support to request access."
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a purchase comes to.
+
+    :param days: the term; None where it does not run out.
+    :param size: proxies in the list of a datacenter sub-account.
+    """
+
+    price: Decimal
+    days: int | None = None
+    size: int = 0
+
+
+@dataclass
+class Account:
+    """One sub-account.
+
+    :param expires: unix seconds.
+    :param lines: its proxy list where a test gave one; else it is made from ``lot``.
+    :param extra: fields that the documentation does not name.
+    """
+
+    entry: dict[str, Any]
+    expires: float | None = None
+    valid: bool = True
+    lot: Lot | None = None
+    lines: list[str] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Order:
+    order_id: str
+    wallet: Wallet
+    type: str
+    package: Package
+    created: int
+    updated: int
+    status: str = "paid"
+    block_reason: str | None = None
+    account: Account | None = None
+    refunded: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        blocked = {} if self.block_reason is None else {"block_reason": self.block_reason}
+        return {
+            "order_id": self.order_id,
+            "status": self.status,
+            "type": self.type,
+            "created_at": self.created,
+            "updated_at": self.updated,
+            "price": f"{self.package.price:f}",
+            "currency": CURRENCY,
+            "paid_with_credit": True,
+            "subaccount": self.account and self.account.entry,
+            **blocked,
+            **self.extra,
+        }
+
+
+class ProxyScrapeShop(Shop):
+    name = "proxyscrape"
+    default_token = "ps-test-token"
+    default_processing = 0.5
+    success = "processed"
+
+    #: what a proxy costs for 30 days, a GB of residential traffic, 30 days of unlimited traffic, a SERP package
+    per_proxy, per_gb, per_month, per_serp = Decimal("0.05"), Decimal("3.00"), Decimal("120.00"), Decimal("10.00")
+
+    def reset(self) -> None:
+        super().reset()
+        self.orders: dict[str, Order] = {}
+        #: the sub-accounts of each wallet by their id
+        self.accounts: dict[str, dict[str, Account]] = {}
+
+    def route(self, ask: Ask) -> Call | None:
+        match (ask.method, *ask.parts):
+            case ("POST", "v4", "account", "orders", "create"):
+                return Call("create", partial(self._create, ask))
+            case ("GET", "v4", "account", "orders", "balance"):
+                return Call("balance", partial(self._balance, ask))
+            case ("GET", "v4", "account", "orders", order_id, "status"):
+                return Call("get", partial(self._status, ask, order_id))
+            case ("GET", "v4", "account", "subaccounts"):
+                return Call("subaccounts", partial(self._subaccounts, ask))
+            case ("GET", "v4", "account", account_id, "datacenter_shared", "proxy-list"):
+                return Call("delivery", partial(self._proxy_list, ask, account_id))
+        return None
+
+    # -- operations -----------------------------------------------------------------------------------------------
+
+    def _create(self, ask: Ask) -> Answer:
+        wallet = self._identity(ask)
+        if not wallet.may_order:
+            raise _refusal(403, NO_ORDERING)
+        package = self.package(ask.json)
+        if package is None:
+            raise _refusal(400, NO_PACKAGE)
+        if wallet.balance < package.price:
+            raise _refusal(400, NO_FUNDS)
+        now = int(self.clock.timestamp())
+        order = Order(self.random_uuid(), wallet, ask.json["type"], package, created=now, updated=now)
+        self.orders[order.order_id] = order
+        self.charge(wallet, order.order_id, "create", package.price, ask.json)
+        self.clock.after(self.processing, partial(self._processed, order, self.next_outcome()))
+        return Answer({"success": True, "data": order.order_id})
+
+    def _status(self, ask: Ask, order_id: str) -> Answer:
+        wallet = self._reader(ask)
+        order = self.orders.get(order_id)
+        if order is None or order.wallet is not wallet:
+            raise _refusal(404, "Order not found.")
+        return Answer({"success": True, "data": order.wire()})
+
+    def _balance(self, ask: Ask) -> Answer:
+        wallet = self._reader(ask)
+        return Answer({"success": True, "data": {"balance": number(wallet.balance), "currency": CURRENCY}})
+
+    def _subaccounts(self, ask: Ask) -> Answer:
+        wallet = self._identity(ask)
+        accounts = self.accounts.get(wallet.name, {}).values()
+        listed = [{**account.entry, "is_hidden": False, **account.extra} for account in accounts if account.valid]
+        return Answer({"data": {"subaccounts": listed}})
+
+    def _proxy_list(self, ask: Ask, account_id: str) -> Answer:
+        account = self.accounts.get(self._identity(ask).name, {}).get(account_id)
+        if account is None or account.entry.get("AccountType") != "datacenter_shared":
+            raise _refusal(404, "Not found.")
+        if not self._usable(account):
+            raise Refusal(401, {"status": "unauthorized", "info": "Your subscription is expired."})
+        lines = account.lines
+        if lines is None:
+            logins = account.lot.logins if account.lot else ()
+            lines = [f"{HOST}:{self.goods.port}:{user}:{password}" for user, password in logins]
+        if ask.param("format") == "normal":
+            lines = [":".join(line.split(":")[:2]) for line in lines]
+        limit = ask.param("limit")
+        return Answer(text="\n".join(lines[: int(limit)] if limit and limit.isdigit() else lines))
+
+    # -- prices and the life of an order --------------------------------------------------------------------------
+
+    def package(self, body: Mapping[str, Any]) -> Package | None:
+        """What the body orders; None where nothing like it is for sale."""
+        duration = body.get("duration")
+        days = DURATIONS.get(duration) if isinstance(duration, str) else None
+        if duration is not None and days is None:
+            return None
+        kind = body.get("type")
+        if kind == "new_datacenter_shared":
+            return self._datacenter(body)
+        if kind == "new_residential":
+            volume = body.get("bandwidth")
+            if isinstance(volume, bool) or not isinstance(volume, (int, Decimal)) or volume <= 0:
+                return None
+            return Package(cents(self.per_gb * volume), days)
+        if kind == "new_residential_unlimited":
+            return Package(cents(self.per_month * days / 30), days) if days else None
+        return Package(self.per_serp, days) if kind == "new_serp_api" else None
+
+    def _datacenter(self, body: Mapping[str, Any]) -> Package | None:
+        pools = {name[8:-1]: size for name, size in body.items() if name.startswith("proxies[") and name.endswith("]")}
+        days = whole(body.get("days"))
+        if len(pools) != 1 or days is None or days not in DURATIONS.values() or body.get("bandwidth", 0) != 0:
+            return None
+        (location, size), *_ = pools.items()
+        size = whole(size)
+        if location not in LOCATIONS or size is None or size < 1:
+            return None
+        return Package(cents(self.per_proxy * size * days / 30), days, size)
+
+    def _processed(self, order: Order, outcome: Outcome) -> None:
+        if self.orders.get(order.order_id) is order and order.status == "paid":
+            self._end(order, outcome)
+
+    def _end(self, order: Order, outcome: Outcome) -> None:
+        order.status, order.updated = outcome.word, int(self.clock.timestamp())
+        if outcome.word == "blocked":
+            order.block_reason = str(outcome.details.get("block_reason", "held back by the sandbox"))
+        if outcome.word == "processed" and order.account is None:
+            number_of = len(self.accounts.get(order.wallet.name, {})) + 1
+            order.account = self._open(
+                order.wallet,
+                {
+                    "AccountID": self.random_uuid(),
+                    "AccountType": order.type.removeprefix("new_"),
+                    "label": f"Account {number_of} (Premium)",
+                    "time_added": order.updated,
+                },
+                order.package,
+                order.order_id,
+            )
+        if order.account is not None:
+            order.account.valid = outcome.word not in ("refunded", "blocked", "failed")
+        if not order.refunded and outcome.details.get("refund", outcome.word == "refunded"):
+            order.refunded = True
+            self.pay_back(order.wallet, order.order_id, order.package.price)
+
+    def _open(self, wallet: Wallet, entry: dict[str, Any], package: Package, order_id: str) -> Account:
+        account = Account(entry)
+        if package.days is not None:
+            account.expires = self.clock.timestamp() + package.days * DAY
+        stem = self.random_text(8)
+        logins = [(f"ps{stem}n{n}", self.random_text(12)) for n in range(1, package.size + 1)]
+        account.lot = self.goods.hand_out(Lot(self.name, wallet.name, order_id, logins, partial(self._usable, account)))
+        self.accounts.setdefault(wallet.name, {})[entry["AccountID"]] = account
+        return account
+
+    def _usable(self, account: Account) -> bool:
+        return account.valid and (account.expires is None or account.expires > self.clock.timestamp())
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def seed_order(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
+        given = dict(fields)
+        order_id = str(given.pop("order_id", None) or given.pop("id", None) or self.random_uuid())
+        given.pop("id", None)
+        now = int(self.clock.timestamp())
+        package = Package(decimal(given.pop("price", "25.00")), 30, int(given.pop("quantity", 5)))
+        created = given.pop("created_at", now)
+        order = Order(
+            order_id, wallet, str(given.pop("type", "new_datacenter_shared")), package, created, given.pop("updated_at", created)
+        )
+        status, updated = str(given.pop("status", "processed")), order.updated
+        details: dict[str, Any] = {"refund": False}
+        if "block_reason" in given:
+            details["block_reason"] = given.pop("block_reason")
+        if given.get("subaccount"):
+            order.account = self._open(wallet, dict(given.pop("subaccount")), package, order_id)
+        if status != "paid":
+            self._end(order, Outcome(status, details))
+        # what is left is answered as it was given, also "no sub-account" for an order that should have one
+        order.updated, order.extra = updated, given
+        self.orders[order_id] = order
+        return order_id
+
+    def seed_account(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
+        """Put a sub-account there that was opened by other means than an order.
+
+        :param fields: the documented object; ``proxies`` may hold the lines of its list, or their number.
+        """
+        given = dict(fields)
+        lines = given.pop("proxies", 0)
+        entry = {
+            "AccountID": str(given.pop("AccountID", None) or self.random_uuid()),
+            "AccountType": given.pop("AccountType", "datacenter_shared"),
+            "label": given.pop("label", "Account 1 (Premium)"),
+            "time_added": given.pop("time_added", int(self.clock.timestamp())),
+        }
+        size = 0 if isinstance(lines, (list, tuple)) else int(lines)
+        account = self._open(wallet, entry, Package(Decimal(0), None, size), "")
+        account.lines = [str(line) for line in lines] if isinstance(lines, (list, tuple)) else None
+        account.extra = given
+        return str(entry["AccountID"])
+
+    def set_status(self, order_id: str, outcome: Outcome) -> None:
+        self._end(self.orders[order_id], outcome)
+
+    # -- identity -------------------------------------------------------------------------------------------------
+
+    def not_found(self) -> Answer:
+        return Answer({"success": False, "error": "Not found."}, 404)
+
+    def _identity(self, ask: Ask) -> Wallet:
+        token = ask.headers.get("api-token")
+        if not token:
+            scheme, _, bearer = ask.headers.get("Authorization", "").partition(" ")
+            token = bearer.strip() if scheme.lower() == "bearer" else None
+        wallet = self.by_token.get(token or "")
+        if wallet is None:
+            raise _refusal(401, NO_IDENTITY)
+        return wallet
+
+    def _reader(self, ask: Ask) -> Wallet:
+        """Who may read orders and balance; the text for the balance is not documented, so it is the one for orders."""
+        wallet = self._identity(ask)
+        if not wallet.may_read:
+            raise _refusal(403, NO_READING)
+        return wallet
+
+
+def _refusal(status: int, text: str) -> Refusal:
+    return Refusal(status, {"success": False, "error": text})

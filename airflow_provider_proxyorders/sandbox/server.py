@@ -1,0 +1,246 @@
+"""The sandbox as a real HTTP server on 127.0.0.1: in a thread of a test, or alone.
+
+Two rules: it listens on 127.0.0.1 only; and a request is answered in the order read it whole, count it, faults "before", the
+vendor's work in one go, faults "after".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
+
+from airflow_provider_proxyorders.core.wire import UnreadableBody, load_json
+from airflow_provider_proxyorders.sandbox import control as controls
+from airflow_provider_proxyorders.sandbox.book import Book
+from airflow_provider_proxyorders.sandbox.clock import Clock
+from airflow_provider_proxyorders.sandbox.faults import Rule, act
+from airflow_provider_proxyorders.sandbox.forward import Forward
+from airflow_provider_proxyorders.sandbox.goods import HOST
+from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call
+from airflow_provider_proxyorders.sandbox.world import World
+
+OWN = "_sandbox"
+#: seconds that requests in progress get when the server stops
+_GRACE = 0.1
+
+
+class HttpSide:
+    """The running server of one world. Lives in one event loop."""
+
+    def __init__(self, world: World):
+        self.world = world
+        self.forward = Forward(world.goods)
+        self._server = _CountingServer(self.handle, world.book)
+        self._wake = asyncio.Event()
+
+    async def open(self, port: int) -> None:
+        """Start to listen; ``world.goods.port`` is the port then.
+
+        :param port: 0 takes a free one.
+        :raises OSError: when the port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._server, HOST, port, backlog=4096)
+        self.world.goods.port = self._listener.sockets[0].getsockname()[1]
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._wake.set)
+
+        self.world.clock.on_sooner = wake
+        self._ticker = loop.create_task(self._tick())
+
+    async def close(self) -> None:
+        """Stop to listen and hang up; requests that a fault holds back are dropped, not worked on."""
+        self.world.clock.on_sooner = lambda: None
+        self._listener.close()
+        self._ticker.cancel()
+        self._server.pre_shutdown()
+        await self._server.shutdown(_GRACE)
+        await asyncio.gather(self._ticker, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        """Let things happen at their time also while nobody asks."""
+        while True:
+            wait = self.world.tick()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+            self._wake.clear()
+
+    # -- one request ----------------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = request.raw_path
+        if request.method == "CONNECT" or not raw.startswith("/"):
+            self.world.book.saw("forward", "connect" if request.method == "CONNECT" else "http")
+            return await self.forward.serve(request)
+        path, _, query = raw.partition("?")
+        vendor, *parts = [unquote(part) for part in path.split("/") if part] or [""]
+        params = parse_qsl(query, keep_blank_values=True) if query else []
+        ask = Ask(request.method, parts, params, request.headers, await request.read())
+        if vendor == OWN:
+            return _response(self._own(request, ask))
+        shop = self.world.shops.get(vendor)
+        if shop is None:
+            return _response(Answer({"error": f"there are {', '.join(self.world.shops)} and {OWN}"}, 404))
+        call = shop.route(ask) or Call("unknown", shop.not_found)
+        self.world.book.saw(vendor, call.operation)
+        for rule in self.world.faults.meet(vendor, call.operation, "before"):
+            if ended := await act(rule, request, None):
+                return ended
+        answer = self.world.answer(call)
+        for rule in self.world.faults.meet(vendor, call.operation, "after"):
+            if ended := await act(rule, request, answer):
+                return ended
+        return _response(answer)
+
+    def _own(self, request: web.BaseRequest, ask: Ask) -> Answer:
+        if list(ask.parts) == ["whoami"]:
+            origin = self.forward.origin(request)
+            if origin is None:
+                return Answer({"via": "direct", "vendor": None, "wallet": None, "order_id": None, "username": None})
+            lot, user = origin
+            said = {"vendor": lot.vendor, "wallet": lot.wallet, "order_id": lot.order_id, "username": user}
+            return Answer({"via": "proxy", **said})
+        try:
+            data = load_json(ask.body) if ask.body else None
+        except UnreadableBody as error:
+            return Answer({"error": str(error)}, 400)
+        return controls.answer(self.world, ask, data)
+
+
+class _CountingServer(web.Server):
+    def __init__(self, handler: Any, book: Book):
+        super().__init__(handler, access_log=None)
+        self._book = book
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self._book.connections += 1
+        super().connection_made(handler, transport)
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(body=answer.body, status=answer.status, headers={"Content-Type": answer.content_type})
+
+
+# ---------------------------------------------------------------------------------------------- in a thread
+
+
+class Sandbox:
+    """A sandbox that runs in a thread of this process::
+
+        with Sandbox.start(processing=0) as box:
+            account = Account("iproyal", ..., base_url=box.url("iproyal"), secret=box.token("iproyal"))
+            ...
+            assert len(box.book.orders("iproyal")) == 1
+
+    All of it may be used from any thread.
+    """
+
+    def __init__(self, world: World):
+        self.world = world
+        self._thread: threading.Thread | None = None
+        self._stop: Any = None
+
+    @classmethod
+    def start(
+        cls,
+        port: int = 0,
+        *,
+        processing: float | Mapping[str, float] | None = None,
+        seed: int | None = None,
+        speed: float = 1.0,
+    ) -> Sandbox:
+        """Start a sandbox; its parameters but the port are those of :class:`World`.
+
+        :param port: 0 takes a free one.
+        :raises OSError: when the port is taken.
+        """
+        box = cls(World(processing=processing, seed=seed, speed=speed))
+        started: Future[None] = Future()
+        box._thread = threading.Thread(target=lambda: asyncio.run(box._run(port, started)), name="sandbox", daemon=True)
+        box._thread.start()
+        started.result()
+        return box
+
+    async def _run(self, port: int, started: Future[None]) -> None:
+        side, stop, loop = HttpSide(self.world), asyncio.Event(), asyncio.get_running_loop()
+        try:
+            await side.open(port)
+        except OSError as error:
+            started.set_exception(error)
+            return
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        started.set_result(None)
+        await stop.wait()
+        await side.close()
+
+    def stop(self) -> None:
+        """Close all connections and end the thread. The book stays readable. Stopping twice is harmless."""
+        if self._thread is not None:
+            self._stop()
+            self._thread.join(10)
+            self._thread = None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    # -- where and who --------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        return self.world.goods.port
+
+    def url(self, vendor: str) -> str:
+        """The base URL for a connection's host."""
+        return self.world.url(vendor)
+
+    @property
+    def whoami(self) -> str:
+        """A page that tells through which order's proxy it was asked for."""
+        return f"http://{HOST}:{self.port}/{OWN}/whoami"
+
+    def token(self, vendor: str, wallet: str = "main") -> str:
+        """What belongs into a connection's password."""
+        return self.world.shops[vendor].wallet(wallet).token
+
+    # -- what happened, and what is to happen ---------------------------------------------------------------------
+
+    @property
+    def book(self) -> Book:
+        return self.world.book
+
+    @property
+    def clock(self) -> Clock:
+        """To be read; to let time pass, use :meth:`advance`."""
+        return self.world.clock
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass in an instant."""
+        self.control({"advance": seconds})
+
+    def control(self, commands: controls.Command | Sequence[controls.Command]) -> list[Any]:
+        """Do control commands; see :mod:`airflow_provider_proxyorders.sandbox.control`."""
+        return controls.control(self.world, commands)
+
+    def fault(self, vendor: str = "*", operation: str = "*", **rule: Any) -> Rule:
+        """Add a fault; its other parameters are those of :class:`Rule`."""
+        return self.world.faults.add(Rule.parse({"vendor": vendor, "operation": operation, **rule}))
+
+    def faults(self) -> list[Rule]:
+        """All faults with their hits."""
+        return self.world.faults.all()
+
+    def clear_faults(self) -> None:
+        """End all faults, and let go of what they hold back."""
+        self.world.faults.clear()

@@ -1,0 +1,244 @@
+"""Voodoo Center: gift-card keys, top-ups and game services; orders carry our reference and end with a webhook.
+
+Two rules: the API key only ever buys a two-hour token, which every other call carries; and decisions hang on the
+``code`` of an error answer, never on its text.
+
+Pages below are paths of docs.voodoo.center: /api-reference/api-reference/orders/create-order (ordering), /introduction,
+/quickstart, /authentication, /orders, /errors, /webhooks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_proxyorders.core.errors import VendorError
+from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.core.wire import (
+    Flow,
+    Request,
+    Response,
+    UnreadableBody,
+    number,
+    optional_count,
+    optional_number,
+    optional_text,
+    rows,
+    text,
+    when,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    Capabilities,
+    Finding,
+    Kind,
+    Polling,
+    Prepared,
+    Vendor,
+    about,
+    path_part,
+)
+from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
+from airflow_provider_proxyorders.vendors.fields import Field, check, convert
+
+#: Seconds for which a token is used. It lives 2 hours (/authentication); the margin covers a slow call and another clock.
+TOKEN_USE = 110 * 60
+
+#: /introduction, /orders and the changelog of 2026-06-10; anything else is still pending.
+STATUSES: Mapping[str, OrderStatus] = {
+    "pending": OrderStatus.PENDING,
+    "processing": OrderStatus.PENDING,
+    "completed": OrderStatus.DELIVERED,
+    "partial": OrderStatus.PARTIAL,
+    "failed": OrderStatus.FAILED,
+}
+
+#: Body of create-order. Which of them an item needs depends on the catalogue, which is a file outside the API.
+FIELDS: Mapping[str, Field] = {
+    "item_id": Field("integer", "must be the whole number of an item in the catalogue", 5120, required=True, least=1),
+    "quantity": Field(
+        "number", "must be a positive number: a count for keys, an amount for top-ups; leave it out for services", 3, above=0
+    ),
+    "merchant_order_id": Field("text", "must be text of at most 100 characters, unique per account", "af-7c1e9b02", most=100),
+    "fields": Field("object", "must be an object; a choice is given by its numeric id", {"player_id": "A-1029", "region": 4}),
+}
+
+
+def now() -> float:
+    """Unix seconds; a function of its own, so that a test can let a token age."""
+    return time.time()
+
+
+class Voodoo(Vendor):
+    """Voodoo Center Orders API, ``/api/v1``. It has three calls beside the login: create, read one, balance (/introduction)."""
+
+    name = "voodoo"
+    title = "Voodoo"
+    docs_url = "https://docs.voodoo.center/api-reference/api-reference/orders/create-order"
+    base_url = "https://api.voodoo.center"
+    secret_label = "API key"
+    secret_help = "The key from the dashboard's API page; it begins with ak_ and is shown once."
+    renews_login = True
+    capabilities = Capabilities(
+        reference=True,  # create-order: merchant_order_id is unique per account; /errors: a repeat is refused, not charged
+        webhook=True,  # /webhooks
+        price_in_order=True,
+        evidence="reference",
+        settle=30,
+        # How long pending may last is not documented; the webhook is the fast way, polling the back-stop (/webhooks).
+        polling=Polling(first=2, fastest=2, slowest=60, timeout=24 * 3600),
+    )
+
+    # -- before money moves ---------------------------------------------------------------------------------------
+
+    def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
+        body, warnings = check(self.title, request, FIELDS)
+        if "merchant_order_id" not in body:
+            body["merchant_order_id"] = convert(self.title, "merchant_order_id", reference, FIELDS["merchant_order_id"])
+        return Prepared(body, warnings)
+
+    # -- flows ----------------------------------------------------------------------------------------------------
+
+    def login(self) -> Flow[None]:
+        """Exchange the key for a token where there is none that is young enough (/authentication).
+
+        401 is ``{"error": ...}``: the key is unknown or revoked. 403: key login is not enabled for the account's domain.
+        """
+        session = self.account.session
+        if "token" in session and now() < session.get("token_until", 0):
+            return
+        request = Request("POST", "/api/v1/auth/token/client", "exchange key", json={"api_key": self.account.secret})
+        asked_at = now()
+        response = yield request
+        self.check(response, request)
+        data = self.readable(response, request)
+        session["token"] = self.understood(request, lambda: _token(data))
+        session["token_until"] = asked_at + TOKEN_USE
+
+    def auth_headers(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.account.session['token']}"}
+
+    def call(self, request: Request) -> Generator[Request, Response, Response]:
+        """As for every vendor, but a token that is refused is dropped, and a reading call goes out again with a new one.
+
+        A purchase does not: it was refused before being processed (/authentication), and whether it is sent again is for
+        the desk to say.
+        """
+        response = yield from super().call(request)
+        if response.status == 401:
+            self.account.session["token_until"] = 0  # the token itself stays, so that it is still kept out of messages
+            if not request.spends and self.error_code(response.data_or_none()) == "not_authenticated":
+                response = yield from super().call(request)
+        return response
+
+    def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
+        request = Request("POST", "/api/v1/orders", "create order", json=body, spends=True)
+        response = yield from self.call(request)
+        return self.placed(response, request, self._order)
+
+    def get(self, order_id: str) -> Flow[VendorOrder]:
+        request = _reading(order_id)
+        data = yield from self.read(request)
+        return self.understood(request, lambda: about(order_id, self._order(data)))
+
+    def balance(self) -> Flow[Balance]:
+        request = Request("GET", "/api/v1/account/balance", "read balance")
+        data = yield from self.read(request)
+        return self.understood(request, lambda: Balance(Money(number(data, "balance"), self.account.currency)))
+
+    def delivery(self, order_id: str) -> Flow[Delivery]:
+        """The codes of a key order; top-ups and services yield none."""
+        request = _reading(order_id)
+        data = yield from self.read(request)
+        self.understood(request, lambda: about(order_id, self._order(data)))
+        listed = self.understood(request, lambda: rows(data, "codes") if data.get("codes") is not None else [])
+        codes = tuple(code for code in listed if isinstance(code, str) and code)
+        return Delivery(order_id, codes=codes, skipped=len(listed) - len(codes))
+
+    # -- purchases whose answer was lost --------------------------------------------------------------------------
+
+    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+        balance = yield from self.balance()
+        return balance_evidence(balance)
+
+    def resolve(
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        order_id: str | None,
+        evidence: Mapping[str, Any],
+        sent_at: datetime,
+        owned: frozenset[str],
+    ) -> Flow[Finding]:
+        """Tell what the balance says. It decides nothing: orders cannot be listed, nor found by reference (/introduction).
+
+        What decides is the same body with the same reference, sent again by the desk; see :meth:`is_duplicate`.
+        """
+        balance = yield from self.balance()
+        seen = told(evidence, balance, balance_change(evidence, balance))
+        reference = body.get("merchant_order_id")
+        return Finding("undecided", f"{seen}; orders cannot be looked up by their reference ({reference})")
+
+    def is_duplicate(self, error: VendorError) -> bool:
+        """Whether a refusal can mean that the reference was used before.
+
+        A repeat gets 400 ``validation_error`` (/errors), which bad input gets as well, so it says so only after a try whose
+        outcome is unknown. 409 ``already_exists`` is listed for other clashes and read in the same way.
+        """
+        return (error.status, error.code) in ((400, "validation_error"), (409, "already_exists"))
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def spent(self, response: Response, request: Request) -> Any:
+        if response.status == 409 and self.error_code(response.data_or_none()) == "already_exists":
+            raise self.refusal(response, request)  # /errors: refused, not charged
+        return super().spent(response, request)
+
+    def _order(self, data: Any) -> VendorOrder:
+        word = text(data, "status")
+        status = STATUSES.get(word, OrderStatus.UNKNOWN)
+        refund = optional_number(data, "refund_amount")
+        price = optional_number(data, "price")
+        told_why = [optional_text(data, "error"), optional_text(data, "error_message")]
+        traits = {"item": "item", "item_name": "item_name", "reference": "merchant_order_id"}
+        return VendorOrder(
+            order_id=text(data, "id"),
+            status=status,
+            vendor_status=word,
+            price=Money(price, self.account.currency) if price is not None else None,
+            quantity=optional_number(data, "quantity"),
+            delivered=optional_count(data, "delivered_quantity"),
+            created_at=when(data.get("created_at")),
+            reason=self.account.redact(": ".join(part for part in told_why if part)),
+            refund=Money(refund, self.account.currency) if refund else None,
+            traits={ours: value for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
+        )
+
+    def lacks_funds(self, response: Response) -> bool:
+        return self.error_code(response.data_or_none()) == "insufficient_balance"
+
+    def permission_advice(self, doing: str, tail: str) -> str:
+        return (
+            f"{self.title} does not permit this with the key of connection {self.account.conn_id!r} ({doing}).{tail} "
+            "Login by API key has to be enabled for the account's domain; ask Voodoo's support for it."
+        )
+
+    def error_code(self, data: Any) -> str:
+        return (optional_text(data, "code") or "") if isinstance(data, Mapping) else ""
+
+    def error_text(self, data: Any) -> str:
+        """``{"detail", "code"}``, from the login ``{"error"}`` (/errors, /authentication)."""
+        said, code = super().error_text(data), self.error_code(data)
+        return f"{said} ({code})" if said and code else said or code
+
+
+def _reading(order_id: str) -> Request:
+    return Request("GET", f"/api/v1/orders/{path_part(order_id)}", "read order")
+
+
+def _token(data: Any) -> str:
+    token = text(data, "access_token")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UnreadableBody("access_token is nothing that fits into a header")
+    return token

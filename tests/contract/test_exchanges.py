@@ -1,0 +1,149 @@
+"""All vendors x all golden exchanges: each asks exactly what is recorded and makes of the answers exactly what is expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown
+from airflow_provider_proxyorders.core.wire import Request, exact
+from tests.contract.replay import SPENDING, VENDORS, Exchange, exchanges, play, view
+
+KEYS = {"vendor", "operation", "case", "source", "account", "call", "sandbox", "steps", "expect"}
+VERBS = {"wallet", "permission", "order", "subaccount", "card"}
+
+#: The operations that each vendor's documentation has, beside the flows made of them.
+OPERATIONS = {
+    "proxyscrape": {"create", "get", "balance", "subaccounts", "delivery"},
+    "voodoo": {"login", "create", "get", "balance", "delivery"},
+    "iproyal": {
+        *("balance", "cards", "products", "list", "get", "quote", "quote_extension"),
+        *("create", "extend", "set_auto_extend", "get_many", "delivery"),
+    },
+}
+RECOVERY = {"check_access", "snapshot", "resolve"}
+
+#: The error texts that the documentation gives, with the status each comes with and the operation it belongs to.
+DOCUMENTED_ERRORS = {
+    "proxyscrape": [
+        ("create", 400, "Missing or invalid pricing configuration."),
+        ("create", 400, "Insufficient wallet balance."),
+        ("create", 401, "Could not determine account email from authenticated identity."),
+        ("create", 403, "API ordering is not enabled for this account. Contact support to request access."),
+        ("get", 401, "Could not determine account email from authenticated identity."),
+        (
+            *("get", 403),
+            "Reading order status via the API-ordering endpoint is not enabled for this account. "
+            "Contact support to request access.",
+        ),
+        ("get", 404, "Order not found."),
+        ("delivery", 401, "Your subscription is expired."),
+        ("delivery", 429, "error code: 1015"),
+    ],
+    "voodoo": [
+        ("create", 400, "Item is not available"),
+        ("create", 400, "validation_error"),
+        ("create", 400, "Insufficient balance"),
+        ("create", 400, "insufficient_balance"),
+        ("create", 401, "Authentication credentials were not provided."),
+        ("create", 401, "not_authenticated"),
+        ("create", 409, "already_exists"),
+        ("get", 401, "not_authenticated"),
+        ("get", 404, "Not found."),
+        ("get", 404, "not_found"),
+        ("login", 401, "Invalid credentials"),
+        ("login", 403, ""),
+    ],
+    "iproyal": [
+        *(("create", status, "message") for status in (401, 403, 422, 429, 500)),
+        *(("get", status, "message") for status in (401, 403, 404, 429, 500)),
+        *(("extend", status, "message") for status in (404, 422, 503)),
+        ("create", 422, "errors"),
+    ],
+}
+
+
+def test_exchange(exchange: Exchange) -> None:
+    played = play(exchange)
+    for step, asked in zip(exchange.data["steps"], played.requests, strict=True):
+        assert_asked(step["request"], asked)
+    assert played.unused == 0
+    expected = exchange.data["expect"]
+    if "raises" in expected:
+        assert type(played.error).__name__ == expected["raises"], f"got {played.result!r}"
+        assert expected["says"] in str(played.error)
+        return
+    assert played.error is None, f"{type(played.error).__name__}: {played.error}"
+    got = view(played.result)
+    if exchange.operation == "resolve":
+        assert expected["says"] in got.pop("seen")
+    assert got == expected["returns"]
+
+
+def assert_asked(recorded: dict[str, Any], asked: Request) -> None:
+    assert (asked.method, asked.path) == (recorded["method"], recorded["path"])
+    assert [list(pair) for pair in asked.params] == recorded.get("params", [])
+    assert exact(asked.json) == recorded.get("json")
+    headers = recorded.get("headers", {})
+    assert {name: asked.headers.get(name) for name in headers} == headers
+    assert "Authorization" in headers or "Authorization" not in asked.headers
+
+
+def test_file_says_what_it_is(exchange: Exchange) -> None:
+    data = exchange.data
+    assert set(data) <= KEYS
+    assert exchange.path.name == f"{data['operation']}.{data['case']}.json"
+    assert exchange.path.parent.name == data["vendor"]
+    assert data["source"]
+    for command in data.get("sandbox", []):
+        assert len(command) == 1 and set(command) <= VERBS
+
+
+def test_success_and_failure_leave_the_money_where_they_say(exchange: Exchange) -> None:
+    """An error of a reading call never claims a charge; an unknown outcome only ever follows a sent purchase."""
+    played = play(exchange)
+    if isinstance(played.error, OutcomeUnknown):
+        assert exchange.operation in SPENDING
+        assert played.requests[-1].spends
+        assert "unknown" in str(played.error)
+    elif played.error is not None:
+        assert played.error.money == "untouched"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_documented_operation_is_there_in_its_good_and_its_bad_case(vendor: str) -> None:
+    mine = [exchange for exchange in exchanges() if exchange.vendor == vendor]
+    good = {exchange.operation for exchange in mine if "returns" in exchange.data["expect"]}
+    bad = {exchange.operation for exchange in mine if "raises" in exchange.data["expect"]}
+    assert good == OPERATIONS[vendor] | RECOVERY
+    assert bad >= OPERATIONS[vendor] - {"get_many"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "operation", "status", "text"),
+    [(vendor, *error) for vendor, errors in DOCUMENTED_ERRORS.items() for error in errors],
+)
+def test_every_documented_error_is_there(vendor: str, operation: str, status: int, text: str) -> None:
+    found = [
+        exchange
+        for exchange in exchanges()
+        if (exchange.vendor, exchange.operation) == (vendor, operation)
+        and any(response.status == status and text in response.text for response in exchange.responses())
+    ]
+    assert found
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("operation", ["create", "get", "balance"])
+@pytest.mark.parametrize("oddity", ["html", "empty"])
+def test_every_vendor_survives_what_no_page_promises(vendor: str, operation: str, oddity: str) -> None:
+    (found,) = [e for e in exchanges() if e.name == f"{vendor}/{operation}.{oddity}"]
+    expected = "OutcomeUnknown" if operation == "create" else "UnreadableAnswer"
+    assert found.data["expect"]["raises"] == expected
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_vendor_has_a_word_nobody_knows_and_fields_nobody_knows(vendor: str) -> None:
+    names = {exchange.name for exchange in exchanges()}
+    assert {f"{vendor}/get.unknown_status", f"{vendor}/get.extra_fields", f"{vendor}/balance.quoted"} <= names

@@ -1,0 +1,87 @@
+"""The demo as a person runs it: it buys everything once, says so, and leaves nothing running, also when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+VENDORS = ("proxyscrape", "iproyal", "voodoo")
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """The demo, with its temporary files in a folder of the test."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "airflow_provider_proxyorders.cli", "demo"],
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that work in the folder, and files in it."""
+    found = [str(path) for path in folder.iterdir()]
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(" ".join(process.cmdline()))
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def read_until(demo: subprocess.Popen[str], text: str) -> str:
+    assert demo.stdout is not None
+    seen = ""
+    for line in demo.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} was never said:\n{seen}")
+
+
+def test_buys_once_at_every_vendor_and_shows_it(tmp_path: Path) -> None:
+    began = time.monotonic()
+    demo = start(tmp_path)
+    said, _ = demo.communicate(timeout=240)
+    assert demo.returncode == 0, said
+    rows = [line.split() for line in said.splitlines() if re.match(rf"({'|'.join(VENDORS)}) +(create|extend) ", line)]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("proxyscrape", "create", "delivered"),
+        ("iproyal", "create", "delivered"),
+        ("iproyal", "extend", "delivered"),
+        ("voodoo", "create", "delivered"),
+    ]
+    assert "4 purchases, each exactly once" in said
+    moments = [float(found) for found in re.findall(r"^\[ *(\d+\.\d) s\]", said, re.MULTILINE)]
+    silences = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    assert max(silences) < 8, said  # the aim is five; a busy machine may hold it up
+    assert time.monotonic() - began < 120
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "how"),
+    [
+        ("creating Airflow's database", signal.SIGINT),
+        ("starting Airflow", signal.SIGTERM),
+        ("task order: deferred", signal.SIGINT),
+    ],
+)
+def test_an_interrupt_ends_everything(moment: str, how: signal.Signals, tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    read_until(demo, moment)
+    time.sleep(1.0)
+    demo.send_signal(how)
+    said, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 130, said
+    assert left_behind(tmp_path) == []

@@ -1,0 +1,161 @@
+"""What Airflow reads about the package: valid, complete, and enough to draw the forms without importing a hook."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from importlib import import_module
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_provider_proxyorders import get_provider_info
+from airflow_provider_proxyorders.hooks.connection import COMMON, account_for
+from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
+from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
+
+INFO: dict[str, Any] = get_provider_info()
+CONNECTIONS: dict[str, dict[str, Any]] = {one["connection-type"]: one for one in INFO["connection-types"]}
+
+
+def schema(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(files("airflow").joinpath(name).read_text())
+    return loaded
+
+
+def test_valid_against_airflows_schema() -> None:
+    jsonschema.validate(INFO, schema("provider_info.schema.json"))
+
+
+def test_every_part_valid_against_the_stricter_schema_for_providers() -> None:
+    # that schema also asks for what only Airflow's own providers have (versions, state), so: part by part
+    strict = schema("provider.yaml.schema.json")
+    for part, value in INFO.items():
+        jsonschema.validate(value, {**strict["properties"][part], "definitions": strict["definitions"]})
+
+
+def test_every_module_imports_and_defines_something_of_its_own() -> None:
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for entry in INFO[kind]:
+            assert entry["integration-name"] in {one["integration-name"] for one in INFO["integrations"]}
+            for name in entry["python-modules"]:
+                module = import_module(name)
+                assert [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == name], name
+
+
+def test_every_class_exists() -> None:
+    for name in [*INFO["extra-links"], *(one["hook-class-name"] for one in CONNECTIONS.values())]:
+        module, _, attribute = name.rpartition(".")
+        assert isinstance(getattr(import_module(module), attribute), type)
+
+
+def test_every_link_of_our_operators_is_registered() -> None:
+    links = [type(link) for link in CreateProxyOrderOperator.operator_extra_links]
+    assert INFO["extra-links"] == [f"{link.__module__}.{link.__qualname__}" for link in links]
+
+
+def test_hooks_and_connection_types_agree() -> None:
+    for name, one in CONNECTIONS.items():
+        module, _, attribute = one["hook-class-name"].rpartition(".")
+        hook = getattr(import_module(module), attribute)
+        assert (hook.conn_type, hook.hook_name) == (name, one["hook-name"])
+
+
+def test_every_vendor_of_ours_has_a_connection_type() -> None:
+    ours = {name for name in vendor_names() if vendor_class(name).__module__.startswith("airflow_provider_proxyorders.")}
+    assert set(CONNECTIONS) == ours == {"proxyscrape", "iproyal", "voodoo"}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+class TestForm:
+    def test_every_field_explains_itself(self, name: str) -> None:
+        for field, definition in CONNECTIONS[name]["conn-fields"].items():
+            shape = definition["schema"]
+            assert definition["label"], field
+            assert len(definition["description"]) > 20, field
+            obvious = "boolean" in shape["type"] or shape.get("format") == "password"
+            assert obvious or {"examples", "enum", "default"} & set(shape), f"{field} shows no example"
+            if "pattern" in shape:
+                assert all(re.search(shape["pattern"], example) for example in shape["examples"]), field
+
+    def test_standard_fields_are_renamed_explained_or_hidden(self, name: str) -> None:
+        form = CONNECTIONS[name]["ui-field-behaviour"]
+        shown = {"host", "password"}
+        assert set(form["hidden-fields"]) == {"login", "port", "schema"}
+        assert shown <= set(form["relabeling"]) and shown <= set(form["placeholders"])
+
+    def test_a_name_that_airflow_masks_belongs_to_a_secret(self, name: str) -> None:
+        from airflow._shared.secrets_masker import DEFAULT_SENSITIVE_FIELDS
+
+        for field, definition in CONNECTIONS[name]["conn-fields"].items():
+            masked = any(word in field.lower() for word in DEFAULT_SENSITIVE_FIELDS)
+            assert masked == (definition["schema"].get("format") == "password"), field
+
+    def test_shows_all_that_the_hook_reads_and_nothing_else(self, name: str) -> None:
+        vendor = vendor_class(name)
+        read = {*COMMON, *(setting.name for setting in vendor.settings)} - (
+            set() if vendor.capabilities.webhook else {"webhook_secret"}
+        )
+        assert set(CONNECTIONS[name]["conn-fields"]) == read
+
+    def test_every_example_is_accepted_by_the_hook(self, name: str) -> None:
+        from airflow.sdk import Connection
+
+        extra = {
+            field: one["schema"]["examples"][0]
+            for field, one in CONNECTIONS[name]["conn-fields"].items()
+            if "examples" in one["schema"]
+        }
+        connection = Connection(conn_id="c", conn_type=name, password="invented-key", extra=json.dumps(extra))
+        assert str(account_for(connection, vendor_class(name)).caps.max_order_price) == "50.00"
+
+    def test_amounts_are_text(self, name: str) -> None:
+        for field in ("max_order_price", "daily_limit", "monthly_limit", "min_balance"):
+            assert CONNECTIONS[name]["conn-fields"][field]["schema"]["type"] == ["string", "null"]
+
+
+def test_airflow_shows_the_forms_without_importing_a_hook() -> None:
+    seen = json.loads(
+        _run(
+            """
+        import json, sys
+        from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+        forms = {form.connection_type: form.model_dump() for form in HookMetaService.hook_meta_data()
+                 if form.connection_type in ("proxyscrape", "iproyal", "voodoo")}
+        print(json.dumps({"forms": forms, "hooks": [m for m in sys.modules if m.startswith("airflow_provider_proxyorders.hooks")],
+                          "http": [m for m in ("requests", "aiohttp") if m in sys.modules]}))
+        """
+        )
+    )
+    assert seen["hooks"] == []
+    for name, connection in CONNECTIONS.items():
+        form = seen["forms"][name]
+        assert form["hook_name"] == connection["hook-name"]
+        assert form["standard_fields"]["password"]["title"] == connection["ui-field-behaviour"]["relabeling"]["password"]
+        assert form["standard_fields"]["login"]["hidden"]
+        assert set(form["extra_fields"]) == set(connection["conn-fields"])
+
+
+def test_the_ledger_url_is_a_known_and_sensitive_option() -> None:
+    seen = json.loads(
+        _run(
+            """
+        import json
+        from airflow.configuration import conf
+        print(json.dumps({"default": conf.get("proxyorders", "ledger_url"),
+                          "sensitive": ("proxyorders", "ledger_url") in conf.sensitive_config_values}))
+        """
+        )
+    )
+    assert seen == {"default": "", "sensitive": True}
+
+
+def _run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]

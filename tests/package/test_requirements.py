@@ -1,0 +1,57 @@
+"""The lock files install on another machine: hashes for everything, no address, and everything that is declared."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LOCKS = ("bootstrap", "runtime", "dev")
+
+
+def locked(project: Path, name: str) -> dict[str, set[str]]:
+    """Package -> its locked versions; there are several where they differ by Python."""
+    found: dict[str, set[str]] = {}
+    for line in (project / "requirements" / f"{name}.txt").read_text().splitlines():
+        if "==" in line and not line.startswith((" ", "#")):
+            requirement = Requirement(line.rstrip("\\ "))
+            found.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier)[2:])
+    return found
+
+
+def declared(project: Path, *extras: str) -> list[Requirement]:
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    lines = [*metadata["dependencies"], *(line for extra in extras for line in metadata["optional-dependencies"][extra])]
+    found = [Requirement(line) for line in lines]
+    return [one for one in found if one.name != metadata["name"]]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_hashes_and_no_addresses(project: Path, name: str) -> None:
+    text = (project / "requirements" / f"{name}.txt").read_text()
+    entries = re.split(r"^(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    assert entries
+    assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
+    assert re.findall(r"://|--(?:extra-)?index|--find-links|/(?:home|root|tmp)/", text) == []
+
+
+@pytest.mark.parametrize(("name", "extras"), [("runtime", ["postgres"]), ("dev", ["postgres", "dev"])])
+def test_everything_declared_is_locked_to_a_version_that_fits(project: Path, name: str, extras: list[str]) -> None:
+    versions = locked(project, name)
+    for requirement in declared(project, *extras):
+        found = versions.get(canonicalize_name(requirement.name), set())
+        assert found and all(requirement.specifier.contains(version, prereleases=True) for version in found), str(requirement)
+
+
+def test_tests_run_with_the_versions_that_users_get(project: Path) -> None:
+    runtime, dev = locked(project, "runtime"), locked(project, "dev")
+    assert {name: versions for name, versions in runtime.items() if dev.get(name) != versions} == {}
