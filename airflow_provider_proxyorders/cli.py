@@ -158,7 +158,7 @@ def _resolve(arguments: argparse.Namespace) -> int:
     order = _find(ledger, arguments.order_key)
     if order.step not in (Step.QUARANTINED, Step.UNKNOWN):
         raise ConfigError(
-            f"{order.order_key!r} is {order.step.value}; a person decides only about unknown or quarantined purchases. Nothing changed."
+            f"{order.order_key!r} is {order.step.value}; only what is unknown or quarantined needs a person. Nothing changed."
         )
     seen: VendorOrder | None = None
     if arguments.adopt:

@@ -373,6 +373,16 @@ class Desk(Watch):
             order_key=claimed.order_key,
         )
 
+    def settle(self, order: Order) -> Order:
+        """Find out what became of a purchase whose outcome is unknown, for whoever is not its own task; never sends.
+
+        :returns: the order, adopted or proven absent (INTENDED: its own task may send it again).
+        :raises OutcomeUnknown: it cannot be told yet, or only a person can.
+        """
+        if self._by_reference:
+            raise self._unknown(order, "only its own task can ask again with its reference.")
+        return self._settle(order, None)
+
     # -- unknown outcomes ------------------------------------------------------------------------------------------
 
     def _settle(self, order: Order, purchase: Purchase | None) -> Order:
@@ -444,7 +454,7 @@ class Desk(Watch):
 
     def _resolving(self, order: Order) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at
-        owned = self.ledger.owned_since(order.wallet, sent_at - timedelta(days=2))
+        owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
         return self.vendor.resolve(
             _kind(order.kind), order.request, order.target, order.evidence, sent_at, owned - {order.order_id or ""}
         )

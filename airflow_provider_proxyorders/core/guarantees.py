@@ -5,8 +5,8 @@ from __future__ import annotations
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class, vendor_names
 
 _CREATE = {
-    "reference": "at most once, and exactly once where it had not landed: the vendor takes one order per reference, so it is sent "
-    "again; where it had landed its id comes from a person",
+    "reference": "at most once, and exactly once where it had not landed: the vendor takes one order per reference, so it "
+    "is sent again; where it had landed its id comes from a person",
     "order": "exactly once; unknown resolved from the vendor's list of orders and the balance, else a person",
     "wallet": "at most once; unknown resolved from sub-accounts and balance, else a person",
 }

@@ -10,7 +10,7 @@ import difflib
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.core.account import Account, Caps
@@ -72,7 +72,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
     timeout = reader.number("timeout", least=Decimal("0.05"), example="30")
     rate = reader.number("requests_per_second", least=Decimal("0.001"), example="5")
     settle = reader.number("settle", least=Decimal(0), example="30")
-    settings = {setting.name: reader.setting(setting) for setting in vendor.settings}
+    settings = {setting.name: setting.read(reader.extra.get(setting.name), reader.conn_id) for setting in vendor.settings}
     settings |= {"settle": settle, "order_page": reader.text("order_page"), "webhook_secret": reader.extra.get("webhook_secret")}
     return Account(
         vendor=vendor.name,
@@ -104,14 +104,11 @@ def _base_url(connection: Connection) -> str | None:
     return f"{scheme}://{host}{f':{connection.port}' if connection.port else ''}"
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, Decimal)}
-
-
 class _Reader:
     """Reads the extra of one connection, one clear error at a time."""
 
     def __init__(self, connection: Connection):
-        self.conn_id = connection.conn_id
+        self.conn_id = connection.conn_id or ""
         try:
             extra = load_json(connection.extra) if connection.extra else {}
         except UnreadableBody:
@@ -155,15 +152,3 @@ class _Reader:
 
     def amount(self, name: str) -> Decimal | None:
         return self.number(name, least=Decimal(0), example='"50.00"')
-
-    def setting(self, setting: Any) -> Any:
-        value = self.extra.get(setting.name, setting.default)
-        if value is None:
-            return None
-        if setting.kind == "boolean" and isinstance(value, str) and value.lower() in ("true", "false"):
-            value = value.lower() == "true"
-        if not isinstance(value, _KINDS[setting.kind]):
-            raise self.wrong(setting.name, f"must be a {setting.kind}")
-        if setting.choices is not None and value not in setting.choices:
-            raise self.wrong(setting.name, f"must be one of {', '.join(map(str, setting.choices))}")
-        return value

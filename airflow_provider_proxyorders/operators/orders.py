@@ -68,8 +68,8 @@ class CreateProxyOrderOperator(OrderOperator):
 class ExtendProxyOrderOperator(OrderOperator):
     """Extends an order by the vendor's own call and waits until its expiry has grown.
 
-    By default the purchase is identified by wallet, order and the expiry that is being extended, so a retry, a manual run and a second
-    DAG all mean the same extension.
+    By default the purchase is identified by wallet, order and the expiry that is being extended, so a retry, a manual run
+    and a second DAG all mean the same extension.
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param order_id: the vendor's id of the order to extend (templated).
@@ -77,8 +77,8 @@ class ExtendProxyOrderOperator(OrderOperator):
     :param order_key: identity of this extension (templated); see above for the default.
     :param only_within: skip the task when the order expires later than this from now, as timedelta or seconds (templated).
     :param max_price: the most it may cost, in major currency units (templated).
-    :param on_auto_extend: what to do with an order that the vendor renews by itself, which could be paid for twice: ``skip`` the task,
-        ``fail`` it, ``disable`` the vendor's renewal and extend, or ``extend`` all the same.
+    :param on_auto_extend: what to do with an order that the vendor renews by itself, which could be paid for twice: ``skip``
+        the task, ``fail`` it, ``disable`` the vendor's renewal and extend, or ``extend`` all the same.
     :param wait_for_completion, deferrable, poll_interval, timeout: as for :class:`CreateProxyOrderOperator`.
     """
 
@@ -137,7 +137,8 @@ class ExtendProxyOrderOperator(OrderOperator):
             left = order.expires_at - datetime.now(timezone.utc)
             if left > within:
                 raise AirflowSkipException(
-                    f"order {order_id} runs until {order.expires_at:%Y-%m-%d %H:%M} UTC, longer than only_within={within}; nothing bought"
+                    f"order {order_id} runs until {order.expires_at:%Y-%m-%d %H:%M} UTC, "
+                    f"longer than only_within={within}; nothing bought"
                 )
         if order.auto_extends and self.on_auto_extend != "extend":
             if self.on_auto_extend == "skip":

@@ -29,8 +29,8 @@ class ProxyOrderSensor(BaseSensorOperator):
     :param order_id: the vendor's id (templated).
     :param on_partial: ``fail`` or ``accept`` an order that the vendor could deliver only in part.
     :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
-    :param poll_interval: never wait longer than this between two looks in the triggerer, in seconds; None = the vendor's rhythm. In the
-        worker, ``poke_interval`` counts, as for every sensor.
+    :param poll_interval: never wait longer than this between two looks in the triggerer, in seconds; None = the vendor's
+        rhythm. In the worker, ``poke_interval`` counts, as for every sensor.
     :param timeout: seconds or timedelta after which the sensor gives up, as for every sensor. It cancels nothing at the vendor.
     """
 

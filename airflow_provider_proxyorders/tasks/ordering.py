@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import Order
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-#: Tries of a task beside its first, and the pause before one that no error of ours asks for. Safe, since a key never buys twice, and
-#: needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
+#: Tries of a task beside its first, and the pause before one that no error of ours asks for. Safe, since a key never buys
+#: twice, and needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=15)
 

@@ -189,6 +189,11 @@ class Vendor(Answers):
         yield from ()
         return Finding("undecided", f"{self.title} leaves no evidence that this package knows how to read")
 
+    def inventory(self) -> Flow[Orders | None]:
+        """Everything the account holds at the vendor, for comparison with the ledger; None where the vendor lists nothing."""
+        yield from ()
+        return None
+
     # -- shared by all vendors ------------------------------------------------------------------------------------
 
     def setting(self, name: str) -> Any:

@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Finding,
     Kind,
+    Filters,
     Orders,
     Polling,
     Prepared,
@@ -127,6 +128,9 @@ class IPRoyal(IPRoyalReading):
         if kind == "extend" and order_id is not None:
             return (yield from self._resolve_extension(order_id, body, evidence))
         return (yield from self._resolve_order(body, evidence, owned))
+
+    def inventory(self) -> Flow[Orders | None]:
+        return (yield from self.list(Filters()))
 
     def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Finding]:
         """Found: exactly one order above the mark fits. Absent: none does, and no money is missing."""

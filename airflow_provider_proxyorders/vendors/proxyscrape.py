@@ -27,6 +27,7 @@ from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Finding,
     Kind,
+    Orders,
     Polling,
     Prepared,
     Rows,
@@ -248,6 +249,13 @@ class ProxyScrape(Vendor):
                 continue
             taken.add(order.traits.get("subaccount", ""))
         return taken
+
+    def inventory(self) -> Flow[Orders | None]:
+        """The sub-accounts, since orders cannot be listed: every order opens one."""
+        try:
+            return [adopted_order(entry) for entry in (yield from self.subaccounts())]
+        except OrderingNotPermitted:
+            return None  # the list needs a permission of its own
 
     # -- answers --------------------------------------------------------------------------------------------------
 

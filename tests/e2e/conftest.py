@@ -51,7 +51,7 @@ def ledger(ledger_url: str) -> Ledger:
 def airflow(
     postgres: object, ledger_url: str, sandbox: Sandbox, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
-    """A running Airflow with the project's DAGs, those of ``dags`` beside this file, and a connection for each vendor of the sandbox."""
+    """A running Airflow with the project's DAGs, those of ``dags`` beside this file, and a connection for each vendor."""
     folder = tmp_path_factory.mktemp("dags")
     for source in (project / "dags", Path(__file__).parent / "dags"):
         shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))

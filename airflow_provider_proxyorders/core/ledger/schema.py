@@ -50,6 +50,7 @@ purchases = Table(
     Column("request", Text, nullable=False),
     Column("target", String(200)),
     Column("order_id", String(200)),
+    Column("subaccount", String(200)),
     Column("vendor_status", String(200)),
     Column("currency", String(10)),
     Column("reserved", Text, nullable=False),

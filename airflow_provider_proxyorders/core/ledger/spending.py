@@ -68,6 +68,11 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
             )
 
 
+def total(connection: Connection, wallet: str) -> Decimal:
+    """What a wallet's purchases count for over all days."""
+    return amount_of(int(connection.execute(_USED, {"_wallet": wallet, "_first": "0", "_last": "9"}).scalar_one()))
+
+
 def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
     """Change what counts for a wallet's day. The caller holds the wallet's lock."""
     if not delta:

@@ -26,7 +26,6 @@ from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, 
 from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
 from airflow_provider_proxyorders.core.wire import dump_json, load_json
 
-
 # Statements are built once: building them costs more than running them. Values go in when they are executed.
 _KEY = purchases.c.order_key == bindparam("_key")
 _FIND = select(purchases).where(_KEY)
@@ -156,26 +155,23 @@ class Ledger:
         """The purchases (one creation, any number of extensions) of one vendor order."""
         return self._select(and_(purchases.c.wallet == wallet, purchases.c.order_id == order_id), limit=1000)
 
-    def owned(self, wallet: str, candidates: Sequence[str]) -> frozenset[str]:
-        """Which of these vendor ids already belong to a purchase of this wallet."""
-        if not candidates:
-            return frozenset()
-        query = select(purchases.c.order_id).where(
-            purchases.c.wallet == wallet, purchases.c.order_id.in_(list(candidates)), purchases.c.kind == "create"
-        )
-        with self._read() as connection:
-            return frozenset(connection.execute(query).scalars())
+    def owned(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
+        """Vendor ids (orders and sub-accounts) that belong to purchases of a wallet.
 
-    def owned_since(self, wallet: str, moment: datetime) -> frozenset[str]:
-        """Vendor ids of the wallet's purchases that changed since then."""
-        query = select(purchases.c.order_id).where(
-            purchases.c.wallet == wallet,
-            purchases.c.kind == "create",
-            purchases.c.order_id.is_not(None),
-            purchases.c.updated_at >= _stamp(moment),
+        :param since: only purchases that changed since then; None = all.
+        """
+        query = select(purchases.c.order_id, purchases.c.subaccount).where(
+            purchases.c.wallet == wallet, purchases.c.kind == "create", purchases.c.order_id.is_not(None)
         )
+        if since is not None:
+            query = query.where(purchases.c.updated_at >= _stamp(since))
         with self._read() as connection:
-            return frozenset(connection.execute(query).scalars())
+            return frozenset(found for row in connection.execute(query) for found in row if found)
+
+    def counted(self, wallet: str) -> Decimal:
+        """What all purchases of a wallet count for by now, over all time."""
+        with self._read() as connection:
+            return spending.total(connection, wallet)
 
     def frozen(self, wallet: str) -> str | None:
         """Why nothing more may be bought from a wallet, None where it may."""
@@ -191,8 +187,15 @@ class Ledger:
             connection.execute(self._insert_new(connection, anchors, {"name": name, "value": value, "at": now}))
             return str(connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar_one())
 
+    def note(self, name: str, value: str) -> None:
+        """Keep a value under a name, in place of the one before."""
+        now = _stamp(self.clock())
+        with self._write() as connection:
+            connection.execute(self._insert_new(connection, anchors, {"name": name, "value": value, "at": now}))
+            connection.execute(update(anchors).where(anchors.c.name == name).values(value=value, at=now))
+
     def fixed(self, name: str) -> str | None:
-        """A value decided earlier by :meth:`fix`."""
+        """A value kept by :meth:`fix` or :meth:`note`, None where there is none."""
         with self._read() as connection:
             return connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar()
 
@@ -490,6 +493,8 @@ def _of_vendor(order: Order, seen: VendorOrder) -> dict[str, Any]:
     changes: dict[str, Any] = {"vendor_status": seen.vendor_status, "reason": seen.reason}
     if seen.order_id and not order.order_id:
         changes["order_id"] = seen.order_id
+    if "subaccount" in seen.traits:
+        changes["subaccount"] = seen.traits["subaccount"]
     if seen.expires_at is not None:
         changes["expires_at"] = _stamp(seen.expires_at)
     if seen.delivered is not None:

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("request", sa.Text, nullable=False),
         sa.Column("target", sa.String(200)),
         sa.Column("order_id", sa.String(200)),
+        sa.Column("subaccount", sa.String(200)),
         sa.Column("vendor_status", sa.String(200)),
         sa.Column("currency", sa.String(10)),
         sa.Column("reserved", sa.Text, nullable=False),

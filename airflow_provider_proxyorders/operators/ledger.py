@@ -1,0 +1,74 @@
+"""The operator that compares the ledger with the vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY
+from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReconcileLedgerOperator(BaseOperator):
+    """Compares a wallet's ledger with the vendor's orders, sub-accounts and balance. It never spends.
+
+    Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the ledger did
+    not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told from it;
+    ``proxyorders ledger unfreeze WALLET`` allows them again. What the vendor held before the first comparison counts as known.
+
+    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``missing`` (lists of keys and ids),
+    ``unexplained`` (text or null) and ``frozen`` (text or null).
+
+    :param conn_id: the Airflow connection that holds the wallet (templated).
+    :param fail_on_findings: fail the task where a person should look, so that Airflow's alerts fire.
+    """
+
+    template_fields: Sequence[str] = ("conn_id",)
+    ui_color = "#f3ead7"
+
+    def __init__(self, *, conn_id: str, fail_on_findings: bool = True, **kwargs: Any):
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_delay", RETRY_DELAY)
+        kwargs.setdefault("retry_policy", OrderRetryPolicy())
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.fail_on_findings = fail_on_findings
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from airflow_provider_proxyorders.core.reconcile import reconcile
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        desk = ProxyOrdersHook(self.conn_id).desk(context, self.log.info)
+        findings = reconcile(desk)
+        for line in findings.lines():
+            self.log.info("%s", line)
+        frozen = desk.ledger.frozen(desk.account.wallet)
+        result = {
+            "wallet": desk.account.wallet,
+            "settled": findings.settled,
+            "updated": findings.updated,
+            "undecided": sorted(findings.undecided),
+            "strange": findings.strange,
+            "missing": findings.missing,
+            "unexplained": str(findings.unexplained) if findings.unexplained else None,
+            "frozen": frozen,
+        }
+        if not findings.clean and self.fail_on_findings:
+            context["ti"].xcom_push(key="return_value", value=result)
+            raise AirflowFailException(
+                f"wallet {desk.account.wallet!r} needs a look: {'; '.join(findings.lines())}."
+                + (f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {desk.account.wallet}" if frozen else "")
+            )
+        if findings.clean:
+            self.log.info("Wallet %s: ledger and vendor agree", desk.account.wallet)
+        return result
+
+
+__all__ = ["ReconcileLedgerOperator"]
