@@ -38,7 +38,7 @@ def provider_info() -> dict[str, Any]:
             {"integration-name": vendor.title, "external-doc-url": vendor.docs_url, "tags": ["service"]} for vendor in hooks
         ],
         "hooks": modules("hooks.proxyorders"),
-        "operators": modules("operators.orders"),
+        "operators": modules("operators.ledger", "operators.orders"),
         "sensors": modules("sensors.orders"),
         "triggers": modules("triggers.orders"),
         "connection-types": [connection_type(vendor, f"{_HOOKS}.{hook}") for vendor, hook in hooks.items()],

@@ -67,6 +67,7 @@ class Desk(Watch):
 
     :param fence: called with the order key right before a purchase leaves; raises where this try has been superseded.
     :param patience: how long to wait for another purchase of the wallet, or another try of this one, in seconds.
+    :param ticks: seconds that never go back, from any start, to tell how long this worker was held up.
     """
 
     def __init__(
@@ -80,10 +81,12 @@ class Desk(Watch):
         say: Callable[[str], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         patience: float = 150.0,
+        ticks: Callable[[], float] = time.monotonic,
     ):
         super().__init__(vendor, http, ledger, who=who, say=say, sleep=sleep)
         self._fence = fence
         self._patience = patience
+        self._ticks = ticks
         self._renewed: set[str] = set()
         self._resent: set[str] = set()
 
@@ -220,14 +223,14 @@ class Desk(Watch):
 
     def _in_turn(self, intent: Intent) -> Order:
         """Write the intent down; where another purchase holds the wallet, settle it or wait for it first."""
-        deadline = time.monotonic() + self._patience
+        deadline = self._ticks() + self._patience
         pause = 0.05
         while True:
             try:
                 return self.ledger.intend(intent, self.who)
             except WalletHeld as held:
                 self._help(held)
-                if time.monotonic() + pause > deadline:
+                if self._ticks() + pause > deadline:
                     raise
                 self._sleep(pause)
                 pause = min(pause * 1.6, 5.0)
@@ -259,7 +262,7 @@ class Desk(Watch):
 
             def permit(_request: Request) -> None:
                 nonlocal claimed
-                began = time.monotonic()
+                began = self._ticks()
                 if self._fence is not None:
                     self._fence(purchase.order_key)
                 claimed = self.ledger.claim(
@@ -270,7 +273,7 @@ class Desk(Watch):
                     balance=balance,
                     min_balance=self.account.caps.min_balance,
                 )
-                if time.monotonic() - began > self.account.timeout:
+                if self._ticks() - began > self.account.timeout:
                     raise NeverSent("this worker was held up for too long before it could send; nothing was sent.")
 
             flow = self.vendor.create(body) if purchase.target is None else self.vendor.extend(purchase.target, body)

@@ -258,7 +258,7 @@ class VoodooHook(ProxyOrdersHook):
     """Orders at Voodoo Center, paid from the account balance."""
 
     conn_type = "voodoo"
-    hook_name = "Voodoo Center"
+    hook_name = "Voodoo"
     default_conn_name = "voodoo_default"
 
     def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
@@ -269,7 +269,7 @@ class IPRoyalHook(ProxyOrdersHook):
     """Orders at IPRoyal through its reseller API."""
 
     conn_type = "iproyal"
-    hook_name = "IPRoyal reseller"
+    hook_name = "IPRoyal"
     default_conn_name = "iproyal_default"
 
     def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class ReconcileLedgerOperator(BaseOperator):
     """Compares a wallet's ledger with the vendor's orders, sub-accounts and balance. It never spends.
 
-    Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the ledger did
-    not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told from it;
-    ``proxyorders ledger unfreeze WALLET`` allows them again. What the vendor held before the first comparison counts as known.
+    Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the
+    ledger did not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told
+    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. What the vendor held before the first comparison counts
+    as known.
 
     Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``missing`` (lists of keys and ids),
     ``unexplained`` (text or null) and ``frozen`` (text or null).
@@ -62,10 +63,9 @@ class ReconcileLedgerOperator(BaseOperator):
         }
         if not findings.clean and self.fail_on_findings:
             context["ti"].xcom_push(key="return_value", value=result)
-            raise AirflowFailException(
-                f"wallet {desk.account.wallet!r} needs a look: {'; '.join(findings.lines())}."
-                + (f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {desk.account.wallet}" if frozen else "")
-            )
+            wallet = desk.account.wallet
+            then = f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {wallet}" if frozen else ""
+            raise AirflowFailException(f"wallet {wallet!r} needs a look: {'; '.join(findings.lines())}.{then}")
         if findings.clean:
             self.log.info("Wallet %s: ledger and vendor agree", desk.account.wallet)
         return result

@@ -18,9 +18,9 @@ from airflow_provider_proxyorders.core.model import VendorOrder
 from airflow_provider_proxyorders.core.wire import Flow, Request, UnreadableBody, pick
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
+    Filters,
     Finding,
     Kind,
-    Filters,
     Orders,
     Polling,
     Prepared,

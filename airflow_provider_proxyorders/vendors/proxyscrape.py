@@ -105,7 +105,7 @@ class ProxyScrape(Vendor):
             placeholder="api-token",
         ),
         Setting(
-            "proxy_list_query",
+            "list_query",
             "Proxy list query",
             "Query of the datacenter proxy list. ProxyScrape's pages name the path but not its parameters; these were seen "
             "in use. The lines must come as ip:port:user:password, or as ip:port where your address is whitelisted.",
@@ -177,7 +177,7 @@ class ProxyScrape(Vendor):
                 f"{self.title} documents no call that lists the proxies of a {product!r} sub-account, only of "
                 f"'datacenter_shared'. What was bought is there: take its login from the dashboard, sub-account {subaccount}."
             )
-        query = tuple(parse_qsl(self.setting("proxy_list_query"), keep_blank_values=True))
+        query = tuple(parse_qsl(self.setting("list_query"), keep_blank_values=True))
         request = Request("GET", f"/v4/account/{path_part(subaccount)}/datacenter_shared/proxy-list", _PROXY_LIST, params=query)
         response = yield from self.call(request)
         said = response.data_or_none()
