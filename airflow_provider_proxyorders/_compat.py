@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -38,4 +38,24 @@ def airflow_home() -> str:
     return os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow"))
 
 
-RegisterSecret = Callable[[str], None]
+def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:
+    """Set one of our measures, ``proxyorders.NAME``, in whatever Airflow reports its own to."""
+    from airflow.sdk.observability import stats
+
+    stats.gauge(f"proxyorders.{name}", value, tags=dict(tags))
+
+
+def incr(name: str, tags: Mapping[str, Any]) -> None:
+    """Count one up."""
+    from airflow.sdk.observability import stats
+
+    stats.incr(f"proxyorders.{name}", tags=dict(tags))
+
+
+def timing(name: str, seconds: float, tags: Mapping[str, Any]) -> None:
+    """Report how long something took."""
+    from datetime import timedelta
+
+    from airflow.sdk.observability import stats
+
+    stats.timing(f"proxyorders.{name}", timedelta(seconds=seconds), tags=dict(tags))

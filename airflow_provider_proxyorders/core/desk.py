@@ -151,7 +151,10 @@ class Desk(Watch):
             elif known.fingerprint != purchase.fingerprint:
                 known = self._intend(purchase)  # raises the conflict with the difference
             elif known.step in OPEN:
-                known = self._settle(known, purchase)
+                try:
+                    known = self._settle(known, purchase)
+                except StaleClaim:  # it only read, and another try was quicker to write what came of it
+                    known = self._as_it_stands(known)
             if known.step not in OPEN and known.step not in (Step.INTENDED, Step.REJECTED):
                 return known
         raise OutcomeUnknown(
@@ -280,6 +283,8 @@ class Desk(Watch):
             seen = self.http.run(flow, permit)
         except Exception as error:
             if claimed is None:
+                if isinstance(error, StaleClaim):  # another try was quicker; this one sent nothing
+                    return self._as_it_stands(order)
                 self._not_sent(order, error)
             try:
                 return self._after_failure(purchase, claimed, error)
@@ -308,9 +313,11 @@ class Desk(Watch):
     def _not_sent(self, order: Order, error: Exception) -> NoReturn:
         """The try ended before its purchase left: give the reservation back and let the error tell."""
         with contextlib.suppress(LedgerError):  # another try took over, or the ledger is away: then the reservation stays
-            if not isinstance(error, StaleClaim):
-                self.ledger.release(order, f"not sent: {_line(error)}", self.who)
+            self.ledger.release(order, f"not sent: {_line(error)}", self.who)
         raise error
+
+    def _as_it_stands(self, order: Order) -> Order:
+        return self.ledger.find(order.order_key) or order
 
     def _after_failure(self, purchase: Purchase, claimed: Order, error: Exception) -> Order:
         if isinstance(error, AuthenticationFailed) and self.vendor.renews_login and purchase.order_key not in self._renewed:
@@ -364,9 +371,12 @@ class Desk(Watch):
     def _late_answer(self, claimed: Order, seen: VendorOrder, price: Money | None) -> Order:
         """The answer came after others had begun to look for the purchase: a proof is never thrown away."""
         now = self.ledger.find(claimed.order_key)
-        if now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED):
-            return self.ledger.record(now, self._step(now, seen), "a late answer: it landed", self.who, seen=seen, price=price)
-        if now is not None and now.order_id == seen.order_id:
+        while now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED):
+            try:
+                return self.ledger.record(now, self._step(now, seen), "a late answer: it landed", self.who, seen=seen, price=price)
+            except StaleClaim:
+                now = self.ledger.find(claimed.order_key)
+        if now is not None and self._is(now, seen):
             return now
         why = f"a late answer says that {claimed.order_key!r} was taken as order {seen.order_id}, after it was given up"
         self.ledger.freeze(claimed.wallet, why)
@@ -385,6 +395,15 @@ class Desk(Watch):
         if self._by_reference:
             raise self._unknown(order, "only its own task can ask again with its reference.")
         return self._settle(order, None)
+
+    def _is(self, known: Order, seen: VendorOrder) -> bool:
+        """Whether a purchase is known to be this order, perhaps by what else its evidence called it."""
+        if known.order_id is None or known.order_id == seen.order_id:
+            return known.order_id is not None
+        try:
+            return known.order_id in self.vendor.names(self.http.run(self.vendor.get(seen.order_id)))
+        except VendorError:
+            return False
 
     # -- unknown outcomes ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,6 +28,8 @@ from airflow_provider_proxyorders.core.errors import (
 from airflow_provider_proxyorders.core.wire import Flow, Request, Response
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
     import requests
     import tenacity
@@ -135,24 +138,67 @@ def _refused(request: Request) -> SpendRefused:
 class _Common:
     """What both sides share: addresses, headers, pace, and which answers are worth another try."""
 
-    def __init__(self, account: Account):
+    def __init__(self, account: Account, tries: int = READ_TRIES):
         self.account = account
+        self._tries = tries
         self._pacer = Pacer(account.requests_per_second)
-        parts = urlsplit(account.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"connection {account.conn_id!r}: host must be an address such as https://api.example.com, "
-                f"got {account.base_url!r}. Nothing was sent."
-            )
-        self.proxy = None if urllib.request.proxy_bypass(parts.hostname) else urllib.request.getproxies().get(parts.scheme)
+        scheme, host = self._where()
+        proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
+        self.proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+    def _where(self) -> tuple[str, str]:
+        """Scheme and host of the account's base URL.
+
+        :raises ConfigError: when it is no plain address; it is not shown where it may hold a login.
+        """
+        base_url = self.account.base_url
+        try:
+            parts = urlsplit(base_url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:  # brackets or a port that make no sense
+            host, parts = None, urlsplit("")
+        if "@" in base_url:
+            raise self.misconfigured("host must not hold a login; the key belongs into the password")
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+            raise self.misconfigured(f"host must be an address such as https://api.example.com, got {base_url!r}")
+        return parts.scheme, host
+
+    def misconfigured(self, what: str) -> ConfigError:
+        return ConfigError(f"connection {self.account.conn_id!r}: {what}. Nothing was sent.")
+
+    @cached_property
+    def trusted(self) -> str:
+        """The file or folder of the certificate authorities that count, for both sides: requests' own rule.
+
+        :raises ConfigError: when the environment names one that is not there.
+        """
+        import certifi
+
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            named = os.environ.get(name)
+            if named and not os.path.exists(named):
+                raise self.misconfigured(f"{name} names {named!r}, which is not there")
+            if named:
+                return named
+        return certifi.where()
 
     def url(self, request: Request) -> str:
         return self.account.base_url.rstrip("/") + request.path
 
     def headers(self, request: Request) -> dict[str, str]:
+        """What is sent beside the body.
+
+        :raises ConfigError: when a value, in practice a key, cannot be sent; the HTTP libraries would show it.
+        """
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT, **request.headers}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable()) or value != value.strip():
+                raise self.misconfigured(
+                    f"what goes into the header {name} has a space at an end, a line break or a letter that HTTP cannot carry; "
+                    "copy the key into the password anew"
+                )
         return headers
 
     def retrying(self, kind: type[Any], sleep: Callable[[float], Any]) -> Any:
@@ -160,7 +206,7 @@ class _Common:
 
         return kind(
             sleep=sleep,
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(READ_TRIES), _asks_too_long),  # type: ignore[arg-type]
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(self._tries), _asks_too_long),  # type: ignore[arg-type]
             wait=_pause,
             retry=tenacity.retry_if_exception_type(Unreached) | tenacity.retry_if_result(_passing),
             retry_error_callback=lambda state: state.outcome.result(),  # the last answer, or the last Unreached
@@ -214,15 +260,28 @@ class Http(_Common):
     def session(self) -> requests.Session:
         """The session in use; it sends no ``.netrc`` login and follows no redirect."""
         if self._session is None:
+            from http.cookiejar import DefaultCookiePolicy
+
             import requests
 
             session = requests.Session()
             session.trust_env = False  # a .netrc entry would silently replace the Authorization header
-            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+            session.verify = self.trusted
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no answer depends on who asked before
             if self.proxy:
                 session.proxies = {"http": self.proxy, "https": self.proxy}
+            self._bound(session)
             self._session = session
         return self._session
+
+    def _bound(self, session: requests.Session) -> None:
+        """Give every connection a time limit for whole answers."""
+        from airflow_provider_proxyorders.core.deadline import POOLS
+
+        for adapter in session.adapters.values():
+            adapter.poolmanager.pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
+            if self.proxy and not self.proxy.lower().startswith("socks"):
+                adapter.proxy_manager_for(self.proxy).pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
 
     def run(self, flow: Flow[T], permit: Permit | None = None) -> T:
         """Drive a flow to its result; see :func:`run`.
@@ -238,9 +297,6 @@ class Http(_Common):
         :raises OutcomeUnknown: a purchase that may have arrived.
         :raises VendorUnavailable: a reading call without an answer.
         """
-        delay = self._pacer.reserve()
-        if delay:
-            self._sleep(delay)
         if request.spends:
             return self._spend(request)
         import tenacity
@@ -271,16 +327,19 @@ class Http(_Common):
 
     def _once(self, request: Request) -> Response:
         import requests
+        from urllib3.exceptions import LocationParseError
 
-        account = self.account
-        deadline = time.monotonic() + 2 * account.timeout
+        account, headers = self.account, self.headers(request)
+        delay = self._pacer.reserve()
+        if delay:
+            self._sleep(delay)
         try:
             with self.session.request(
                 request.method,
                 self.url(request),
                 params=list(request.params) or None,
                 data=request.body,
-                headers=self.headers(request),
+                headers=headers,
                 timeout=(min(account.timeout, 10.0), account.timeout),
                 allow_redirects=False,
                 stream=True,
@@ -288,7 +347,7 @@ class Http(_Common):
                 body = bytearray()
                 for chunk in answer.iter_content(65536):
                     body += chunk
-                    if len(body) > LARGEST_BODY or time.monotonic() > deadline:
+                    if len(body) > LARGEST_BODY:
                         raise Unreached("the answer did not end", left=True)
                 return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except (
@@ -296,11 +355,10 @@ class Http(_Common):
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
             requests.exceptions.InvalidHeader,
+            LocationParseError,
             UnicodeError,
         ) as error:
-            raise ConfigError(
-                f"connection {account.conn_id!r} cannot be called: {account.redact(str(error))}. Nothing was sent."
-            ) from None
+            raise self.misconfigured(f"it cannot be called: {account.redact(str(error))}") from None
         except requests.exceptions.RequestException as error:
             raise Unreached(_describe(error), left=_may_have_left(error)) from None
         finally:
@@ -310,13 +368,17 @@ class Http(_Common):
 def _may_have_left(error: BaseException) -> bool:
     """Whether anything of a request can have reached the vendor: not where no connection was ever made."""
     import requests
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return False
     cause: Any = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
+    if isinstance(cause, ProxyError):  # says so as well when the proxy hangs up after it took the request
+        cause = cause.original_error
+        if str(cause).startswith("Tunnel connection failed"):  # the proxy opened no way to the vendor
+            return False
     if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
         return False
     return "CERTIFICATE_VERIFY_FAILED" not in str(error)
@@ -340,11 +402,20 @@ class AsyncHttp(_Common):
     """One kept HTTP client for one account, for the triggerer. It only reads.
 
     :param connections: how many connections to the vendor may be open at once.
+    :param tries: how often a call is tried in all; 1 for a caller that has its own patience.
+    :param sleep: waits between tries; tests inject one.
     """
 
-    def __init__(self, account: Account, connections: int = 8):
-        super().__init__(account)
+    def __init__(
+        self,
+        account: Account,
+        connections: int = 8,
+        tries: int = READ_TRIES,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ):
+        super().__init__(account, tries)
         self._connections = connections
+        self._sleep = sleep
         self._client: aiohttp.ClientSession | None = None
 
     async def arun(self, flow: Flow[T]) -> T:
@@ -363,11 +434,10 @@ class AsyncHttp(_Common):
 
         import tenacity
 
-        delay = self._pacer.reserve()
-        if delay:
-            await asyncio.sleep(delay)
         try:
-            response: Response = await self.retrying(tenacity.AsyncRetrying, asyncio.sleep)(self._aonce, request)
+            if self._tries == 1:
+                return await self._aonce(request)
+            response: Response = await self.retrying(tenacity.AsyncRetrying, self._sleep or asyncio.sleep)(self._aonce, request)
             return response
         except Unreached as error:
             raise self.unavailable(request, error) from None
@@ -377,16 +447,30 @@ class AsyncHttp(_Common):
             await self._client.close()
             self._client = None
 
+    def _tls(self) -> ssl.SSLContext | bool:
+        import ssl
+
+        if urlsplit(self.account.base_url).scheme == "http":
+            return True
+        if os.path.isdir(self.trusted):
+            return ssl.create_default_context(capath=self.trusted)
+        return ssl.create_default_context(cafile=self.trusted)
+
     async def _aonce(self, request: Request) -> Response:
         import asyncio
 
         import aiohttp
         from yarl import URL
 
+        headers = self.headers(request)
+        delay = self._pacer.reserve()
+        if delay:
+            await (self._sleep or asyncio.sleep)(delay)
         if self._client is None:
+            part = self.account.timeout
             self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=2 * self.account.timeout, sock_connect=min(self.account.timeout, 10.0)),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls()),
+                timeout=aiohttp.ClientTimeout(total=2 * part, sock_connect=min(part, 10.0), sock_read=part),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
@@ -395,7 +479,7 @@ class AsyncHttp(_Common):
                 URL(self.url(request)),
                 params=list(request.params) or None,
                 data=request.body,
-                headers=self.headers(request),
+                headers=headers,
                 allow_redirects=False,
                 proxy=self.proxy,
             ) as answer:
@@ -405,11 +489,14 @@ class AsyncHttp(_Common):
                     if len(body) > LARGEST_BODY:
                         raise Unreached("the answer did not end", left=True)
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
-        except (aiohttp.InvalidURL, ValueError) as error:
-            raise ConfigError(f"connection {self.account.conn_id!r} cannot be called: {error}. Nothing was sent.") from None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            text = self.account.redact(str(error))
+        except aiohttp.InvalidURL as error:
+            raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # before ValueError: an untrusted certificate is both
+            said = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+            text = self.account.redact(said)  # what a ClientResponseError says of itself holds the address, a proxy's with its login
             raise Unreached(f"{type(error).__name__}{': ' + text[:160] if text else ''}", left=True) from None
+        except ValueError as error:
+            raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
 
 
 __all__ = ["AsyncHttp", "Http", "Pacer", "Permit", "Unreached", "arun", "run"]

@@ -25,6 +25,26 @@ from airflow_provider_proxyorders.vendors.base import Polling
 LONGEST_TROUBLE = 300.0
 
 
+def look_pause(polling: Polling, age: float, ceiling: float | None, chance: Callable[[], float]) -> float:
+    """Seconds until the next look at an order that is still pending: a tenth of its age, within the vendor's rhythm.
+
+    :param age: seconds since the order was placed.
+    :param ceiling: the user's ``poll_interval``, in seconds.
+    :param chance: gives numbers from 0 to 1; spreads the pause by a tenth both ways.
+    """
+    pause = min(max(polling.fastest, age / 10), polling.slowest)
+    return (min(pause, ceiling) if ceiling else pause) * (0.9 + 0.2 * chance())
+
+
+def trouble_pause(polling: Polling, trouble: int, chance: Callable[[], float]) -> float:
+    """Seconds to leave a struggling vendor alone.
+
+    :param trouble: how often in a row it could not be asked, from 1.
+    """
+    grown = min(polling.fastest * 2.0 ** min(trouble, 16), LONGEST_TROUBLE)
+    return grown * (0.5 + 0.5 * chance())
+
+
 @dataclass
 class Pauses:
     """How long to wait before each next look at one order.
@@ -50,8 +70,7 @@ class Pauses:
         :param age: seconds since the order was placed or the wait began; the pause is a tenth of it, within the vendor's rhythm.
         """
         self.trouble = 0
-        pause = min(max(self.polling.fastest, age / 10), self.polling.slowest)
-        return self._bounded(pause) * (0.9 + 0.2 * self.chance())
+        return look_pause(self.polling, age, self.ceiling, self.chance)
 
     def after_trouble(self, error: ProxyOrdersError, age: float) -> float | None:
         """Seconds after a look that failed, None where looking again cannot help.
@@ -65,9 +84,8 @@ class Pauses:
         if not isinstance(error, (Throttled, VendorUnavailable, UnreadableAnswer)):
             return None
         self.trouble += 1
-        grown = min(self.polling.fastest * 2.0 ** min(self.trouble, 16), LONGEST_TROUBLE)
         asked = error.retry_after if isinstance(error, Throttled) and error.retry_after else 0.0
-        return max(grown * (0.5 + 0.5 * self.chance()), asked)
+        return max(trouble_pause(self.polling, self.trouble, self.chance), asked)
 
     def _bounded(self, pause: float) -> float:
         return min(pause, self.ceiling) if self.ceiling else pause

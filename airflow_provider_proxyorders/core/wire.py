@@ -22,6 +22,9 @@ T = TypeVar("T")
 #: A vendor operation: yields requests, is sent responses, returns its result.
 Flow = Generator["Request", "Response", T]
 
+#: A pause longer than a week is a mistake, and could be more than a date can hold; in seconds.
+LONGEST_ASKED = 7 * 86400.0
+
 
 class UnreadableBody(ValueError):
     """A body that is not what was expected; says where and what was there instead."""
@@ -93,10 +96,13 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds asked for by ``Retry-After``, in either of its forms; None without it or where it is unreadable."""
+        """Seconds asked for by ``Retry-After``, in either of its forms, at most :data:`LONGEST_ASKED`.
+
+        None without it or where it is unreadable.
+        """
         raw = self.headers.get("retry-after", "").strip()
-        if raw.isdigit():
-            return float(raw)
+        if raw.isascii() and raw.isdigit():
+            return min(float(raw), LONGEST_ASKED)
         from email.utils import parsedate_to_datetime
 
         try:
@@ -105,7 +111,7 @@ class Response:
             return None
         if until.tzinfo is None:
             until = until.replace(tzinfo=timezone.utc)
-        return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+        return min(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()), LONGEST_ASKED)
 
 
 # ---------------------------------------------------------------------------------------------- JSON

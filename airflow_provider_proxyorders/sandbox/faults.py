@@ -71,6 +71,8 @@ class Rule:
             raise ValueError(f"when is one of {', '.join(get_args(Moment))}; got {self.when!r}")
         if self.action not in get_args(Action):
             raise ValueError(f"action is one of {', '.join(get_args(Action))}; got {self.action!r}")
+        if self.seconds is not None:
+            self.seconds = float(self.seconds)  # over HTTP a fraction comes as Decimal
 
     @classmethod
     def parse(cls, given: Any) -> Rule:

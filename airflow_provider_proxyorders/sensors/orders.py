@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_proxyorders.core.model import VendorOrder
+    from airflow_provider_proxyorders.core.waiting import Pauses
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
 
@@ -30,7 +31,7 @@ class ProxyOrderSensor(BaseSensorOperator):
     :param on_partial: ``fail`` or ``accept`` an order that the vendor could deliver only in part.
     :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
     :param poll_interval: never wait longer than this between two looks in the triggerer, in seconds; None = the vendor's
-        rhythm. In the worker, ``poke_interval`` counts, as for every sensor.
+        rhythm. In the worker a ``poke_interval`` counts instead, where one is given.
     :param timeout: seconds or timedelta after which the sensor gives up, as for every sensor. It cancels nothing at the vendor.
     """
 
@@ -51,13 +52,24 @@ class ProxyOrderSensor(BaseSensorOperator):
         kwargs.setdefault("retries", RETRIES)
         kwargs.setdefault("retry_delay", RETRY_DELAY)
         kwargs.setdefault("retry_policy", OrderRetryPolicy())
-        kwargs.setdefault("poke_interval", 10)
+        self.own_rhythm = "poke_interval" not in kwargs
         super().__init__(**kwargs)
         self.conn_id = conn_id
         self.order_id = order_id
         self.on_partial = on_partial
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = poll_interval
+        self._next: float | None = None
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        """The rules of when to look again, the same as in the triggerer."""
+        from airflow_provider_proxyorders.core.waiting import Pauses
+
+        vendor = self.hook.vendor
+        settle = vendor.account.settings.get("settle")
+        settle = vendor.capabilities.settle if settle is None else float(settle)
+        return Pauses(vendor.capabilities.polling, self.poll_interval, settle)
 
     @cached_property
     def hook(self) -> ProxyOrdersHook:
@@ -71,19 +83,37 @@ class ProxyOrderSensor(BaseSensorOperator):
 
         :raises OrderNotUsable: when it ended badly.
         """
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Throttled, VendorUnavailable
+        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
+        age = self._age(context)
         try:
             order = self.hook.get_order(str(self.order_id))
-        except (Throttled, VendorUnavailable) as error:
-            self.log.info("%s Looking again later.", error)
-            return PokeReturnValue(is_done=False)
         except ProxyOrdersError as error:
-            raise self._ended(error) from None
+            self._next = self.pauses.after_trouble(error, age)
+            if self._next is None:
+                raise self._ended(error) from None
+            self.log.info("%s Looking again in %.0f s.", error, self._next)
+            return PokeReturnValue(is_done=False)
         if not order.status.final:
+            self._next = self.pauses.after_look(age)
             self.log.info("Order %s is %s", order.order_id, order.vendor_status)
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._result(order, context))
+
+    def _age(self, context: Context) -> float:
+        """Seconds since this sensor first looked, over all its reschedules."""
+        now = datetime.now(timezone.utc)
+        if self.mode == "reschedule" and not self.deferrable:
+            return (now - (context["ti"].get_first_reschedule_date(context) or now)).total_seconds()
+        self._began: datetime = getattr(self, "_began", now)
+        return (now - self._began).total_seconds()
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """The vendor's rhythm, or the user's ``poke_interval``; never sooner than a vendor in trouble asks for."""
+        wanted: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        if self._next is None:
+            return wanted
+        return self._next if self.own_rhythm else max(wanted, self._next if self.pauses.trouble else 0.0)
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
 
@@ -102,6 +104,9 @@ class OrderOperator(BaseOperator):
 
             raise LedgerError(f"the ledger no longer knows {order_key!r}; is [proxyorders] ledger_url the same on every host?")
         order = desk.refresh(order)
+        if "at" in event:
+            tags = {"vendor": desk.vendor.name, "conn_id": self.conn_id}
+            _compat.timing("resumed", max(0.0, time.time() - event["at"]), tags)
         self._leave_page(order, context)
         if order.step.value == "placed" and event.get("outcome") == "final":
             self._defer(order, datetime.fromisoformat(deadline))  # the hint was early; the read is the truth

@@ -24,6 +24,7 @@ __all__ = [
     "Filters",
     "Finding",
     "Kind",
+    "Memo",
     "Orders",
     "Polling",
     "Prepared",
@@ -37,6 +38,8 @@ __all__ = [
 # Inside Vendor the name ``list`` is the method.
 Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
+#: Order id -> its part of the last answer and what that meant; who asks often keeps one, and an unchanged part is not read anew.
+Memo = dict[str, tuple[Any, VendorOrder]]
 
 
 class Vendor(Answers):
@@ -82,6 +85,10 @@ class Vendor(Answers):
     def order_page(self, order_id: str) -> str | None:
         """Address of the order in the vendor's dashboard, None where no such page is documented."""
         return None
+
+    def names(self, order: VendorOrder) -> frozenset[str]:
+        """Every order id under which the ledger may know an order as just read."""
+        return frozenset({order.order_id})
 
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the vendor already has an order with our reference."""
@@ -132,7 +139,7 @@ class Vendor(Answers):
         """One order as it stands now."""
         raise self.unsupported("reading an order")
 
-    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
+    def get_many(self, order_ids: Sequence[str], memo: Memo | None = None) -> Flow[dict[str, VendorOrder]]:
         """Several orders in as few calls as the vendor allows; an order it does not know is missing in the result."""
         found: dict[str, VendorOrder] = {}
         for order_id in order_ids:

@@ -40,7 +40,7 @@ from airflow_provider_proxyorders.vendors.iproyal_form import (
     prepare_order,
     toggle_body,
 )
-from airflow_provider_proxyorders.vendors.iproyal_reading import LIST, IPRoyalReading
+from airflow_provider_proxyorders.vendors.iproyal_reading import IDS_A_CALL, LIST, IPRoyalReading
 
 
 class IPRoyal(IPRoyalReading):
@@ -60,6 +60,7 @@ class IPRoyal(IPRoyalReading):
         extend=True,
         auto_extend=True,
         evidence="order",
+        ids_per_read=IDS_A_CALL,
         settle=60,  # how soon the list shows a new order is not documented
         # Neither interval nor duration is documented, and provisioning may be by hand: one client in use waits a day.
         polling=Polling(first=5, fastest=5, slowest=60, timeout=24 * 3600),

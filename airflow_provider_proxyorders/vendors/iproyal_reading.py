@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, Or
 from airflow_provider_proxyorders.core.wire import Flow, Request, UnreadableBody, as_number, optional_text
 from airflow_provider_proxyorders.vendors.base import (
     Filters,
+    Memo,
     Orders,
     Rows,
     Setting,
@@ -110,7 +111,7 @@ class IPRoyalReading(Vendor):
         data = yield from self.read(request)
         return self.understood(request, lambda: about(order_id, read_order(data, zone)))
 
-    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
+    def get_many(self, order_ids: Sequence[str], memo: Memo | None = None) -> Flow[dict[str, VendorOrder]]:
         """Orders by id, a hundred a call. One that cannot be read is still pending and must not hide the others."""
         zone = self.zone()
         numbers = [order_id for order_id in dict.fromkeys(order_ids) if order_id.isascii() and order_id.isdigit()]
@@ -121,11 +122,16 @@ class IPRoyalReading(Vendor):
                 order_id = str(row.get("id")) if isinstance(row, Mapping) else ""
                 if order_id not in asked:
                     continue
+                if memo is not None and (known := memo.get(order_id)) is not None and known[0] == row:
+                    found[order_id] = known[1]
+                    continue
                 try:
                     found[order_id] = read_order(row, zone)
                 except UnreadableBody as error:
                     word, why = optional_text(row, "status") or "", f"its entry in the list cannot be read: {error}"
                     found[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
+                if memo is not None:
+                    memo[order_id] = (row, found[order_id])
         return found
 
     def list(self, filters: Filters) -> Flow[Orders]:

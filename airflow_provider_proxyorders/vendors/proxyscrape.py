@@ -119,6 +119,10 @@ class ProxyScrape(Vendor):
     def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
         return prepare_order(request)
 
+    def names(self, order: VendorOrder) -> frozenset[str]:
+        subaccount = order.traits.get("subaccount")
+        return frozenset({order.order_id, *([ADOPTED + subaccount] if subaccount else [])})
+
     # -- flows ----------------------------------------------------------------------------------------------------
 
     def auth_headers(self) -> Mapping[str, str]:

@@ -44,6 +44,7 @@ class Capabilities:
     :param price_in_order: the order itself tells what was charged.
     :param evidence: where a lost purchase leaves traces: ``order`` (a list or the order itself), ``reference``,
         or only ``wallet`` (balance and what hangs on the account).
+    :param ids_per_read: how many orders one reading call can tell about.
     :param settle: seconds after which a purchase that was taken shows up in reads; "absent" needs two looks this far apart.
     """
 
@@ -55,6 +56,7 @@ class Capabilities:
     webhook: bool = False
     price_in_order: bool = False
     evidence: Literal["order", "reference", "wallet"] = "wallet"
+    ids_per_read: int = 1
     settle: float = 30.0
     polling: Polling = field(default_factory=Polling)
 

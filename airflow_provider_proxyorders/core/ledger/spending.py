@@ -11,15 +11,17 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded
 from airflow_provider_proxyorders.core.ledger.schema import spending
 
-_USED = select(func.coalesce(func.sum(spending.c.counted), 0)).where(
-    spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last")
-)
+#: What counts on a day, and in its month.
+_USED = select(
+    func.coalesce(func.sum(case((spending.c.day == bindparam("_day"), spending.c.counted))), 0),
+    func.coalesce(func.sum(spending.c.counted), 0),
+).where(spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last"))
 _ADD = (
     update(spending)
     .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))
@@ -52,18 +54,20 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
     :param own_today: what an earlier intent of the same purchase already counts for on this day.
     :raises CapExceeded: with the figures; nothing was sent.
     """
-    for limit, name, first, last in (
-        (caps.daily_limit, "daily_limit", day, day),
-        (caps.monthly_limit, "monthly_limit", day[:7] + "-01", day[:7] + "-31"),
+    if caps.daily_limit is None and caps.monthly_limit is None:
+        return
+    month = day[:7]
+    days = {"_wallet": wallet, "_day": day, "_first": f"{month}-01", "_last": f"{month}-31"}
+    today, this_month = connection.execute(_USED, days).one()
+    for limit, name, counted, when in (
+        (caps.daily_limit, "daily_limit", today, f"on {day}"),
+        (caps.monthly_limit, "monthly_limit", this_month, f"in {month}"),
     ):
-        if limit is None:
-            continue
-        days = {"_wallet": wallet, "_first": first, "_last": last}
-        used = int(connection.execute(_USED, days).scalar_one()) - own_today
-        if used + amount > millionths(limit):
+        used = int(counted) - own_today
+        if limit is not None and used + amount > millionths(limit):
             raise CapExceeded(
                 f"{name} {limit:f} of wallet {wallet!r} would be passed: {amount_of(used)} is spent or reserved"
-                f" {'on ' + day if first == last else 'in ' + day[:7]}, this purchase may cost {amount_of(amount)}. "
+                f" {when}, this purchase may cost {amount_of(amount)}. "
                 f"Nothing was bought. Raise {name!r} in the connection, or wait."
             )
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, MoneyState, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.core.ledger import schema, spending
-from airflow_provider_proxyorders.core.ledger.engine import READ_ONLY, engine_for, speaking_of
+from airflow_provider_proxyorders.core.ledger.engine import engine_for, reading, speaking_of
 from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, steps, wallets
 from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
 from airflow_provider_proxyorders.core.wire import dump_json, load_json
@@ -116,7 +116,7 @@ class Ledger:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime] | None = None):
         self.engine = engine
-        self._reader = engine.execution_options(**{READ_ONLY: True})
+        self._reader = reading(engine)
         self.clock = clock or (lambda: datetime.now(timezone.utc))
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class Ledger:
         if step is Step.UNKNOWN and order.step is not Step.UNKNOWN:
             changes["fence"] = order.fence + 1
         with self._write() as connection:
-            self._lock(connection, order.wallet)
+            wallet = self._lock(connection, order.wallet)
             if step in (Step.REJECTED,):
                 changes |= self._count(connection, order, 0)
             if seen is not None:
@@ -327,7 +327,7 @@ class Ledger:
                 changes |= {"price": f"{charged.amount:f}", "currency": charged.currency or order.reserved.currency}
                 back = seen.refund.amount if seen and seen.refund else Decimal(0)
                 changes |= self._count(connection, order, spending.millionths(max(Decimal(0), charged.amount - back)))
-            if step is not Step.INTENDED:
+            if step is not Step.INTENDED and wallet["lane_key"] == order.order_key:
                 self._leave_lane(connection, order)  # a step that is open holds the wallet by itself
             return self._change(connection, order, step, why, who, now, changes)
 

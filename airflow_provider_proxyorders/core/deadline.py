@@ -1,0 +1,73 @@
+"""Connections for ``requests`` whose answers end.
+
+One rule: an answer has a time limit as a whole and not only for each of its parts, since a server that sends one byte now
+and then, in the head or in the body, would otherwise hold a worker for ever.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+#: How often the time limit of one part fits into that of the whole answer.
+WHOLE = 2
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of one answer, as long as its time lasts."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, part: float):
+        self._raw, self._socket, self._part = raw, sock, part
+        self._deadline = time.monotonic() + WHOLE * part
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end")
+        self._socket.settimeout(min(self._part, left))
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._socket.settimeout(self._part)  # the connection is kept, and the next request is sent with it
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any):
+        super().__init__(sock, *args, **options)
+        part = sock.gettimeout()
+        if part:
+            self.fp = io.BufferedReader(_Bytes(self.fp.detach(), sock, part))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+#: What a pool manager of urllib3 takes as ``pool_classes_by_scheme``.
+POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _SecurePool}
