@@ -29,11 +29,12 @@ def look_pause(polling: Polling, age: float, ceiling: float | None, chance: Call
     """Seconds until the next look at an order that is still pending: a tenth of its age, within the vendor's rhythm.
 
     :param age: seconds since the order was placed.
-    :param ceiling: the user's ``poll_interval``, in seconds.
-    :param chance: gives numbers from 0 to 1; spreads the pause by a tenth both ways.
+    :param ceiling: the user's ``poll_interval``, in seconds; never passed.
+    :param chance: gives numbers from 0 to 1; spreads the pause by a tenth both ways, below a ceiling downwards only.
     """
-    pause = min(max(polling.fastest, age / 10), polling.slowest)
-    return (min(pause, ceiling) if ceiling else pause) * (0.9 + 0.2 * chance())
+    spread = chance()
+    pause = min(max(polling.fastest, age / 10), polling.slowest) * (0.9 + 0.2 * spread)
+    return min(pause, ceiling * (0.9 + 0.1 * spread)) if ceiling else pause
 
 
 def trouble_pause(polling: Polling, trouble: int, chance: Callable[[], float]) -> float:
@@ -50,7 +51,8 @@ class Pauses:
     """How long to wait before each next look at one order.
 
     :param polling: the vendor's rhythm.
-    :param ceiling: the user's ``poll_interval``: never wait longer than this between two looks, in seconds.
+    :param ceiling: the user's ``poll_interval``: never wait longer than this between two looks, in seconds, unless the vendor is
+        in trouble.
     :param settle: how long a new order may be unknown to the vendor's reads, in seconds.
     """
 

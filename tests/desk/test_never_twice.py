@@ -40,7 +40,7 @@ def tries(shop: Shop, key: str, *, most: int = 4) -> tuple[Order | None, list[Pr
     errors: list[ProxyOrdersError] = []
     for _ in range(most):
         try:
-            return shop.desk(timeout=0.4).place(shop.request, order_key=key), errors
+            return shop.desk(timeout=1.5).place(shop.request, order_key=key), errors
         except ProxyOrdersError as error:
             errors.append(error)
             if error.retry == "never":
@@ -77,7 +77,7 @@ def test_a_lost_answer_to_an_extension_extends_once(shop_of: Callable[[str], Sho
     order = shop.delivered("k")
     assert order.order_id is not None and order.expires_at is not None
     shop.box.fault(vendor="iproyal", operation="extend", when=when, times=1, **FAULTS[fault])
-    extension = shop.desk(timeout=0.4).extend(order.order_id, {"product_plan_id": 22}, order_key="e")
+    extension = shop.desk(timeout=1.5).extend(order.order_id, {"product_plan_id": 22}, order_key="e")
     assert extension.step is Step.DELIVERED
     assert extension.expires_at == order.expires_at + timedelta(days=30)
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]

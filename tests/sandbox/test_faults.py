@@ -82,6 +82,11 @@ class TestEveryAction:
             buy(ask)
         assert bought(box) == taken
 
+    def test_a_fraction_of_a_second_over_http(self, box, ask):
+        rule = {"vendor": "iproyal", "operation": "create", "action": "delay", "seconds": 0.1}
+        assert ask("", "POST", "/_sandbox/faults", rule, headers={}).status == 200
+        assert buy(ask).status == 200 and bought(box) == 1
+
     def test_delay(self, box, ask, when):
         box.fault("iproyal", "create", when=when, action="delay", seconds=0.3)
         begin = time.monotonic()
