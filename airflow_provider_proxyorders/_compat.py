@@ -35,7 +35,7 @@ def airflow_home() -> str:
     """The folder Airflow keeps its own files in."""
     import os
 
-    return os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow"))
+    return os.path.expandvars(os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow")))
 
 
 def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:

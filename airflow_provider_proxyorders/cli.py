@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
     demo.set_defaults(run=_demo)
 
+    webhooks = commands.add_parser("webhooks", help="take webhooks without Airflow's API server")
+    serving = webhooks.add_subparsers(required=True, metavar="VERB")
+    serve = serving.add_parser("serve", help="run the receiver alone: POST /CONN_ID, signed as the connection says")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: put a TLS proxy in front)")
+    serve.add_argument("--port", type=int, default=8095, help="port to listen on (default 8095)")
+    serve.set_defaults(run=_serve)
+
     guarantees = commands.add_parser("guarantees", help="what is guaranteed per vendor, derived from what it offers")
     guarantees.set_defaults(run=_guarantees)
 
@@ -89,6 +96,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.demo import run
 
     return run(keep=arguments.keep, out=sys.stdout)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.webhooks.app import serve
+
+    print(f"taking webhooks at http://{arguments.host}:{arguments.port}/CONN_ID", flush=True)
+    serve(arguments.host, arguments.port)
+    return 0
 
 
 def _guarantees(arguments: argparse.Namespace) -> int:

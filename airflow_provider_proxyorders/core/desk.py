@@ -36,7 +36,7 @@ from airflow_provider_proxyorders.core.errors import (
     WalletHeld,
 )
 from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim
-from airflow_provider_proxyorders.core.model import OPEN, Money, Order, Step, VendorOrder, Who, masked
+from airflow_provider_proxyorders.core.model import OPEN, TAKEN, Money, Order, Step, VendorOrder, Who, masked
 from airflow_provider_proxyorders.core.transport import Http
 from airflow_provider_proxyorders.core.watch import Watch
 from airflow_provider_proxyorders.core.wire import Flow, Request, dump_json
@@ -89,6 +89,8 @@ class Desk(Watch):
         self._ticks = ticks
         self._renewed: set[str] = set()
         self._resent: set[str] = set()
+        #: what this try has sent, unless it is proven by now that nothing was bought
+        self._sent: dict[str, Order] = {}
 
     # -- buying ----------------------------------------------------------------------------------------------------
 
@@ -135,11 +137,22 @@ class Desk(Watch):
         except ProxyOrdersError as error:
             if error.money != "untouched":
                 raise
-            known = None if isinstance(error, LedgerError) else self.ledger.find(purchase.order_key)
-            if known is not None and known.ambiguous:  # this try sent nothing, but an earlier one did
-                raise self._unknown(known, _line(error), retry=error.retry) from error
+            doubtful = self._doubtful(purchase, error)
+            if doubtful is not None:
+                raise self._unknown(doubtful, _line(error), retry=error.retry) from error
             error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
             raise
+
+    def _doubtful(self, purchase: Purchase, error: ProxyOrdersError) -> Order | None:
+        """The purchase, where an error that sent nothing itself comes after a sending that may have been taken."""
+        sent = self._sent.get(purchase.order_key)
+        if isinstance(error, LedgerError):
+            return sent
+        try:
+            known = self.ledger.find(purchase.order_key)
+        except LedgerError:
+            return sent
+        return known if known is not None and known.ambiguous and known.step not in TAKEN else None
 
     def _until_placed(self, purchase: Purchase) -> Order:
         known = self.ledger.find(purchase.order_key)
@@ -228,25 +241,30 @@ class Desk(Watch):
         """Write the intent down; where another purchase holds the wallet, settle it or wait for it first."""
         deadline = self._ticks() + self._patience
         pause = 0.05
+        helped: set[str] = set()
         while True:
             try:
                 return self.ledger.intend(intent, self.who)
             except WalletHeld as held:
-                self._help(held)
+                self._help(held, helped)
                 if self._ticks() + pause > deadline:
                     raise
                 self._sleep(pause)
                 pause = min(pause * 1.6, 5.0)
 
-    def _help(self, held: WalletHeld) -> None:
-        """Settle a purchase that its own task left behind, so that one lost worker does not hold a wallet for ever."""
+    def _help(self, held: WalletHeld, helped: set[str]) -> None:
+        """Settle a purchase that its own task left behind, so that one lost worker does not hold a wallet for ever.
+
+        :param helped: what was looked at already; looking again and again would only burden the vendor.
+        """
         blocker = self.ledger.find(held.blocker) if held.blocker else None
         if blocker is None or blocker.vendor != self.vendor.name or blocker.step is Step.QUARANTINED:
             if blocker is not None and blocker.step is Step.QUARANTINED:
                 raise held
             return
-        if blocker.step not in OPEN or self._may_be_running(blocker) or self._by_reference:
+        if blocker.step not in OPEN or self._may_be_running(blocker) or self._by_reference or blocker.order_key in helped:
             return
+        helped.add(blocker.order_key)
         try:
             self._settle(blocker, None)
         except ProxyOrdersError as error:
@@ -265,7 +283,7 @@ class Desk(Watch):
 
             def permit(_request: Request) -> None:
                 nonlocal claimed
-                began = self._ticks()
+                began = self._ticks(), self.ledger.clock()
                 if self._fence is not None:
                     self._fence(purchase.order_key)
                 claimed = self.ledger.claim(
@@ -275,8 +293,10 @@ class Desk(Watch):
                     sent_seconds=self._sending_time,
                     balance=balance,
                     min_balance=self.account.caps.min_balance,
+                    alone=purchase.kind == "extend" or not self._by_reference,
                 )
-                if self._ticks() - began > self.account.timeout:
+                self._sent[purchase.order_key] = claimed
+                if self._held_up(*began) > self.account.timeout:
                     raise NeverSent("this worker was held up for too long before it could send; nothing was sent.")
 
             flow = self.vendor.create(body) if purchase.target is None else self.vendor.extend(purchase.target, body)
@@ -293,6 +313,10 @@ class Desk(Watch):
                 raise self._unknown(claimed, why, retry="soon") from error
         assert claimed is not None, f"{self.vendor.name}: the flow ended without its spending request"
         return self._placed(claimed, seen)
+
+    def _held_up(self, ticks: float, moment: datetime) -> float:
+        """Seconds since then. The time of day counts as well, since a suspended machine's monotonic clock stands still."""
+        return max(self._ticks() - ticks, (self.ledger.clock() - moment).total_seconds())
 
     @property
     def _sending_time(self) -> float:
@@ -320,6 +344,8 @@ class Desk(Watch):
         return self.ledger.find(order.order_key) or order
 
     def _after_failure(self, purchase: Purchase, claimed: Order, error: Exception) -> Order:
+        if isinstance(error, PROOFS) and not claimed.ambiguous:
+            self._sent.pop(purchase.order_key, None)
         if isinstance(error, AuthenticationFailed) and self.vendor.renews_login and purchase.order_key not in self._renewed:
             # Refused before it was processed, so it may go out once more with a new login.
             self._renewed.add(purchase.order_key)
@@ -439,7 +465,11 @@ class Desk(Watch):
             finding = self._look(order)
             if finding.verdict == "found" and finding.order is not None:
                 return self._adopt(order, finding)
-            looks = [*order.evidence.get("looks", []), self._note(finding)]
+            before = order.evidence.get("looks", [])
+            if finding.verdict == "absent" and any(look["verdict"] == "undecided" for look in before):
+                # Something was there that is gone again, for example money that was paid back: that proves nothing.
+                finding = Finding("undecided", f"{finding.seen}; an earlier look saw more than that")
+            looks = [*before, self._note(finding)]
             order = self.ledger.record(
                 order, Step.UNKNOWN, f"{finding.verdict}: {finding.seen}", self.who, evidence={**order.evidence, "looks": looks}
             )
@@ -450,6 +480,7 @@ class Desk(Watch):
                 if finding.verdict == "absent":
                     self._say(f"Order key {order.order_key!r}: proven absent ({finding.seen}); it may be sent again")
                     why = f"proven absent: {finding.seen}"
+                    self._sent.pop(order.order_key, None)
                     return self.ledger.record(order, Step.INTENDED, why, self.who, ambiguous=False)
                 order = self.ledger.record(order, Step.QUARANTINED, f"evidence cannot decide: {finding.seen}", self.who)
                 raise self._quarantined(order)
@@ -477,8 +508,9 @@ class Desk(Watch):
     def _resolving(self, order: Order) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at
         owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
+        evidence = {**order.evidence, "others": f"{self.ledger.meanwhile(order):f}"}
         return self.vendor.resolve(
-            _kind(order.kind), order.request, order.target, order.evidence, sent_at, owned - {order.order_id or ""}
+            _kind(order.kind), order.request, order.target, evidence, sent_at, owned - {order.order_id or ""}
         )
 
     def _note(self, finding: Finding) -> dict[str, str]:

@@ -288,7 +288,21 @@ class Http(_Common):
 
         :raises ProxyOrdersError: the error says what happened to the money.
         """
-        return run(flow, self.send, permit)
+        return run(flow, self.send, self._in_pace(permit) if permit is not None else None)
+
+    def _in_pace(self, permit: Permit) -> Permit:
+        """A purchase waits for its place before it gets its permit: from then on nothing of ours may hold it up."""
+
+        def paced(request: Request) -> None:
+            self._wait_for_place()
+            permit(request)
+
+        return paced
+
+    def _wait_for_place(self) -> None:
+        delay = self._pacer.reserve()
+        if delay:
+            self._sleep(delay)
 
     def send(self, request: Request) -> Response:
         """Send one request: a spending one exactly once, a reading one with a few more tries.
@@ -330,9 +344,8 @@ class Http(_Common):
         from urllib3.exceptions import LocationParseError
 
         account, headers = self.account, self.headers(request)
-        delay = self._pacer.reserve()
-        if delay:
-            self._sleep(delay)
+        if not request.spends:
+            self._wait_for_place()
         try:
             with self.session.request(
                 request.method,
@@ -491,9 +504,13 @@ class AsyncHttp(_Common):
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except aiohttp.InvalidURL as error:
             raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # before ValueError: an untrusted certificate is both
-            said = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
-            text = self.account.redact(said)  # what a ClientResponseError says of itself holds the address, a proxy's with its login
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # an untrusted certificate is a ValueError as well
+            said = str(error)
+            if isinstance(
+                error, aiohttp.ClientResponseError
+            ):  # what it says of itself holds an address, a proxy's with its login
+                said = f"{error.status} {error.message}"
+            text = self.account.redact(said)
             raise Unreached(f"{type(error).__name__}{': ' + text[:160] if text else ''}", left=True) from None
         except ValueError as error:
             raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None

@@ -23,6 +23,9 @@ from airflow_provider_proxyorders.vendors.base import Polling
 
 #: A pause for a struggling vendor grows up to this, in seconds.
 LONGEST_TROUBLE = 300.0
+#: After a "slow down" calls are at least this far apart, in seconds, twice as far after the next one, and so on; every
+#: answer takes a little of it back.
+FIRST_GAP = 0.1
 
 
 def look_pause(polling: Polling, age: float, ceiling: float | None, chance: Callable[[], float]) -> float:
@@ -91,3 +94,52 @@ class Pauses:
 
     def _bounded(self, pause: float) -> float:
         return min(pause, self.ceiling) if self.ceiling else pause
+
+
+@dataclass
+class Patience:
+    """How everybody who waits on one connection leaves a vendor in trouble alone, and comes back with care.
+
+    Moments are seconds of whatever clock the caller goes by.
+
+    :param together: calls at the same time while all is well; a vendor in trouble is asked by one.
+    """
+
+    polling: Polling
+    together: int
+    chance: Callable[[], float] = field(default=random.random, repr=False)
+    trouble: int = 0
+    _gap: float = 0.0
+    _next: float = 0.0
+    _quiet: float = 0.0
+
+    @property
+    def calls(self) -> int:
+        """How many calls there may be at the same time now."""
+        return 1 if self.trouble else self.together
+
+    @property
+    def until(self) -> float:
+        """Nobody asks before this moment."""
+        return max(self._quiet, self._next)
+
+    def asking(self, now: float) -> None:
+        """A call begins."""
+        self._next = now + self._gap
+
+    def well(self) -> None:
+        """A call was answered."""
+        self.trouble = 0
+        if self._gap:
+            self._gap = self._gap * 0.98 if self._gap > FIRST_GAP / 4 else 0.0
+
+    def failed(self, error: ProxyOrdersError, now: float) -> float:
+        """A call failed; returns the seconds in which nobody asks: as long as the vendor says, else a growing time."""
+        pause = getattr(error, "retry_after", None) or 0.0
+        if now >= self._quiet:  # calls that were under way together fail together, and count once
+            self.trouble += 1
+            pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
+            if isinstance(error, Throttled):
+                self._gap = min(max(2 * self._gap, FIRST_GAP), self.polling.slowest)
+        self._quiet = max(self._quiet, now + pause)
+        return self._quiet - now

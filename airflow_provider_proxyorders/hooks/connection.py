@@ -1,16 +1,18 @@
 """How an Airflow connection is laid out. Only this file knows it.
 
 ``host`` overrides the vendor's base URL, ``password`` is the key or token, and the extra holds limits and settings. A
-misspelt limit would be no limit, so a name that looks like a known one is refused instead of ignored.
+misspelt limit would be no limit, so a name that looks like a known one, or that speaks of money, is refused and not ignored.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.core.account import Account, Caps
@@ -37,6 +39,12 @@ COMMON = (
     "settle",
     "order_page",
 )
+#: A setting whose name holds one of these words means a limit, whatever else it says.
+MONEY = frozenset({"limit", "limits", "price", "prices", "cap", "caps", "budget", "spend", "spending", "cost", "balance", "max"})
+#: An amount above it is a mistake, and the ledger counts in millionths that must fit into 64 bits.
+LARGEST_AMOUNT = Decimal(10) ** 12
+#: Longer waits than this make no sense, and the operating system cannot count them all; in seconds.
+LONGEST = Decimal(86400)
 
 
 def vendor_for(connection: Connection, expected: str | None = None) -> Vendor:
@@ -60,7 +68,8 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
     :raises ConfigError: naming the field, the rule and an example. Nothing was sent.
     """
     reader = _Reader(connection)
-    if not connection.password:
+    secret = (connection.password or "").strip()  # what was pasted often brings a line break along
+    if not secret:
         raise reader.wrong("password", f"must hold the {vendor.secret_label}")
     known = [*COMMON, *(setting.name for setting in vendor.settings)]
     reader.check_names(known)
@@ -69,17 +78,24 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
         raise reader.wrong("timezone", "must be an IANA zone", "Europe/Berlin") from None
-    timeout = reader.number("timeout", least=Decimal("0.05"), example="30")
+    timeout = reader.number("timeout", least=Decimal("0.05"), most=LONGEST, example="30")
     rate = reader.number("requests_per_second", least=Decimal("0.001"), example="5")
-    settle = reader.number("settle", least=Decimal(0), example="30")
+    settle = reader.number("settle", least=Decimal(0), most=LONGEST, example="30")
+    currency = reader.text("currency", r"[A-Za-z]{3}", "must be three letters", "USD")
     settings = {setting.name: setting.read(reader.extra.get(setting.name), reader.conn_id) for setting in vendor.settings}
-    settings |= {"settle": settle, "order_page": reader.text("order_page"), "webhook_secret": reader.extra.get("webhook_secret")}
+    settings |= {
+        "settle": settle,
+        "order_page": reader.text(
+            "order_page", r"https?://\S+", "must be a web address", "https://dashboard.example.com/{order_id}"
+        ),
+        "webhook_secret": reader.secrets("webhook_secret"),
+    }
     return Account(
         vendor=vendor.name,
         conn_id=connection.conn_id or "",
         wallet=f"{vendor.name}:{reader.text('wallet') or connection.conn_id}",
         base_url=_base_url(connection) or vendor.base_url,
-        secret=connection.password,
+        secret=secret,
         settings={name: value for name, value in settings.items() if value is not None},
         caps=Caps(
             max_order_price=reader.amount("max_order_price"),
@@ -87,7 +103,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
             monthly_limit=reader.amount("monthly_limit"),
             min_balance=reader.amount("min_balance"),
         ),
-        currency=(reader.text("currency") or "").upper() or None,
+        currency=currency.upper() if currency else None,
         timezone=zone,
         requests_per_second=float(rate) if rate else None,
         timeout=float(timeout) if timeout else 30.0,
@@ -98,10 +114,15 @@ def _base_url(connection: Connection) -> str | None:
     host = (connection.host or "").strip().rstrip("/")
     if not host:
         return None
-    if "://" in host:
-        return host
-    scheme = connection.schema if connection.schema in ("http", "https") else "https"
-    return f"{scheme}://{host}{f':{connection.port}' if connection.port else ''}"
+    if "://" not in host:
+        host = f"{connection.schema if connection.schema in ('http', 'https') else 'https'}://{host}"
+    try:
+        parts = urlsplit(host)
+        if connection.port and parts.port is None:
+            host = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+    except ValueError:
+        pass  # no address at all; whoever calls it says so
+    return host
 
 
 class _Reader:
@@ -125,20 +146,31 @@ class _Reader:
         for name in self.extra:
             if name in known:
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).strip("_")
+            near = difflib.get_close_matches(words, known, n=1, cutoff=0.75)
             if near:
                 raise self.wrong(name, f"is not a setting; did you mean {near[0]!r}?")
+            if MONEY & set(words.split("_")):
+                raise self.wrong(name, f"is not a setting, so it would limit nothing; the limits are {', '.join(COMMON[:4])}")
             logging.getLogger(__name__).warning("Connection %s: unknown setting %r is ignored", self.conn_id, name)
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, pattern: str = r".*", rule: str = "must be text", example: str = "") -> str | None:
         value = self.extra.get(name)
         if value is None:
             return None
-        if not isinstance(value, str):
-            raise self.wrong(name, "must be text")
+        if not isinstance(value, str) or not re.fullmatch(pattern, value.strip(), re.DOTALL):
+            raise self.wrong(name, rule, example)
         return value.strip() or None
 
-    def number(self, name: str, *, least: Decimal, example: str) -> Decimal | None:
+    def secrets(self, name: str) -> Any:
+        """One secret as text or several as a list; they are never shown."""
+        value = self.extra.get(name)
+        listed = value if isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(secret, str) and secret.strip() for secret in listed or [None]):
+            raise self.wrong(name, "must be text, or a list of texts while it is being changed")
+        return value
+
+    def number(self, name: str, *, least: Decimal, example: str, most: Decimal | None = None) -> Decimal | None:
         value = self.extra.get(name)
         if value is None:
             return None
@@ -146,9 +178,9 @@ class _Reader:
             found = decimal(exact(value) if isinstance(value, float) else value)
         except ValueError:
             found = None
-        if found is None or found < least:
-            raise self.wrong(name, f"must be a number of at least {least:f}", example)
+        if found is None or found < least or (most is not None and found > most):
+            raise self.wrong(name, f"must be a number of at least {least:f}{f' and at most {most:f}' if most else ''}", example)
         return found
 
     def amount(self, name: str) -> Decimal | None:
-        return self.number(name, least=Decimal(0), example='"50.00"')
+        return self.number(name, least=Decimal(0), most=LARGEST_AMOUNT, example='"50.00"')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import quote as url_quote
 
 from airflow.sdk import BaseHook
 
@@ -96,7 +98,7 @@ class ProxyOrdersHook(BaseHook):
     def order_page(self, order_id: str) -> str | None:
         """Address of an order in the vendor's dashboard: the connection's ``order_page``, else the vendor's, else None."""
         template = self.vendor.account.settings.get("order_page")
-        return template.replace("{order_id}", order_id) if template else self.vendor.order_page(order_id)
+        return template.replace("{order_id}", url_quote(order_id, safe="")) if template else self.vendor.order_page(order_id)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -189,12 +191,14 @@ class ProxyOrdersHook(BaseHook):
         :raises ConfigError: when the order has no expiry to extend from. Nothing was sent.
         """
         from airflow_provider_proxyorders.core.errors import ConfigError
+        from airflow_provider_proxyorders.core.wire import dump_json
 
         context = context or _compat.context_or_none()
         anchor = None
         if context is not None:
             who = who_of(context)
-            anchor = f"expiry of {order_id} for {who.dag_id}.{who.task_id}[{who.map_index}] {who.run_id} {desk.account.wallet}"
+            task = dump_json([desk.account.wallet, order_id, who.dag_id, who.task_id, who.map_index, who.run_id])
+            anchor = f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
             known = desk.ledger.fixed(anchor)
             if known:
                 return f"extend:{desk.account.wallet}:{order_id}:{known}"
@@ -326,10 +330,14 @@ def price_cap(value: Decimal | str | int | None) -> Decimal | None:
     from airflow_provider_proxyorders.core.errors import ConfigError
     from airflow_provider_proxyorders.core.model import decimal
     from airflow_provider_proxyorders.core.wire import exact
+    from airflow_provider_proxyorders.hooks.connection import LARGEST_AMOUNT
 
     if value is None or value == "":
         return None
     try:
-        return decimal(exact(value) if isinstance(value, float) else value)
+        cap = decimal(exact(value) if isinstance(value, float) else value)
     except (ValueError, TypeError):
-        raise ConfigError(f'max_price must be a decimal number such as "12.50", got {value!r}. Nothing was sent.') from None
+        cap = None
+    if cap is None or not 0 < cap <= LARGEST_AMOUNT:
+        raise ConfigError(f'max_price must be a positive decimal number such as "12.50", got {value!r}. Nothing was sent.')
+    return cap

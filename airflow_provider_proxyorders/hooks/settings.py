@@ -31,7 +31,14 @@ def ledger() -> Ledger:
     from airflow_provider_proxyorders.core.ledger import open_ledger
 
     url = ledger_url()
-    if url.startswith("sqlite"):
+    if url.lower().startswith("sqlite"):
+        if not os.path.isabs(url.partition("///")[2].partition("?")[0]):
+            raise LedgerError(
+                "the ledger must be a file with an absolute path: any other would be another ledger in every process, and "
+                "nothing could stop a second purchase. Nothing was bought. Write [proxyorders] ledger_url as "
+                "sqlite:////absolute/path/proxyorders.db, with four slashes",
+                retry="never",
+            )
         spread = [name for name in _compat.executors() if not any(local in name for local in ONE_HOST)]
         if spread:
             raise LedgerError(

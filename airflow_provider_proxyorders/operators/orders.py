@@ -202,7 +202,7 @@ def _duration(value: timedelta | float | str | None) -> timedelta | None:
         return value
     try:
         return timedelta(seconds=float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         from airflow_provider_proxyorders.core.errors import InvalidRequest
 
         raise InvalidRequest("only_within", "must be a timedelta or seconds", 86400, got=value) from None

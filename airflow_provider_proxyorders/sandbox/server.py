@@ -61,10 +61,11 @@ class HttpSide:
         """Stop to listen and hang up; requests that a fault holds back are dropped, not worked on."""
         self.world.clock.on_sooner = lambda: None
         self._listener.close()
-        self._ticker.cancel()
         self._server.pre_shutdown()
         await self._server.shutdown(_GRACE)
-        await asyncio.gather(self._ticker, return_exceptions=True)
+        while not self._ticker.done():  # Python 3.11: wait_for loses a cancellation that comes with what it waits for
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker], timeout=0.1)
 
     async def _tick(self) -> None:
         """Let things happen at their time also while nobody asks."""

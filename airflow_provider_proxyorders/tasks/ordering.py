@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
@@ -25,16 +25,28 @@ if TYPE_CHECKING:
 #: twice, and needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=15)
+#: No order is waited for longer than ten years; in seconds. A pause between two looks is at least this long.
+LONGEST, SHORTEST_PAUSE = 10 * 366 * 86400.0, 0.05
 
 
+@cache
 def default_deferrable() -> bool:
-    """``[operators] default_deferrable``."""
+    """``[operators] default_deferrable``, read once a process: a DAG file may make a hundred tasks."""
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
 
 
-def seconds(value: float | timedelta | None) -> float | None:
-    """A duration as a user writes it, in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def seconds(name: str, value: float | timedelta | None, least: float = 0.0) -> float | None:
+    """A duration as a user writes it, in seconds.
+
+    :param least: what it must be at least, in seconds.
+    :raises ValueError: when it is none, so that a mistake shows when the DAG is read and not after a purchase.
+    """
+    if value is None:
+        return None
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not least <= found <= LONGEST:
+        raise ValueError(f"{name} must be a timedelta or seconds, from {least:g} to {LONGEST:g}, got {value!r}")
+    return float(found)
 
 
 class OrderOperator(BaseOperator):
@@ -43,7 +55,8 @@ class OrderOperator(BaseOperator):
     :param conn_id: the Airflow connection that holds the wallet.
     :param wait_for_completion: wait until the order can be used, else hand it on as soon as it is placed.
     :param deferrable: wait in the triggerer, without holding a worker.
-    :param poll_interval: never wait longer than this between two looks at the order, in seconds; None = the vendor's rhythm.
+    :param poll_interval: never wait longer than this between two looks at the order, in seconds or as timedelta; None = the
+        vendor's rhythm.
     :param timeout: how long one try waits, in seconds or as timedelta; None = the vendor's default. After it the order
         is still in the ledger and the next try waits for the same one.
     """
@@ -57,7 +70,7 @@ class OrderOperator(BaseOperator):
         conn_id: str,
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         timeout: float | timedelta | None = None,
         **kwargs: Any,
     ):
@@ -68,8 +81,8 @@ class OrderOperator(BaseOperator):
         self.conn_id = conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE)
+        self.timeout = seconds("timeout", timeout)
         self.on_partial = "fail"
 
     @cached_property
@@ -84,9 +97,8 @@ class OrderOperator(BaseOperator):
         self._leave_page(order, context)
         if not self.wait_for_completion:
             return order.result()
-        deadline = datetime.now(timezone.utc) + timedelta(
-            seconds=seconds(self.timeout) or desk.vendor.capabilities.polling.timeout
-        )
+        patience = desk.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
+        deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
         if self.deferrable:
             order = self._glance(order, desk)
             if order.step.value == "placed":

@@ -1,19 +1,20 @@
 """Waits in the triggerer until an order is final.
 
 Two rules: what is stored and logged about a trigger holds ids and moments only; and its event is a hint ("look now"),
-since the worker reads the order itself before anything acts on it.
+since the worker reads the order itself before anything acts on it. Only a task that does nothing but wait may end here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_proxyorders.triggers.poller import EARLIEST, Waiter, loop_deadline, seconds_since, waiting_on
+from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
+from airflow_provider_proxyorders.triggers.waiter import News, Waiter, loop_deadline, seconds_since
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import VendorOrder
@@ -32,6 +33,8 @@ class ProxyOrderTrigger(BaseTrigger):
     :param poll_interval: never wait longer than this between two looks, in seconds.
     :param kind: ``create``, or ``extend`` to wait until the expiry has grown.
     :param evidence: for an extension, what was read of the order before it.
+    :param ends: statuses (ours, such as ``delivered``) with which the task ends well right here, without a worker and without a
+        result; everything else is for the worker to judge.
     """
 
     def __init__(
@@ -44,10 +47,12 @@ class ProxyOrderTrigger(BaseTrigger):
         poll_interval: float | None = None,
         kind: str = "create",
         evidence: Mapping[str, Any] | None = None,
+        ends: Sequence[str] = (),
     ):
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id, self.order_id, self.deadline, self.placed_at = conn_id, order_id, deadline, placed_at
         self.poll_interval, self.kind, self.evidence = poll_interval, kind, dict(evidence or {})
+        self.ends = list(ends)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -60,15 +65,20 @@ class ProxyOrderTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "kind": self.kind,
                 "evidence": self.evidence,
+                "ends": self.ends,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        outcome, reason = await self._wait()
-        event: Any = {"order_id": self.order_id, "outcome": outcome, "reason": reason, "at": time.time()}
+        news = await self._wait()
+        if news.status is not None and news.status.value in self.ends:
+            yield TaskSuccessEvent()
+            return
+        event: Any = {"order_id": self.order_id, "outcome": news.outcome, "reason": news.reason, "at": time.time()}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _wait(self) -> tuple[str, str | None]:
+    async def _wait(self) -> News:
+        """Log what is news until something ends the wait."""
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
         async with waiting_on(self.conn_id) as poller:
@@ -77,7 +87,7 @@ class ProxyOrderTrigger(BaseTrigger):
             except ProxyOrdersError as error:
                 self.log.info("%s", error)
                 await asyncio.sleep(EARLIEST)
-                return "unreadable", type(error).__name__
+                return News("unreadable", str(error), type(error).__name__)
             waiter = Waiter(
                 self.order_id,
                 deadline=loop_deadline(self.deadline),
@@ -91,7 +101,7 @@ class ProxyOrderTrigger(BaseTrigger):
                     news = await waiter.news()
                     self.log.info("%s", news.text)
                     if news.outcome is not None:
-                        return news.outcome, news.reason
+                        return news
             finally:
                 poller.leave(waiter)
 

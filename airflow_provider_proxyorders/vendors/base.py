@@ -15,6 +15,7 @@ from urllib.parse import quote as url_quote
 from airflow_provider_proxyorders.core.account import Account
 from airflow_provider_proxyorders.core.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
 from airflow_provider_proxyorders.core.model import Balance, Delivery, Quote, VendorOrder
+from airflow_provider_proxyorders.core.signatures import Scheme
 from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody, when
 from airflow_provider_proxyorders.vendors.answers import Answers
 from airflow_provider_proxyorders.vendors.terms import Capabilities, Filters, Finding, Kind, Polling, Prepared, Setting
@@ -57,6 +58,8 @@ class Vendor(Answers):
     capabilities: ClassVar[Capabilities]
     #: vendor settings of the connection, beside those every connection has
     settings: ClassVar[Sequence[Setting]] = ()
+    #: how the vendor signs its webhooks, None where it sends none
+    webhook: ClassVar[Scheme | None] = None
     #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
     renews_login: ClassVar[bool] = False
     #: help of the connection's password field
@@ -103,6 +106,13 @@ class Vendor(Answers):
         if before and order.expires_at and order.expires_at > before:
             return True
         return isinstance(recorded, int) and order.extensions is not None and order.extensions > recorded
+
+    def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
+        """Order id, our reference where it carries one, and the vendor's word for the status, from a verified delivery.
+
+        :raises UnreadableBody: when it names no order.
+        """
+        raise self.unsupported("webhooks")
 
     # -- flows that spend -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_proxyorders.core.errors import VendorError
-from airflow_provider_proxyorders.core.model import VendorOrder
+from airflow_provider_proxyorders.core.model import VendorOrder, decimal
 from airflow_provider_proxyorders.core.wire import Flow, Request, UnreadableBody, pick
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
@@ -172,9 +172,16 @@ class IPRoyal(IPRoyalReading):
         return (yield from self._nothing_found(body, evidence, seen))
 
     def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Finding]:
-        """Absent, unless money is missing. A card leaves the wallet alone, so there only what was seen counts."""
+        """Absent, unless money is missing that our other purchases (``others``) do not explain.
+
+        A card leaves the wallet alone, so there only what was seen counts.
+        """
         if body.get("card_id") is not None:
             return Finding("absent", f"{seen}; paid by card, so the balance tells nothing")
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
-        return Finding("absent" if change == 0 else "undecided", f"{seen}; {told(evidence, balance, change)}")
+        others = decimal(evidence.get("others", "0"))
+        seen = f"{seen}; {told(evidence, balance, change)}"
+        if change and -others <= change < 0:
+            return Finding("absent", f"{seen}, which other purchases of this ledger ({others:f}) explain")
+        return Finding("absent" if change == 0 else "undecided", seen)

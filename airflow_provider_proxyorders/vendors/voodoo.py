@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow_provider_proxyorders.core.errors import VendorError
 from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.core.signatures import Scheme
 from airflow_provider_proxyorders.core.wire import (
     Flow,
     Request,
@@ -80,6 +81,8 @@ class Voodoo(Vendor):
     secret_label = "API key"
     secret_help = "The key from the dashboard's API page; it begins with ak_ and is shown once."
     renews_login = True
+    #: /webhooks: HMAC-SHA256 over the raw body, ``X-Webhook-Signature: sha256=<lower-case hex>``, no timestamp
+    webhook = Scheme("body", header="x-webhook-signature", prefix="sha256=", encoding="hex")
     capabilities = Capabilities(
         reference=True,  # create-order: merchant_order_id is unique per account; /errors: a repeat is refused, not charged
         webhook=True,  # /webhooks
@@ -179,6 +182,10 @@ class Voodoo(Vendor):
         seen = told(evidence, balance, balance_change(evidence, balance))
         reference = body.get("merchant_order_id")
         return Finding("undecided", f"{seen}; orders cannot be looked up by their reference ({reference})")
+
+    def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
+        """A delivery (/webhooks): the id is called ``order_id`` there."""
+        return text(data, "order_id"), optional_text(data, "merchant_order_id"), text(data, "status")
 
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the reference was used before.

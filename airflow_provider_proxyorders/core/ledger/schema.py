@@ -27,9 +27,9 @@ from sqlalchemy import (
 from airflow_provider_proxyorders.core.errors import LedgerError
 
 #: The migration this code needs; the newest file in ``migrations/versions``.
-HEAD = "0001"
+HEAD = "0002"
 #: Every version this code can upgrade from.
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -67,8 +67,11 @@ purchases = Table(
     Column("sent_until", String(40)),
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
-    Index("proxyorders_purchases_open", "wallet", "step"),
+    # every list is of the newest first, so each index ends in the order of its list and none is read as a whole
+    Index("proxyorders_purchases_open", "wallet", "step", "updated_at"),
     Index("proxyorders_purchases_order", "wallet", "order_id"),
+    Index("proxyorders_purchases_wallet", "wallet", "updated_at"),
+    Index("proxyorders_purchases_step", "step", "updated_at"),
     Index("proxyorders_purchases_updated", "updated_at"),
 )
 
@@ -117,6 +120,25 @@ anchors = Table(
     Column("name", String(700), primary_key=True),
     Column("value", Text, nullable=False),
     Column("at", String(40), nullable=False),
+)
+
+#: Verified webhook deliveries, one row for each distinct one; what was delivered (codes) is never in it.
+deliveries = Table(
+    "proxyorders_deliveries",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("conn_id", String(250), nullable=False),
+    Column("wallet", String(300), nullable=False),
+    Column("order_id", String(200), nullable=False),
+    Column("reference", String(200)),
+    Column("status", String(100), nullable=False),
+    Column("received_at", String(40), nullable=False),
+    Column("last_at", String(40), nullable=False),
+    Column("times", Integer, nullable=False),
+    Index("proxyorders_deliveries_reference", "wallet", "reference"),
+    Index("proxyorders_deliveries_order", "wallet", "order_id"),
+    Index("proxyorders_deliveries_last", "last_at"),
 )
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, exists, func, or_, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -50,6 +50,38 @@ _BLOCKER = (
     )
     .limit(1)
 )
+_EXTENDED = _BLOCKER.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
+#: The step at which a purchase was intended last; what has a greater number came later, whatever the hosts' clocks say.
+_INTENT = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.INTENDED.value)
+_TAKEN = [step.value for step in sorted(TAKEN)]
+
+
+def _another_with(*names: str) -> list[Any]:
+    """Other purchases of the wallet that took one of these steps since.
+
+    What happened since is little, but the wallet may hold a million: its index is kept out of this, so that neither database
+    begins with the wallet.
+    """
+    since = select(steps.c.order_key).where(steps.c.id > bindparam("_intent"), steps.c.step.in_(names))
+    mine = func.coalesce(purchases.c.wallet, "") == bindparam("_wallet")
+    return [purchases.c.order_key.in_(since), mine, purchases.c.order_key != bindparam("_key")]
+
+
+_OVERTAKEN = select(purchases.c.order_key).where(*_another_with(Step.SENT.value)).limit(1)
+_OVERTAKEN_BY_CREATION = _OVERTAKEN.where(purchases.c.kind == "create")
+_OVERTAKEN_BY_EXTENSION = _OVERTAKEN.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
+_SUM = select(func.coalesce(func.sum(purchases.c.counted), 0))
+_UNDER_WAY = _SUM.where(
+    purchases.c.wallet == bindparam("_wallet"),
+    purchases.c.order_key != bindparam("_key"),
+    purchases.c.step.in_([Step.SENT.value, Step.UNKNOWN.value, Step.INTENDED.value]),
+    or_(purchases.c.step != Step.INTENDED.value, purchases.c.ambiguous),
+)
+_BEFORE = steps.alias()
+_KNOWN_BEFORE = exists().where(
+    _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step.in_(_TAKEN), _BEFORE.c.id <= bindparam("_intent")
+)
+_TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), purchases.c.step.in_(_TAKEN), ~_KNOWN_BEFORE)
 
 
 class StaleClaim(LedgerError):
@@ -144,24 +176,33 @@ class Ledger:
 
     def orders(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Order]:
         """Purchases, the most recently changed first."""
-        conditions = []
-        if wallet is not None:
-            conditions.append(purchases.c.wallet == wallet)
-        if in_steps is not None:
-            conditions.append(purchases.c.step.in_([step.value for step in in_steps]))
-        return self._select(and_(True, *conditions), limit=limit)
+        newest = purchases.c.updated_at.desc()
+        mine = select(purchases) if wallet is None else select(purchases).where(purchases.c.wallet == wallet)
+        query = mine.order_by(newest).limit(limit)
+        if in_steps is not None:  # one step at a time, since each has its place in an index that is in this order
+            parts = [query.where(purchases.c.step == step.value).subquery() for step in set(in_steps)]
+            if not parts:
+                return []
+            found = union_all(*(select(part) for part in parts)).subquery()
+            query = select(found).order_by(found.c.updated_at.desc()).limit(limit)
+        with self._read() as connection:
+            return [_order(row) for row in connection.execute(query).mappings()]
 
     def by_order_id(self, wallet: str, order_id: str) -> list[Order]:
-        """The purchases (one creation, any number of extensions) of one vendor order."""
-        return self._select(and_(purchases.c.wallet == wallet, purchases.c.order_id == order_id), limit=1000)
+        """The purchases (one creation, any number of extensions) of one vendor order, the most recently changed first."""
+        query = select(purchases).where(purchases.c.wallet == wallet, purchases.c.order_id == order_id)
+        with self._read() as connection:  # sorted here, or SQLite would take an index that is in this order but holds the wallet
+            found = [_order(row) for row in connection.execute(query).mappings()]
+        return sorted(found, key=lambda order: order.updated_at, reverse=True)
 
     def owned(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
         """Vendor ids (orders and sub-accounts) that belong to purchases of a wallet.
 
         :param since: only purchases that changed since then; None = all.
         """
+        # a condition on order_id would lead SQLite to the index of ids, and so through all of the wallet
         query = select(purchases.c.order_id, purchases.c.subaccount).where(
-            purchases.c.wallet == wallet, purchases.c.kind == "create", purchases.c.order_id.is_not(None)
+            purchases.c.wallet == wallet, purchases.c.kind == "create"
         )
         if since is not None:
             query = query.where(purchases.c.updated_at >= _stamp(since))
@@ -172,6 +213,11 @@ class Ledger:
         """What all purchases of a wallet count for by now, over all time."""
         with self._read() as connection:
             return spending.total(connection, wallet)
+
+    def meanwhile(self, order: Order) -> Decimal:
+        """What other purchases may have taken from the wallet since this one was intended last."""
+        with self._read() as connection:
+            return self._meanwhile(connection, order)
 
     def frozen(self, wallet: str) -> str | None:
         """Why nothing more may be bought from a wallet, None where it may."""
@@ -227,6 +273,8 @@ class Ledger:
                 )
             if intent.laned:
                 self._take_lane(connection, wallet, intent, now, lane_seconds)
+            elif intent.kind == "extend":
+                self._free(connection.execute(_EXTENDED, {**_about(intent), "_target": intent.target}).first(), intent)
             counted_today = before["counted"] if before is not None and before["counted_on"] == day else 0
             spending.check(connection, intent.wallet, day, amount, intent.caps, own_today=counted_today)
             if before is not None:
@@ -267,18 +315,23 @@ class Ledger:
         sent_seconds: float,
         balance: Money | None = None,
         min_balance: Decimal | None = None,
+        alone: bool = False,
     ) -> Order:
         """Take the right to send, right before the purchase leaves: INTENDED becomes SENT, one commit.
 
         :param evidence: what was read at the vendor to recognise the purchase by.
         :param sent_seconds: how long the sender may wait for its answer; after that others may look into it.
         :param balance: the wallet as just read; with ``min_balance`` it is checked here, counting what is under way.
-        :raises StaleClaim: another worker has it. Nothing was sent.
+        :param alone: whether the evidence could be mixed up with that of another creation on the wallet, or of another
+            extension of the order, so that none may have been sent since this one was intended.
+        :raises StaleClaim: another worker has it, or the evidence must be read anew. Nothing was sent.
         :raises CapExceeded: too little would remain in the wallet. Nothing was sent.
         """
         now = self.clock()
         with self._write() as connection:
             self._lock(connection, order.wallet)
+            if alone:
+                self._check_alone(connection, order)
             if min_balance is not None and balance is not None:
                 self._check_balance(connection, order, balance, min_balance)
             changes = {
@@ -318,8 +371,9 @@ class Ledger:
             changes["fence"] = order.fence + 1
         with self._write() as connection:
             wallet = self._lock(connection, order.wallet)
-            if step in (Step.REJECTED,):
-                changes |= self._count(connection, order, 0)
+            doubtful = changes.get("ambiguous", order.ambiguous)
+            if step is Step.REJECTED or (step is Step.INTENDED and not doubtful):
+                changes |= self._count(connection, order, 0)  # it is proven that nothing was bought
             if seen is not None:
                 changes |= _of_vendor(order, seen)
             charged = (seen.price if seen else None) or price or order.price
@@ -337,7 +391,7 @@ class Ledger:
         with self._write() as connection:
             self._lock(connection, order.wallet)
             self._leave_lane(connection, order)
-            changes = self._count(connection, order, 0)
+            changes = {} if order.ambiguous else self._count(connection, order, 0)  # an earlier sending may have been taken
             return self._change(connection, order, Step.INTENDED, why, who, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
@@ -355,7 +409,11 @@ class Ledger:
                 f"the purchase {held!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.",
                 blocker=held,
             )
-        blocker = connection.execute(_BLOCKER, {"_wallet": intent.wallet, "_key": intent.order_key}).first()
+        self._free(connection.execute(_BLOCKER, _about(intent)).first(), intent)
+        until = _stamp(now + timedelta(seconds=seconds))
+        connection.execute(_SET_WALLET, {"lane_key": intent.order_key, "lane_until": until, "_wallet": intent.wallet})
+
+    def _free(self, blocker: Any, intent: Intent) -> None:
         if blocker:
             raise WalletHeld(
                 f"the purchase {blocker.order_key!r} on wallet {intent.wallet!r} is {blocker.step}: until it is settled, "
@@ -363,24 +421,36 @@ class Ledger:
                 f"See: proxyorders ledger show {blocker.order_key!r}",
                 blocker=blocker.order_key,
             )
-        until = _stamp(now + timedelta(seconds=seconds))
-        connection.execute(_SET_WALLET, {"lane_key": intent.order_key, "lane_until": until, "_wallet": intent.wallet})
+
+    def _check_alone(self, connection: Connection, order: Order) -> None:
+        """A worker that was held up may have lost its turn: what it read before would be misread."""
+        since = self._since(connection, order)
+        if order.kind == "extend":
+            other = connection.execute(_OVERTAKEN_BY_EXTENSION, {**since, "_target": order.target}).scalar()
+        else:
+            other = connection.execute(_OVERTAKEN_BY_CREATION, since).scalar()
+        if other is not None:
+            raise StaleClaim(f"{other!r} was sent since {order.order_key!r} was intended, so its evidence must be read anew")
+
+    def _since(self, connection: Connection, order: Order) -> dict[str, Any]:
+        about = _about(order)
+        return {**about, "_intent": connection.execute(_INTENT, {"_key": order.order_key}).scalar()}
+
+    def _meanwhile(self, connection: Connection, order: Order) -> Decimal:
+        under_way = connection.execute(_UNDER_WAY, _about(order)).scalar_one()
+        taken = connection.execute(_TAKEN_SINCE, self._since(connection, order)).scalar_one()
+        return spending.amount_of(int(under_way) + int(taken))
 
     def _leave_lane(self, connection: Connection, order: Order) -> None:
         connection.execute(_LEAVE_LANE, {"_wallet": order.wallet, "_key": order.order_key})
 
     def _check_balance(self, connection: Connection, order: Order, balance: Money, least: Decimal) -> None:
-        query = select(purchases.c.counted).where(
-            purchases.c.wallet == order.wallet,
-            purchases.c.order_key != order.order_key,
-            or_(purchases.c.step == Step.SENT.value, purchases.c.step == Step.UNKNOWN.value),
-        )
-        under_way = sum(connection.execute(query).scalars())
-        left = balance.amount - spending.amount_of(under_way) - order.reserved.amount
+        under_way = self._meanwhile(connection, order)
+        left = balance.amount - under_way - order.reserved.amount
         if left < least:
             raise CapExceeded(
                 f"min_balance {least:f} of wallet {order.wallet!r} would be broken: it holds {balance}, "
-                f"{spending.amount_of(under_way)} is under way, and this purchase may cost {order.reserved}. "
+                f"{under_way} is under way, and this purchase may cost {order.reserved}. "
                 "Nothing was bought. Top the wallet up or lower 'min_balance' in the connection."
             )
 
@@ -447,11 +517,6 @@ class Ledger:
         insert = postgres_insert if connection.dialect.name == "postgresql" else sqlite_insert
         return insert(table).values(values).on_conflict_do_nothing()
 
-    def _select(self, condition: Any, *, limit: int) -> list[Order]:
-        query = select(purchases).where(condition).order_by(purchases.c.updated_at.desc()).limit(limit)
-        with self._read() as connection:
-            return [_order(row) for row in connection.execute(query).mappings()]
-
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         with speaking_of(self.engine.url), self._reader.connect() as connection:
@@ -464,6 +529,10 @@ class Ledger:
 
 
 # ---------------------------------------------------------------------------------------------- rows and values
+
+
+def _about(purchase: Order | Intent) -> dict[str, str]:
+    return {"_wallet": purchase.wallet, "_key": purchase.order_key}
 
 
 def difference(known: Order, intent: Intent) -> str:

@@ -40,8 +40,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(40), nullable=False),
         sa.Column("updated_at", sa.String(40), nullable=False),
     )
-    op.create_index("proxyorders_purchases_open", "proxyorders_purchases", ["wallet", "step"])
+    op.create_index("proxyorders_purchases_open", "proxyorders_purchases", ["wallet", "step", "updated_at"])
     op.create_index("proxyorders_purchases_order", "proxyorders_purchases", ["wallet", "order_id"])
+    op.create_index("proxyorders_purchases_wallet", "proxyorders_purchases", ["wallet", "updated_at"])
+    op.create_index("proxyorders_purchases_step", "proxyorders_purchases", ["step", "updated_at"])
     op.create_index("proxyorders_purchases_updated", "proxyorders_purchases", ["updated_at"])
     op.create_table(
         "proxyorders_steps",

@@ -1,0 +1,135 @@
+"""Webhook signatures: how a sender signs and how a receiver verifies, in one place, so that both are the same code.
+
+Two rules: what is signed is the bytes as they came, never a body that was parsed and written again; and a comparison takes
+the same time whatever it finds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["body", "timestamp", "stripe", "standard"]
+
+
+class BadSignature(ValueError):
+    """The delivery is not proven to be the vendor's. The text is for the operator's log, never for the sender."""
+
+
+class OutsideTolerance(BadSignature):
+    """The signature is right, but the delivery is too old or from the future."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to sign.
+
+    :param kind: what is signed: ``body`` alone; ``timestamp``: ``TIMESTAMP.BODY`` with the timestamp in a header of its own;
+        ``stripe``: the same with ``t=TIMESTAMP,v1=SIGNATURE`` in one header; ``standard``: Standard Webhooks,
+        ``ID.TIMESTAMP.BODY`` with a base64 secret that may begin with ``whsec_``.
+    :param header: where the signature is; names are compared without regard to case.
+    :param prefix: what stands before it, e.g. ``sha256=``.
+    :param encoding: ``hex`` or ``base64``.
+    :param tolerance: how far a timestamp may be off, both ways, in seconds.
+    """
+
+    kind: Kind = "body"
+    header: str = "x-webhook-signature"
+    prefix: str = "sha256="
+    encoding: Literal["hex", "base64"] = "hex"
+    timestamp_header: str = "x-webhook-timestamp"
+    id_header: str = "webhook-id"
+    tolerance: float = 300.0
+
+    # -- the sender -------------------------------------------------------------------------------------------------
+
+    def sign(self, body: bytes, secret: str, *, now: float = 0.0, message_id: str = "") -> dict[str, str]:
+        """The headers that a sender adds.
+
+        :param now: unix seconds, for kinds with a timestamp.
+        :param message_id: for ``standard``.
+        """
+        stamp = str(int(now))
+        if self.kind == "body":
+            return {self.header: self.prefix + self._code(secret.encode(), body)}
+        if self.kind == "timestamp":
+            signature = self._code(secret.encode(), f"{stamp}.".encode() + body)
+            return {self.header: self.prefix + signature, self.timestamp_header: stamp}
+        if self.kind == "stripe":
+            return {self.header: f"t={stamp},v1={self._code(secret.encode(), f'{stamp}.'.encode() + body)}"}
+        signed = f"{message_id}.{stamp}.".encode() + body
+        return {
+            self.header: f"v1,{self._code(_standard_key(secret), signed)}",
+            self.timestamp_header: stamp,
+            self.id_header: message_id,
+        }
+
+    # -- the receiver -----------------------------------------------------------------------------------------------
+
+    def verify(self, body: bytes, headers: Mapping[str, str], secrets: Sequence[str], *, now: float) -> None:
+        """Prove that somebody who knows one of the secrets sent exactly these bytes.
+
+        :param headers: with lower-case names.
+        :param secrets: the current one, and while it is changed also the one before.
+        :param now: unix seconds.
+        :raises BadSignature: when it is not proven.
+        :raises OutsideTolerance: when it is proven but too old, or from the future.
+        """
+        given = headers.get(self.header.lower())
+        if given is None:
+            raise BadSignature(f"no header {self.header}")
+        if not secrets:
+            raise BadSignature("the connection has no webhook secret")
+        stamp: str | None = None
+        if self.kind == "body":
+            signed, candidates = body, self._unprefixed(given)
+        elif self.kind == "timestamp":
+            stamp = headers.get(self.timestamp_header.lower(), "")
+            signed, candidates = f"{stamp}.".encode() + body, self._unprefixed(given)
+        elif self.kind == "stripe":
+            pairs = [part.strip().partition("=") for part in given.split(",")]
+            stamp = next((value for name, _, value in pairs if name == "t"), "")
+            candidates = [value for name, _, value in pairs if name == "v1"]
+            signed = f"{stamp}.".encode() + body
+        else:
+            stamp = headers.get(self.timestamp_header.lower(), "")
+            message_id = headers.get(self.id_header.lower(), "")
+            candidates = [part[3:] for part in given.split(" ") if part.startswith("v1,")]
+            signed = f"{message_id}.{stamp}.".encode() + body
+        if stamp is not None and not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
+            raise BadSignature("the timestamp is missing or no unix time")
+        right = [self._code(_standard_key(s) if self.kind == "standard" else s.encode(), signed) for s in secrets]
+        found = False
+        for candidate in candidates[:8]:
+            for code in right:
+                found |= hmac.compare_digest(code.encode(), candidate.strip().encode("utf-8", "replace"))
+        if not found:
+            raise BadSignature("the signature does not fit these bytes and any of the connection's secrets")
+        if stamp is not None and abs(now - int(stamp)) > self.tolerance:
+            raise OutsideTolerance(f"the timestamp is {now - int(stamp):.0f} s off, {self.tolerance:.0f} are tolerated")
+
+    def _unprefixed(self, given: str) -> list[str]:
+        """Signatures in a header; several may be there, apart by commas, while a secret is changed."""
+        parts = [part.strip() for part in given.split(",")]
+        return [part[len(self.prefix) :] for part in parts if part.startswith(self.prefix)]
+
+    def _code(self, key: bytes, signed: bytes) -> str:
+        digest = hmac.new(key, signed, hashlib.sha256).digest()
+        standard = self.kind == "standard" or self.encoding == "base64"
+        return base64.b64encode(digest).decode() if standard else digest.hex()
+
+
+#: Standard Webhooks as published.
+STANDARD = Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
+
+
+def _standard_key(secret: str) -> bytes:
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return secret.encode()

@@ -1,0 +1,98 @@
+"""Who waits for an order in the triggerer, and what he is told.
+
+One rule: news that was not picked up yet is kept, in order, so nothing is lost between two looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.model import OrderStatus, VendorOrder
+
+#: A waiter is told that it still waits after this many seconds, then after twice as many, and so on.
+STILL = 300.0
+
+
+class News(NamedTuple):
+    """What a waiter is told.
+
+    :param outcome: ``final``, ``deadline`` or ``unreadable``; None for a line in the log only.
+    :param text: for the log.
+    :param reason: name of the error that ended the wait.
+    :param status: how the order ended, as far as it did.
+    """
+
+    outcome: str | None
+    text: str
+    reason: str | None = None
+    status: OrderStatus | None = None
+
+
+class Waiter:
+    """One trigger that waits for one order.
+
+    :param deadline: seconds of the loop's clock.
+    :param ceiling: the most seconds between two looks, None for the vendor's rhythm.
+    :param final: decides whether an order as read ends the wait.
+    :param age: seconds since the order was placed, when the wait began.
+    """
+
+    __slots__ = (
+        *("_news", "age", "began", "ceiling", "deadline", "final", "gone", "looks"),
+        *("loop", "order_id", "pending", "status", "still"),
+    )
+
+    def __init__(
+        self,
+        order_id: str,
+        *,
+        deadline: float,
+        ceiling: float | None,
+        age: float,
+        final: Callable[[VendorOrder], bool],
+    ):
+        self.loop = asyncio.get_running_loop()
+        self.order_id, self.deadline, self.ceiling, self.age, self.final = order_id, deadline, ceiling, age, final
+        self.began = self.loop.time()
+        self.looks = 0
+        self.gone = False
+        self.status: str | None = None
+        self.still = STILL
+        self.pending: list[News] | None = None
+        self._news: asyncio.Future[None] | None = None
+
+    def age_at(self, now: float) -> float:
+        """Age of the order at a moment of the loop's clock, in seconds."""
+        return self.age + now - self.began
+
+    def tell(self, news: News) -> None:
+        """Hand on news."""
+        self.pending = [*(self.pending or ()), news]
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def news(self) -> News:
+        """The next news."""
+        while not self.pending:
+            self._news = self.loop.create_future()
+            await self._news
+            self._news = None
+        first, *rest = self.pending
+        self.pending = rest or None
+        return first
+
+
+def loop_deadline(deadline: str) -> float:
+    """A moment in ISO form as seconds of the running loop's clock."""
+    left = (datetime.fromisoformat(deadline) - datetime.now(timezone.utc)).total_seconds()
+    return asyncio.get_running_loop().time() + left
+
+
+def seconds_since(moment: str | None) -> float:
+    """Age of a moment in ISO form, in seconds; 0 without one."""
+    return max(0.0, time.time() - datetime.fromisoformat(moment).timestamp()) if moment else 0.0

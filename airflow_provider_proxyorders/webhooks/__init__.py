@@ -1,0 +1,1 @@
+"""Webhooks: a receiver that verifies, keeps and answers, and nothing else."""

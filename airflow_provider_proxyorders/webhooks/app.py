@@ -1,0 +1,37 @@
+"""The receiver with Airflow's connections and the ledger of ``[proxyorders] ledger_url``."""
+
+from __future__ import annotations
+
+from airflow_provider_proxyorders.core.errors import ConfigError
+from airflow_provider_proxyorders.core.ledger.inbox import Inbox, open_inbox
+from airflow_provider_proxyorders.hooks.settings import ledger_url
+from airflow_provider_proxyorders.vendors import Vendor
+from airflow_provider_proxyorders.webhooks.receiver import Receiver
+from airflow_provider_proxyorders.webhooks.senders import Senders
+
+
+def receiver() -> Receiver:
+    """A receiver for this Airflow's connections."""
+    return Receiver(Senders(_vendor), _inbox)
+
+
+def _vendor(conn_id: str) -> Vendor:
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+    try:
+        return ProxyOrdersHook(conn_id).vendor
+    except AirflowNotFoundException:
+        raise ConfigError(f"there is no connection {conn_id!r}") from None
+
+
+def _inbox() -> Inbox:
+    return open_inbox(ledger_url())
+
+
+def serve(host: str, port: int) -> None:
+    """Run the receiver alone, until it is told to end."""
+    import uvicorn
+
+    uvicorn.run(receiver(), host=host, port=port, log_level="warning", access_log=False, server_header=False)

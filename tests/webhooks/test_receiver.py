@@ -1,0 +1,158 @@
+"""The receiver's answers, and what it keeps: forged, altered, replayed, huge, slow, deep; nothing of it has an effect."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from .conftest import SCHEME, SECRET, Running, delivery
+
+
+def test_a_true_delivery_is_kept_before_it_is_answered(running: Running) -> None:
+    assert running.post(delivery()) == 200
+    (hint,) = running.kept()
+    assert (hint.order_id, hint.reference, hint.status) == (
+        "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77",
+        "af-7c1e9b02",
+        "completed",
+    )
+    assert (hint.conn_id, hint.wallet, hint.times) == ("voodoo_default", "voodoo:voodoo_default", 1)
+
+
+def test_what_was_delivered_is_not_in_the_database(running: Running) -> None:
+    running.post(delivery(codes=["VERY-SECRET-CODE"]))
+    with running.inbox.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM proxyorders_deliveries").fetchall()
+    assert len(rows) == 1 and "VERY-SECRET" not in str(rows)
+
+
+def test_copies_are_counted_and_not_kept_again(running: Running) -> None:
+    """Replayed a thousand times, twenty at once: one row."""
+    body = delivery()
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: running.post(body), range(1000)))
+    assert set(answers) == {200}
+    (hint,) = running.kept()
+    assert hint.times >= 1
+
+
+ATTACKS = {
+    "unknown connection": (lambda r: r.post(delivery(), conn_id="nobody"), 404),
+    "a vendor without webhooks": (lambda r: r.post(delivery(), conn_id="iproyal_default"), 404),
+    "no connection": (lambda r: r.post(delivery(), conn_id=""), 404),
+    "a deeper path": (lambda r: r.post(delivery(), conn_id="voodoo_default/x"), 404),
+    "no signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": ""}), 401),
+    "malformed signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": "sha256=zz"}), 401),
+    "right code, no prefix": (
+        lambda r: r.post(delivery(), **{"x-webhook-signature": SCHEME.sign(delivery(), SECRET)["x-webhook-signature"][7:]}),
+        401,
+    ),
+    "forged": (lambda r: r.post(delivery(), secret="guess"), 401),
+    "other connection's secret": (lambda r: r.post(delivery(), secret="another-secret"), 401),
+    "empty secret": (lambda r: r.post(delivery(), secret="", conn_id="voodoo_bare"), 401),
+    "connection without a secret": (lambda r: r.post(delivery(), conn_id="voodoo_bare"), 401),
+    "altered by one byte": (
+        lambda r: r.post(
+            delivery(total_price=5.5), **{"x-webhook-signature": SCHEME.sign(delivery(), SECRET)["x-webhook-signature"]}
+        ),
+        401,
+    ),
+    "not json": (lambda r: r.post(b"order=1"), 400),
+    "truncated": (lambda r: r.post(delivery()[:-10]), 400),
+    "empty": (lambda r: r.post(b""), 400),
+    "no order id": (lambda r: r.post(b'{"status":"completed"}'), 400),
+    "order id is a list": (lambda r: r.post(b'{"order_id":[1],"status":"completed"}'), 400),
+    "deep json": (lambda r: r.post(b"[" * 30_000 + b"]" * 30_000), 400),
+    "not utf-8": (lambda r: r.post(b'{"order_id":"\xff\xfe","status":"completed"}'), 400),
+    "long id": (lambda r: r.post(delivery("x" * 300)), 400),
+    "too large": (lambda r: r.post(b"x" * (64 * 1024 + 1)), 413),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_refused_and_has_no_effect(running: Running, attack: str) -> None:
+    send, status = ATTACKS[attack]
+    assert send(running) == status
+    assert running.kept() == []
+    assert running.post(delivery()) == 200, "and the receiver still works"
+
+
+def test_answers_tell_nothing(running: Running) -> None:
+    forged = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), "x"), timeout=10)
+    true = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), SECRET), timeout=10)
+    assert (forged.content, true.content) == (b"", b"")
+    assert "server" not in forged.headers or "proxyorders" not in forged.headers["server"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+def test_other_methods(running: Running, method: str) -> None:
+    answer = requests.request(method, f"{running.url}/voodoo_default", timeout=10)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_any_content_type_and_both_secrets_while_one_is_changed(running: Running) -> None:
+    assert running.post(delivery("a"), **{"content-type": "text/plain"}) == 200
+    assert running.post(delivery("b"), conn_id="voodoo_rotating", secret="new-secret-1") == 200
+    assert running.post(delivery("c"), conn_id="voodoo_rotating", secret=SECRET) == 200
+    assert [hint.order_id for hint in running.kept()] == ["a", "b", "c"]
+
+
+def raw(running: Running) -> socket.socket:
+    parts = urlsplit(running.url)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
+
+
+def test_a_body_that_is_announced_too_large_is_not_read(running: Running) -> None:
+    with raw(running) as sock:
+        sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_an_endless_body_ends(running: Running) -> None:
+    with raw(running) as sock:
+        sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+        for _ in range(4):
+            sock.sendall(chunk)
+        assert sock.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_slow_body_is_given_up(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.PATIENCE", 0.5)
+    with raw(running) as sock:
+        sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        began = time.monotonic()
+        assert sock.recv(100).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < 5
+
+
+def test_a_flood_of_true_deliveries_is_slowed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.RATE", 1.0)
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.BURST", 5.0)
+    answers = [running.post(delivery(str(number))) for number in range(10)]
+    assert answers[:5] == [200] * 5 and 429 in answers[5:]
+    assert running.post(delivery("other"), conn_id="voodoo_other", secret="another-secret") == 200
+
+
+def test_when_the_store_is_down_the_vendor_is_asked_to_send_again(running: Running) -> None:
+    assert running.post(delivery("before")) == 200
+    with running.inbox.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE proxyorders_deliveries RENAME TO gone")
+    answer = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), SECRET), timeout=30)
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
+    with running.inbox.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO proxyorders_deliveries")
+    assert running.post(delivery()) == 200
+    assert len(running.kept()) == 2
+
+
+def test_pruning_forgets_the_old(running: Running) -> None:
+    running.post(delivery())
+    assert running.inbox.prune(30) == 0
+    assert running.inbox.prune(-1) == 1
+    assert running.kept() == []
