@@ -245,6 +245,11 @@ class Desk(Watch):
         while True:
             try:
                 return self.ledger.intend(intent, self.who)
+            except CapExceeded as refused:
+                known = self.ledger.find(intent.order_key)
+                if known is not None and known.step is Step.INTENDED:  # what an earlier try reserved is not needed any more
+                    self._not_sent(known, refused)
+                raise
             except WalletHeld as held:
                 self._help(held, helped)
                 if self._ticks() + pause > deadline:
@@ -304,7 +309,7 @@ class Desk(Watch):
         except Exception as error:
             if claimed is None:
                 if isinstance(error, StaleClaim):  # another try was quicker; this one sent nothing
-                    return self._as_it_stands(order)
+                    return self._overtaken(order)
                 self._not_sent(order, error)
             try:
                 return self._after_failure(purchase, claimed, error)
@@ -339,6 +344,15 @@ class Desk(Watch):
         with contextlib.suppress(LedgerError):  # another try took over, or the ledger is away: then the reservation stays
             self.ledger.release(order, f"not sent: {_line(error)}", self.who)
         raise error
+
+    def _overtaken(self, order: Order) -> Order:
+        """Another try has intended the same purchase anew: it may finish, since two that overtake each other never send."""
+        deadline = self._ticks() + self._patience
+        while True:
+            known = self._as_it_stands(order)
+            if known.step is not Step.INTENDED or known.fence == order.fence or self._ticks() > deadline:
+                return known
+            self._sleep(2.0)
 
     def _as_it_stands(self, order: Order) -> Order:
         return self.ledger.find(order.order_key) or order
@@ -398,8 +412,9 @@ class Desk(Watch):
         """The answer came after others had begun to look for the purchase: a proof is never thrown away."""
         now = self.ledger.find(claimed.order_key)
         while now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED):
+            step, why = self._step(now, seen), "a late answer: it landed"
             try:
-                return self.ledger.record(now, self._step(now, seen), "a late answer: it landed", self.who, seen=seen, price=price)
+                return self.ledger.record(now, step, why, self.who, seen=seen, price=price)
             except StaleClaim:
                 now = self.ledger.find(claimed.order_key)
         if now is not None and self._is(now, seen):
@@ -527,10 +542,12 @@ class Desk(Watch):
     def _refused_after_doubt(self, claimed: Order, error: VendorError) -> Order:
         """A refusal of the repeat: it can mean "I have that reference already", so alone it proves nothing."""
         why = f"the repeat was refused: {_line(error)}"
-        unknown = self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
-        if not self.vendor.is_duplicate(error):
-            raise self._unknown(unknown, why) from None  # refused before the reference was looked at; a later try asks again
-        finding = self._look(unknown)
+        if not self.vendor.is_duplicate(error):  # refused before the reference was looked at; a later try asks again
+            raise self._unknown(self.ledger.record(claimed, Step.UNKNOWN, why, self.who), why) from None
+        try:
+            finding = self._look(claimed)  # while it is SENT, so that no other try sends it once more meanwhile
+        finally:
+            unknown = self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
         if finding.verdict == "found" and finding.order is not None:
             return self._adopt(unknown, finding)
         why = f"the vendor has its reference but does not tell its order id; {finding.seen}"

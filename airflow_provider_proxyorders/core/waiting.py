@@ -102,13 +102,14 @@ class Patience:
 
     Moments are seconds of whatever clock the caller goes by.
 
-    :param together: calls at the same time while all is well; a vendor in trouble is asked by one.
+    :param together: calls at the same time while all is well; a vendor in trouble, or one that was never asked, is asked by one.
     """
 
     polling: Polling
     together: int
     chance: Callable[[], float] = field(default=random.random, repr=False)
     trouble: int = 0
+    _well: bool = False
     _gap: float = 0.0
     _next: float = 0.0
     _quiet: float = 0.0
@@ -116,7 +117,7 @@ class Patience:
     @property
     def calls(self) -> int:
         """How many calls there may be at the same time now."""
-        return 1 if self.trouble else self.together
+        return self.together if self._well else 1
 
     @property
     def until(self) -> float:
@@ -129,7 +130,7 @@ class Patience:
 
     def well(self) -> None:
         """A call was answered."""
-        self.trouble = 0
+        self.trouble, self._well = 0, True
         if self._gap:
             self._gap = self._gap * 0.98 if self._gap > FIRST_GAP / 4 else 0.0
 
@@ -138,6 +139,7 @@ class Patience:
         pause = getattr(error, "retry_after", None) or 0.0
         if now >= self._quiet:  # calls that were under way together fail together, and count once
             self.trouble += 1
+            self._well = False
             pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
             if isinstance(error, Throttled):
                 self._gap = min(max(2 * self._gap, FIRST_GAP), self.polling.slowest)

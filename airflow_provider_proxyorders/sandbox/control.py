@@ -12,6 +12,7 @@ sense) and ``wallet`` (the name of one, else ``main``)::
     {"set_status": {"order_id": "...", "status": "..."}}
     {"token": {"name": "second", "token": "...", "balance": "10"}}   one more wallet, or another token for one
     {"revoke_jwt": true}                                Voodoo: issued tokens end, keys stay good
+    {"webhook": {"url": "...", "secret": "...", "gap": 60, "tries": 3, "modes": ["doubled", "normal"]}}     Voodoo; null ends it
     {"advance": 86400}   {"reset": true}
 """
 
@@ -122,6 +123,10 @@ def _revoke(shop: VoodooShop, _: str | None, value: Any, __: Command) -> None:
         shop.revoke_tokens()
 
 
+def _webhook(shop: VoodooShop, _: str | None, value: Any, __: Command) -> None:
+    shop.courier.use(value)
+
+
 _VERBS: Mapping[str, tuple[type[Shop], Act]] = {
     "wallet": (Shop, _wallet),
     "permission": (Shop, _permission),
@@ -134,6 +139,7 @@ _VERBS: Mapping[str, tuple[type[Shop], Act]] = {
     "set_status": (Shop, _set_status),
     "token": (Shop, _token),
     "revoke_jwt": (VoodooShop, _revoke),
+    "webhook": (VoodooShop, _webhook),
     "advance": (Shop, lambda *_: None),
     "reset": (Shop, lambda *_: None),
 }

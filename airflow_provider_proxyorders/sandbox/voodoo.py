@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Literal
 
 from airflow_provider_proxyorders.core.model import decimal
+from airflow_provider_proxyorders.sandbox.courier import Courier
 from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, cents, number, whole
 
 TOKEN_LIFE = 2 * 3600
@@ -99,8 +100,7 @@ class VoodooShop(Shop):
     success = "completed"
 
     def __init__(self, *args: Any, **options: Any):
-        #: called once for every order that reaches a final state, the lock held: the place from which webhooks start
-        self.on_final: Callable[[Order], None] = lambda order: None
+        self.courier = Courier()
         super().__init__(*args, **options)
 
     def reset(self) -> None:
@@ -231,7 +231,7 @@ class VoodooShop(Shop):
         if outcome.word != "completed":
             order.refund = cents(order.price * (order.quantity - order.delivered) / order.quantity)
             self.pay_back(order.wallet, order.order_id, order.refund, order.reference or None)
-        self.on_final(order)
+        self.courier.order_ended(order.wire())
 
     def _code(self) -> str:
         return "-".join(self.random_text(4, "ABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(3))

@@ -47,12 +47,12 @@ class TestClock:
 def test_things_happen_at_their_time_while_nobody_asks(buyer):
     with Sandbox.start(processing=0.1) as box:
         finals = []
-        box.world.shops["voodoo"].on_final = finals.append
+        box.world.shops["voodoo"].courier.order_ended = finals.append
         buyer(box)("voodoo", "POST", "/api/v1/orders", {"item_id": 5120})
         end = time.monotonic() + 3
         while not finals and time.monotonic() < end:
             time.sleep(0.01)
-        assert [order.status for order in finals] == ["completed"]
+        assert [order["status"] for order in finals] == ["completed"]
 
 
 def test_the_same_seed_gives_the_same_ids(buyer):

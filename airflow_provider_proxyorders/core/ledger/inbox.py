@@ -6,8 +6,9 @@ ids and the vendor's word only, never what was delivered.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger import schema
 from airflow_provider_proxyorders.core.ledger.engine import engine_for, reading, speaking_of
 from airflow_provider_proxyorders.core.ledger.schema import deliveries, purchases
@@ -156,3 +158,29 @@ def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
     with speaking_of(inbox.engine.url):
         schema.ensure(inbox.engine)
     return inbox
+
+
+async def news(url: str, patience: float, every: float = 0.5) -> AsyncIterator[None]:
+    """Yields whenever there may be something new in the inbox: at once with PostgreSQL, else every half second.
+
+    :param patience: with PostgreSQL, look at least this often all the same, in seconds.
+    :raises LedgerError: when the database cannot be listened to.
+    """
+    engine = engine_for(url)
+    if engine.dialect.name != "postgresql":
+        while True:
+            yield
+            await asyncio.sleep(every)
+    import psycopg
+
+    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        connection = await psycopg.AsyncConnection.connect(address, autocommit=True, connect_timeout=10)
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            while True:
+                yield
+                async for _ in connection.notifies(timeout=patience, stop_after=1):
+                    pass
+    except psycopg.Error as error:
+        raise LedgerError(f"the inbox cannot be listened to: {type(error).__name__}") from None

@@ -49,10 +49,9 @@ def day_of(moment: datetime, zone: str) -> str:
     return moment.astimezone(ZoneInfo(zone)).date().isoformat()
 
 
-def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps, *, own_today: int) -> None:
+def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps) -> None:
     """Refuse a purchase that would pass the day's or the month's limit. The caller holds the wallet's lock.
 
-    :param own_today: what an earlier intent of the same purchase already counts for on this day.
     :raises CapExceeded: with the figures; nothing was sent.
     """
     if caps.daily_limit is None and caps.monthly_limit is None:
@@ -64,7 +63,7 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
         (caps.daily_limit, "daily_limit", today, f"on {day}"),
         (caps.monthly_limit, "monthly_limit", this_month, f"in {month}"),
     ):
-        used = int(counted) - own_today
+        used = int(counted)
         if limit is not None and used + amount > millionths(limit):
             raise CapExceeded(
                 f"{name} {limit:f} of wallet {wallet!r} would be passed: {amount_of(used)} is spent or reserved"

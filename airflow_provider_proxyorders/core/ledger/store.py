@@ -56,14 +56,19 @@ _INTENT = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_ke
 _TAKEN = [step.value for step in sorted(TAKEN)]
 
 
+def _unindexed(column: Any) -> Any:
+    """The same value in a form that no index has."""
+    return func.coalesce(column, "")
+
+
 def _another_with(*names: str) -> list[Any]:
     """Other purchases of the wallet that took one of these steps since.
 
-    What happened since is little, but the wallet may hold a million: its index is kept out of this, so that neither database
-    begins with the wallet.
+    What happened since is little, but the wallet may hold a million purchases, and almost all of them were delivered: neither
+    database may begin with the wallet or with the step.
     """
     since = select(steps.c.order_key).where(steps.c.id > bindparam("_intent"), steps.c.step.in_(names))
-    mine = func.coalesce(purchases.c.wallet, "") == bindparam("_wallet")
+    mine = _unindexed(purchases.c.wallet) == bindparam("_wallet")
     return [purchases.c.order_key.in_(since), mine, purchases.c.order_key != bindparam("_key")]
 
 
@@ -81,7 +86,8 @@ _BEFORE = steps.alias()
 _KNOWN_BEFORE = exists().where(
     _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step.in_(_TAKEN), _BEFORE.c.id <= bindparam("_intent")
 )
-_TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), purchases.c.step.in_(_TAKEN), ~_KNOWN_BEFORE)
+_TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), _unindexed(purchases.c.step).in_(_TAKEN), ~_KNOWN_BEFORE)
+_MEANWHILE = select(_UNDER_WAY.scalar_subquery() + _TAKEN_SINCE.scalar_subquery())  # at one moment: none is missed or seen twice
 
 
 class StaleClaim(LedgerError):
@@ -275,10 +281,9 @@ class Ledger:
                 self._take_lane(connection, wallet, intent, now, lane_seconds)
             elif intent.kind == "extend":
                 self._free(connection.execute(_EXTENDED, {**_about(intent), "_target": intent.target}).first(), intent)
-            counted_today = before["counted"] if before is not None and before["counted_on"] == day else 0
-            spending.check(connection, intent.wallet, day, amount, intent.caps, own_today=counted_today)
-            if before is not None:
+            if before is not None:  # what an earlier try reserved, on whatever day, does not stand in this one's way
                 spending.add(connection, before["wallet"], before["counted_on"], -before["counted"])
+            spending.check(connection, intent.wallet, day, amount, intent.caps)
             spending.add(connection, intent.wallet, day, amount)
             values = {
                 "kind": intent.kind,
@@ -391,7 +396,9 @@ class Ledger:
         with self._write() as connection:
             self._lock(connection, order.wallet)
             self._leave_lane(connection, order)
-            changes = {} if order.ambiguous else self._count(connection, order, 0)  # an earlier sending may have been taken
+            changes: dict[str, Any] = {"fence": order.fence + 1}  # whoever has intended it must do so again before sending
+            if not order.ambiguous:  # else an earlier sending may have been taken
+                changes |= self._count(connection, order, 0)
             return self._change(connection, order, Step.INTENDED, why, who, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
@@ -437,9 +444,7 @@ class Ledger:
         return {**about, "_intent": connection.execute(_INTENT, {"_key": order.order_key}).scalar()}
 
     def _meanwhile(self, connection: Connection, order: Order) -> Decimal:
-        under_way = connection.execute(_UNDER_WAY, _about(order)).scalar_one()
-        taken = connection.execute(_TAKEN_SINCE, self._since(connection, order)).scalar_one()
-        return spending.amount_of(int(under_way) + int(taken))
+        return spending.amount_of(int(connection.execute(_MEANWHILE, self._since(connection, order)).scalar_one()))
 
     def _leave_lane(self, connection: Connection, order: Order) -> None:
         connection.execute(_LEAVE_LANE, {"_wallet": order.wallet, "_key": order.order_key})

@@ -1,0 +1,94 @@
+"""One watcher of the inbox per triggerer: a delivery wakes who waits for its order, wherever it waits.
+
+Two rules: a delivery is a hint, so all it does is that its order is looked at now; and without the ledger waiting goes on,
+only slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from airflow_provider_proxyorders.core.errors import LedgerError
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox
+
+log = logging.getLogger(__name__)
+
+#: With PostgreSQL: look this often even when nothing was notified, in seconds.
+PATIENCE = 30.0
+#: Seconds until the ledger is tried again after it could not be read.
+AGAIN = 15.0
+
+
+class Listener(Protocol):
+    """Somebody who wants to know of deliveries."""
+
+    def hint(self, hint: Hint) -> None:
+        """A delivery came."""
+
+
+class InboxWatch:
+    """Tells listeners of new deliveries, in the order of their arrival."""
+
+    def __init__(self, url: Callable[[], str]):
+        self._url = url
+        self._listeners: set[Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, listener: Listener) -> None:
+        """Begin to tell a listener; what came before is not told."""
+        self._listeners.add(listener)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="proxyorders inbox")
+
+    async def leave(self, listener: Listener) -> None:
+        """Stop telling a listener; the watch ends with the last one."""
+        self._listeners.discard(listener)
+        if not self._listeners and self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        last: int | None = None
+        while True:
+            try:
+                inbox = await asyncio.to_thread(self._open)
+                if last is None:
+                    last = await asyncio.to_thread(inbox.newest)
+                await self._watch(inbox, last)
+            except LedgerError as error:
+                log.warning("Webhooks cannot wake waiting tasks right now, polling goes on: %s", error)
+            await asyncio.sleep(AGAIN)
+
+    def _open(self) -> Inbox:
+        from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+
+        return open_inbox(self._url())
+
+    async def _watch(self, inbox: Inbox, last: int) -> None:
+        from airflow_provider_proxyorders.core.ledger.inbox import news
+
+        async for _ in news(self._url(), PATIENCE):
+            while hints := await asyncio.to_thread(inbox.since, last):
+                for hint in hints:
+                    last = hint.number
+                    for listener in list(self._listeners):
+                        listener.hint(hint)
+
+
+_watches: dict[asyncio.AbstractEventLoop, InboxWatch] = {}
+
+
+def inbox_watch() -> InboxWatch:
+    """The watch of this event loop."""
+    from airflow_provider_proxyorders.hooks.settings import ledger_url
+
+    loop = asyncio.get_running_loop()
+    for gone in [old for old in _watches if old.is_closed()]:
+        del _watches[gone]
+    return _watches.setdefault(loop, InboxWatch(ledger_url))

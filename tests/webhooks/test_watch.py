@@ -1,0 +1,75 @@
+"""The inbox watch: told within a second on SQLite and at once on PostgreSQL, in order, each once, by one watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from airflow_provider_proxyorders.core.ledger.inbox import Hint, open_inbox
+from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
+
+
+class Ears:
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+
+    def hint(self, hint: Hint) -> None:
+        self.heard.append((hint.order_id, time.monotonic()))
+
+
+def hint(number: int) -> Hint:
+    return Hint(f"{number:064d}", "c", "v:c", f"order-{number}", f"ref-{number}", "completed")
+
+
+def test_every_listener_is_told_in_order_and_soon(database: str) -> None:
+    inbox = open_inbox(database)
+    inbox.keep([hint(0)])
+
+    async def main() -> None:
+        watch, one, two = InboxWatch(lambda: database), Ears(), Ears()
+        watch.join(one)
+        watch.join(two)
+        await asyncio.sleep(1.0)
+        sent: list[float] = []
+        for number in range(1, 6):
+            await asyncio.to_thread(inbox.keep, [hint(number)])
+            sent.append(time.monotonic())
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(inbox.keep, [hint(3)])  # a copy
+        await asyncio.sleep(1.5)
+        expected = [f"order-{number}" for number in range(1, 6)]
+        assert [name for name, _ in one.heard] == [name for name, _ in two.heard] == expected
+        late = max(heard - at for (_, heard), at in zip(one.heard, sent, strict=True))
+        assert late < 1.5, late
+        await watch.leave(one)
+        await watch.leave(two)
+
+    asyncio.run(main())
+
+
+def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
+    inbox = open_inbox(database)
+    inbox.keep([hint(1), hint(2)])
+    assert inbox.order_of("v:c", "ref-2") == "order-2"
+    assert inbox.order_of("v:c", "ref-9") is None
+    assert inbox.order_of("v:other", "ref-2") is None
+    assert [stranger.order_id for stranger in inbox.strangers("v:c")] == ["order-1", "order-2"]
+
+
+def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:
+    import threading
+
+    inboxes = [open_inbox(database) for _ in range(8)]
+    ready = threading.Barrier(8)
+
+    def keep(inbox: object) -> None:
+        ready.wait()
+        for _ in range(5):
+            inbox.keep([hint(2), hint(1)])  # type: ignore[attr-defined]
+
+    threads = [threading.Thread(target=keep, args=(inbox,)) for inbox in inboxes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted((row.order_id, row.times) for row in inboxes[0].since(0)) == [("order-1", 40), ("order-2", 40)]
