@@ -42,6 +42,8 @@ from airflow_provider_proxyorders.core.watch import Watch
 from airflow_provider_proxyorders.core.wire import Flow, Request, dump_json
 from airflow_provider_proxyorders.vendors.base import Finding, Prepared, Vendor
 
+#: How long a purchase that landed waits for the webhook that tells its id before a person is asked, where webhooks are set up.
+WEBHOOK_PATIENCE = timedelta(hours=2)
 #: Errors after sending that prove that nothing was bought. Whatever is not here leaves the outcome unknown.
 PROOFS = (AuthenticationFailed, OrderingNotPermitted, OrderNotFound, RequestRefused, NeverSent, ConfigError)
 
@@ -433,9 +435,23 @@ class Desk(Watch):
         :returns: the order, adopted or proven absent (INTENDED: its own task may send it again).
         :raises OutcomeUnknown: it cannot be told yet, or only a person can.
         """
+        finding = self._reported(order) if self._by_reference and not self._may_be_running(order) else None
+        if finding is not None:
+            return self._adopt(order, finding)
         if self._by_reference:
             raise self._unknown(order, "only its own task can ask again with its reference.")
         return self._settle(order, None)
+
+    def _reported(self, order: Order) -> Finding | None:
+        """What a verified webhook tells about a purchase whose answer was lost: its order id, read at the vendor before it counts."""
+        reference = self.vendor.reference_in(order.request)
+        order_id = self.ledger.reported(order.wallet, reference) if reference else None
+        if order_id is None:
+            return None
+        seen = self.http.run(self.vendor.get(order_id))
+        if seen.traits.get("reference") not in (None, reference):
+            return None  # not this purchase's, whatever the delivery said
+        return Finding("found", f"the vendor's webhook names order {order_id} for reference {reference}", seen)
 
     def _is(self, known: Order, seen: VendorOrder) -> bool:
         """Whether a purchase is known to be this order, perhaps by what else its evidence called it."""
@@ -454,6 +470,10 @@ class Desk(Watch):
         :param purchase: the purchase as its own task asks for it, None where another task helps.
         :returns: the order adopted, or INTENDED where it is proven that nothing was bought.
         """
+        if self._by_reference and order.step is not Step.SENT:
+            finding = self._reported(order)
+            if finding is not None:
+                return self._adopt(order, finding)
         if order.step is Step.QUARANTINED:
             raise self._quarantined(order)
         while self._may_be_running(order):
@@ -550,6 +570,12 @@ class Desk(Watch):
             unknown = self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
         if finding.verdict == "found" and finding.order is not None:
             return self._adopt(unknown, finding)
+        reported = self._reported(unknown)
+        if reported is not None:
+            return self._adopt(unknown, reported)
+        age = self.ledger.clock() - (unknown.sent_at or unknown.created_at)
+        if self.account.settings.get("webhook_secret") and age < WEBHOOK_PATIENCE:
+            raise self._unknown(unknown, f"{why} The vendor has it, and its webhook will tell the order id.") from None
         why = f"the vendor has its reference but does not tell its order id; {finding.seen}"
         looks = [*unknown.evidence.get("looks", []), {**self._note(finding), "seen": why}]
         evidence = {**unknown.evidence, "looks": looks}

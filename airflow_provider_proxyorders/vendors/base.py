@@ -93,6 +93,10 @@ class Vendor(Answers):
         """Every order id under which the ledger may know an order as just read."""
         return frozenset({order.order_id})
 
+    def reference_in(self, body: Mapping[str, Any]) -> str | None:
+        """Our reference in the body of a purchase, for vendors whose orders carry one."""
+        return None
+
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the vendor already has an order with our reference."""
         return False

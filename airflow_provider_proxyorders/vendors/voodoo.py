@@ -187,6 +187,9 @@ class Voodoo(Vendor):
         """A delivery (/webhooks): the id is called ``order_id`` there."""
         return text(data, "order_id"), optional_text(data, "merchant_order_id"), text(data, "status")
 
+    def reference_in(self, body: Mapping[str, Any]) -> str | None:
+        return optional_text(body, "merchant_order_id")
+
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the reference was used before.
 

@@ -22,6 +22,7 @@ from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, MoneyState, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.core.ledger import schema, spending
 from airflow_provider_proxyorders.core.ledger.engine import engine_for, reading, speaking_of
+from airflow_provider_proxyorders.core.ledger.inbox import Inbox
 from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, steps, wallets
 from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
 from airflow_provider_proxyorders.core.wire import dump_json, load_json
@@ -224,6 +225,10 @@ class Ledger:
         """What other purchases may have taken from the wallet since this one was intended last."""
         with self._read() as connection:
             return self._meanwhile(connection, order)
+
+    def reported(self, wallet: str, reference: str) -> str | None:
+        """The vendor's id of the order with a reference of ours, where a verified webhook told it."""
+        return Inbox(self.engine).order_of(wallet, reference)
 
     def frozen(self, wallet: str) -> str | None:
         """Why nothing more may be bought from a wallet, None where it may."""

@@ -1,0 +1,122 @@
+"""A lost answer completed by a webhook: the delivery carries the id that no call tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_proxyorders.core.account import Account, Caps
+from airflow_provider_proxyorders.core.desk import Desk
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown, Quarantined
+from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.core.ledger.inbox import Hint
+from airflow_provider_proxyorders.core.model import Step, decimal
+from airflow_provider_proxyorders.core.transport import Http
+from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+
+from .conftest import SECRET, Running
+
+REQUEST = {"item_id": 5120, "quantity": 2}
+Buyer = Callable[..., Desk]
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox.start(processing=0.2) as box:
+        yield box
+
+
+@pytest.fixture
+def ledger(running: Running) -> Ledger:
+    return open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))
+
+
+@pytest.fixture
+def desk(box: Sandbox, ledger: Ledger, tmp_path: Path) -> Buyer:
+    def new(secret: str | None = SECRET) -> Desk:
+        account = Account(
+            "voodoo",
+            "voodoo_default",
+            "voodoo:voodoo_default",
+            box.url("voodoo"),
+            box.token("voodoo"),
+            settings={"settle": 0.2, **({"webhook_secret": secret} if secret else {})},
+            caps=Caps(max_order_price=decimal("25.00")),
+            currency="EUR",
+            timeout=2.0,
+        )
+        return Desk(Voodoo(account), Http(account), ledger, say=lambda text: None)
+
+    return new
+
+
+def wait_for_delivery(running: Running) -> Hint:
+    end = time.monotonic() + 10
+    while not running.kept():
+        assert time.monotonic() < end, "no delivery came"
+        time.sleep(0.05)
+    hint: Hint = running.kept()[0]
+    return hint
+
+
+def deliver_to(box: Sandbox, running: Running, **settings: object) -> None:
+    box.control({"vendor": "voodoo", "webhook": {"url": f"{running.url}/voodoo_default", "secret": SECRET, "gap": 0.2, **settings}})
+
+
+def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, desk: Buyer, ledger: Ledger) -> None:
+    deliver_to(box, running)
+    box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
+    box.control({"vendor": "voodoo", "processing": 5.0})
+    with pytest.raises(OutcomeUnknown, match="webhook will tell the order id") as lost:
+        desk().place(REQUEST, order_key="k")
+    assert not isinstance(lost.value, Quarantined) and lost.value.retry == "later"
+    box.advance(10)
+    hint = wait_for_delivery(running)
+    order = desk().place(REQUEST, order_key="k")
+    assert order.order_id == hint.order_id == box.book.orders("voodoo")[0].order_id
+    assert order.step is Step.DELIVERED and len(box.book.orders("voodoo")) == 1
+
+
+def test_a_person_need_not_decide_what_a_late_delivery_tells(box: Sandbox, running: Running, desk: Buyer, ledger: Ledger) -> None:
+    box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
+    with pytest.raises(Quarantined):
+        desk(secret=None).place(REQUEST, order_key="k")
+    order = box.book.orders("voodoo")[0]
+    running.inbox.keep([Hint("d" * 64, "voodoo_default", "voodoo:voodoo_default", order.order_id, order.reference, "completed")])
+    assert desk().place(REQUEST, order_key="k").order_id == order.order_id
+    assert desk().settle is not None and ledger.find("k").step is not Step.QUARANTINED  # type: ignore[union-attr]
+
+
+def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, desk: Buyer) -> None:
+    other = desk().place(REQUEST, order_key="other")
+    box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
+    with pytest.raises(OutcomeUnknown):
+        desk().place(REQUEST, order_key="k")
+    reference = desk().reference("k")
+    running.inbox.keep([Hint("e" * 64, "voodoo_default", "voodoo:voodoo_default", other.order_id or "", reference, "completed")])
+    with pytest.raises(OutcomeUnknown):
+        desk().place(REQUEST, order_key="k")
+
+
+@pytest.mark.parametrize("modes", [["doubled"], ["delayed"], ["held", "normal"], ["forged", "normal"], ["altered", "normal"]])
+def test_whatever_the_deliveries_do_the_ledger_ends_the_same(
+    box: Sandbox, running: Running, desk: Buyer, ledger: Ledger, modes: list[str]
+) -> None:
+    deliver_to(box, running, modes=modes, delay=0.3, tries=1)
+    keys = ["a", "b"]
+    for key in keys:
+        buyer = desk()
+        order = buyer.place(REQUEST, order_key=key)
+        end = time.monotonic() + 10
+        while order.step is Step.PLACED and time.monotonic() < end:
+            time.sleep(0.1)
+            order = buyer.refresh(order)
+    time.sleep(0.8)
+    for key, entry in zip(keys, box.book.orders("voodoo"), strict=True):
+        found = ledger.find(key)
+        assert found is not None and (found.step, found.order_id) == (Step.DELIVERED, entry.order_id)
+    assert {hint.order_id for hint in running.kept()} <= {entry.order_id for entry in box.book.orders("voodoo")}
