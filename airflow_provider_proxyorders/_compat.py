@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def mask_secret(secret: str) -> None:
-    """Register a value that Airflow must replace in the logs of this process."""
+def mask_secret(secret: str | list[str]) -> None:
+    """Register one value or several that Airflow must replace in the logs of this task."""
     from airflow.sdk.log import mask_secret as register
 
-    register(secret)
+    register([*secret] if isinstance(secret, list) else secret)
 
 
 def context_or_none() -> Any | None:
@@ -29,6 +29,13 @@ def executors() -> list[str]:
 
     configured = conf.get("core", "executor", fallback="LocalExecutor") or ""
     return [part.strip() for part in configured.replace(";", ",").split(",") if part.strip()]
+
+
+def act_as_airflow_command() -> None:
+    """Let this process read the connections in Airflow's own database, as ``airflow connections get`` does."""
+    import os
+
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def airflow_home() -> str:

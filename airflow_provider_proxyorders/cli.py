@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersErr
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.ledger import Ledger
-    from airflow_provider_proxyorders.core.model import Order, VendorOrder, Who
+    from airflow_provider_proxyorders.core.model import Order, Step, VendorOrder, Who
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = verbs.add_parser("list", parents=[where], help="purchases, the most recently changed first")
     listing.add_argument("--open", action="store_true", help="only those whose outcome is not known")
-    listing.add_argument("--limit", type=int, default=50, help="how many at most (default 50)")
+    listing.add_argument("--limit", type=_count, default=50, help="how many at most (default 50)")
     listing.set_defaults(run=_list)
 
     show = verbs.add_parser("show", parents=[where], help="one purchase and its whole history")
@@ -92,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.demo import run
 
@@ -99,8 +106,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders import _compat
     from airflow_provider_proxyorders.webhooks.app import serve
 
+    _compat.act_as_airflow_command()
     print(f"taking webhooks at http://{arguments.host}:{arguments.port}/CONN_ID", flush=True)
     serve(arguments.host, arguments.port)
     return 0
@@ -116,8 +125,12 @@ def _guarantees(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace) -> Ledger:
     from airflow_provider_proxyorders.core.ledger import open_ledger
 
-    if arguments.ledger_url:
-        return open_ledger(arguments.ledger_url)
+    url = arguments.ledger_url
+    if url:
+        file = url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else ""
+        if file and not os.path.exists(file):  # else a mistyped name would make a new one
+            raise ConfigError(f"there is no ledger at {file}. Nothing changed.")
+        return open_ledger(url)
     from airflow_provider_proxyorders.hooks.settings import ledger
 
     return ledger()
@@ -176,8 +189,10 @@ def _resolve(arguments: argparse.Namespace) -> int:
             f"{order.order_key!r} is {order.step.value}; only what is unknown or quarantined needs a person. Nothing changed."
         )
     seen: VendorOrder | None = None
+    step = Step.INTENDED
     if arguments.adopt:
-        seen = _adoptable(order, arguments.adopt, checked=not arguments.unchecked)
+        _refuse_mix_up(ledger, order, arguments.adopt)
+        seen, step = _adoptable(order, arguments.adopt, checked=not arguments.unchecked)
         what = f"{order.order_key!r} was taken as order {arguments.adopt} ({seen.vendor_status})"
     else:
         what = f"{order.order_key!r} was NOT taken, so its task may send it again"
@@ -185,29 +200,49 @@ def _resolve(arguments: argparse.Namespace) -> int:
         print("nothing changed")
         return 1
     if seen is not None:
-        from airflow_provider_proxyorders.core.model import STEP_OF
-
-        ledger.record(order, STEP_OF[seen.status], "adopted by a person", _person(), seen=seen)
+        ledger.record(order, step, "adopted by a person", _person(), seen=seen)
     else:
-        ledger.record(order, Step.INTENDED, "declared absent by a person", _person(), ambiguous=False)
+        ledger.record(order, step, "declared absent by a person", _person(), ambiguous=False)
     print(f"done: {what}. Clear its task to go on.")
     return 0
 
 
-def _adoptable(order: Order, order_id: str, *, checked: bool) -> VendorOrder:
-    from airflow_provider_proxyorders.core.model import OrderStatus, VendorOrder
+def _refuse_mix_up(ledger: Ledger, order: Order, order_id: str) -> None:
+    """One order is one purchase: its id must not be given to a second one."""
+    if order.kind == "extend":
+        if order_id != order.target:
+            raise ConfigError(f"{order.order_key!r} extends order {order.target}, not {order_id}. Nothing changed.")
+        return
+    for other in ledger.by_order_id(order.wallet, order_id):
+        if other.kind == "create":
+            raise ConfigError(f"order {order_id} belongs to order key {other.order_key!r} already. Nothing changed.")
 
-    if not checked:
-        return VendorOrder(order_id, OrderStatus.PENDING, "adopted unchecked")
+
+def _adoptable(order: Order, order_id: str, *, checked: bool) -> tuple[VendorOrder, Step]:
+    """The order as the vendor tells it, and where that puts the purchase."""
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from airflow_provider_proxyorders import _compat
+    from airflow_provider_proxyorders.core.model import STEP_OF, OrderStatus, Step, VendorOrder
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
+    if not checked:
+        return VendorOrder(order_id, OrderStatus.PENDING, "adopted unchecked"), Step.PLACED
+    _compat.act_as_airflow_command()
+    hook = ProxyOrdersHook(order.conn_id)
     try:
-        return ProxyOrdersHook(order.conn_id).get_order(order_id)
-    except ProxyOrdersError as error:
+        if hook.vendor.account.wallet != order.wallet:
+            raise ConfigError(f"it pays from wallet {hook.vendor.account.wallet!r} now, the purchase was from {order.wallet!r}.")
+        seen = hook.get_order(order_id)
+    except (ProxyOrdersError, AirflowNotFoundException) as error:
         raise ConfigError(
-            f"order {order_id} cannot be read through connection {order.conn_id!r}: {error} Nothing changed. "
+            f"order {order_id} cannot be read through connection {order.conn_id!r}: {str(error).rstrip('.')}. Nothing changed. "
             "If you are sure of the id, add --unchecked."
         ) from None
+    step = STEP_OF[seen.status]
+    if order.kind == "extend" and step is Step.DELIVERED and not hook.vendor.extended(order.evidence, seen):
+        step = Step.PLACED  # the expiry has not grown yet; its task waits for that
+    return seen, step
 
 
 def _unfreeze(arguments: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ def provider_info() -> dict[str, Any]:
             {"integration-name": vendor.title, "external-doc-url": vendor.docs_url, "tags": ["service"]} for vendor in hooks
         ],
         "hooks": modules("hooks.proxyorders"),
-        "operators": modules("operators.ledger", "operators.orders"),
+        "operators": modules("operators.delivery", "operators.ledger", "operators.orders"),
         "sensors": modules("sensors.orders"),
         "triggers": modules("triggers.orders"),
         "connection-types": [connection_type(vendor, f"{_HOOKS}.{hook}") for vendor, hook in hooks.items()],
@@ -52,7 +52,7 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
 
     :param hook_class_name: full name of the hook class whose ``conn_type`` is the vendor's name.
     """
-    fields = {name: _field(**field) for name, field in _COMMON.items() if name != "webhook_secret" or vendor.capabilities.webhook}
+    fields = {name: _field(**field) for name, field in _COMMON.items() if vendor.webhook or not name.startswith("webhook_")}
     fields |= {setting.name: _field_of(setting) for setting in vendor.settings}
     return {
         "connection-type": vendor.name,
@@ -166,6 +166,12 @@ _COMMON: dict[str, dict[str, Any]] = {
         "help": "Where the button Order of a task leads: an order's page in the vendor's dashboard, "
         "e.g. https://dashboard.example.com/orders/{order_id}. Empty: no button.",
         "example": "https://dashboard.example.com/orders/{order_id}",
+    },
+    "webhook_scheme": {
+        "label": "Webhook signature",
+        "kind": "object",
+        "help": "Where the vendor signs in another way than its documentation says: kind, header, prefix, encoding, tolerance, "
+        "see docs/webhooks.md. Empty: as documented.",
     },
     "webhook_secret": {
         "label": "Webhook secret",

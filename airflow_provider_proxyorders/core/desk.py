@@ -443,7 +443,7 @@ class Desk(Watch):
         return self._settle(order, None)
 
     def _reported(self, order: Order) -> Finding | None:
-        """What a verified webhook tells about a purchase whose answer was lost: its order id, read at the vendor before it counts."""
+        """The order that a verified webhook names for a purchase whose answer was lost, read at the vendor before it counts."""
         reference = self.vendor.reference_in(order.request)
         order_id = self.ledger.reported(order.wallet, reference) if reference else None
         if order_id is None:
@@ -535,15 +535,20 @@ class Desk(Watch):
 
     def _look(self, order: Order) -> Finding:
         try:
-            return self.http.run(self._resolving(order))
+            for _ in range(3):
+                others = self.ledger.meanwhile(order)
+                finding = self.http.run(self._resolving(order, others))
+                if finding.verdict == "found" or self.ledger.meanwhile(order) == others:
+                    break  # else what others spent during this look may be what it saw
+            return finding
         except VendorError as error:
             # A failed read proves nothing: the purchase stays unknown and a later try looks again.
             raise self._unknown(order, f"the vendor could not be asked: {_line(error)}", retry="later") from None
 
-    def _resolving(self, order: Order) -> Flow[Finding]:
+    def _resolving(self, order: Order, others: Decimal) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at
         owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
-        evidence = {**order.evidence, "others": f"{self.ledger.meanwhile(order):f}"}
+        evidence = {**order.evidence, "others": f"{others:f}"}
         return self.vendor.resolve(
             _kind(order.kind), order.request, order.target, evidence, sent_at, owned - {order.order_id or ""}
         )

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -460,8 +460,11 @@ class AsyncHttp(_Common):
             await self._client.close()
             self._client = None
 
-    def _tls(self) -> ssl.SSLContext | bool:
+    def _prepared(self) -> ssl.SSLContext | bool:
+        """What takes a tenth of a second and needs no loop: importing the library, reading the certificate authorities."""
         import ssl
+
+        import aiohttp  # noqa: F401 - so that it is there when the loop asks for it
 
         if urlsplit(self.account.base_url).scheme == "http":
             return True
@@ -472,17 +475,18 @@ class AsyncHttp(_Common):
     async def _aonce(self, request: Request) -> Response:
         import asyncio
 
-        import aiohttp
-        from yarl import URL
-
         headers = self.headers(request)
         delay = self._pacer.reserve()
         if delay:
             await (self._sleep or asyncio.sleep)(delay)
+        tls = await asyncio.to_thread(self._prepared) if self._client is None else True
+        import aiohttp
+        from yarl import URL
+
         if self._client is None:
             part = self.account.timeout
             self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls()),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls),
                 timeout=aiohttp.ClientTimeout(total=2 * part, sock_connect=min(part, 10.0), sock_read=part),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -505,15 +509,49 @@ class AsyncHttp(_Common):
         except aiohttp.InvalidURL as error:
             raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # an untrusted certificate is a ValueError as well
-            said = str(error)
-            if isinstance(
-                error, aiohttp.ClientResponseError
-            ):  # what it says of itself holds an address, a proxy's with its login
-                said = f"{error.status} {error.message}"
-            text = self.account.redact(said)
+            whole = not isinstance(error, aiohttp.ClientResponseError)  # else it holds an address, a proxy's with its login
+            text = self.account.redact(str(error) if whole else f"{error.status} {error.message}")  # type: ignore[union-attr]
             raise Unreached(f"{type(error).__name__}{': ' + text[:160] if text else ''}", left=True) from None
         except ValueError as error:
             raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
 
 
-__all__ = ["AsyncHttp", "Http", "Pacer", "Permit", "Unreached", "arun", "run"]
+async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: int) -> list[tuple[int | None, float]]:
+    """Fetch one page through each of several HTTP proxies; nothing of the account is sent.
+
+    The environment's own proxies and exceptions do not count here, redirects are not followed.
+
+    :param through: proxy URLs with their logins.
+    :param timeout: seconds for one fetch in all.
+    :param at_once: how many fetches at a time.
+    :returns: for each the status, None without an answer, and the seconds it took.
+    """
+    import asyncio
+
+    import aiohttp
+
+    turn = asyncio.Semaphore(at_once)
+
+    async def fetch(proxy: str) -> tuple[int | None, float]:
+        async with turn:
+            began = time.monotonic()
+            status: int | None = None
+            try:
+                async with client.get(url, proxy=proxy, allow_redirects=False) as answer:
+                    status = answer.status
+            except aiohttp.ClientResponseError as error:  # a tunnel that the proxy refused
+                status = error.status or None
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+                pass  # its text may hold the login
+            return status, time.monotonic() - began
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=at_once, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT},
+    ) as client:
+        return list(await asyncio.gather(*map(fetch, through)))
+
+
+__all__ = ["AsyncHttp", "Http", "Pacer", "Permit", "Unreached", "aprobe", "arun", "run"]

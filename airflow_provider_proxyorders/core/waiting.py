@@ -134,14 +134,18 @@ class Patience:
         if self._gap:
             self._gap = self._gap * 0.98 if self._gap > FIRST_GAP / 4 else 0.0
 
+    def refused(self) -> None:
+        """The key was not accepted; nothing new is begun while it is looked into."""
+        self._well = False
+
     def failed(self, error: ProxyOrdersError, now: float) -> float:
         """A call failed; returns the seconds in which nobody asks: as long as the vendor says, else a growing time."""
         pause = getattr(error, "retry_after", None) or 0.0
         if now >= self._quiet:  # calls that were under way together fail together, and count once
             self.trouble += 1
-            self._well = False
             pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
-            if isinstance(error, Throttled):
+            if isinstance(error, Throttled) and self._well:  # else it is not our pace
                 self._gap = min(max(2 * self._gap, FIRST_GAP), self.polling.slowest)
+            self._well = False
         self._quiet = max(self._quiet, now + pause)
         return self._quiet - now

@@ -32,6 +32,7 @@ COMMON = (
     "min_balance",
     "currency",
     "webhook_secret",
+    "webhook_scheme",
     "requests_per_second",
     "timeout",
     "timezone",
@@ -89,6 +90,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
             "order_page", r"https?://\S+", "must be a web address", "https://dashboard.example.com/{order_id}"
         ),
         "webhook_secret": reader.secrets("webhook_secret"),
+        "webhook_scheme": reader.extra.get("webhook_scheme"),
     }
     return Account(
         vendor=vendor.name,

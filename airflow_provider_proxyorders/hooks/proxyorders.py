@@ -142,13 +142,12 @@ class ProxyOrdersHook(BaseHook):
         return self._read(self.vendor.products())
 
     def get_delivery(self, order_id: str) -> Delivery:
-        """What an order yielded: proxies or codes. Secret; every password is registered with Airflow's masker.
+        """What an order yielded: proxies or codes. Secret, and registered with Airflow's masker; see :func:`mask`.
 
         :raises OrderNotUsable, VendorError: when there is nothing to read yet.
         """
         delivery = self._read(self.vendor.delivery(str(order_id)))
-        for secret in delivery.secrets():
-            _compat.mask_secret(secret)
+        mask(delivery)
         if delivery.skipped:
             self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
         return delivery
@@ -278,6 +277,30 @@ class IPRoyalHook(ProxyOrdersHook):
 
     def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
         super().__init__(conn_id, **kwargs)
+
+
+#: Airflow's masker builds its whole pattern anew for every secret, in the task and in the process above it: 300 cost each
+#: half a second, 1,000 half a minute.
+MOST_MASKED = 300
+
+
+def mask(delivery: Delivery) -> None:
+    """Register the passwords and codes of a delivery with Airflow's masker, as they are and as a URL writes them.
+
+    Only the first 300 different ones, with a warning where there are more: beyond that Airflow takes minutes over it.
+    """
+    from urllib.parse import quote
+
+    secrets = dict.fromkeys(delivery.secrets())
+    forms = dict.fromkeys([*secrets, *(quote(secret, safe="") for secret in secrets)])
+    _compat.mask_secret([*forms][:MOST_MASKED])
+    if len(secrets) > MOST_MASKED:
+        logging.getLogger(__name__).warning(
+            "Order %s holds %d different passwords or codes; Airflow hides the first %d in logs, so do not log them",
+            delivery.order_id,
+            len(secrets),
+            MOST_MASKED,
+        )
 
 
 def who_of(context: Mapping[str, Any]) -> Who:

@@ -76,7 +76,8 @@ class Courier:
 
         :raises ValueError: for settings that are none.
         """
-        plain: dict[str, Any] = {name: float(value) if name in ("gap", "delay") else value for name, value in (settings or {}).items()}
+        given = dict(settings or {})
+        plain: dict[str, Any] = {name: float(value) if name in ("gap", "delay") else value for name, value in given.items()}
         with self._lock:
             try:
                 self._settings = Settings(**plain) if plain else None

@@ -65,6 +65,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE)
         self.end_from_trigger = end_from_trigger
+        self.backstop: float | None = None
         self._next: float | None = None
 
     @cached_property
@@ -155,6 +156,7 @@ class ProxyOrderSensor(BaseSensorOperator):
                 placed_at=(deadline - timedelta(seconds=self.timeout)).isoformat(),
                 poll_interval=self.poll_interval,
                 ends=good if self.end_from_trigger else (),
+                backstop=self.backstop,
             ),
             method_name="execute_complete",
             kwargs={"deadline": deadline.isoformat()},
@@ -180,4 +182,33 @@ class ProxyOrderSensor(BaseSensorOperator):
         return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
 
 
-__all__ = ["ProxyOrderSensor"]
+class ProxyOrderWebhookSensor(ProxyOrderSensor):
+    """Waits until an order can be used, woken by the vendor's webhook; a slow poll is the back-stop for one that gets lost.
+
+    A verified delivery makes the triggerer look at the order at once; what the delivery says is not believed, what the vendor
+    then answers is. It needs the connection's ``webhook_secret`` and a receiver that the vendor reaches, see docs/webhooks.md.
+    It always waits in the triggerer.
+
+    :param backstop: look at the order this often without a delivery, in seconds or as timedelta.
+    :param conn_id, order_id, on_partial, end_from_trigger, timeout: as for :class:`ProxyOrderSensor`.
+    """
+
+    def __init__(self, *, backstop: float | timedelta = 300.0, **kwargs: Any):
+        super().__init__(**{**kwargs, "deferrable": True})
+        self.backstop = seconds("backstop", backstop, SHORTEST_PAUSE)
+
+    def execute(self, context: Context) -> Any:
+        from airflow_provider_proxyorders.core.errors import ConfigError
+
+        vendor = self.hook.vendor
+        if vendor.webhook is None:
+            raise ConfigError(f"{vendor.title} documents no webhooks; ProxyOrderSensor waits for its orders by polling")
+        if not vendor.account.settings.get("webhook_secret"):
+            raise ConfigError(
+                f"connection {self.conn_id!r} has no webhook_secret, so no delivery could be believed; add it to the extra, or "
+                "use ProxyOrderSensor"
+            )
+        return super().execute(context)
+
+
+__all__ = ["ProxyOrderSensor", "ProxyOrderWebhookSensor"]

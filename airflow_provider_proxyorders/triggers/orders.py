@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
 from airflow_provider_proxyorders.triggers.waiter import News, Waiter, loop_deadline, seconds_since
@@ -35,6 +35,7 @@ class ProxyOrderTrigger(BaseTrigger):
     :param evidence: for an extension, what was read of the order before it.
     :param ends: statuses (ours, such as ``delivered``) with which the task ends well right here, without a worker and without a
         result; everything else is for the worker to judge.
+    :param backstop: wait for the vendor's webhook, and look only this often without one, in seconds.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class ProxyOrderTrigger(BaseTrigger):
         kind: str = "create",
         evidence: Mapping[str, Any] | None = None,
         ends: Sequence[str] = (),
+        backstop: float | None = None,
     ):
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id, self.order_id, self.deadline, self.placed_at = conn_id, order_id, deadline, placed_at
         self.poll_interval, self.kind, self.evidence = poll_interval, kind, dict(evidence or {})
         self.ends = list(ends)
+        self.backstop = backstop
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -66,6 +69,7 @@ class ProxyOrderTrigger(BaseTrigger):
                 "kind": self.kind,
                 "evidence": self.evidence,
                 "ends": self.ends,
+                "backstop": self.backstop,
             },
         )
 
@@ -94,6 +98,7 @@ class ProxyOrderTrigger(BaseTrigger):
                 ceiling=self.poll_interval,
                 age=seconds_since(self.placed_at),
                 final=lambda order: self._final(vendor, order),
+                backstop=self.backstop,
             )
             poller.enter(waiter)
             try:
@@ -112,3 +117,42 @@ class ProxyOrderTrigger(BaseTrigger):
 
         gone = order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED)
         return gone or vendor.extended(self.evidence, order)
+
+
+class OrderEventTrigger(BaseEventTrigger):
+    """Fires for every order that ends, for ``AssetWatcher``: "an order finished" then starts a DAG.
+
+    The event is ``{"conn_id": ..., "order_id": ..., "reference": ..., "status": ..., "vendor_status": ...}``, read at the vendor
+    after its webhook; what the order yielded is not in it. One event an order, also over restarts; orders that ended before the
+    trigger was first used are not reported.
+
+    :param conn_id: a connection whose vendor sends webhooks.
+    """
+
+    def __init__(self, *, conn_id: str):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"conn_id": self.conn_id}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.triggers.events import endings
+
+        async with waiting_on(self.conn_id) as poller:
+            async for hint in endings(self.conn_id, poller):
+                try:
+                    order = await poller.read(hint.order_id)
+                except ProxyOrdersError as error:
+                    self.log.warning("Order %s was reported as ended, but cannot be read: %s", hint.order_id, error)
+                    continue
+                event: Any = {
+                    "conn_id": self.conn_id,
+                    "order_id": order.order_id,
+                    "reference": hint.reference,
+                    "status": order.status.value,
+                    "vendor_status": order.vendor_status,
+                }
+                if order.status.final and await hint.claim():
+                    yield TriggerEvent(event)  # type: ignore[no-untyped-call]

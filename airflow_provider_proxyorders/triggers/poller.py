@@ -35,9 +35,11 @@ from airflow_provider_proxyorders.core.errors import (
 )
 from airflow_provider_proxyorders.core.waiting import Patience, look_pause, trouble_pause
 from airflow_provider_proxyorders.triggers.agenda import Agenda
+from airflow_provider_proxyorders.triggers.inbox_watch import inbox_watch
 from airflow_provider_proxyorders.triggers.waiter import News, Waiter
 
 if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger.inbox import Hint
     from airflow_provider_proxyorders.core.model import VendorOrder
     from airflow_provider_proxyorders.core.transport import AsyncHttp
     from airflow_provider_proxyorders.vendors.base import Memo, Vendor
@@ -116,6 +118,8 @@ class Poller:
             self._left.append(self._http)  # calls may be under way in it; closed at the end
         self.vendor, self._http = vendor, http
         self.patience = Patience(vendor.capabilities.polling, IN_FLIGHT)
+        if vendor.webhook is not None and vendor.account.settings.get("webhook_secret"):
+            inbox_watch().join(self)
 
     # -- coming and going ------------------------------------------------------------------------------------------
 
@@ -128,6 +132,22 @@ class Poller:
         self._agenda.plan(waiter.order_id, waiter.began + first)
         heapq.heappush(self._deadlines, (max(waiter.deadline, waiter.began + EARLIEST), next(self._number), waiter))
         self._arm()
+
+    async def read(self, order_id: str) -> VendorOrder:
+        """Read one order now, outside of the plan.
+
+        :raises ProxyOrdersError: when it cannot be read.
+        """
+        vendor = await self.open()
+        assert self._http is not None
+        return await self._http.arun(vendor.get(order_id))
+
+    def hint(self, hint: Hint) -> None:
+        """A verified webhook: look at its order now, if anybody waits for it. What it says is not believed."""
+        waiters = self._waiting.get(hint.order_id)
+        if waiters and self.vendor is not None and hint.wallet == self.vendor.account.wallet:
+            self._agenda.plan(hint.order_id, max(self.loop.time(), min(waiter.began for waiter in waiters) + EARLIEST))
+            self._arm()
 
     def leave(self, waiter: Waiter) -> None:
         """Forget a waiter, and its order when nobody else waits for that."""
@@ -147,6 +167,7 @@ class Poller:
             heapq.heapify(self._deadlines)
 
     async def close(self) -> None:
+        await inbox_watch().leave(self)
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -277,6 +298,8 @@ class Poller:
 
     def _pause(self, waiter: Waiter, now: float) -> float:
         assert self.vendor is not None
+        if waiter.backstop is not None:
+            return waiter.backstop * (0.9 + 0.2 * random.random())
         return look_pause(self.vendor.capabilities.polling, waiter.age_at(now), waiter.ceiling, random.random)
 
     def _missing(self, order_ids: Iterable[str]) -> None:
@@ -318,6 +341,8 @@ class Poller:
 
     async def _refused(self, asked: Vendor, batch: list[str], error: ProxyOrdersError, began: float) -> None:
         """The key is not accepted: perhaps it was changed in the connection meanwhile, else everybody is told at once."""
+        assert self.patience is not None
+        self.patience.refused()
         async with self._opening:
             judged = self._refusal is not None and self._refusal[0] >= began  # by another call that was under way
             if self.vendor is asked and not judged:

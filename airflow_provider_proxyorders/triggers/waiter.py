@@ -38,12 +38,13 @@ class Waiter:
 
     :param deadline: seconds of the loop's clock.
     :param ceiling: the most seconds between two looks, None for the vendor's rhythm.
+    :param backstop: seconds between two looks of one who waits for a webhook, in place of the vendor's rhythm.
     :param final: decides whether an order as read ends the wait.
     :param age: seconds since the order was placed, when the wait began.
     """
 
     __slots__ = (
-        *("_news", "age", "began", "ceiling", "deadline", "final", "gone", "looks"),
+        *("_news", "age", "backstop", "began", "ceiling", "deadline", "final", "gone", "looks"),
         *("loop", "order_id", "pending", "status", "still"),
     )
 
@@ -55,9 +56,11 @@ class Waiter:
         ceiling: float | None,
         age: float,
         final: Callable[[VendorOrder], bool],
+        backstop: float | None = None,
     ):
         self.loop = asyncio.get_running_loop()
         self.order_id, self.deadline, self.ceiling, self.age, self.final = order_id, deadline, ceiling, age, final
+        self.backstop = backstop
         self.began = self.loop.time()
         self.looks = 0
         self.gone = False

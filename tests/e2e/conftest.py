@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from tests.conftest import new_database
 
 VENDORS = ("proxyscrape", "iproyal", "voodoo")
+WEBHOOK_SECRET = "e2e-webhook-secret"
 
 
 @pytest.fixture(scope="session")
@@ -68,4 +69,6 @@ def airflow(
 def connection(box: Sandbox, vendor: str, **extra: Any) -> dict[str, Any]:
     """The fields of a connection to a vendor of the sandbox."""
     limits = {"max_order_price": "100.00", "currency": "USD", **extra}
+    if vendor == "voodoo":
+        limits.setdefault("webhook_secret", WEBHOOK_SECRET)
     return {"conn_type": vendor, "host": box.url(vendor), "password": box.token(vendor), "extra": limits}

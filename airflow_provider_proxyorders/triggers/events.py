@@ -1,0 +1,78 @@
+"""The stream of orders that ended, as their webhooks come in; each is claimed once, over restarts and triggerers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from airflow_provider_proxyorders.triggers.inbox_watch import inbox_watch
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox
+    from airflow_provider_proxyorders.triggers.poller import Poller
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One reported end of an order."""
+
+    conn_id: str
+    order_id: str
+    reference: str | None
+    ledger: Ledger
+
+    async def claim(self) -> bool:
+        """Whether this caller is the first to report the order; decided by the ledger."""
+        mine = uuid4().hex
+        return await asyncio.to_thread(self.ledger.fix, f"event of {self.conn_id}: {self.order_id}", mine) == mine
+
+
+class _Queue:
+    """Keeps hints of one wallet until they are worked on."""
+
+    def __init__(self, wallet: str):
+        self.wallet = wallet
+        self.waiting: asyncio.Queue[Hint] = asyncio.Queue()
+
+    def hint(self, hint: Hint) -> None:
+        if hint.wallet == self.wallet:
+            self.waiting.put_nowait(hint)
+
+
+async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
+    """Orders of a connection that were reported, oldest first: those of the inbox that nobody claimed, then new ones.
+
+    :raises ConfigError: when the connection is missing something.
+    :raises LedgerError: when the ledger cannot be used.
+    """
+    from airflow_provider_proxyorders.hooks.settings import ledger
+
+    vendor = await poller.open()
+    book = await asyncio.to_thread(ledger)
+    queue = _Queue(vendor.account.wallet)
+    watch = inbox_watch()
+    watch.join(queue)
+    try:
+        for hint in await asyncio.to_thread(_kept, book, conn_id):
+            queue.hint(hint)
+        while True:
+            hint = await queue.waiting.get()
+            yield Ending(conn_id, hint.order_id, hint.reference, book)
+    finally:
+        await watch.leave(queue)
+
+
+def _kept(book: Ledger, conn_id: str) -> list[Hint]:
+    """What came since the events of this connection were first asked for."""
+    from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+
+    inbox: Inbox = Inbox(book.engine)
+    first = int(book.fix(f"events of {conn_id} begin after", str(inbox.newest())))
+    found: list[Hint] = []
+    while page := inbox.since(found[-1].number if found else first):
+        found += page
+    return found

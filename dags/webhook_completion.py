@@ -1,0 +1,69 @@
+"""Webhook-delivered completion: the vendor's signed POST wakes the waiting task, and starts another DAG.
+
+``webhook_completion`` buys without waiting and then waits for the vendor's webhook; a slow poll is the back-stop for a
+delivery that gets lost. ``order_finished`` is started by every order of the connection that ends, whoever bought it; what it is
+handed is the order's id and status, never what was bought.
+
+It needs a receiver that the vendor reaches and the connection's ``webhook_secret``: see docs/webhooks.md. Until both are there,
+leave these DAGs paused.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetWatcher, Param, task
+
+from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
+from airflow_provider_proxyorders.sensors.orders import ProxyOrderWebhookSensor
+from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
+
+log = logging.getLogger(__name__)
+CONN_ID = "voodoo_default"
+
+with DAG(
+    "webhook_completion",
+    schedule=None,
+    catchup=False,
+    doc_md=__doc__,
+    tags=["proxyorders"],
+    params={
+        "request": Param(
+            {"item_id": 5120, "quantity": 1}, type="object", title="Request", description="The vendor's body fields"
+        ),
+        "max_price": Param("25.00", type="string", title="Price cap", description="The most the order may cost"),
+    },
+):
+    order = CreateProxyOrderOperator(
+        task_id="order",
+        conn_id=CONN_ID,
+        request="{{ params.request | tojson }}",
+        max_price="{{ params.max_price }}",
+        wait_for_completion=False,
+    )
+    completed = ProxyOrderWebhookSensor(
+        task_id="completed",
+        conn_id=CONN_ID,
+        order_id="{{ ti.xcom_pull(task_ids='order')['order_id'] }}",
+        backstop=300,
+        timeout=86400,
+    )
+    order >> completed
+
+finished = Asset(
+    "proxyorders-finished",
+    watchers=[AssetWatcher(name="endings", trigger=OrderEventTrigger(conn_id=CONN_ID))],
+)
+
+with DAG("order_finished", schedule=[finished], catchup=False, doc_md=__doc__, tags=["proxyorders"]):
+
+    @task
+    def told(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        """The orders that ended since the last run; Airflow may fold several events into one run."""
+        found = [event.extra.get("payload", event.extra) for event in triggering_asset_events[finished]]
+        for each in found:
+            log.info("Order %s ended as %s", each.get("order_id"), each.get("status"))
+        return found
+
+    told()

@@ -1,0 +1,65 @@
+"""Webhook-delivered completion under a real Airflow: the plugin in the API server, the triggerer, an asset event."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import requests
+
+from airflow_provider_proxyorders.core.signatures import Scheme
+from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.sandbox import Sandbox
+
+from .conftest import WEBHOOK_SECRET
+from .test_main_job import all_logs, wait_for_task
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_delivery_wakes_the_waiting_task_and_starts_a_dag(airflow: LocalAirflow, box: Sandbox) -> None:
+    url = f"{airflow.url}/proxyorders/webhooks/voodoo_default"
+    box.control(
+        [{"vendor": "voodoo", "webhook": {"url": url, "secret": WEBHOOK_SECRET}}, {"vendor": "voodoo", "processing": 3600.0}]
+    )
+    try:
+        run_id = airflow.trigger("webhook_completion")
+        wait_for_task(airflow, "webhook_completion", run_id, "completed", "deferred", timeout=90)
+        time.sleep(6)  # its first look is over; the next one is the back-stop's, in five minutes
+        box.control([{"advance": 3600.0}])
+        delivered = time.monotonic()
+        assert airflow.wait("webhook_completion", run_id, timeout=120) == "success", all_logs(
+            airflow, "webhook_completion", run_id
+        )
+        assert time.monotonic() - delivered < 60, "the back-stop alone would have taken five minutes"
+        order_id = airflow.xcom("webhook_completion", run_id, "completed")["order_id"]
+        assert [entry.order_id for entry in box.book.orders("voodoo")] == [order_id]
+        assert [attempt.status for attempt in box.world.shops["voodoo"].courier.attempts if attempt.order_id == order_id] == [200]
+        assert told(airflow, order_id) == ["delivered"]
+    finally:
+        box.control([{"vendor": "voodoo", "webhook": None}])
+
+
+def told(airflow: LocalAirflow, order_id: str) -> list[str]:
+    """Statuses under which ``order_finished`` was told of an order."""
+    deadline = time.monotonic() + 90
+    found: list[str] = []
+    while not found and time.monotonic() < deadline:
+        time.sleep(1)
+        for run in airflow.api.call("GET", "/dags/order_finished/dagRuns")["dag_runs"]:
+            if run["state"] == "success":
+                events = airflow.xcom("order_finished", run["dag_run_id"], "told")
+                found += [event["status"] for event in events if event.get("order_id") == order_id]
+    return found
+
+
+def test_the_mounted_receiver_refuses_what_it_should(airflow: LocalAirflow, box: Sandbox) -> None:
+    url = f"{airflow.url}/proxyorders/webhooks/voodoo_default"
+    body = b'{"order_id":"unknown-1","status":"completed"}'
+    assert requests.post(url, data=body, headers=Scheme().sign(body, WEBHOOK_SECRET), timeout=20).status_code == 200
+    assert requests.post(url, data=body, headers=Scheme().sign(body, "wrong"), timeout=20).status_code == 401
+    assert requests.post(url, data=body, timeout=20).status_code == 401
+    assert requests.get(url, timeout=20).status_code == 405
+    nobody = f"{airflow.url}/proxyorders/webhooks/nobody"
+    assert requests.post(nobody, data=body, headers=Scheme().sign(body, WEBHOOK_SECRET), timeout=20).status_code == 404
+    assert box.book.charges() == []
