@@ -1,0 +1,89 @@
+"""A receiver that is killed: before its commit nothing was promised, after it nothing is lost; the vendor sends again, and it is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+
+from .conftest import SCHEME, SECRET, delivery
+
+SERVE = """
+import os, signal, sys
+import uvicorn
+from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+from airflow_provider_proxyorders.webhooks.app import receiver
+
+moment, marker = sys.argv[1], sys.argv[2]
+keep = Inbox.keep
+
+def killed(self, hints):
+    if not os.path.exists(marker):
+        open(marker, "w").close()
+        if moment == "before commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+        keep(self, hints)
+        if moment == "after commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+    keep(self, hints)
+
+Inbox.keep = killed
+server = uvicorn.Server(uvicorn.Config(receiver(), port=int(sys.argv[3]), log_level="error", access_log=False))
+server.run()
+"""
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def send(port: int, process: subprocess.Popen[bytes]) -> int | None:
+    """One try of the vendor; None when the receiver died."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            url, body = f"http://127.0.0.1:{port}/voodoo_default", delivery()
+            return requests.post(url, data=body, headers=SCHEME.sign(body, SECRET), timeout=10).status_code
+        except requests.ConnectionError:
+            if process.poll() is not None:
+                return None
+            time.sleep(0.1)
+    raise AssertionError("the receiver neither answered nor died")
+
+
+@pytest.mark.parametrize(("moment", "kept"), [("before commit", 0), ("after commit", 1)])
+def test_killed_and_started_again(database: str, tmp_path: Path, moment: str, kept: int) -> None:
+    connection = {"conn_type": "voodoo", "password": "ak_key", "extra": {"webhook_secret": SECRET}}
+    environment = {
+        **os.environ,
+        "AIRFLOW__PROXYORDERS__LEDGER_URL": database,
+        "AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection),
+    }
+    inbox = open_inbox(database)
+    answers: list[int | None] = []
+    for _ in range(2):
+        port = free_port()
+        words = [sys.executable, "-c", SERVE, moment, str(tmp_path / "marker"), str(port)]
+        process = subprocess.Popen(words, env=environment)
+        try:
+            answers.append(send(port, process))
+            if answers == [None]:
+                assert len(inbox.since(0)) == kept
+        finally:
+            process.kill()
+            process.wait(10)
+    assert answers == [None, 200], "the first try was never answered, so the vendor tried again"
+    (hint,) = inbox.since(0)
+    assert hint.times == kept + 1
