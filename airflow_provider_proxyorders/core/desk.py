@@ -269,11 +269,17 @@ class Desk(Watch):
             if blocker is not None and blocker.step is Step.QUARANTINED:
                 raise held
             return
-        if blocker.step not in OPEN or self._may_be_running(blocker) or self._by_reference or blocker.order_key in helped:
+        taken = blocker.step is Step.PLACED and blocker.kind == "extend"  # and does not show in the order yet
+        if not (taken or blocker.step in OPEN) or self._may_be_running(blocker) or self._by_reference:
+            return
+        if blocker.order_key in helped:
             return
         helped.add(blocker.order_key)
         try:
-            self._settle(blocker, None)
+            if taken:
+                self.refresh(blocker)
+            else:
+                self._settle(blocker, None)
         except ProxyOrdersError as error:
             self._say(f"Tried to settle {blocker.order_key!r}, which holds the wallet: {error}")
 

@@ -79,6 +79,8 @@ def _settle(desk: Desk, order: Order, findings: Findings) -> None:
 
 def _compare_orders(desk: Desk, findings: Findings) -> None:
     ledger, wallet = desk.ledger, desk.account.wallet
+    # Read before the vendor's list, which then holds all of them.
+    running = ledger.orders(wallet=wallet, in_steps=(Step.PLACED, Step.DELIVERED), limit=100_000)
     held: list[VendorOrder] | None = desk.http.run(desk.vendor.inventory())
     if held is None:
         return
@@ -101,30 +103,31 @@ def _compare_orders(desk: Desk, findings: Findings) -> None:
         still_open = ledger.orders(wallet=wallet, in_steps=sorted(OPEN), limit=1)
         if still_open or any(desk.refresh(order).step is Step.PLACED for order in under_way):
             return
-    for order in strange():
-        ledger.fix(reported + order.order_id, order.vendor_status)
-        findings.strange.append(order.order_id)
-    if findings.strange:
+    found = strange()
+    findings.strange = [order.order_id for order in found]
+    if found:
         why = f"the vendor holds {', '.join(findings.strange)}, which this ledger did not intend"
         ledger.freeze(wallet, why)
+    for order in found:  # after the freeze: a comparison that is stopped in between reports it once more
+        ledger.fix(reported + order.order_id, order.vendor_status)
     if desk.vendor.capabilities.list_orders:
-        running = ledger.orders(wallet=wallet, in_steps=(Step.PLACED, Step.DELIVERED), limit=100_000)
         findings.missing = [order.order_key for order in running if order.order_id not in listed]
 
 
 def _compare_balance(desk: Desk, findings: Findings) -> None:
     """A fall of the balance beyond the purchases that the ledger knows of; rises are top-ups and explain themselves."""
+    ledger, wallet = desk.ledger, desk.account.wallet
+    spent, _ = ledger.charged(wallet)  # read first, so that the balance holds all of it
     try:
         now = desk.http.run(desk.vendor.balance()).available
     except UnsupportedOperation:
         return
-    ledger, wallet = desk.ledger, desk.account.wallet
+    _, most = ledger.charged(wallet)
     name = f"balance of {wallet}"
-    spent = ledger.counted(wallet)
     before = ledger.fixed(name)
     ledger.note(name, dump_json({"balance": f"{now.amount:f}", "spent": f"{spent:f}"}))
     if before is None:
         return
     then = load_json(before)
     fallen = decimal(then["balance"]) - now.amount
-    findings.unexplained = Money(max(Decimal(0), fallen - (spent - decimal(then["spent"]))), now.currency)
+    findings.unexplained = Money(max(Decimal(0), fallen - (most - decimal(then["spent"]))), now.currency)

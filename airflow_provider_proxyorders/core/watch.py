@@ -77,7 +77,7 @@ class Watch:
             return self.ledger.find(order.order_key) or order  # somebody else wrote the news first
         if seen.vendor_status != order.vendor_status:
             self._say(f"Order {after.order_id}: {order.vendor_status} -> {after.vendor_status} ({after.step.value})")
-        return self._watch_price(after)
+        return after if after.price == order.price else self._watch_price(after)
 
     def wait(self, order: Order, *, deadline: datetime, poll_interval: float | None = None) -> Order:
         """Look at an order until it is final or the deadline has passed.
@@ -201,12 +201,10 @@ class Watch:
         if order.price is None:
             return order
         self._currency_alarm(order)
-        if order.price.amount > order.reserved.amount:
+        if order.price.amount > order.reserved.amount:  # the ledger froze the wallet when it was told so
             why = f"order {order.order_id} ({order.order_key}) was charged {order.price}, above its cap of {order.reserved}"
-            if self.ledger.frozen(order.wallet) is None:
-                self.ledger.freeze(order.wallet, why)
-                logging.getLogger(__name__).error("Wallet %s frozen: %s", order.wallet, why)
-                self._say(f"ALARM: {why}. Nothing more is bought from wallet {order.wallet!r} until a person lifts it.")
+            logging.getLogger(__name__).error("Wallet %s frozen: %s", order.wallet, why)
+            self._say(f"ALARM: {why}. Nothing more is bought from wallet {order.wallet!r} until a person lifts it.")
         return order
 
     def _currency_alarm(self, order: Order) -> None:

@@ -265,4 +265,4 @@ def about(order_id: str, order: VendorOrder) -> VendorOrder:
     """
     if order.order_id.casefold() != order_id.casefold():
         raise UnreadableBody(f"it is about order {order.order_id!r}, asked was {order_id!r}")
-    return replace(order, order_id=order_id)
+    return order if order.order_id == order_id else replace(order, order_id=order_id)

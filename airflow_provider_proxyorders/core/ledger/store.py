@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, RowMapping, bindparam, exists, func, or_, select, union_all, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, exists, func, or_, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -42,16 +42,19 @@ _WALLET = wallets.c.wallet == bindparam("_wallet")
 _LOCK = select(wallets).where(_WALLET).with_for_update()
 _SET_WALLET = update(wallets).where(_WALLET)
 _LEAVE_LANE = update(wallets).where(_WALLET, wallets.c.lane_key == bindparam("_key")).values(lane_key=None, lane_until=None)
+_HOLDS = [step.value for step in sorted(OPEN)]
 _BLOCKER = (
     select(purchases.c.order_key, purchases.c.step)
-    .where(
-        purchases.c.wallet == bindparam("_wallet"),
-        purchases.c.step.in_([step.value for step in sorted(OPEN)]),
-        purchases.c.order_key != bindparam("_key"),
-    )
+    .where(purchases.c.wallet == bindparam("_wallet"), purchases.c.order_key != bindparam("_key"))
     .limit(1)
 )
-_EXTENDED = _BLOCKER.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
+_OPEN = _BLOCKER.where(purchases.c.step.in_(_HOLDS))
+#: An extension that was taken shows in the order only later, and would then be taken for the next one.
+_EXTENDED = _BLOCKER.where(
+    purchases.c.step.in_([*_HOLDS, Step.PLACED.value]),
+    purchases.c.kind == "extend",
+    purchases.c.target == bindparam("_target"),
+)
 #: The step at which a purchase was intended last; what has a greater number came later, whatever the hosts' clocks say.
 _INTENT = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.INTENDED.value)
 _TAKEN = [step.value for step in sorted(TAKEN)]
@@ -82,6 +85,17 @@ _UNDER_WAY = _SUM.where(
     purchases.c.order_key != bindparam("_key"),
     purchases.c.step.in_([Step.SENT.value, Step.UNKNOWN.value, Step.INTENDED.value]),
     or_(purchases.c.step != Step.INTENDED.value, purchases.c.ambiguous),
+)
+_RESERVED = _SUM.where(
+    purchases.c.wallet == bindparam("_wallet"), purchases.c.step == Step.INTENDED.value, ~purchases.c.ambiguous
+)
+_NOT_SURE = _SUM.where(
+    purchases.c.wallet == bindparam("_wallet"),
+    or_(
+        purchases.c.step.in_([step.value for step in sorted(OPEN)]),
+        and_(purchases.c.step == Step.INTENDED.value, purchases.c.ambiguous),
+        and_(purchases.c.step == Step.PLACED.value, purchases.c.price.is_(None)),
+    ),
 )
 _BEFORE = steps.alias()
 _KNOWN_BEFORE = exists().where(
@@ -216,10 +230,13 @@ class Ledger:
         with self._read() as connection:
             return frozenset(found for row in connection.execute(query) for found in row if found)
 
-    def counted(self, wallet: str) -> Decimal:
-        """What all purchases of a wallet count for by now, over all time."""
+    def charged(self, wallet: str) -> tuple[Decimal, Decimal]:
+        """What all purchases of a wallet are known to have been charged, over all time, and at most by now."""
         with self._read() as connection:
-            return spending.total(connection, wallet)
+            total = spending.total(connection, wallet)
+            open_now = spending.amount_of(int(connection.execute(_NOT_SURE, {"_wallet": wallet}).scalar_one()))
+            reserved = spending.amount_of(int(connection.execute(_RESERVED, {"_wallet": wallet}).scalar_one()))
+        return total - open_now - reserved, total - reserved
 
     def meanwhile(self, order: Order) -> Decimal:
         """What other purchases may have taken from the wallet since this one was intended last."""
@@ -277,11 +294,7 @@ class Ledger:
                     raise OrderKeyConflict(difference(known, intent))
                 if known.step not in (Step.INTENDED, Step.REJECTED):
                     return known
-            if wallet["frozen"]:
-                raise CapExceeded(
-                    f"wallet {intent.wallet!r} is frozen: {wallet['frozen']}. Nothing was bought. When the cause is clear, "
-                    f"a person lifts it: proxyorders ledger unfreeze {intent.wallet}"
-                )
+            self._refuse_frozen(wallet)
             if intent.laned:
                 self._take_lane(connection, wallet, intent, now, lane_seconds)
             elif intent.kind == "extend":
@@ -339,7 +352,7 @@ class Ledger:
         """
         now = self.clock()
         with self._write() as connection:
-            self._lock(connection, order.wallet)
+            self._refuse_frozen(self._lock(connection, order.wallet))
             if alone:
                 self._check_alone(connection, order)
             if min_balance is not None and balance is not None:
@@ -367,7 +380,8 @@ class Ledger:
         """Take a purchase to its next step, one commit.
 
         :param seen: the vendor's order, from which id, status, price, expiry and counts are kept.
-        :param price: what was charged or quoted, where the vendor's order does not say.
+        :param price: what was charged or quoted, where the vendor's order does not say. News of a charge above what was
+            reserved freezes the wallet: the next purchase could be wrong in the same way.
         :param ambiguous: False where it is proven that no earlier try landed.
         :raises StaleClaim: another worker has taken it further.
         """
@@ -388,6 +402,10 @@ class Ledger:
                 changes |= _of_vendor(order, seen)
             charged = (seen.price if seen else None) or price or order.price
             if step in TAKEN and charged is not None:
+                if charged.amount > order.reserved.amount and charged != order.price and not wallet["frozen"]:
+                    name = f"order {(seen.order_id if seen else None) or order.order_id} ({order.order_key})"
+                    alarm = f"{name} was charged {charged}, above its cap of {order.reserved}"
+                    connection.execute(_SET_WALLET, {"frozen": alarm, "_wallet": order.wallet})
                 changes |= {"price": f"{charged.amount:f}", "currency": charged.currency or order.reserved.currency}
                 back = seen.refund.amount if seen and seen.refund else Decimal(0)
                 changes |= self._count(connection, order, spending.millionths(max(Decimal(0), charged.amount - back)))
@@ -421,7 +439,7 @@ class Ledger:
                 f"the purchase {held!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.",
                 blocker=held,
             )
-        self._free(connection.execute(_BLOCKER, _about(intent)).first(), intent)
+        self._free(connection.execute(_OPEN, _about(intent)).first(), intent)
         until = _stamp(now + timedelta(seconds=seconds))
         connection.execute(_SET_WALLET, {"lane_key": intent.order_key, "lane_until": until, "_wallet": intent.wallet})
 
@@ -432,6 +450,13 @@ class Ledger:
                 "evidence could not tell a new purchase from it. Nothing was bought. "
                 f"See: proxyorders ledger show {blocker.order_key!r}",
                 blocker=blocker.order_key,
+            )
+
+    def _refuse_frozen(self, wallet: RowMapping) -> None:
+        if wallet["frozen"]:
+            raise CapExceeded(
+                f"wallet {wallet['wallet']!r} is frozen: {wallet['frozen']}. Nothing was bought. When the cause is clear, "
+                f"a person lifts it: proxyorders ledger unfreeze {wallet['wallet']}"
             )
 
     def _check_alone(self, connection: Connection, order: Order) -> None:

@@ -1,0 +1,311 @@
+"""``proxyorders ledger``: what a person sees, and what a person decides, once and for good."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown, ProxyOrdersError
+from airflow_provider_proxyorders.core.ledger import Intent, Ledger
+from airflow_provider_proxyorders.core.model import Money, Order, Step, VendorOrder, Who, decimal
+from tests.hooks.connections import REQUESTS, Shops
+
+from .conftest import Command
+
+PLAN = {"product_plan_id": 22}
+
+
+@pytest.fixture
+def lost(shops: Shops, ledger: Ledger) -> str:
+    """Key ``k`` was taken by Voodoo, its answer was lost, and only a person can tell its id; returns that id."""
+    shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
+    with pytest.raises(OutcomeUnknown):
+        shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
+    assert step(ledger) is Step.QUARANTINED
+    return shops.bought("voodoo")[0].order_id
+
+
+def step(ledger: Ledger, key: str = "k") -> Step:
+    order = ledger.find(key)
+    assert order is not None
+    return order.step
+
+
+def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Order:
+    """A purchase whose outcome nobody knows, written by hand."""
+    names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default", **fields}
+    intent = Intent(key, kind, fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), target=target, **names)
+    evidence = {"expires_at": "2030-02-01T09:15:00+00:00", "extensions": 0}
+    order = ledger.claim(ledger.intend(intent, Who()), Who(), evidence=evidence, sent_seconds=0)
+    return ledger.record(order, Step.UNKNOWN, "no answer", Who())
+
+
+class TestList:
+    def test_an_empty_one(self, shops: Shops, command: Command) -> None:
+        said = command("ledger", "list")
+        assert (said.status, said.out) == (0, "the ledger is empty\n")
+        assert command("ledger", "list", "--open").out == "nothing is open\n"
+
+    def test_purchases_with_price_and_step(self, shops: Shops, command: Command, lost: str) -> None:
+        order = shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
+        said = command("ledger", "list")
+        newest, older = said.out.splitlines()
+        assert [word in newest for word in ("placed", "iproyal", "create", str(order.order_id), "6", "USD", "other")] == [
+            True
+        ] * 7
+        assert [word in older for word in ("quarantined", "voodoo", "25.00 USD?", "k")] == [True] * 4
+        assert said.status == 0
+
+    def test_open_ones_only(self, shops: Shops, command: Command, lost: str) -> None:
+        shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
+        lines = command("ledger", "list", "--open").out.splitlines()
+        assert len(lines) == 1 and "quarantined" in lines[0]
+
+    def test_at_most_so_many(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        for number in range(5):
+            unknown(ledger, f"k{number}", wallet=f"w{number}")
+        assert len(command("ledger", "list", "--limit", "3").out.splitlines()) == 3
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "some"])
+    def test_at_most_none_is_a_mistake(self, shops: Shops, command: Command, limit: str) -> None:
+        said = command("ledger", "list", "--limit", limit)
+        assert said.status == 2 and "from 1 on" in said.err
+
+    def test_another_ledger(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        url = str(ledger.engine.url)
+        shops.patch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", "sqlite:////nowhere/ledger.db")
+        assert "quarantined" in command("ledger", "list", "--ledger-url", url).out
+
+    @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "nonsense", "mysql://me:db-password@host/x"])
+    def test_one_that_is_not_there(self, shops: Shops, command: Command, url: str) -> None:
+        said = command("ledger", "list", "--ledger-url", url)
+        assert (said.status, said.out) == (1, "")
+        assert said.err.startswith("proxyorders: ") and "Traceback" not in said.err and "db-password" not in said.err
+
+    def test_a_mistyped_name_makes_no_new_one(self, shops: Shops, command: Command, tmp_path: object) -> None:
+        said = command("ledger", "list", "--ledger-url", f"sqlite:///{tmp_path}/typo.db")
+        assert said.status == 1 and "there is no ledger at" in said.err
+        assert command("ledger", "list", "--ledger-url", f"sqlite:///{tmp_path}/typo.db").status == 1
+
+    def test_one_that_the_workers_do_not_share(self, shops: Shops, command: Command) -> None:
+        shops.patch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
+        said = command("ledger", "list")
+        assert said.status == 1 and "PostgreSQL" in said.err
+
+
+class TestShow:
+    def test_everything_about_one(self, shops: Shops, command: Command, lost: str) -> None:
+        said = command("ledger", "show", "k")
+        assert said.status == 0
+        for part in (
+            *("order key:", "quarantined", "connection voodoo_default, wallet voodoo:voodoo_default", "not known"),
+            *('"item_id":5120', "merchant_order_id", "25.00 USD", "evidence:", "history:"),
+        ):
+            assert part in said.out
+        steps = [line.split()[3] for line in said.out.partition("history:\n")[2].splitlines()]
+        assert steps[:2] == ["intended", "sent"] and steps[-1] == "quarantined"
+        assert shops.box.token("voodoo") not in said.out
+
+    def test_a_delivered_one(self, shops: Shops, command: Command) -> None:
+        hook = shops.hook("iproyal")
+        order = hook.create_order(REQUESTS["iproyal"], order_key="k")
+        hook.desk().refresh(order)
+        said = command("ledger", "show", "k")
+        assert f"order id:      {order.order_id}" in said.out and "vendor says:   confirmed" in said.out
+        assert order.order_id is not None
+        for secret in hook.get_delivery(order.order_id).secrets():
+            assert secret not in said.out
+
+    def test_a_frozen_wallet_is_said(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        ledger.freeze("voodoo:voodoo_default", "a charge above its cap")
+        assert "wallet frozen: a charge above its cap" in command("ledger", "show", "k").out
+
+    def test_one_that_is_not_there(self, shops: Shops, command: Command) -> None:
+        said = command("ledger", "show", "nothing")
+        assert said.status == 1 and "'nothing'" in said.err and "proxyorders ledger list" in said.err
+
+
+class TestAdopt:
+    def adopt(self, command: Command, order_id: str, *more: str, key: str = "k", answers: tuple[str, ...] = ("y",)) -> object:
+        return command("ledger", "resolve", key, "--adopt", order_id, *more, answers=answers)
+
+    @pytest.mark.parametrize("word", ["y", "yes", "Y", " YES "])
+    def test_after_a_yes(self, shops: Shops, command: Command, ledger: Ledger, lost: str, word: str) -> None:
+        said = command("ledger", "resolve", "k", "--adopt", lost, answers=(word,))
+        assert (said.status, said.err) == (0, "")
+        assert "was taken as order" in command.asked[0] and lost in command.asked[0] and "[y/N]" in command.asked[0]
+        found = ledger.find("k")
+        assert found is not None and (found.step, found.order_id) == (Step.DELIVERED, lost)
+        assert "by a person" in ledger.history("k")[-1].why and "@" in ledger.history("k")[-1].who.host
+        result = shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
+        assert (result.order_id, len(shops.bought("voodoo"))) == (lost, 1)
+
+    @pytest.mark.parametrize("answers", [("n",), ("",), ("no",), ("yep",), ()])
+    def test_without_one_nothing_changes(
+        self, shops: Shops, command: Command, ledger: Ledger, lost: str, answers: tuple[str, ...]
+    ) -> None:
+        said = command("ledger", "resolve", "k", "--adopt", lost, answers=answers)
+        assert said.status == 1 and "nothing changed" in said.out
+        assert step(ledger) is Step.QUARANTINED
+
+    def test_without_being_asked(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        assert command("ledger", "resolve", "k", "--adopt", lost, "--yes").status == 0
+        assert command.asked == []
+        assert step(ledger) is Step.DELIVERED
+
+    def test_an_id_that_the_vendor_does_not_know(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        said = command("ledger", "resolve", "k", "--adopt", "no-such-order", "--yes")
+        assert said.status == 1 and "Nothing changed" in said.err and "--unchecked" in said.err
+        assert step(ledger) is Step.QUARANTINED
+
+    def test_unchecked(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        before = shops.box.book.count("voodoo")
+        assert command("ledger", "resolve", "k", "--adopt", lost, "--unchecked", "--yes").status == 0
+        assert shops.box.book.count("voodoo") == before
+        assert step(ledger) is Step.PLACED, "its task looks what became of it"
+
+    def test_a_key_that_is_refused(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        shops.connect("voodoo", password="wrong-key")
+        said = command("ledger", "resolve", "k", "--adopt", lost, "--yes")
+        assert said.status == 1 and "does not accept the key" in said.err and "wrong-key" not in said.err
+        assert step(ledger) is Step.QUARANTINED
+
+    def test_a_connection_that_is_gone(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+        shops.patch.delenv("AIRFLOW_CONN_VOODOO_DEFAULT")
+        said = command("ledger", "resolve", "k", "--adopt", lost, "--yes")
+        assert said.status == 1 and "'voodoo_default'" in said.err and "--unchecked" in said.err
+        assert "Traceback" not in said.err
+
+    def test_a_connection_that_pays_from_another_wallet_now(
+        self, shops: Shops, command: Command, ledger: Ledger, lost: str
+    ) -> None:
+        shops.connect("voodoo", extra={"wallet": "other"})
+        said = command("ledger", "resolve", "k", "--adopt", lost, "--yes")
+        assert said.status == 1 and "pays from wallet 'voodoo:other' now" in said.err
+        assert step(ledger) is Step.QUARANTINED
+
+    @pytest.mark.parametrize("unchecked", [(), ("--unchecked",)])
+    def test_an_order_is_not_given_to_two_keys(
+        self, shops: Shops, command: Command, ledger: Ledger, unchecked: tuple[str, ...]
+    ) -> None:
+        """P2: else one of the two purchases would be forgotten."""
+        taken = shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="mine")
+        unknown(ledger, "k")
+        said = command("ledger", "resolve", "k", "--adopt", str(taken.order_id), "--yes", *unchecked)
+        assert said.status == 1 and "belongs to order key 'mine' already" in said.err
+        assert step(ledger) is Step.UNKNOWN
+
+    @pytest.mark.parametrize("known", [Step.INTENDED, Step.PLACED, Step.REJECTED])
+    def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, known: Step) -> None:
+        intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
+        order = ledger.intend(intent, Who())
+        if known is not Step.INTENDED:
+            order = ledger.claim(order, Who(), evidence={}, sent_seconds=0)
+            from airflow_provider_proxyorders.core.model import OrderStatus
+
+            seen = VendorOrder("1", OrderStatus.PENDING, "pending") if known is Step.PLACED else None
+            ledger.record(order, known, "", Who(), seen=seen)
+        for verdict in (("--adopt", "1"), ("--absent",)):
+            said = command("ledger", "resolve", "k", *verdict, "--yes")
+            assert said.status == 1 and f"'k' is {known.value}" in said.err and "Nothing changed" in said.err
+        assert step(ledger) is known
+
+    def test_a_purchase_that_is_being_sent_right_now(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
+        ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=60)
+        assert command("ledger", "resolve", "k", "--absent", "--yes").status == 1
+        assert step(ledger) is Step.SENT
+
+
+class TestAdoptExtension:
+    @pytest.fixture(autouse=True)
+    def order(self, shops: Shops, ledger: Ledger) -> None:
+        fields = {"id": 7001, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": "2030-02-01 09:15:00"}
+        shops.box.control({"vendor": "iproyal", "order": fields})
+        shops.connect("iproyal")
+        unknown(ledger, "e", kind="extend", target="7001")
+
+    def test_that_landed(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        hook = shops.hook("iproyal")
+        hook.http.run(hook.vendor.extend("7001", PLAN), lambda request: None)
+        assert command("ledger", "resolve", "e", "--adopt", "7001", "--yes").status == 0
+        assert step(ledger, "e") is Step.DELIVERED
+
+    def test_that_does_not_show_yet(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        """The order itself is usable all the time; what counts is that its expiry grows."""
+        assert command("ledger", "resolve", "e", "--adopt", "7001", "--yes").status == 0
+        assert step(ledger, "e") is Step.PLACED
+
+    def test_of_another_order(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        said = command("ledger", "resolve", "e", "--adopt", "7002", "--yes", "--unchecked")
+        assert said.status == 1 and "extends order 7001, not 7002" in said.err
+        assert step(ledger, "e") is Step.UNKNOWN
+
+
+class TestAbsent:
+    def test_its_task_may_send_it_again(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        hook = shops.hook("iproyal")
+        shops.box.fault("iproyal", "create", when="before", times=1, action="reset")
+        rules: list[object] = []
+        desk = hook.desk(
+            say=lambda line: "unknown" in line and rules.append(shops.box.fault("iproyal", action="status", status=400))
+        )
+        with pytest.raises(ProxyOrdersError):
+            desk.place(REQUESTS["iproyal"], order_key="k")
+        shops.box.clear_faults()
+        assert rules
+        assert step(ledger) in (Step.UNKNOWN, Step.QUARANTINED)
+        said = command("ledger", "resolve", "k", "--absent", answers=("y",))
+        assert said.status == 0 and "was NOT taken" in command.asked[0] and "Clear its task" in said.out
+        found = ledger.find("k")
+        assert found is not None and (found.step, found.ambiguous) == (Step.INTENDED, False)
+        assert shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k").order_id
+        assert len(shops.bought("iproyal")) == 1
+
+    @pytest.mark.parametrize("answers", [("n",), ()])
+    def test_without_a_yes_nothing_changes(
+        self, shops: Shops, command: Command, ledger: Ledger, lost: str, answers: tuple[str, ...]
+    ) -> None:
+        assert command("ledger", "resolve", "k", "--absent", answers=answers).status == 1
+        assert step(ledger) is Step.QUARANTINED
+
+    @pytest.mark.parametrize("words", [(), ("--adopt",), ("--adopt", "1", "--absent")])
+    def test_exactly_one_verdict(self, shops: Shops, command: Command, words: tuple[str, ...]) -> None:
+        assert command("ledger", "resolve", "k", *words).status == 2
+
+    def test_a_key_that_is_not_there(self, shops: Shops, command: Command) -> None:
+        said = command("ledger", "resolve", "nothing", "--absent", "--yes")
+        assert said.status == 1 and "'nothing'" in said.err
+
+
+class TestUnfreeze:
+    def test_after_a_yes(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        ledger.freeze("iproyal:iproyal_default", "a charge above its cap")
+        with pytest.raises(ProxyOrdersError, match="frozen.*proxyorders ledger unfreeze iproyal:iproyal_default"):
+            shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k")
+        said = command("ledger", "unfreeze", "iproyal:iproyal_default", answers=("y",))
+        assert said.status == 0 and "because a charge above its cap" in said.out
+        assert shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k").order_id
+
+    @pytest.mark.parametrize("answers", [("n",), ()])
+    def test_without_one_it_stays(self, shops: Shops, command: Command, ledger: Ledger, answers: tuple[str, ...]) -> None:
+        ledger.freeze("w", "why not")
+        said = command("ledger", "unfreeze", "w", answers=answers)
+        assert said.status == 1 and "nothing changed" in said.out
+        assert ledger.frozen("w") == "why not"
+
+    def test_without_being_asked(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        ledger.freeze("w", "why not")
+        assert command("ledger", "unfreeze", "w", "--yes").status == 0
+        assert (ledger.frozen("w"), command.asked) == (None, [])
+
+    def test_one_that_is_not_frozen(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        said = command("ledger", "unfreeze", "w")
+        assert said.status == 0 and "is not frozen" in said.out
+
+
+def test_no_command_here_spends(shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
+    """P5."""
+    before = (len(shops.box.book.charges()), shops.box.book.count("voodoo", "create"))
+    for words in (("list",), ("show", "k"), ("resolve", "k", "--adopt", lost, "--yes"), ("unfreeze", "w", "--yes")):
+        command("ledger", *words)
+    assert (len(shops.box.book.charges()), shops.box.book.count("voodoo", "create")) == before

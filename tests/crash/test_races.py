@@ -1,0 +1,144 @@
+"""Races that the matrix meets by chance, here at the moment they happen: what the slower worker does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown
+from airflow_provider_proxyorders.core.model import Order, Step, Who
+from airflow_provider_proxyorders.core.transport import Http
+
+from ..desk.conftest import Shop
+
+
+def test_a_worker_that_came_second_goes_on_with_what_the_first_bought(shop: Shop) -> None:
+    """Both are about to send; the other one does. There is nothing to fail about: this one takes the same order."""
+    others: list[str | None] = []
+
+    def other_worker(order_key: str) -> None:
+        if not others:
+            others.append(shop.desk().place(shop.request, order_key=order_key).order_id)
+
+    order = shop.desk(fence=other_worker).place(shop.request, order_key="k")
+    assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_worker_whose_doubt_another_one_settled_goes_on_with_the_answer(shop_of: Callable[[str], Shop], vendor: str) -> None:
+    """Two tries look for the same lost purchase; the other one finds it between this one's two looks."""
+    shop = shop_of(vendor)
+    shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="reset")
+    others: list[str | None] = []
+
+    def sleep(seconds: float) -> None:
+        if not others:
+            others.append(None)
+            others[0] = shop.desk().place(shop.request, order_key="k").order_id
+
+    order = shop.desk(sleep=sleep).place(shop.request, order_key="k")
+    assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
+
+
+def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> None:
+    """The answer comes while another worker declares the purchase absent: the wallet is frozen, whoever writes first."""
+    shop = shop_of("proxyscrape")
+    desk = shop.desk()
+    prepared = desk.vendor.prepare_create(shop.request, "")
+    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
+    claimed = shop.ledger.claim(order, Who(), evidence={}, sent_seconds=0)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
+    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+
+    real = shop.ledger.find
+
+    def find(order_key: str) -> Order | None:
+        found = real(order_key)
+        shop.ledger.find = real  # type: ignore[method-assign]
+        shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+        return found
+
+    shop.ledger.find = find  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown, match=seen.order_id):
+        desk._placed(claimed, seen)
+    assert seen.order_id in (shop.ledger.frozen("proxyscrape:main") or "")
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_late_answer_about_an_order_that_was_found_meanwhile_is_no_alarm(shop_of: Callable[[str], Shop], vendor: str) -> None:
+    """Another worker adopted the order, at ProxyScrape by the sub-account it opened; then its answer comes after all."""
+    shop = shop_of(vendor)
+    desk = shop.desk()
+    prepared = desk.vendor.prepare_create(shop.request, "")
+    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
+    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
+    claimed = shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0)
+    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    adopted = shop.desk().place(shop.request, order_key="k")
+    assert desk._placed(claimed, seen) == adopted
+    assert shop.ledger.frozen(adopted.wallet) is None
+
+
+def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(shop_of: Callable[[str], Shop]) -> None:
+    shop = shop_of("proxyscrape")
+    desk = shop.desk()
+    prepared = desk.vendor.prepare_create(shop.request, "")
+    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
+    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
+    claimed = shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0)
+    bought = shop.desk().place(shop.request, order_key="k")  # nothing was there, so it was sent again
+    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    with pytest.raises(OutcomeUnknown, match=seen.order_id):
+        desk._placed(claimed, seen)
+    assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.frozen(bought.wallet) or "")
+
+
+def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[str], Shop]) -> None:
+    """A slow pace holds the purchase back; whoever comes meanwhile must not take SENT for "gone by now"."""
+    shop = shop_of("iproyal")
+    ahead = 0.0
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead)
+    desk = shop.desk()
+    desk.account.requests_per_second = 0.1
+    steps = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        found = shop.ledger.find("k")
+        if found is not None and found.step is Step.SENT:
+            shop.desk(sleep=sleep).place(shop.request, order_key="k")
+        steps.append(found.step if found else None)
+
+    desk.http = Http(desk.account, sleep)
+    order = desk.place(shop.request, order_key="k")
+    assert Step.INTENDED in steps and Step.SENT not in steps
+    assert [entry.order_id for entry in shop.bought()] == [order.order_id]
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_machine_that_slept_sends_nothing_afterwards(shop_of: Callable[[str], Shop], vendor: str) -> None:
+    """A suspended machine's monotonic clock stands still; the time of day tells that others may have gone on."""
+    shop = shop_of(vendor)
+    shop.box.control({"processing": 0.0, "vendor": vendor})
+    ahead, claim = 0.0, shop.ledger.claim
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead)
+
+    def sleep(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    def claim_and_sleep(*args: object, **kwargs: object) -> object:
+        shop.ledger.claim = claim  # type: ignore[method-assign]
+        claimed = claim(*args, **kwargs)  # type: ignore[arg-type]
+        sleep(3600)
+        shop.desk(sleep=sleep).place(shop.request, order_key="k")
+        return claimed
+
+    desk = shop.desk()
+    shop.ledger.claim = claim_and_sleep  # type: ignore[assignment,method-assign]
+    with pytest.raises(OutcomeUnknown):
+        desk.place(shop.request, order_key="k")
+    assert len(shop.bought()) == 1

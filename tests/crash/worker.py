@@ -1,0 +1,296 @@
+"""What the processes of a cell do: a sandbox, a worker that executes or resumes the task, a triggerer, and an auditor.
+
+Two rules: a worker runs the operators as Airflow's task runner calls them (``execute``, ``resume_execution``), with a
+connection and the ledger's address in its environment and nothing kept from an earlier try; and what one process hands to
+the next goes through JSON, as it goes through Airflow's database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from .cells import Cell
+from .forks import Say
+from .killpoints import arm
+
+REQUESTS: Mapping[str, Mapping[str, Any]] = {
+    "proxyscrape-create": {
+        "type": "new_datacenter_shared",
+        "country": "Netherlands",
+        "days": 30,
+        "proxies[us]": 100,
+        "bandwidth": 0,
+    },
+    "voodoo-create": {"item_id": 5120, "quantity": 2},
+    "voodoo-create-webhook": {"item_id": 5120, "quantity": 2},
+    "iproyal-create": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
+    "iproyal-extend": {"product_plan_id": 22},
+}
+#: Where a lost purchase shows only when the vendor has worked on it, so that the settle time must be longer than that.
+SHOWS_WHEN_DONE = ("proxyscrape-create", "iproyal-extend")
+#: Time limit of a call, in seconds. A worker that is held up for longer sends nothing, so a busy machine needs a longer one.
+TIMEOUT = 2.0
+#: ``retries=2``, as the operators have it by default.
+MAX_TRIES = 2
+SECRET = "matrix-token-5f2c"
+WEBHOOK_SECRET = "matrix-webhook-8d41"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell is played.
+
+    :param token: file that the process makes which is killed or frozen.
+    :param order_id: the order to extend.
+    """
+
+    cell: Cell
+    ledger_url: str
+    token: Path
+    vendor_url: str = ""
+    order_id: str | None = None
+
+
+def wallet(cell: Cell) -> str:
+    """The wallet of a cell in the ledger, its own."""
+    return f"{cell.vendor}:{cell}"
+
+
+def processing(cell: Cell) -> float:
+    """Seconds until an order is usable, or an extension shows; a deferrable task looks before it defers, and must miss it."""
+    if cell.wait == "worker":
+        return 0.1
+    return 2.5 if cell.vendor == "proxyscrape" else 3.2
+
+
+def settle(cell: Cell) -> float:
+    """The connection's settle time in seconds: longer than what is bought takes to show up, which is what it means."""
+    return processing(cell) + 0.5 if cell.operation in SHOWS_WHEN_DONE and cell.wait == "deferrable" else 0.4
+
+
+# ---------------------------------------------------------------------------------------------- the vendor
+
+
+def sandbox(cell: Cell, webhook_port: int | None, say: Say) -> None:
+    """Serve the vendors with the cell's fault until SIGTERM, then hand over the book.
+
+    :param webhook_port: where the cell takes webhooks, if it does.
+    """
+    from airflow_provider_proxyorders.sandbox import Sandbox
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before the sandbox's thread begins, which keeps it blocked
+    parent = os.getppid()
+    with Sandbox.start(port=0, processing=processing(cell)) as box:
+        order_id = None
+        commands: list[dict[str, Any]] = [{"vendor": cell.vendor, "token": {"name": "main", "token": SECRET}}]
+        if webhook_port is not None:
+            receiver = {"url": f"http://127.0.0.1:{webhook_port}/shop", "secret": WEBHOOK_SECRET, "gap": 1}
+            commands.append({"vendor": cell.vendor, "webhook": receiver})
+        if cell.kind == "extend":
+            expiry = datetime.now(timezone.utc) + timedelta(days=10)
+            order = {"product_id": 9, "product_plan_id": 22, "quantity": 2, "expire_date": f"{expiry:%Y-%m-%d %H:%M:%S}"}
+            commands += [{"extend_processing": processing(cell)}, {"vendor": cell.vendor, "order": order}]
+        order_id = box.control(commands)[-1]
+        if cell.fault is not None:
+            box.fault(**cell.fault)
+        say({"url": box.url(cell.vendor), "order_id": order_id})
+        while signal.sigtimedwait({signal.SIGTERM}, 1.0) is None:
+            if os.getppid() != parent:
+                return
+        charges = [entry.as_dict() for entry in box.book.charges(cell.vendor) if entry.kind != "refund"]
+        shop: Any = box.world.shops[cell.vendor]
+        opened = {}
+        if cell.vendor == "proxyscrape":  # which order a sub-account came from is the vendor's own knowledge
+            opened = {order.account.entry["AccountID"]: order.order_id for order in shop.orders.values() if order.account}
+        say({"charges": charges, "subaccounts": opened, "faults": sum(rule.hits for rule in box.faults())})
+
+
+def receive(place: Place, say: Say) -> None:
+    """Take the vendor's webhooks, as ``proxyorders webhooks serve`` does, until killed."""
+    import uvicorn
+
+    from airflow_provider_proxyorders.webhooks.app import receiver
+
+    _environment(place)
+    listening = socket.create_server(("127.0.0.1", 0))
+    say({"port": listening.getsockname()[1]})
+    server = uvicorn.Server(uvicorn.Config(receiver(), log_level="warning", access_log=False))
+    server.run(sockets=[listening])
+
+
+# ---------------------------------------------------------------------------------------------- the worker
+
+
+def execute(place: Place, number: int, say: Say) -> None:
+    """One try of the task.
+
+    :param number: of the try, from 1.
+    """
+    _environment(place)
+    _arm(place)
+    operator, context = _operator(place), _context(place.cell, number)
+    _run(say, operator, context, lambda: operator.execute(context))
+
+
+def resume(place: Place, number: int, method: str, kwargs: Mapping[str, Any], say: Say) -> None:
+    """The same try after the triggerer's event."""
+    _environment(place)
+    _arm(place)
+    operator, context = _operator(place), _context(place.cell, number)
+    _run(say, operator, context, lambda: operator.resume_execution(method, dict(kwargs), context))
+
+
+def _run(say: Say, operator: Any, context: Any, run: Any) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    try:
+        result = run()
+    except TaskDeferred as deferral:
+        path, kwargs = deferral.trigger.serialize()
+        say({"deferred": {"trigger": path, "kwargs": kwargs}, "method": deferral.method_name, "next": deferral.kwargs or {}})
+    except Exception as error:
+        number = context["ti"].try_number
+        decision = operator.retry_policy.evaluate(error, number, MAX_TRIES, context)
+        told = {"error": type(error).__name__, "text": str(error), "money": getattr(error, "money", None)}
+        print(f"{told['error']}: {told['text']}", file=sys.stderr)
+        delay = decision.retry_delay or operator.retry_delay
+        say({**told, "action": decision.action.value, "delay": delay.total_seconds()})
+    else:
+        say({"result": result})
+
+
+def trigger(place: Place, path: str, kwargs: Mapping[str, Any], say: Say) -> None:
+    """The triggerer: run a trigger to its first event."""
+    _environment(place)
+    _arm(place)
+    module, _, name = path.rpartition(".")
+    made = getattr(importlib.import_module(module), name)(**kwargs)
+
+    async def first() -> Any:
+        async for event in made.run():
+            return event.payload
+        raise AssertionError("the trigger ended without an event")
+
+    say({"event": asyncio.run(first())})
+
+
+def _arm(place: Place) -> None:
+    arm(place.cell.point, place.token, signal.SIGSTOP if place.cell.mode == "frozen" else signal.SIGKILL)
+
+
+def _environment(place: Place) -> None:
+    cell = place.cell
+    extra = {
+        "max_order_price": "25.00",
+        "currency": "USD",
+        "timeout": TIMEOUT,
+        "settle": settle(cell),
+        "wallet": str(cell),
+        **({"webhook_secret": WEBHOOK_SECRET} if cell.webhook else {}),
+    }
+    connection = {"conn_type": cell.vendor, "host": place.vendor_url, "password": SECRET, "extra": json.dumps(extra)}
+    os.environ["AIRFLOW_CONN_SHOP"] = json.dumps(connection)
+    os.environ["AIRFLOW__PROXYORDERS__LEDGER_URL"] = place.ledger_url
+
+
+def _operator(place: Place) -> Any:
+    from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, ExtendProxyOrderOperator
+
+    cell = place.cell
+    options: dict[str, Any] = {
+        "task_id": "order",
+        "conn_id": "shop",
+        "request": dict(REQUESTS[cell.operation]),
+        "deferrable": cell.wait == "deferrable",
+        "poll_interval": 0.1,
+        "timeout": 60,
+    }
+    if cell.kind == "extend":
+        return ExtendProxyOrderOperator(order_id=str(place.order_id), **options)
+    return CreateProxyOrderOperator(**options)
+
+
+def _context(cell: Cell, number: int) -> Any:
+    run_id = f"manual__{cell}"
+    instance = SimpleNamespace(
+        dag_id="matrix", task_id="order", run_id=run_id, map_index=-1, try_number=number, xcom_push=lambda **_: None
+    )
+    return {"ti": instance, "dag_run": SimpleNamespace(run_id=run_id, data_interval_start=None, data_interval_end=None)}
+
+
+# ---------------------------------------------------------------------------------------------- the auditor
+
+
+def prepare(ledger_url: str, say: Say) -> None:
+    """Bring the ledger's database to its version, once for all."""
+    from airflow_provider_proxyorders.core.ledger import open_ledger
+
+    open_ledger(ledger_url)
+    say({})
+
+
+def audit(place: Place, say: Say) -> None:
+    """What the ledger says about the cell's wallet."""
+    from airflow_provider_proxyorders.core.ledger import open_ledger
+
+    ledger = open_ledger(place.ledger_url)
+    purchases = []
+    for order in ledger.orders(wallet=wallet(place.cell)):
+        history = ledger.history(order.order_key)
+        for row in history:
+            print(f"{row.at:%H:%M:%S.%f} {row.step.value} fence {row.fence}: {row.why} [{row.who}]")
+        purchases.append(
+            {
+                "key": order.order_key,
+                "step": order.step.value,
+                "ambiguous": order.ambiguous,
+                "order_id": order.order_id,
+                "price": f"{order.price.amount:f}" if order.price else None,
+                "why": history[-1].why if history else "",
+            }
+        )
+    say({"purchases": purchases, "frozen": ledger.frozen(wallet(place.cell))})
+
+
+def warm() -> None:
+    """Import everything that the children would import, and nothing that opens anything."""
+    for name in (
+        "aiohttp",
+        "airflow.sdk.exceptions",
+        "alembic.command",
+        "requests",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "sqlalchemy.dialects.sqlite.pysqlite",
+        "tenacity",
+        "uvicorn",
+        "zoneinfo",
+        "airflow_provider_proxyorders.core.desk",
+        "airflow_provider_proxyorders.core.ledger",
+        "airflow_provider_proxyorders.core.transport",
+        "airflow_provider_proxyorders.hooks.connection",
+        "airflow_provider_proxyorders.hooks.proxyorders",
+        "airflow_provider_proxyorders.hooks.settings",
+        "airflow_provider_proxyorders.operators.orders",
+        "airflow_provider_proxyorders.sandbox",
+        "airflow_provider_proxyorders.tasks.retrying",
+        "airflow_provider_proxyorders.triggers.orders",
+        "airflow_provider_proxyorders.vendors.registry",
+        "airflow_provider_proxyorders.webhooks.app",
+    ):
+        importlib.import_module(name)
+    from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
+
+    for name in vendor_names():
+        vendor_class(name)

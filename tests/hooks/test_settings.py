@@ -1,0 +1,115 @@
+"""Where the ledger is, and when it cannot keep its promise: P1 needs one that all workers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import LedgerError
+from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url
+
+URL, EXECUTOR = "AIRFLOW__PROXYORDERS__LEDGER_URL", "AIRFLOW__CORE__EXECUTOR"
+
+SPREAD = [
+    "CeleryExecutor",
+    "KubernetesExecutor",
+    "EdgeExecutor",
+    "airflow.providers.celery.executors.celery_executor.CeleryExecutor",
+    "LocalExecutor,CeleryExecutor",
+    "CeleryExecutor, LocalExecutor",
+    "LocalExecutor,k8s:airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor",
+    "LocalKubernetesExecutor",
+    "LocalExecutor;team1=CeleryExecutor",
+]
+ONE_HOST = [
+    "LocalExecutor",
+    "SequentialExecutor",
+    "airflow.executors.local_executor.LocalExecutor",
+    "LocalExecutor,SequentialExecutor",
+    "mine:airflow.executors.local_executor.LocalExecutor",
+    "LocalExecutor;team1=LocalExecutor",
+]
+
+
+@pytest.fixture(autouse=True)
+def sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "ledger.db"
+    monkeypatch.setenv(URL, f"sqlite:///{file}")
+    return file
+
+
+@pytest.mark.parametrize("executor", SPREAD)
+def test_a_file_and_workers_on_many_hosts_are_refused(executor: str, sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EXECUTOR, executor)
+    with pytest.raises(LedgerError) as error:
+        ledger()
+    text = str(error.value)
+    assert "SQLite" in text and "Nothing was bought" in text
+    assert "AIRFLOW__PROXYORDERS__LEDGER_URL=postgresql+psycopg://" in text
+    assert (error.value.retry, error.value.money) == ("never", "untouched")
+    assert not sqlite.exists()
+
+
+@pytest.mark.parametrize("executor", ONE_HOST)
+def test_a_file_and_workers_on_one_host_are_fine(executor: str, sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EXECUTOR, executor)
+    assert ledger().orders() == []
+    assert sqlite.exists()
+
+
+def test_a_database_server_is_for_every_executor(monkeypatch: pytest.MonkeyPatch, postgres_url: str) -> None:
+    monkeypatch.setenv(URL, postgres_url)
+    monkeypatch.setenv(EXECUTOR, "CeleryExecutor,KubernetesExecutor")
+    assert ledger().orders() == []
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///proxyorders.db", "sqlite:///./p.db", "SQLITE:///p.db"]
+)
+def test_a_ledger_that_every_process_has_for_itself_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory, or in whatever folder a process happens to run in: then a retry would know nothing of the first try."""
+    monkeypatch.setenv(URL, url)
+    with pytest.raises(LedgerError, match=r"absolute path.*Nothing was bought.*sqlite:////absolute") as error:
+        ledger()
+    assert error.value.retry == "never"
+
+
+@pytest.mark.parametrize("configured", [None, "", "  "])
+def test_by_default_it_lies_beside_airflows_own_files(
+    configured: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(URL)
+    if configured is not None:
+        monkeypatch.setenv(URL, configured)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    assert ledger_url() == f"sqlite:///{tmp_path}/home/proxyorders.db"
+
+
+def test_the_home_of_airflow_is_read_as_airflow_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(URL)
+    monkeypatch.setenv("SOMEWHERE", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_HOME", "$SOMEWHERE/air")
+    assert ledger_url() == f"sqlite:///{tmp_path}/air/proxyorders.db"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_HOME", "~/air")
+    assert ledger_url() == f"sqlite:///{tmp_path}/air/proxyorders.db"
+    monkeypatch.delenv("AIRFLOW_HOME")
+    assert ledger_url() == f"sqlite:///{tmp_path}/airflow/proxyorders.db"
+
+
+@pytest.mark.parametrize("url", ["mysql://me:db-password@db.example.com/p", "nonsense", "oracle://x/y"])
+def test_what_is_no_ledger_is_said_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL, url)
+    with pytest.raises(LedgerError) as error:
+        ledger()
+    assert "db-password" not in str(error.value)
+    assert error.value.money == "untouched"
+
+
+def test_a_database_that_cannot_be_reached_is_said_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL, "postgresql+psycopg://me:db-password@127.0.0.1:1/p")
+    with pytest.raises(LedgerError) as error:
+        ledger()
+    assert "db-password" not in str(error.value) and "127.0.0.1" in str(error.value)
+    assert error.value.retry == "soon"

@@ -1,0 +1,86 @@
+"""Lists of purchases: the newest first, by wallet and step, and never by reading a whole table."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from airflow_provider_proxyorders.core.ledger import Intent, Ledger, open_ledger
+from airflow_provider_proxyorders.core.model import Money, OrderStatus, Step, VendorOrder, Who
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    """A ledger in which every step happens one second after the one before."""
+    begin = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    ticks = iter(range(10_000))
+    ledger = open_ledger(ledger_url, clock=lambda: begin + timedelta(seconds=next(ticks)))
+    for key, wallet, kind, step in (
+        ("a1", "v:a", "create", Step.DELIVERED),
+        ("b1", "v:b", "create", Step.UNKNOWN),
+        ("a2", "v:a", "create", Step.REJECTED),
+        ("a3", "v:a", "extend", Step.DELIVERED),
+        ("b2", "v:b", "create", Step.SENT),
+        ("a4", "v:a", "create", Step.PLACED),
+    ):
+        money = Money(Decimal("1.00"), "USD")
+        body: dict[str, Any] = {"quantity": 1}
+        order = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, laned=False), Who())
+        order = ledger.claim(order, Who(), evidence={}, sent_seconds=60)
+        seen = VendorOrder("id-1" if kind == "extend" else f"id-{key[1]}", OrderStatus.PENDING, "paid", price=money)
+        if step is not Step.SENT:
+            ledger.record(order, step, "so it went", Who(), seen=seen if step in (Step.DELIVERED, Step.PLACED) else None)
+    return ledger
+
+
+def keys(found: Any) -> list[str]:
+    return [order.order_key for order in found]
+
+
+def test_the_newest_first(ledger: Ledger) -> None:
+    assert keys(ledger.orders()) == ["a4", "b2", "a3", "a2", "b1", "a1"]
+    assert keys(ledger.orders(limit=2)) == ["a4", "b2"]
+    assert keys(ledger.orders(wallet="v:a")) == ["a4", "a3", "a2", "a1"]
+    assert keys(ledger.orders(wallet="v:a", limit=1)) == ["a4"]
+
+
+def test_by_step(ledger: Ledger) -> None:
+    assert keys(ledger.orders(in_steps=[Step.SENT, Step.UNKNOWN])) == ["b2", "b1"]
+    assert keys(ledger.orders(in_steps=[Step.UNKNOWN, Step.PLACED, Step.UNKNOWN], limit=1)) == ["a4"]
+    assert keys(ledger.orders(wallet="v:a", in_steps=[Step.DELIVERED, Step.SENT])) == ["a3", "a1"]
+    assert keys(ledger.orders(wallet="v:a", in_steps=[Step.DELIVERED], limit=1)) == ["a3"]
+    assert ledger.orders(in_steps=[]) == []
+
+
+def test_by_the_vendors_id(ledger: Ledger) -> None:
+    assert keys(ledger.by_order_id("v:a", "id-1")) == ["a3", "a1"]
+    assert ledger.by_order_id("v:b", "id-1") == []
+
+
+def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
+    if ledger.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL rightly reads a table of six rows as a whole; `bench/growth.py` fills it first")
+    asked: list[tuple[str, Any]] = []
+    event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
+    ledger.orders(wallet="v:a")
+    ledger.orders(in_steps=[Step.UNKNOWN, Step.SENT])
+    ledger.orders(wallet="v:a", in_steps=[Step.UNKNOWN, Step.DELIVERED])
+    ledger.by_order_id("v:a", "id-1")
+    ledger.owned("v:a", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    plans = []
+    with ledger.engine.connect() as connection:
+        for statement, values in list(asked):
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            plans.append([row[3] for row in rows if "proxyorders_purchases" in row[3]])
+    one = "SEARCH proxyorders_purchases USING INDEX proxyorders_purchases_"
+    assert plans == [
+        [f"{one}wallet (wallet=?)"],
+        [f"{one}step (step=?)"] * 2,
+        [f"{one}open (wallet=? AND step=?)"] * 2,
+        [f"{one}order (wallet=? AND order_id=?)"],
+        [f"{one}wallet (wallet=? AND updated_at>?)"],
+    ]

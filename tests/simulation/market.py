@@ -1,0 +1,178 @@
+"""The vendors of one run, and what they really took from whom: the side that the checker believes.
+
+One rule: every charge is written down together with the order key and the worker whose request caused it, at the moment at
+which the vendor's book changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import unquote
+
+import simplejson
+from requests.structures import CaseInsensitiveDict
+
+from airflow_provider_proxyorders.core.wire import Request, Response, load_json, when
+from airflow_provider_proxyorders.sandbox.book import Entry
+from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
+from airflow_provider_proxyorders.sandbox.shop import Ask, Call
+from airflow_provider_proxyorders.sandbox.world import World
+
+#: Who bought what was bought in the vendor's dashboard, past the ledger.
+SOMEBODY = "somebody else"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One purchase that a vendor took.
+
+    :param key: the order key for which the request was sent.
+    :param worker: name of the worker that sent it.
+    :param at: unix seconds.
+    :param left: what the wallet held afterwards.
+    """
+
+    key: str
+    worker: str
+    at: float
+    entry: Entry
+    left: Decimal
+
+
+class Market:
+    """The sandbox without its HTTP server.
+
+    :param start: unix seconds at which the run begins.
+    :param hidden: for how many seconds a new order is missing in lists and unknown to reads.
+    :param lagging: for how many seconds the balance does not show a movement.
+    """
+
+    def __init__(self, seed: int, start: float, *, hidden: float = 0.0, lagging: float = 0.0):
+        self.world = World(seed=seed, speed=0)
+        self.world.clock._origin = start
+        self.hidden, self.lagging = hidden, lagging
+        self.charges: list[Charge] = []
+        #: called with every charge
+        self.on_charge: Callable[[Charge], None] = lambda charge: None
+        #: when a wallet's balance was changed by others than our workers: unix seconds, vendor, wallet
+        self.moved: list[tuple[float, str, str]] = []
+        #: amount and wallet of every top-up
+        self.top_ups: list[tuple[Decimal, str]] = []
+
+    # -- answering -------------------------------------------------------------------------------------------------
+
+    def operation(self, vendor: str, request: Request) -> str:
+        """What a request asks for, as the sandbox names it."""
+        call = self.world.shops[vendor].route(_ask(request, {}))
+        return call.operation if call else "unknown"
+
+    def serve(self, vendor: str, request: Request, headers: Mapping[str, str], key: str, worker: str) -> Response:
+        """Let the vendor work on a request now."""
+        shop, book = self.world.shops[vendor], self.world.book
+        call = shop.route(_ask(request, headers)) or Call("unknown", shop.not_found)
+        book.saw(vendor, call.operation)
+        before = len(book.charges())
+        answer = self.world.answer(call)
+        for entry in book.charges()[before:]:
+            if entry.kind in ("create", "extend"):
+                charge = Charge(key, worker, self.world.clock.timestamp(), entry, shop.wallet(entry.wallet).balance)
+                self.charges.append(charge)
+                self.on_charge(charge)
+        response = Response(answer.status, {"content-type": answer.content_type}, answer.body)
+        if (self.hidden or self.lagging) and response.ok and not request.spends:
+            return self._as_seen(vendor, call.operation, request, response)
+        return response
+
+    def _as_seen(self, vendor: str, operation: str, request: Request, response: Response) -> Response:
+        """The answer of a vendor whose reads are behind what it has taken."""
+        since = self.world.clock.timestamp() - self.hidden
+        young = {charge.entry.order_id for charge in self.charges if charge.at > since and charge.entry.kind == "create"}
+        if operation == "get" and any(order_id in request.path for order_id in young):
+            return Response(404, {"content-type": "application/json"}, b'{"message": "Order not found."}')
+        if operation == "list":
+            data = load_json(response.body)
+            data["data"] = [row for row in data["data"] if str(row["id"]) not in young]
+            return _with(response, data)
+        if operation == "subaccounts":
+            data = load_json(response.body)
+            data["data"]["subaccounts"] = [row for row in data["data"]["subaccounts"] if row["time_added"] <= since]
+            return _with(response, data)
+        if operation == "balance" and self.lagging:
+            return self._behind(vendor, response)
+        return response
+
+    def _behind(self, vendor: str, response: Response) -> Response:
+        since = self.world.clock.timestamp() - self.lagging
+        missing = Decimal(0)
+        for entry in self.world.book.charges(vendor):
+            at = when(entry.time)
+            if at is not None and at.timestamp() > since:  # one wallet a vendor where the balance lags
+                missing += Decimal(entry.amount) * (-1 if entry.kind == "refund" else 1)
+        data = load_json(response.body)
+        if vendor == "iproyal":
+            return _with(response, data + missing)
+        place = data["data"] if vendor == "proxyscrape" else data
+        place["balance"] += missing
+        return _with(response, data)
+
+    # -- what others do --------------------------------------------------------------------------------------------
+
+    def top_up(self, vendor: str, wallet: str, amount: Decimal) -> None:
+        self.world.shops[vendor].wallet(wallet).balance += amount
+        self.top_ups.append((amount, wallet))
+        self.moved.append((self.world.clock.timestamp(), vendor, wallet))
+
+    def buy_elsewhere(self, vendor: str, wallet: str, body: Mapping[str, Any]) -> str | None:
+        """A purchase in the vendor's dashboard; returns its order id, None where it was refused."""
+        shop = self.world.shops[vendor]
+        token = shop.wallet(wallet).token
+        path = {"iproyal": "/orders", "proxyscrape": "/v4/account/orders/create", "voodoo": "/api/v1/orders"}[vendor]
+        headers = {"X-Access-Token": token, "api-token": token}
+        if vendor == "voodoo":
+            login = Request("POST", "/api/v1/auth/token/client", json={"api_key": token})
+            issued = self.serve(vendor, login, {}, SOMEBODY, SOMEBODY)
+            headers = {"Authorization": f"Bearer {issued.data()['access_token']}"}
+        before = len(self.charges)
+        self.serve(vendor, Request("POST", path, json=body, spends=True), headers, SOMEBODY, SOMEBODY)
+        self.moved.append((self.world.clock.timestamp(), vendor, wallet))
+        return self.charges[before].entry.order_id if len(self.charges) > before else None
+
+    # -- what really happened --------------------------------------------------------------------------------------
+
+    def of(self, key: str) -> list[Charge]:
+        """Everything that was bought for an order key."""
+        return [charge for charge in self.charges if charge.key == key]
+
+    def is_of(self, order_id: str | None, charge: Charge) -> bool:
+        """Whether an order id of the ledger names what a charge bought."""
+        if order_id is None:
+            return False
+        if order_id == charge.entry.order_id:
+            return True
+        shop = self.world.shops[charge.entry.vendor]
+        if isinstance(shop, ProxyScrapeShop):
+            account = shop.orders[charge.entry.order_id].account
+            return account is not None and order_id == f"subaccount:{account.entry['AccountID']}"
+        return False
+
+    def others_moved(self, vendor: str, wallet: str, since: float, until: float) -> bool:
+        """Whether the balance was moved in between by anything but our purchases: top-ups, refunds, others' purchases."""
+        if any(since <= at <= until and (v, w) == (vendor, wallet) for at, v, w in self.moved):
+            return True
+        for entry in self.world.book.charges(vendor):
+            at = when(entry.time)
+            if entry.wallet == wallet and entry.kind in ("refund", "auto_extend") and at and since <= at.timestamp() <= until:
+                return True
+        return False
+
+
+def _ask(request: Request, headers: Mapping[str, str]) -> Ask:
+    parts = [unquote(part) for part in request.path.split("/") if part]
+    return Ask(request.method, parts, request.params, CaseInsensitiveDict(headers), request.body or b"")
+
+
+def _with(response: Response, data: Any) -> Response:
+    return Response(response.status, response.headers, simplejson.dumps(data, use_decimal=True).encode())

@@ -1,0 +1,167 @@
+"""The socket of a worker, in virtual time: what really travels, what is lost, late or garbled on the way.
+
+Two rules: a request that left is the network's, so it arrives (or not) whatever becomes of its sender; and whether a fault
+comes before the vendor worked on the request or after is decided when it leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from airflow_provider_proxyorders.core.account import Account
+from airflow_provider_proxyorders.core.transport import Http, Pacer, Unreached
+from airflow_provider_proxyorders.core.wire import Request, Response
+
+from .clockwork import Worker
+from .market import Market
+from .scenario import Weather
+
+
+@dataclass
+class Fate:
+    """What becomes of one request; times in seconds after it left.
+
+    :param arrives: when the vendor works on it; None = never.
+    :param returns: when its sender learns of the end.
+    :param lost: in words, where the sender gets no answer.
+    :param left: whether, by what the sender can know, anything of it may have arrived.
+    :param instead: what the sender gets in place of the vendor's answer.
+    """
+
+    arrives: float | None
+    returns: float
+    lost: str = ""
+    left: bool = True
+    instead: Response | None = None
+
+    def __str__(self) -> str:
+        end = f"lost ({self.lost})" if self.lost else f"answered {self.instead.status} in place" if self.instead else "answered"
+        taken = "never arrives" if self.arrives is None else f"arrives after {self.arrives:.2f} s"
+        return f"{taken}, {end} after {self.returns:.2f} s"
+
+
+class Wire(Http):
+    """The real HTTP side of a worker, down to the place where it would open a socket."""
+
+    def __init__(self, account: Account, worker: Worker, network: Network):
+        super().__init__(account, sleep=worker.sleep)
+        self._pacer = Pacer(account.requests_per_second, worker.ticks)
+        self._worker, self._network = worker, network
+        #: the order key for which this worker buys
+        self.key = ""
+
+    def _once(self, request: Request) -> Response:
+        if not request.spends:
+            self._wait_for_place()
+        return self._network.carry(self, self._worker, request)
+
+
+class Network:
+    """Carries requests to the market."""
+
+    def __init__(self, market: Market, weather: Weather, chance: Random):
+        self.market, self.weather, self.chance = market, weather, chance
+        #: order keys that a vendor refused although nothing was wrong with them
+        self.refused: set[str] = set()
+
+    def carry(self, wire: Wire, worker: Worker, request: Request) -> Response:
+        vendor = wire.account.vendor
+        operation = self.market.operation(vendor, request)
+        fate = self._fate(wire, worker, request)
+        if request.spends or fate.lost or fate.instead:
+            worker.say(f"-> {operation}: {fate}")
+        headers = wire.headers(request)
+        answered: list[Response] = []
+        if fate.arrives is not None:
+            worker.clockwork.after(
+                fate.arrives, lambda: answered.append(self.market.serve(vendor, request, headers, wire.key, worker.name))
+            )
+        worker.pause(fate.returns, f"while {operation} is under way")
+        if fate.lost:
+            raise Unreached(fate.lost, left=fate.left)
+        response = fate.instead or answered[0]
+        if request.spends:
+            worker.say(f"<- {response.status} {response.text[:80]!r}")
+        return response
+
+    def _fate(self, wire: Wire, worker: Worker, request: Request) -> Fate:
+        chance, weather = self.chance, self.weather
+        there = chance.choice((0.0, 0.02, 0.3))
+        back = there + chance.choice((0.02, 0.3, 0.5))
+        now = worker.clockwork.now
+        if worker.calm or now > weather.until:
+            return Fate(there, back)
+        if request.spends:
+            if chance.random() < weather.lost:
+                return self._spending(wire, there, back)
+            return Fate(there, back)
+        if weather.out(now) or chance.random() < weather.unread:
+            return self._reading(wire, there, back)
+        return Fate(there, back)
+
+    def _reading(self, wire: Wire, there: float, back: float) -> Fate:
+        chance, timeout = self.chance, wire.account.timeout
+        what = chance.choice(("refused", "reset", "timeout", "500", "503", "429", "later", "404", "html", "empty"))
+        if what in ("refused", "reset"):
+            return Fate(None, back, what, left=what == "reset")
+        if what == "timeout":
+            return Fate(None, timeout, what)
+        if what == "429":
+            return Fate(None, back, instead=Response(429, {"retry-after": chance.choice(("1", "30", "120"))}, b""))
+        if what == "html":
+            return Fate(there, back, instead=Response(200, {"content-type": "text/html"}, b"<html>maintenance</html>"))
+        if what == "empty":
+            return Fate(there, back, instead=Response(200, {"content-type": "application/json"}, b""))
+        status = 503 if what == "later" else int(what)
+        return Fate(None, back, instead=Response(status, {"content-type": "application/json"}, b'{"message": "later"}'))
+
+    def _spending(self, wire: Wire, there: float, back: float) -> Fate:
+        chance, weather, timeout = self.chance, self.weather, wire.account.timeout
+        before = None if chance.random() < 0.5 else there
+        what = chance.choice(
+            ("refused", "reset", "reset", "timeout", "timeout", "late", "late", "slow", "status", "status", "garbage", "refusal")
+        )
+        if what == "refused":
+            return Fate(None, back, "connection refused", left=False)
+        if what == "reset":
+            return Fate(before, back, "connection reset")
+        if what == "timeout":
+            return Fate(before, timeout, "read timed out")
+        if what == "late":  # the sender gave up, the request did not
+            given_up = chance.choice((back, timeout))
+            late = chance.random() * weather.late
+            return Fate(given_up + late, given_up, "gave up")
+        if what == "slow":
+            answered = timeout * chance.choice((0.9, 1.9))
+            return Fate(answered * chance.random(), answered)
+        if what == "status":
+            status = chance.choice((302, 408, 409, 425, 429, 500, 502, 503, 504))
+            return Fate(before, back, instead=Response(status, {"content-type": "application/json"}, b'{"error": "try later"}'))
+        if what == "garbage":
+            body = chance.choice((b"<html>hello</html>", b"", b"thank you", b"[1, 2, 3]", b'{"success": true', b"{}", b"null"))
+            return Fate(before, back, instead=Response(chance.choice((200, 201)), {"content-type": "application/json"}, body))
+        status, body = chance.choice(REFUSALS[wire.account.vendor])
+        self.refused.add(wire.key)
+        return Fate(None, back, instead=Response(status, {"content-type": "application/json"}, body))
+
+
+#: What a vendor answers when it provably does not buy.
+REFUSALS: dict[str, tuple[tuple[int, bytes], ...]] = {
+    "iproyal": (
+        (401, b'{"message": "Unauthenticated."}'),
+        (403, b'{"message": "not activated"}'),
+        (422, b'{"message": "out of stock", "errors": {}}'),
+    ),
+    "proxyscrape": (
+        (400, b'{"success": false, "error": "Missing or invalid pricing configuration."}'),
+        (401, b'{"success": false, "error": "Could not determine account email from authenticated identity."}'),
+        (200, b'{"success": false, "error": "Insufficient wallet balance."}'),
+    ),
+    "voodoo": (
+        (400, b'{"detail": "Item is not available", "code": "validation_error"}'),
+        (400, b'{"detail": "Insufficient balance", "code": "insufficient_balance"}'),
+        (401, b'{"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}'),
+        (403, b'{"detail": "no", "code": "forbidden"}'),
+    ),
+}

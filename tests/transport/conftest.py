@@ -1,0 +1,145 @@
+"""The transport against real servers: the sandbox for what vendors do, hand-made ones for what wires do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.account import Account
+from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
+from airflow_provider_proxyorders.core.wire import Flow, Request, Response
+from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.vendors.base import Vendor
+from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
+from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+
+VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
+#: a body that each vendor takes
+BODIES: dict[str, dict[str, Any]] = {
+    "proxyscrape": {"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
+    "iproyal": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
+    "voodoo": {"item_id": 5120, "quantity": 2},
+}
+SECRET = "key-that-nobody-may-see"
+
+
+class Naps(list[float]):
+    """Stands in for sleeping: notes how long, and is awake at once."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+    async def aside(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+class Side:
+    """One of the two sides of the transport, called in the same way.
+
+    :param name: ``run`` on requests, or ``arun`` on aiohttp.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.naps = Naps()
+
+    def __call__(self, account: Account, *flows: Flow[Any]) -> Any:
+        """Drive flows to their ends, one after the other on one kept client; returns the last result."""
+        result = None
+        if self.name == "run":
+            http = Http(account, sleep=self.naps)
+            try:
+                for flow in flows:
+                    result = http.run(flow)
+            finally:
+                http.close()
+            return result
+
+        async def drive() -> Any:
+            result = None
+            client = AsyncHttp(account, sleep=self.naps.aside)
+            try:
+                for flow in flows:
+                    result = await client.arun(flow)
+            finally:
+                await client.aclose()
+            return result
+
+        return asyncio.run(drive())
+
+
+def ask(request: Request | None = None) -> Flow[Response]:
+    """A flow of one request; returns its answer."""
+    return (yield request or Request("GET", "/thing", "read thing"))
+
+
+def account(base_url: str, **fields: Any) -> Account:
+    return Account(
+        **{
+            "vendor": "somebody",
+            "conn_id": "some_conn",
+            "wallet": "somebody:main",
+            "base_url": base_url,
+            "secret": SECRET,
+            "timeout": 2.0,
+            **fields,
+        }
+    )
+
+
+def vendor_of(box: Sandbox, name: str, **fields: Any) -> Vendor:
+    """A vendor of the sandbox, ready to make flows."""
+    own = {"vendor": name, "base_url": box.url(name), "secret": box.token(name), "wallet": f"{name}:main"}
+    return VENDORS[name](account(**{**own, **fields}))
+
+
+def create(vendor: Vendor) -> Flow[Any]:
+    """The flow that buys at a vendor."""
+    return vendor.create(vendor.prepare_create(BODIES[vendor.name], "reference-1").body)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no certificate of the machine that runs the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(params=["run", "arun"])
+def side(request: pytest.FixtureRequest) -> Side:
+    """Both sides in turn."""
+    return Side(request.param)
+
+
+@pytest.fixture
+def naps() -> Naps:
+    return Naps()
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox.start(port=0) as box:
+        yield box
+
+
+@pytest.fixture(params=sorted(VENDORS))
+def vendor(request: pytest.FixtureRequest, box: Sandbox) -> Vendor:
+    """Each vendor in turn."""
+    return vendor_of(box, request.param)
+
+
+@pytest.fixture(scope="session")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """The server's side of a certificate that nobody trusts, and its file."""
+    from tests.transport.wires import certificate
+
+    return certificate(tmp_path_factory.mktemp("certificate"))
+
+
+Ask = Callable[..., Flow[Response]]

@@ -1,0 +1,411 @@
+"""Manners while waiting, counted at the vendor: what is asked how often when all is well, and when it is not.
+
+The vendors' rhythm is sped up to a look every tenth of a second; what is checked is what the rules make of that: pauses that
+double from two rhythms on, spread down to their half, and one call at a time while a vendor is in trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
+from tests.hooks.connections import Shops
+
+from .room import FASTEST, Room, finish, seed, until, waiting_room
+
+WINDOW = 1.6
+#: A vendor that is asked for one order a call, and one that is asked for a hundred.
+KINDS = ("proxyscrape", "iproyal")
+LONG_AGO = "2026-01-01T00:00:00+00:00"
+
+
+def most_tries(window: float) -> int:
+    """How often a failing vendor can be asked in a window, by the rule: pauses of at least half of 2, 4, 8 ... rhythms."""
+    tries, passed = 1, FASTEST
+    while passed <= window:
+        tries, passed = tries + 1, passed + FASTEST * 2.0**tries
+    return tries
+
+
+def least_tries(window: float) -> int:
+    """The same from below: pauses of at most 2, 4, 8 ... rhythms; one is left to a busy machine."""
+    tries, passed = 1, 2 * FASTEST
+    while passed <= window:
+        tries, passed = tries + 1, passed + 2 * FASTEST * 2.0**tries
+    return tries - 1
+
+
+def at_both(story: Callable[[str, Room], Coroutine[Any, Any, None]]) -> dict[str, Room]:
+    """Let a story happen at both kinds of vendors at the same time."""
+    rooms = {vendor: Room() for vendor in KINDS}
+
+    async def both(_: Room) -> None:
+        try:
+            await asyncio.gather(*(story(vendor, room) for vendor, room in rooms.items()))
+        finally:
+            for room in rooms.values():
+                await room.empty()
+
+    waiting_room(both)
+    return rooms
+
+
+def counted(shops: Shops, waiters: int, window: float = WINDOW, **kwargs: Any) -> dict[str, int]:
+    """The requests that each vendor saw in a window with so many waiters, none of whom was told an end."""
+
+    async def story(vendor: str, room: Room) -> None:
+        order_ids = seed(shops, vendor, waiters)
+        room.enter(shops.connect(vendor), order_ids, **kwargs)
+        await asyncio.sleep(window)
+        assert room.events == {}
+
+    at_both(story)
+    return {vendor: shops.box.book.count(vendor) for vendor in KINDS}
+
+
+@pytest.mark.parametrize("waiters", [1, 200])
+class TestTrouble:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"action": "status", "status": 500},
+            {"action": "status", "status": 429},
+            {"action": "body", "body": "<html>maintenance</html>"},
+        ],
+        ids=["500", "429", "html"],
+    )
+    def test_pauses_grow(self, shops: Shops, waiters: int, fault: dict[str, Any]) -> None:
+        shops.box.fault(**fault)
+        for asked in counted(shops, waiters).values():
+            assert least_tries(WINDOW) <= asked <= most_tries(WINDOW)
+
+    @pytest.mark.parametrize("form", ["seconds", "date"])
+    def test_retry_after_counts_for_the_whole_connection(self, shops: Shops, waiters: int, form: str) -> None:
+        after = "30" if form == "seconds" else formatdate(time.time() + 30, usegmt=True)
+        shops.box.fault(action="status", status=429, headers={"Retry-After": after})
+        assert set(counted(shops, waiters).values()) == {1}
+
+    def test_a_short_retry_after_is_obeyed_and_all_goes_on(self, shops: Shops, waiters: int) -> None:
+        for vendor in KINDS:
+            shops.box.fault(vendor, action="status", status=429, headers={"Retry-After": "1"}, times=1)
+
+        async def story(vendor: str, room: Room) -> None:
+            order_ids = seed(shops, vendor, waiters)
+            room.enter(shops.connect(vendor), order_ids)
+            await until(lambda: shops.box.book.count(vendor) == 1)
+            began = time.monotonic()
+            finish(shops, vendor, order_ids)
+            await until(lambda: shops.box.book.count(vendor) > 1)
+            assert time.monotonic() - began > 0.9
+            await room.all_end()
+            assert room.outcomes == {("final", None)}
+
+        at_both(story)
+
+    def test_a_vendor_that_hangs_is_given_up_and_asked_by_one(self, shops: Shops, waiters: int) -> None:
+        shops.box.fault(action="hang", seconds=60)
+
+        async def story(vendor: str, room: Room) -> None:
+            order_ids = seed(shops, vendor, waiters)
+            room.enter(shops.connect(vendor, extra={"timeout": 0.4}), order_ids)
+            await asyncio.sleep(WINDOW)
+            assert room.events == {}
+            assert 2 <= shops.box.book.count(vendor) <= 1 + WINDOW / 0.4
+
+        at_both(story)
+
+    def test_nobody_listens(self, shops: Shops, asked: list[str], waiters: int) -> None:
+        with socket.socket() as taken:  # bound, but it does not listen: a connection is refused
+            taken.bind(("127.0.0.1", 0))
+
+            async def story(vendor: str, room: Room) -> None:
+                nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/{vendor}"
+                room.enter(shops.connect(vendor, host=nobody), seed(shops, vendor, waiters))
+                await asyncio.sleep(WINDOW)
+                assert room.events == {}
+                assert least_tries(WINDOW) <= asked.count(f"{vendor}_default") <= most_tries(WINDOW)
+
+            at_both(story)
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"action": "status", "status": 503, "times": 3},
+            {"action": "status", "status": 429, "times": 3},
+            {"action": "hang", "seconds": 60, "times": 2},
+            {"action": "reset", "times": 3},
+            {"action": "truncate", "when": "after", "times": 3},
+            {"action": "empty", "when": "after", "times": 3},
+        ],
+        ids=lambda fault: f"{fault['action']}-{fault.get('status', '')}",
+    )
+    def test_it_recovers(self, shops: Shops, waiters: int, fault: dict[str, Any]) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            rule = shops.box.fault(vendor, **fault)
+            order_ids = seed(shops, vendor, waiters)
+            room.enter(shops.connect(vendor, extra={"timeout": 0.4}), order_ids)
+            await until(lambda: rule.hits == fault["times"])
+            finish(shops, vendor, order_ids)
+            await room.all_end()
+            assert room.outcomes == {("final", None)} and len(room.events) == waiters
+
+        at_both(story)
+
+    @pytest.mark.parametrize(("status", "reason"), [(401, "AuthenticationFailed"), (403, "OrderingNotPermitted")])
+    def test_a_refused_key_ends_all_waits_with_one_call(self, shops: Shops, waiters: int, status: int, reason: str) -> None:
+        shops.box.fault(action="status", status=status)
+
+        async def story(vendor: str, room: Room) -> None:
+            conn_id = shops.connect(vendor)
+            room.enter(conn_id, seed(shops, vendor, waiters))
+            await room.all_end(10)
+            assert room.outcomes == {("unreadable", reason)} and len(room.events) == waiters
+            assert shops.box.book.count(vendor) == 1
+            assert shops.looked_up.count(conn_id) == 2  # to begin with, and once more in case the key was changed
+
+        at_both(story)
+
+    def test_a_key_that_is_refused_later_ends_all_waits_with_the_calls_under_way(self, shops: Shops, waiters: int) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            conn_id = shops.connect(vendor)
+            room.enter(conn_id, seed(shops, vendor, waiters))
+            await until(lambda: shops.box.book.count(vendor) >= waiters / 100 + 3)
+            shops.box.fault(vendor, action="status", status=401)
+            before = shops.box.book.count(vendor)
+            await room.all_end(10)
+            assert shops.box.book.count(vendor) - before <= 2 * IN_FLIGHT  # an answer that was under way still begins a call
+            assert room.outcomes == {("unreadable", "AuthenticationFailed")} and len(room.events) == waiters
+            assert shops.looked_up.count(conn_id) == 2
+
+        at_both(story)
+
+    def test_a_changed_key_is_picked_up(self, shops: Shops, waiters: int) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            conn_id, order_ids = shops.connect(vendor), seed(shops, vendor, waiters)
+            room.enter(conn_id, order_ids)
+            await until(lambda: shops.box.book.count(vendor) >= 3)
+            shops.box.control({"vendor": vendor, "token": {"name": "main", "token": f"another-key-{vendor}"}})
+            shops.connect(vendor)
+            before = shops.box.book.count(vendor)
+            await until(lambda: shops.box.book.count(vendor) > before + 2 * IN_FLIGHT)
+            finish(shops, vendor, order_ids)
+            await room.all_end()
+            assert room.outcomes == {("final", None)} and len(room.events) == waiters
+            assert shops.looked_up.count(conn_id) == 2
+
+        at_both(story)
+
+    def test_an_order_that_is_not_there_is_final_with_one_look(self, shops: Shops, waiters: int) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            order_ids = [str(990000 + number) for number in range(waiters)]
+            room.enter(shops.connect(vendor), order_ids, placed_at=LONG_AGO)
+            await room.all_end()
+            assert room.outcomes == {("unreadable", "OrderNotFound")}
+            assert shops.box.book.count(vendor) == (waiters if vendor == "proxyscrape" else -(-waiters // 100))
+
+        at_both(story)
+
+    def test_a_new_order_may_show_up_late(self, shops: Shops, waiters: int) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            room.enter(shops.connect(vendor, extra={"settle": 60}), [str(700000 + number) for number in range(waiters)])
+            await until(lambda: shops.box.book.count(vendor) >= 3)
+            assert room.events == {}
+            finish(shops, vendor, seed(shops, vendor, waiters))
+            await room.all_end()
+            assert room.outcomes == {("final", None)}
+
+        at_both(story)
+
+    def test_a_new_order_that_never_shows_up_is_final_after_the_settle_time(self, shops: Shops, waiters: int) -> None:
+        async def story(vendor: str, room: Room) -> None:
+            began = time.monotonic()
+            room.enter(shops.connect(vendor, extra={"settle": 1}), [str(990000 + number) for number in range(waiters)])
+            await room.all_end()
+            assert min(room.when.values()) - began >= 1.0
+            assert room.outcomes == {("unreadable", "OrderNotFound")}
+
+        at_both(story)
+
+
+class TestRhythm:
+    def test_an_old_order_is_looked_at_rarely(self, shops: Shops) -> None:
+        for asked in counted(shops, 1, window=1.5, placed_at=LONG_AGO).values():
+            assert asked == 1  # every two seconds, here
+
+    def test_but_not_less_often_than_the_user_wants(self, shops: Shops) -> None:
+        for asked in counted(shops, 1, window=1.5, placed_at=LONG_AGO, poll_interval=0.4).values():
+            assert 3 <= asked <= 1 + 1.5 / (0.9 * 0.4)
+
+    def test_many_orders_are_asked_for_together(self, shops: Shops) -> None:
+        asked = counted(shops, 500, window=2.0, poll_interval=0.5, placed_at=LONG_AGO)
+        assert asked["iproyal"] <= 1.3 * 5 * (1 + 2.0 / 0.45)
+
+    def test_a_pace_is_kept(self, shops: Shops) -> None:
+        conn_id, order_ids = shops.connect("proxyscrape", extra={"requests_per_second": 10}), seed(shops, "proxyscrape", 100)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await asyncio.sleep(2.0)
+
+        waiting_room(story)
+        assert 10 <= shops.box.book.count("proxyscrape") <= 21
+
+    def test_a_vendor_that_throttles_is_asked_more_slowly_from_then_on(self, shops: Shops) -> None:
+        """Not in bursts between which it is left alone: that would be throttled for ever."""
+        conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 100)
+        rule = shops.box.fault("proxyscrape", action="status", status=429, nth=20)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await until(lambda: rule.hits == 1)
+            before = shops.box.book.count("proxyscrape")
+            await asyncio.sleep(1.5)
+            assert shops.box.book.count("proxyscrape") - before <= 1.5 / 0.07 + IN_FLIGHT
+
+        waiting_room(story)
+
+    def test_one_look_up_one_login_and_few_connections(self, shops: Shops) -> None:
+        conn_id, order_ids = shops.connect("voodoo"), seed(shops, "voodoo", 200)
+
+        async def story(room: Room) -> None:
+            before = shops.box.book.connections
+            room.enter(conn_id, order_ids)
+            await until(lambda: shops.box.book.count("voodoo", "get") > 300)
+            assert shops.box.book.connections - before <= IN_FLIGHT
+
+        waiting_room(story)
+        assert shops.looked_up == [conn_id]
+        assert shops.box.book.count("voodoo", "token") == 1
+
+    def test_a_connection_that_is_wrong_is_looked_up_once(self, shops: Shops) -> None:
+        conn_id = shops.connect("iproyal", extra={"daily_limits": "5"})
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, ["1", "2", "3"] * 20)
+            room.enter("not_there", ["4"])
+            await room.all_end()
+
+        room = waiting_room(story)
+        assert room.outcomes == {("unreadable", "ConfigError")}
+        assert shops.looked_up.count(conn_id) == 1
+
+
+class TestOneIsNotAll:
+    """Trouble with one order or one connection is nobody else's."""
+
+    @pytest.mark.parametrize("fault", [{"action": "hang", "seconds": 60}, {"action": "delay", "seconds": 1.5}])
+    @pytest.mark.parametrize("vendor", KINDS)
+    def test_a_dead_or_slow_vendor_delays_nobody_elses_orders(self, shops: Shops, vendor: str, fault: dict[str, Any]) -> None:
+        other = next(kind for kind in KINDS if kind != vendor)
+        bad, good = shops.connect(vendor), shops.connect(other)
+        shops.box.fault(vendor, **fault)
+        late: list[float] = []
+
+        async def story(room: Room) -> None:
+            room.enter(bad, seed(shops, vendor, 200))
+            await until(lambda: shops.box.book.count(vendor) >= 1)
+            order_ids = [order_id + "0" for order_id in seed(shops, other, 20)]
+            shops.box.control(
+                [{"vendor": other, "order": {"id": int(i) if other == "iproyal" else i, "quantity": 1,
+                  "status": "in-progress" if other == "iproyal" else "paid"}} for i in order_ids]
+            )  # fmt: skip
+            room.enter(good, order_ids, poll_interval=FASTEST)
+            await until(lambda: shops.box.book.count(other) >= 3)
+            usable = time.monotonic()
+            finish(shops, other, order_ids)
+            await until(lambda: len(room.events) == 20, within=5)
+            late.extend(room.when[order_id] - usable for order_id in order_ids)
+
+        waiting_room(story)
+        assert sorted(late)[10] < 0.6 and max(late) < 1.2  # a rhythm of 0.1 s, and a busy machine
+
+    @pytest.mark.parametrize("fault", [{"status": 500}, {"action": "body", "body": "{}"}], ids=["500", "unreadable"])
+    def test_an_order_that_cannot_be_read_does_not_hold_up_the_others(self, shops: Shops, fault: dict[str, Any]) -> None:
+        conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 20)
+        shops.box.control({"vendor": "proxyscrape", "order": {"id": "bad", "status": "paid"}})
+        shop: Any = shops.box.world.shops["proxyscrape"]
+        route = shop.route
+
+        def spoilt(ask: Any) -> Any:  # the vendor itself has trouble with one of its orders
+            call = route(ask)
+            return type(call)("spoilt", call.run) if "bad" in ask.parts else call
+
+        shops.patch.setattr(shop, "route", spoilt)
+        shops.box.fault("proxyscrape", "spoilt", **fault)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, ["bad", *order_ids], poll_interval=0.3)
+            await until(lambda: shops.box.book.count("proxyscrape", "get") >= 60)
+            finish(shops, "proxyscrape", order_ids)
+            await until(lambda: len(room.events) == 20)
+            assert "bad" not in room.events
+            shops.box.clear_faults()
+            finish(shops, "proxyscrape", ["bad"])
+            await room.all_end()
+
+        assert waiting_room(story).outcomes == {("final", None)}
+        assert shops.box.book.count("proxyscrape", "spoilt") < 12
+
+    def test_a_word_nobody_knows_is_still_pending(self, shops: Shops) -> None:
+        conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 3)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            finish(shops, "iproyal", order_ids, "parked-by-cosmic-rays")
+            await asyncio.sleep(1.0)
+            assert room.events == {}
+            finish(shops, "iproyal", order_ids)
+            await room.all_end()
+
+        assert waiting_room(story).outcomes == {("final", None)}
+
+    def test_a_bug_in_a_vendor_ends_the_wait_of_the_order_it_is_about(self, shops: Shops) -> None:
+        from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
+
+        real_many, real_one = IPRoyal.get_many, IPRoyal.get
+
+        def many(self: Any, order_ids: Any, memo: Any = None) -> Any:
+            if bad in order_ids:
+                raise ZeroDivisionError
+            return real_many(self, order_ids, memo)
+
+        def one(self: Any, order_id: str) -> Any:
+            if bad == order_id:
+                raise ZeroDivisionError
+            return real_one(self, order_id)
+
+        conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 30)
+        bad = order_ids[7]
+        shops.patch.setattr(IPRoyal, "get_many", many)
+        shops.patch.setattr(IPRoyal, "get", one)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await until(lambda: bool(room.events))
+            assert room.events.keys() == {bad} and room.outcomes == {("unreadable", "ZeroDivisionError")}
+            finish(shops, "iproyal", order_ids)
+            await room.all_end()
+
+        room = waiting_room(story)
+        assert {order_id for order_id, events in room.events.items() if events[0]["outcome"] == "final"} == {*order_ids} - {bad}
+
+    def test_a_request_that_is_refused_ends_the_wait_of_the_order_it_is_about(self, shops: Shops) -> None:
+        conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
+        shops.box.fault("iproyal", "list", action="status", status=422, times=1)
+        rule = shops.box.fault("iproyal", "get", action="status", status=422, times=1)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await until(lambda: rule.hits == 1 and bool(room.events))
+            assert room.outcomes == {("unreadable", "RequestRefused")} and len(room.events) == 1
+            finish(shops, "iproyal", order_ids)
+            await room.all_end()
+
+        assert len(waiting_room(story).events) == 5
