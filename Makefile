@@ -45,6 +45,14 @@ bench: $(READY) ## measure speed and memory beside what others reach
 	@test -d bench || { echo "There are no benchmarks yet."; exit 1; }
 	@$(BIN)/python -m pytest bench -s $(PYTEST)
 
+.PHONY: crash
+crash: $(READY) ## kill a worker at every step under every fault, whole; ARGS="--help" tells more
+	@$(BIN)/python -m tests.crash.matrix $(ARGS)
+
+.PHONY: simulate
+simulate: $(READY) ## thousands of seeded random runs on a virtual clock; ARGS="--help" tells more
+	@$(BIN)/python -m tests.simulation $(ARGS)
+
 .PHONY: live
 live: $(READY) ## read-only tests with real vendors; needs keys in the environment
 	@test -d tests/live || { echo "There are no live tests yet."; exit 1; }

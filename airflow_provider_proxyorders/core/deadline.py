@@ -34,11 +34,8 @@ class _Bytes(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer did not end")
-        self._socket.settimeout(min(self._part, left))
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            self._socket.settimeout(self._part)  # the connection is kept, and the next request is sent with it
+        self._socket.settimeout(min(self._part, left))  # a request on a kept connection sets its own
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         super().close()

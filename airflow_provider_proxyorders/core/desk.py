@@ -373,7 +373,8 @@ class Desk(Watch):
             self._renewed.add(purchase.order_key)
             return self.ledger.record(claimed, Step.INTENDED, "refused for its login (401): nothing was bought", self.who)
         if isinstance(error, (NeverSent, ConfigError)):
-            self.ledger.record(claimed, Step.INTENDED, f"never left: {_line(error)}", self.who)
+            step = Step.UNKNOWN if claimed.ambiguous else Step.INTENDED  # this sending proves nothing about the one before
+            self.ledger.record(claimed, step, f"never left: {_line(error)}", self.who)
             raise error
         if isinstance(error, PROOFS):
             if claimed.ambiguous and self._by_reference and isinstance(error, VendorError):

@@ -153,10 +153,11 @@ _ENDS = frozenset({Step.DELIVERED, Step.PARTIAL, Step.FAILED, Step.REFUNDED, Ste
 
 #: The life of a purchase: which step may follow which. Code only looks it up.
 #: INTENDED may be intended anew (fresh evidence before another try to send), and so may REJECTED, since a refusal
-#: proves that nothing was bought. After an end the vendor can still take back or run out what it delivered.
+#: proves that nothing was bought; it goes back to UNKNOWN where the repeat of a doubtful purchase could not be sent.
+#: After an end the vendor can still take back or run out what it delivered.
 #: Only a person's decision leaves QUARANTINED.
 LIFE: Mapping[Step, frozenset[Step]] = {
-    Step.INTENDED: frozenset({Step.INTENDED, Step.SENT}),
+    Step.INTENDED: frozenset({Step.INTENDED, Step.SENT, Step.UNKNOWN}),
     Step.SENT: frozenset({Step.PLACED, Step.REJECTED, Step.INTENDED, Step.UNKNOWN}) | _ENDS,
     Step.REJECTED: frozenset({Step.INTENDED}),
     Step.UNKNOWN: frozenset({Step.PLACED, Step.INTENDED, Step.QUARANTINED}) | _ENDS,

@@ -176,11 +176,11 @@ _DECODER = json.JSONDecoder(parse_float=_fraction, parse_constant=_refuse_consta
 
 
 def _kind_of_text(body: bytes | str) -> str:
-    text = body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body
-    text = text.lstrip()
+    text = (body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body).lstrip()
     if not text:
         return "the body is empty"
-    return f"{len(body)} {'bytes' if isinstance(body, bytes) else 'characters'} of {'HTML' if text[0] == '<' else 'broken JSON or plain text'}"
+    kind = "HTML" if text[0] == "<" else "broken JSON or plain text"
+    return f"{len(body)} {'bytes' if isinstance(body, bytes) else 'characters'} of {kind}"
 
 
 # ---------------------------------------------------------------------------------------------- careful reading

@@ -279,8 +279,8 @@ class IPRoyalHook(ProxyOrdersHook):
         super().__init__(conn_id, **kwargs)
 
 
-#: Airflow's masker builds its whole pattern anew for every secret, in the task and in the process above it: 300 cost each
-#: half a second, 1,000 half a minute.
+#: Airflow's masker builds its whole pattern anew for every secret, in the task and in the process above it: 300 take a
+#: second in each, 600 five, 1,000 half a minute.
 MOST_MASKED = 300
 
 

@@ -50,6 +50,7 @@ EARLIEST = 2.0
 IN_FLIGHT = 8
 #: Orders that are due within this part of the vendor's shortest pause are asked for together with those that are due now.
 TOGETHER = 0.25
+NEVER = float("inf")
 #: Waiters that are told at the same time. Each writes a line into its task's log, and Airflow warns of a loop that is held.
 TOLD_AT_ONCE = 50
 
@@ -264,7 +265,9 @@ class Poller:
             await self._give_up(batch, error, f"{type(error).__name__} while looking")
 
     def _seen(self, batch: list[str], found: Mapping[str, VendorOrder]) -> None:
-        now = self.loop.time()
+        now, spread, waiting = self.loop.time(), random.random(), self._waiting
+        groups: dict[int, list[str]] = {}  # orders with about the same pause are planned together, and so stay together
+        pauses: dict[int, float] = {}
         missing = []
         for order_id in batch:
             order = found.get(order_id)
@@ -273,34 +276,35 @@ class Poller:
                 continue
             if self._unread:
                 self._unread.pop(order_id, None)
-            pauses = [pause for waiter in self._waiting.get(order_id, ()) if (pause := self._shown_to(waiter, order, now))]
-            if pauses:
-                self._agenda.plan(order_id, now + min(pauses))
+            pause = min([self._shown_to(waiter, order, now, spread) for waiter in waiting.get(order_id, ())], default=NEVER)
+            if pause < NEVER:
+                about = int(pause)
+                groups.setdefault(about, []).append(order_id)
+                pauses[about] = min(pause, pauses.get(about, NEVER))
+        for about, order_ids in groups.items():
+            self._agenda.plan_together(order_ids, now + pauses[about])
         if missing:
             self._missing(missing)
 
-    def _shown_to(self, waiter: Waiter, order: VendorOrder, now: float) -> float | None:
+    def _shown_to(self, waiter: Waiter, order: VendorOrder, now: float, spread: float) -> float:
         """Show a waiter its order as just read; returns the seconds until it wants to see it again."""
         waiter.looks += 1
         if waiter.final(order):
             waiter.tell(News("final", f"Order {order.order_id} is {order.vendor_status}", status=order.status))
-            return None
-        pause = self._pause(waiter, now)
-        waited = now - waiter.began
+            return NEVER
+        pause = self._pause(waiter, now, spread)
         if order.vendor_status != waiter.status:
             waiter.status = order.vendor_status
             waiter.tell(News(None, f"Order {order.order_id} is {order.vendor_status}"))
-        elif waited >= waiter.still:
+        elif (waited := now - waiter.began) >= waiter.still:
             waiter.still = 2 * waited
             text = f"Order {order.order_id} is still {order.vendor_status}, asked {waiter.looks} times"
             waiter.tell(News(None, f"{text}, next look in {pause:.0f} s"))
         return pause
 
-    def _pause(self, waiter: Waiter, now: float) -> float:
+    def _pause(self, waiter: Waiter, now: float, spread: float) -> float:
         assert self.vendor is not None
-        if waiter.backstop is not None:
-            return waiter.backstop * (0.9 + 0.2 * random.random())
-        return look_pause(self.vendor.capabilities.polling, waiter.age_at(now), waiter.ceiling, random.random)
+        return look_pause(self.vendor.capabilities.polling, waiter.age + now - waiter.began, waiter.ceiling, lambda: spread)
 
     def _missing(self, order_ids: Iterable[str]) -> None:
         """Orders that the vendor does not know: a new one may not show up yet, for an old one that is final."""
@@ -309,7 +313,7 @@ class Poller:
             for waiter in self._waiting.get(order_id, ()):
                 waiter.looks += 1
                 if waiter.age_at(now) < self._settle:
-                    self._agenda.plan(order_id, now + self._pause(waiter, now))
+                    self._agenda.plan(order_id, now + self._pause(waiter, now, random.random()))
                 else:
                     waiter.tell(News("unreadable", f"The vendor does not know order {order_id}", "OrderNotFound"))
 

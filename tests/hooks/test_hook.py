@@ -189,6 +189,12 @@ class TestDelivery:
         assert (len(delivery.proxies), delivery.skipped) == (1, 1)
 
 
+def test_a_key_is_masked_as_it_is_sent(shops: Shops) -> None:
+    """Airflow masks what stands in the password, and what was pasted there may have brought a line break along."""
+    assert shops.hook("iproyal", password="pasted-with-a-break\n").vendor.account.secret == "pasted-with-a-break"
+    assert redact("pasted-with-a-break in a log") == "*** in a log"
+
+
 class TestSpending:
     def test_create_order(self, shops: Shops, vendor: str) -> None:
         order = shops.hook(vendor).create_order(REQUESTS[vendor], order_key="k")

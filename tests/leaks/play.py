@@ -7,6 +7,8 @@ secrets: else nothing was tried.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 import sqlite3
@@ -18,6 +20,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from airflow_provider_proxyorders.core.account import Account
 from airflow_provider_proxyorders.core.ledger import open_ledger
@@ -100,6 +104,8 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
                 *(Canary("proxy password", one) for one in _goods(box, "iproyal") + _goods(box, "proxyscrape")[:5]),
                 *(Canary("code", one) for one in _goods(box, "voodoo")),
             ]
+            say("webhooks, true and forged")
+            _webhooks(airflow, orders["voodoo"], hook_secret)
             say("what users see")
             _what_users_see(airflow, runs, home / "seen")
             _what_the_command_prints(airflow, home / "printed")
@@ -182,6 +188,16 @@ def _issued(box: Sandbox) -> Mapping[str, Any]:
     """The JWTs that the sandbox handed out."""
     issued: Mapping[str, Any] = box.world.shops["voodoo"].issued  # type: ignore[attr-defined]
     return issued
+
+
+def _webhooks(airflow: LocalAirflow, order_id: str, secret: str) -> None:
+    """Deliveries to the receiver in the API server: a good one, a forged one, and one that holds the secret itself."""
+    url = f"{airflow.url}/proxyorders/webhooks/voodoo_default"
+    body = json.dumps({"order_id": order_id, "status": "completed", "codes": [secret]}).encode()
+    signed = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    for signature, status in ((signed, 200), (signed[:-1] + "?", 401), (secret, 401)):
+        answer = requests.post(url, body, headers={"X-Webhook-Signature": signature}, timeout=10)
+        assert (answer.status_code, answer.text) == (status, ""), answer.text
 
 
 def _what_users_see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -92,7 +93,7 @@ def test_only_200_counts_and_tries_end(ended):
     with Receiver(204, 500, 302, 200) as receiver:
         box = ended(receiver)
         got = receiver.wait(3)
-        assert [later[0] - earlier[0] > 0.15 for earlier, later in zip(got, got[1:])] == [True, True]
+        assert [later[0] - earlier[0] > 0.15 for earlier, later in itertools.pairwise(got)] == [True, True]
         assert [attempt.status for attempt in box.world.shops["voodoo"].courier.attempts] == [204, 500, 302]
 
 

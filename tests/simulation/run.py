@@ -26,7 +26,6 @@ from .people import Person, audit, enough
 from .scenario import BAD_ENDS, GOODS, Scenario, draw
 from .tasks import Task, desk_of
 
-
 #: Where a process that stops leaves the most behind, so it is stopped there more often.
 DECISIVE = ("after claim", "before claim", "before record", "while create is under way", "while extend is under way")
 
@@ -189,7 +188,7 @@ class Run:
 
     def _visit(self) -> None:
         if all(task.done for task in self.tasks) or self.clockwork.now > self.scenario.weather.until + 6 * 3600:
-            audit(self, calm=True)
+            self.clockwork.after(400.0 + self.scenario.hidden, partial(audit, self, calm=True))
             return
         if self.person.wanted or self.scenario.kind != "plain":
             self.person.visit()

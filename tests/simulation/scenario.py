@@ -184,7 +184,7 @@ def draw(seed: int) -> tuple[Scenario, Random]:
         clears=chance.choice((0.0, 0.0, 0.2)),
     )
     if vendor == "iproyal":
-        scenario.targets = [("70%02d" % (n + 1), chance.choice(list(wallets))) for n in range(chance.choice((0, 0, 1, 2)))]
+        scenario.targets = [(f"70{n + 1:02}", chance.choice(list(wallets))) for n in range(chance.choice((0, 0, 1, 2)))]
     scenario.wishes = _wishes(chance, scenario)
     _others(chance, scenario)
     return scenario, chance

@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.core.wire import Request
 from airflow_provider_proxyorders.sandbox import Sandbox
 from tests.contract.replay import SPENDING, Exchange, exchanges, flow_of, view
 
-from .conftest import VENDORS, Naps, Side, ask, vendor_of
+from .conftest import VENDORS, Naps, Side, ask, create, vendor_of
 from .wires import Talk, answer, wire
 
 READING = [exchange for exchange in exchanges() if "sandbox" in exchange.data and exchange.operation not in SPENDING]
@@ -147,6 +147,16 @@ class TestPace:
         with pytest.raises(ProxyOrdersError):
             side(vendor.account, vendor.balance())
         assert [nap for nap in side.naps if nap > 50] == pytest.approx([100, 200, 300], abs=1)
+
+    def test_a_purchase_waits_before_it_is_permitted_and_not_after(self, box: Sandbox) -> None:
+        """From the permit on, others count the seconds until they may look into it."""
+        vendor, naps = vendor_of(box, "iproyal", requests_per_second=0.5), Naps()
+        http = Http(vendor.account, naps)
+        http.run(vendor.balance())
+        before_permit: list[int] = []
+        http.run(create(vendor), lambda request: before_permit.append(len(naps)))
+        assert before_permit == [1] == [len(naps)]
+        assert naps[0] == pytest.approx(2.0, abs=0.3)
 
     def test_without_a_pace_nobody_waits(self, side: Side, box: Sandbox) -> None:
         vendor = vendor_of(box, "iproyal")

@@ -64,7 +64,8 @@ def wait_for_delivery(running: Running) -> Hint:
 
 
 def deliver_to(box: Sandbox, running: Running, **settings: object) -> None:
-    box.control({"vendor": "voodoo", "webhook": {"url": f"{running.url}/voodoo_default", "secret": SECRET, "gap": 0.2, **settings}})
+    url = f"{running.url}/voodoo_default"
+    box.control({"vendor": "voodoo", "webhook": {"url": url, "secret": SECRET, "gap": 0.2, **settings}})
 
 
 def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, desk: Buyer, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""A receiver that is killed: before its commit nothing was promised, after it nothing is lost; the vendor sends again, and it is one."""
+"""A receiver that is killed: before its commit nothing was promised, after it nothing is lost; sent again, it is one."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_what_is_signed_is_verified_and_nothing_else(name: str) -> None:
         (body, headers, ["b3RoZXI="]),
         (body, headers, []),
         (body, {}, [SECRET]),
-        (body, {key: "" for key in headers}, [SECRET]),
+        (body, dict.fromkeys(headers, ""), [SECRET]),
         (body, {key: value[:-2] for key, value in headers.items()}, [SECRET]),
         (body, {key: "\u20ac" + value for key, value in headers.items()}, [SECRET]),
     ):

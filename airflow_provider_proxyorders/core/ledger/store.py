@@ -414,15 +414,19 @@ class Ledger:
             return self._change(connection, order, step, why, who, now, changes)
 
     def release(self, order: Order, why: str, who: Who) -> Order:
-        """Give back what an intent reserved, after a try that ended before anything was sent. The key stays INTENDED."""
+        """Give back what an intent reserved, after a try that ended before anything was sent. The key stays INTENDED.
+
+        A purchase that an earlier sending left in doubt keeps its reservation and is UNKNOWN again.
+        """
         now = self.clock()
         with self._write() as connection:
             self._lock(connection, order.wallet)
             self._leave_lane(connection, order)
             changes: dict[str, Any] = {"fence": order.fence + 1}  # whoever has intended it must do so again before sending
-            if not order.ambiguous:  # else an earlier sending may have been taken
+            if not order.ambiguous:
                 changes |= self._count(connection, order, 0)
-            return self._change(connection, order, Step.INTENDED, why, who, now, changes)
+            step = Step.UNKNOWN if order.ambiguous else Step.INTENDED
+            return self._change(connection, order, step, why, who, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
         """Stop all purchases from a wallet, or with None allow them again."""

@@ -1,0 +1,129 @@
+"""Seeded random runs: every promise kept by 500 seeds, a seed replays to the letter, and a guard that is missing is noticed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, or_, true, update
+
+from airflow_provider_proxyorders.core import desk
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown
+from airflow_provider_proxyorders.core.ledger import Ledger, spending, store
+from airflow_provider_proxyorders.core.ledger.schema import purchases
+from airflow_provider_proxyorders.core.watch import Watch
+
+from .books import Books
+from .campaign import CHUNK, State, campaign, summary
+from .run import run
+from .scenario import kind_of
+
+
+def command(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The campaign command, as a person runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_500_seeds_keep_every_promise(project: Path, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    done = command(project, "--seeds", "500", "--jobs", "2", "--state", str(path))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    stats = State.load(path).stats
+    assert {f"seeds, {kind}" for kind in ("plain", "late", "clocks", "foreign")} <= set(stats)
+    assert stats["seeds, plain"] >= 370
+    # They went through what they are for.
+    assert stats["killed"] > 500 and stats["frozen"] > 200 and stats["tries"] > 2000
+    assert stats["bought"] > 700 and stats["quarantined"] > 20 and stats["compared"] > 200
+
+
+@pytest.mark.parametrize("seed", [8, 28])
+def test_a_seed_replays_to_the_letter(project: Path, seed: int) -> None:
+    """Also in another process, where text hashes otherwise."""
+    shown = [command(project, "--replay", str(seed), "-v", PYTHONHASHSEED=salt).stdout for salt in ("1", "2")]
+    assert shown[0] == shown[1]
+    assert shown[0].splitlines()[:-1] == run(seed).log
+    assert re.search(r"^\d:\d\d:\d\d\.\d{3}  \w+ +ledger claim: ", shown[0], re.MULTILINE)
+
+
+def test_a_campaign_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    path, said = tmp_path / "state.json", list[str]()
+    whole = campaign(State(1, 2 * CHUNK), jobs=1, say=said.append)
+    assert re.fullmatch(rf"{2 * CHUNK} of {2 * CHUNK} seeds, 0 broken, [\d.]+ a second, 0:00 to go", said[-1])
+    State(1, 2 * CHUNK, done=[(1, 1 + CHUNK)]).save(path)
+    rest = campaign(State.load(path), jobs=1, path=path, say=said.append)
+    first = campaign(State(1, CHUNK), jobs=1, say=said.append)
+    assert State.load(path) == rest and rest.finished == 2 * CHUNK
+    assert rest.stats + first.stats == whole.stats
+    assert f"{2 * CHUNK} seeds in" in summary(rest) and list(rest.chunks()) == []
+
+
+# -- what the checker notices ------------------------------------------------------------------------------------------
+
+Remove = Callable[[pytest.MonkeyPatch], None]
+
+
+def without_fence(patch: pytest.MonkeyPatch) -> None:
+    """Any worker may write any step, whatever others did since."""
+    any_state = or_(true(), purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
+    changed = update(purchases).where(purchases.c.order_key == bindparam("_key"), any_state).returning(purchases)
+    patch.setattr(store, "_UPDATE_IF_UNCHANGED", changed)
+
+
+def without_turns(patch: pytest.MonkeyPatch) -> None:
+    """Purchases whose evidence can be mixed up go out side by side."""
+    patch.setattr(Ledger, "_check_alone", lambda *_: None)
+    patch.setattr(Ledger, "_take_lane", lambda *_: None)
+
+
+def without_settling(patch: pytest.MonkeyPatch) -> None:
+    """Two looks without a pause prove that nothing was bought."""
+    patch.setattr(Watch, "settle_time", property(lambda self: 0.0))
+
+
+def without_owners(patch: pytest.MonkeyPatch) -> None:
+    """What others bought can be taken for what is looked for."""
+    patch.setattr(Books, "owned", lambda *_, **__: frozenset())
+
+
+def without_limits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(spending, "check", lambda *_, **__: None)
+
+
+def without_doubt(patch: pytest.MonkeyPatch) -> None:
+    """A lost answer counts as a refusal, as most clients have it."""
+    patch.setattr(desk, "PROOFS", (*desk.PROOFS, OutcomeUnknown))
+
+
+@pytest.mark.parametrize(
+    ("remove", "noticed"),
+    [
+        (without_fence, r"bought twice|adopted another|lost|taken unseen|history"),
+        (without_turns, r"adopted another"),
+        (without_settling, r"lost|bought twice|taken unseen"),
+        (without_owners, r"adopted another|false alarm"),
+        (without_limits, r"daily_limit|monthly_limit"),
+        (without_doubt, r"lost|bought twice"),
+    ],
+)
+def test_a_missing_guard_is_noticed(monkeypatch: pytest.MonkeyPatch, remove: Remove, noticed: str) -> None:
+    remove(monkeypatch)
+    found: Any = None
+    for seed in (seed for seed in range(1, 1000) if kind_of(seed) == "plain"):
+        result = run(seed)
+        if result.failures:
+            found = result.failures[0]
+            break
+    assert found is not None and re.match(noticed, found), found
