@@ -172,6 +172,7 @@ _COMMON: dict[str, dict[str, Any]] = {
         "kind": "object",
         "help": "Where the vendor signs in another way than its documentation says: kind, header, prefix, encoding, tolerance, "
         "see docs/webhooks.md. Empty: as documented.",
+        "example": {"kind": "timestamp", "header": "X-Signature", "prefix": "v1="},
     },
     "webhook_secret": {
         "label": "Webhook secret",

@@ -99,7 +99,7 @@ class TestForm:
     def test_shows_all_that_the_hook_reads_and_nothing_else(self, name: str) -> None:
         vendor = vendor_class(name)
         read = {*COMMON, *(setting.name for setting in vendor.settings)} - (
-            set() if vendor.capabilities.webhook else {"webhook_secret"}
+            set() if vendor.webhook else {"webhook_secret", "webhook_scheme"}
         )
         assert set(CONNECTIONS[name]["conn-fields"]) == read
 

@@ -1,0 +1,95 @@
+"""What counts as a broken promise, and what is counted apart.
+
+One rule: a promise is only excused where its stated conditions were really left (a purchase taken after the settle time, a clock
+that jumped, money of others that nothing can tell from ours), and what is excused is counted, not forgotten.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from sqlalchemy import RowMapping, bindparam, select
+
+from airflow_provider_proxyorders.core.ledger.schema import purchases
+from airflow_provider_proxyorders.sandbox.book import Entry
+from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
+
+from .market import Charge
+
+if TYPE_CHECKING:
+    from .run import Run
+
+_ROW = select(purchases.c.step, purchases.c.ambiguous, purchases.c.counted).where(purchases.c.order_key == bindparam("key"))
+
+#: What can break once a purchase came after its settle time, or a clock jumped.
+TIMING = frozenset(
+    {
+        "adopted another",
+        "asked without need",
+        "bought twice",
+        "counted wrong",
+        "daily_limit",
+        "lost",
+        "min_balance",
+        "monthly_limit",
+        "not counted",
+        "taken unseen",
+        "told wrong",
+    }
+)
+#: What somebody else's purchases from the same wallet can break.
+MONEY = frozenset({"counted wrong", "min_balance"})
+AFTER_REFUND, AFTER_TOP_UP = "forgotten after a refund", "forgotten after a top-up of its price"
+TWIN = "adopted its twin"
+
+
+class Verdict:
+    """Judges for one run."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def broken(self, what: str, text: str) -> None:
+        """A promise is broken: say so and end the run, or count it apart."""
+        run = self.run
+        apart = what in (AFTER_REFUND, AFTER_TOP_UP, TWIN)
+        apart = apart or (run.beyond and what in TIMING) or (run.scenario.kind == "foreign" and what in MONEY)
+        if apart or (run.scenario.kind != "plain" and what in ("not finished", "still open")):
+            run.clockwork.note("APART", f"{what}: {text}")
+            run.stats[f"apart, {run.scenario.kind}: {what}"] += 1
+        else:
+            run.fail(f"{what}: {text}")
+
+    def excused(self, charges: list[Charge]) -> str | None:
+        """What no vendor's read can tell from "it was never bought": all of the money came back, or just as much."""
+        if self.given_back(charges):
+            return AFTER_REFUND
+        charge = charges[0]
+        if charge.entry.vendor == "proxyscrape" and not self.opened(charge, self.run.clockwork.now):
+            if (Decimal(charge.entry.amount), charge.entry.wallet) in self.run.market.top_ups:
+                return AFTER_TOP_UP
+        return None
+
+    def given_back(self, charges: list[Charge]) -> bool:
+        return all(self.paid(charge) <= 0 for charge in charges)
+
+    def paid(self, charge: Charge) -> Decimal:
+        """What was paid in the end."""
+        return Decimal(charge.entry.amount) - sum(Decimal(entry.amount) for entry in self._refunds(charge))
+
+    def opened(self, charge: Charge, before: float) -> bool:
+        """Whether a ProxyScrape order has had its sub-account since then, and still has it."""
+        shop = self.run.market.world.shops[charge.entry.vendor]
+        assert isinstance(shop, ProxyScrapeShop)
+        account = shop.orders[charge.entry.order_id].account
+        return account is not None and account.valid and account.entry["time_added"] <= before
+
+    def row(self, key: str) -> RowMapping | None:
+        """What the ledger says of a purchase, read past all workers."""
+        with self.run.engine.connect() as connection:
+            return connection.execute(_ROW, {"key": key}).mappings().first()
+
+    def _refunds(self, charge: Charge) -> list[Entry]:
+        book = self.run.market.world.book.charges(charge.entry.vendor)
+        return [entry for entry in book if entry.kind == "refund" and entry.order_id == charge.entry.order_id]
