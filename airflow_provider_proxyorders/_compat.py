@@ -52,11 +52,11 @@ def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:
     stats.gauge(f"proxyorders.{name}", value, tags=dict(tags))
 
 
-def incr(name: str, tags: Mapping[str, Any]) -> None:
-    """Count one up."""
+def incr(name: str, tags: Mapping[str, Any], count: int = 1) -> None:
+    """Count up."""
     from airflow.sdk.observability import stats
 
-    stats.incr(f"proxyorders.{name}", tags=dict(tags))
+    stats.incr(f"proxyorders.{name}", count, tags=dict(tags))
 
 
 def timing(name: str, seconds: float, tags: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import measuring
@@ -23,6 +23,8 @@ CHOSEN, WORKERS = "aiohttp", "requests.Session"
 OUR_TRIGGERER = "our transport in the triggerer"
 
 Burst = Callable[[int], None]
+#: closes what was kept
+Ending = Callable[[], Awaitable[None]]
 
 
 def in_threads(make: Callable[[], Callable[[], object]]) -> Burst:
@@ -54,7 +56,7 @@ def in_loop(loop: asyncio.AbstractEventLoop, get: Callable[[], object]) -> Burst
     return lambda many: loop.run_until_complete(all_of_them(many))
 
 
-def clients(url: str, loop: asyncio.AbstractEventLoop) -> dict[str, Burst]:
+def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> dict[str, Burst]:
     """Every client that is installed, and what our transport makes of the two it uses."""
     found: dict[str, Burst] = {}
 
@@ -82,6 +84,7 @@ def clients(url: str, loop: asyncio.AbstractEventLoop) -> dict[str, Burst]:
                 return await answer.read()
 
         found[CHOSEN] = in_loop(loop, by_aiohttp)
+        ending.append(kept.close)
     except ImportError:
         pass
     try:
@@ -94,6 +97,7 @@ def clients(url: str, loop: asyncio.AbstractEventLoop) -> dict[str, Burst]:
             return (await client.get(url)).content
 
         found["httpx.AsyncClient"] = in_loop(loop, by_httpx)
+        ending.append(client.aclose)
         found["httpx.Client, shared by threads"] = in_threads(lambda: lambda: sync.get(url).content)
     except ImportError:
         pass
@@ -114,7 +118,7 @@ def clients(url: str, loop: asyncio.AbstractEventLoop) -> dict[str, Burst]:
     return found
 
 
-def ours(root: str, path: str, loop: asyncio.AbstractEventLoop) -> dict[str, Burst]:
+def ours(root: str, path: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> dict[str, Burst]:
     from airflow_provider_proxyorders.core.account import Account
     from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
     from airflow_provider_proxyorders.core.wire import Request
@@ -122,6 +126,8 @@ def ours(root: str, path: str, loop: asyncio.AbstractEventLoop) -> dict[str, Bur
     account = Account("iproyal", "bench", "iproyal:bench", root, "token")
     request = Request("GET", path, "bench")
     kept = AsyncHttp(account, connections=IN_FLIGHT, tries=1)  # as the poller has it, which brings its own patience
+
+    ending.append(kept.aclose)
 
     def worker() -> Callable[[], object]:
         http = Http(account)
@@ -139,7 +145,8 @@ def main() -> int:
     rate: dict[str, list[float]] = {}
     path = "/_sandbox/whoami"
     with measuring.sandbox() as box:
-        contenders = {**clients(box.root + path, loop), **ours(box.root, path, loop)}
+        ending: list[Ending] = []
+        contenders = {**clients(box.root + path, loop, ending), **ours(box.root, path, loop, ending)}
         for turn in range(rounds + 1):
             for name, burst in contenders.items():
                 began, used = time.perf_counter(), time.process_time()
@@ -147,6 +154,8 @@ def main() -> int:
                 if turn:  # the first turn opens the connections
                     cpu.setdefault(name, []).append((time.process_time() - used) / many)
                     rate.setdefault(name, []).append(many / (time.perf_counter() - began))
+        for end in ending:
+            loop.run_until_complete(end())  # type: ignore[arg-type]
     base = statistics.median(cpu[CHOSEN])
     rows = [
         [

@@ -150,6 +150,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "the newest of a rare wallet": lambda: ledger.orders(wallet=RARE, limit=4),
         "a wallet's open ones": lambda: ledger.orders(wallet=BIG, in_steps=sorted(OPEN)),
         "a wallet's placed ones": lambda: ledger.orders(wallet=BIG, in_steps=(Step.PLACED,), limit=1000),
+        "what a webhook told of a reference": lambda: ledger.reported(BIG, "af-unknown"),
         "the newest that failed": lambda: rows(4, ledger.orders(in_steps=(Step.FAILED,), limit=4)),
     }
 
@@ -158,7 +159,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
         "all that wait for a person": lambda: ledger.orders(in_steps=sorted(OPEN)),
-        "a wallet's total": lambda: ledger.counted(RARE),
+        "what a wallet was charged": lambda: ledger.charged(RARE),
     }
 
 

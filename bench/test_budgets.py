@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SCRIPTS = ("peers_double_order", "placing", "growth", "parse", "clients")
+SCRIPTS = sorted(
+    file.stem for file in HERE.glob("*.py") if "def main() -> int:" in file.read_text() and file.stem != "test_budgets"
+)
 
 
 @pytest.mark.timeout(900)
@@ -18,10 +20,3 @@ def test_budget(script: str) -> None:
     print(f"\n\n# {script}\n", flush=True)
     done = subprocess.run([sys.executable, str(HERE / f"{script}.py")], timeout=900)
     assert done.returncode == 0, f"{script}.py missed a budget; see what it printed"
-
-
-def test_every_benchmark_is_run() -> None:
-    """A script that nobody runs tells nothing."""
-    runnable = {file.stem for file in HERE.glob("*.py") if "def main() -> int:" in file.read_text()}
-    assert runnable >= set(SCRIPTS)
-    assert runnable - set(SCRIPTS) == set(), "add it to SCRIPTS"

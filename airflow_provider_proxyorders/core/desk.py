@@ -585,8 +585,11 @@ class Desk(Watch):
         reported = self._reported(unknown)
         if reported is not None:
             return self._adopt(unknown, reported)
-        age = self.ledger.clock() - (unknown.sent_at or unknown.created_at)
-        if self.account.settings.get("webhook_secret") and age < WEBHOOK_PATIENCE:
+        now = self.ledger.clock()
+        since = unknown.evidence.get("refused_since") or now.isoformat()  # every repeat is refused, the first one counts
+        if self.account.settings.get("webhook_secret") and now - datetime.fromisoformat(since) < WEBHOOK_PATIENCE:
+            evidence = {**unknown.evidence, "refused_since": since}
+            unknown = self.ledger.record(unknown, Step.UNKNOWN, why, self.who, evidence=evidence)
             raise self._unknown(unknown, f"{why} The vendor has it, and its webhook will tell the order id.") from None
         why = f"the vendor has its reference but does not tell its order id; {finding.seen}"
         looks = [*unknown.evidence.get("looks", []), {**self._note(finding), "seen": why}]

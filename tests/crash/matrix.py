@@ -171,12 +171,12 @@ def _cell(name: str) -> Cell:
 
 
 def _command(options: argparse.Namespace) -> str:
-    parts = ["python -m tests.crash.matrix"]
-    parts += ["--core"] if options.core else []
-    parts += [f"--bounded {options.bounded}"] if options.bounded else []
-    parts += [f"--where {part}" for part in options.where]
-    parts += [f"--seed {options.seed}"] if options.seed is not None else []
-    return " ".join([*parts, f"--jobs {options.jobs}"])
+    """How to play the same cells again."""
+    words = ["--core"] if options.core else []
+    words += [f"--bounded {options.bounded}"] if options.bounded else []
+    words += [f"--where {part}" for part in options.where]
+    words += [f"--jobs {options.jobs}"]
+    return f'make crash ARGS="{" ".join(words)}"'
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -136,7 +136,7 @@ def promised() -> str:
         f"| {vendor.title} | {vendor.capabilities.settle:g} s | {_EVIDENCE[vendor.capabilities.evidence]} |"
         for vendor in map(vendor_class, vendor_names())
     ]
-    return f"""<!-- Made by: python -m tests.crash.matrix --write docs/guarantees.md -->
+    return f"""<!-- Made by: make crash ARGS="--write docs/guarantees.md" -->
 
 # Guarantees
 
@@ -204,7 +204,7 @@ Airflow's delays between tries are thirty times as short. In the tables
 - *unattended* ended with the order handed on and no person asked.
 
 Run on {today} with version {__version__}, ledger on {ledger}: {summary(verdicts, seconds, jobs)}.
-To count again: `{command}`. One cell with its log: `python -m tests.crash.matrix --only CELL`.
+To count again: `{command}`. One cell with its log: `make crash ARGS="--only CELL"`.
 
 {table(verdicts)}
 """

@@ -58,10 +58,13 @@ def test_a_file_and_workers_on_one_host_are_fine(executor: str, sqlite: Path, mo
     assert sqlite.exists()
 
 
-def test_a_database_server_is_for_every_executor(monkeypatch: pytest.MonkeyPatch, postgres_url: str) -> None:
-    monkeypatch.setenv(URL, postgres_url)
+def test_a_database_server_is_for_every_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at this one: it is asked for, and not refused beforehand."""
+    monkeypatch.setenv(URL, "postgresql+psycopg://me:db-password@127.0.0.1:1/p")
     monkeypatch.setenv(EXECUTOR, "CeleryExecutor,KubernetesExecutor")
-    assert ledger().orders() == []
+    with pytest.raises(LedgerError, match="refused") as error:
+        ledger()
+    assert error.value.retry == "soon"
 
 
 @pytest.mark.parametrize(

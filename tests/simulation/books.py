@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger, schema
 from .clockwork import Worker
 from .scenario import Weather
 
-READS = ("find", "fixed", "owned", "charged", "meanwhile", "frozen", "orders")
+READS = ("find", "fixed", "owned", "charged", "reported", "meanwhile", "frozen", "orders")
 WRITES = ("fix", "note", "intend", "claim", "record", "release", "freeze")
 
 

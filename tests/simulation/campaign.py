@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Seeds that a process does at a time, and seconds between two lines of progress.
@@ -54,7 +54,7 @@ class State:
     def save(self, path: Path) -> None:
         """Write the state in one go, so that it is whole whenever the campaign is stopped."""
         beside = path.with_suffix(path.suffix + ".new")
-        beside.write_text(json.dumps(asdict(self), indent=1))
+        beside.write_text(json.dumps(vars(self)))
         os.replace(beside, path)
 
     @classmethod

@@ -107,13 +107,15 @@ class Checker(Verdict):
         if run.market.others_moved(order.vendor, wallet, since, now):
             run.stats["quarantined: others moved the balance"] += 1
         elif order.vendor == "voodoo":
-            if not charges and order.order_key not in run.network.refused:
+            refused = order.order_key in run.network.refused
+            if not charges and not refused:
                 self.broken("asked without need", f"{order.order_key} was not bought, and the vendor refused nothing")
+            told = charges and charges[0].entry.order_id not in run.lost_webhooks
+            if scenario.webhooks and told and not refused and now - charges[0].at < 7000:
+                self.broken("asked without need", f"{order.order_key} was bought, and a webhook tells its id")
             run.stats["quarantined: the vendor names no id"] += 1
         elif order.vendor == "iproyal":
-            self.broken(
-                "asked without need", f"{order.order_key} {'was' if charges else 'was not'} bought, and can be looked up"
-            )
+            self.broken("asked without need", f"{order.order_key} {'was' if charges else 'was not'} bought, and can be looked up")
         elif not charges:
             self.broken("asked without need", f"{order.order_key} was not bought, and its wallet is untouched")
         elif order.evidence.get("subaccounts") is None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
 
-from greenlet import greenlet
+from greenlet import greenlet  # type: ignore[import-untyped]
 
 from airflow_provider_proxyorders.sandbox.clock import Clock
 

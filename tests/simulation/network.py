@@ -6,6 +6,7 @@ comes before the vendor worked on the request or after is decided when it leaves
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -58,16 +59,23 @@ class Wire(Http):
 
 
 class Network:
-    """Carries requests to the market."""
+    """Carries requests to the market.
 
-    def __init__(self, market: Market, weather: Weather, chance: Random):
-        self.market, self.weather, self.chance = market, weather, chance
+    :param beyond: told when a purchase is taken later than any promise allows for.
+    """
+
+    def __init__(self, market: Market, weather: Weather, chance: Random, beyond: Callable[[str], None]):
+        self.market, self.weather, self.chance, self.beyond = market, weather, chance, beyond
         #: order keys that a vendor refused although nothing was wrong with them
         self.refused: set[str] = set()
 
     def carry(self, wire: Wire, worker: Worker, request: Request) -> Response:
         vendor = wire.account.vendor
         operation = self.market.operation(vendor, request)
+        if request.spends and self.weather.wire_freezes and not worker.calm and self.chance.random() < 0.1:
+            held = self.chance.choice((60.0, 600.0))
+            self.beyond(f"{worker.name} is held up for {held:.0f} s between its last check and the first byte")
+            worker.pause(held, "at its socket")
         fate = self._fate(wire, worker, request)
         if request.spends or fate.lost or fate.instead:
             worker.say(f"-> {operation}: {fate}")
@@ -131,6 +139,8 @@ class Network:
         if what == "late":  # the sender gave up, the request did not
             given_up = chance.choice((back, timeout))
             late = chance.random() * weather.late
+            if late > weather.settled:
+                self.beyond("what is sent now arrives after its settle time")
             return Fate(given_up + late, given_up, "gave up")
         if what == "slow":
             answered = timeout * chance.choice((0.9, 1.9))

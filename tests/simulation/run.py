@@ -20,9 +20,11 @@ from airflow_provider_proxyorders.vendors import voodoo
 from .books import Books, emptied
 from .checker import Checker
 from .clockwork import Clockwork, Worker
+from .closing import Closing
 from .market import SOMEBODY, Market
 from .network import Network
 from .people import Person, audit, enough
+from .post import Post
 from .scenario import BAD_ENDS, GOODS, Scenario, draw
 from .tasks import Task, desk_of
 
@@ -50,11 +52,13 @@ class Run:
         scenario = self.scenario
         self.market = Market(seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging)
         self.clockwork = Clockwork(self.market.world.clock, chance)
-        self.network = Network(self.market, scenario.weather, chance)
+        self.network = Network(self.market, scenario.weather, chance, self._gone_beyond)
         self.engine = emptied()
         self.stats: Counter[str] = Counter()
         self.failures: list[str] = []
         self.calm = False
+        #: whether the conditions of the promises were left: something came after its settle time, or a clock jumped
+        self.beyond = False
         self.task_of: dict[Worker, Task] = {}
         self.books: dict[Worker, Books] = {}
         self.checker = Checker(self)
@@ -63,6 +67,7 @@ class Run:
         self.audits = 0
         #: unix seconds of the last comparison of each wallet
         self.audited: dict[str, float] = {}
+        self.lost_webhooks: set[str] = set()
         #: why wallets were frozen
         self.alarms: list[str] = []
         self.tasks = [Task(self, wish) for wish in scenario.wishes]
@@ -88,7 +93,7 @@ class Run:
         if not clockwork.run():
             self.fail("does not come to an end")
         if not self.failures:
-            self.checker.finish()
+            Closing(self).finish()
         return Result(scenario.seed, scenario.kind, self.failures, clockwork.log, self.stats)
 
     # -- for the others --------------------------------------------------------------------------------------------
@@ -124,6 +129,7 @@ class Run:
                 task.killed(worker)
             return None
         if weather.jumps and chance.random() < 0.02:
+            self.beyond = True
             worker.skew = chance.choice((-1, 1)) * chance.random() * weather.jumps
             worker.say(f"*** its clock jumps to {worker.skew:+.0f} s")
         if chance.random() < weather.frozen * often:
@@ -137,6 +143,10 @@ class Run:
             return seconds
         return 0.0
 
+    def _gone_beyond(self, why: str) -> None:
+        self.beyond = True
+        self.clockwork.note("weather", why)
+
     # -- what happens beside the tasks -----------------------------------------------------------------------------
 
     def _set_up(self) -> None:
@@ -146,6 +156,8 @@ class Run:
         shop.processing = scenario.processing
         if isinstance(shop, IPRoyalShop):
             shop.extend_processing = scenario.extend_processing
+        if isinstance(shop, VoodooShop) and scenario.webhooks:
+            shop.courier = Post(self, shop)
         for order_id, name in scenario.targets:
             shop.seed_order(shop.wallet(name), {"id": int(order_id), "quantity": 2, "status": "confirmed"})
         for _ in range(12):

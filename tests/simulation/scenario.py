@@ -52,6 +52,7 @@ class Weather:
     :param until: unix seconds after which nothing goes wrong any more.
     :param lost: a purchase meets a fault.
     :param late: how long after its sender gave up a purchase may still be taken, in seconds.
+    :param settled: how long the promises allow for that.
     :param unread: a reading call meets a fault.
     :param outages: from when until when no reading call works.
     :param killed: a worker is killed at a switch point.
@@ -65,6 +66,7 @@ class Weather:
     until: float
     lost: float = 0.0
     late: float = 0.0
+    settled: float = 0.0
     unread: float = 0.0
     outages: tuple[tuple[float, float], ...] = ()
     killed: float = 0.0
@@ -108,6 +110,7 @@ class Scenario:
     :param fenced: whether Airflow's own fence stops tries that it has replaced.
     :param foreign: purchases by somebody else: seconds after the start, wallet, number of the goods.
     :param audits: when ledger and vendor are compared, in seconds after the start.
+    :param webhooks: whether Voodoo's webhooks are set up.
     :param dear: when the vendor raises its prices beyond the caps, in seconds after the start; 0 = never.
     """
 
@@ -135,6 +138,7 @@ class Scenario:
     foreign: list[tuple[float, str, int]] = field(default_factory=list)
     targets: list[tuple[str, str]] = field(default_factory=list)
     audits: list[float] = field(default_factory=list)
+    webhooks: bool = False
     dear: float = 0.0
 
 
@@ -193,7 +197,7 @@ def draw(seed: int) -> tuple[Scenario, Random]:
 def _weather(chance: Random, kind: Kind, start: float, settle: float, behind: float) -> Weather:
     # What is taken late must still show up within the settle time, also by clocks that are a second apart.
     late = max(0.0, settle - behind - 4.0)
-    outages = ()
+    outages: tuple[tuple[float, float], ...] = ()
     if chance.random() < 0.2:
         begin = start + chance.random() * 300
         outages = ((begin, begin + chance.choice((60.0, 900.0))),)
@@ -201,6 +205,7 @@ def _weather(chance: Random, kind: Kind, start: float, settle: float, behind: fl
         until=start + chance.choice((600.0, 3600.0)),
         lost=chance.choice((0.0, 0.3, 0.6, 0.9)),
         late=late + (chance.choice((100.0, 3600.0)) if kind == "late" else 0.0),
+        settled=late,
         unread=chance.choice((0.0, 0.0, 0.05, 0.25)),
         outages=outages,
         killed=chance.choice((0.0, 0.01, 0.05)),
@@ -262,6 +267,7 @@ def _others(chance: Random, scenario: Scenario) -> None:
         for _ in range(chance.choice((1, 2))):
             amount = chance.choice((Decimal("0.20"), Decimal(50)))
             scenario.top_ups.append((chance.random() * 900, chance.choice(list(scenario.wallets)), amount))
+    scenario.webhooks = scenario.vendor == "voodoo" and chance.random() < 0.5
     if chance.random() < 0.3 or scenario.kind == "foreign":
         scenario.audits = [0.0, *(chance.random() * 2000 for _ in range(chance.choice((0, 1, 2))))]
     if scenario.kind == "plain" and scenario.vendor != "iproyal" and chance.random() < 0.1:

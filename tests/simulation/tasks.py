@@ -87,7 +87,7 @@ class Task:
             self._ended(order, error)
 
     def _work(self, worker: Worker) -> Order:
-        run, wish, scenario = self.run, self.wish, self.run.scenario
+        run, wish = self.run, self.wish
         desk = run.desk(worker, wish.vendor, wish.wallet, who=self._who(), fence=self._fence(worker))
         assert isinstance(desk.http, Wire)
         if wish.kind == "extend":
@@ -191,7 +191,7 @@ def account(run: Run, vendor: str, wallet: str) -> Account:
         wallet=f"{vendor}:{wallet}",
         base_url=f"http://127.0.0.1/{vendor}",
         secret=run.market.world.shops[vendor].wallet(wallet).token,
-        settings={"settle": scenario.settle},
+        settings={"settle": scenario.settle, **({"webhook_secret": "not-used-here"} if scenario.webhooks else {})},
         caps=scenario.caps,
         currency="USD",
         timezone=scenario.zone,

@@ -17,8 +17,8 @@ from .conftest import Naps, Side, account, ask
 from .wires import Talk, answer, wire
 
 BUY = Request("POST", "/buy", "buy", json={"one": 1}, spends=True)
-TIMEOUT = 0.25
-STEP = 0.05
+TIMEOUT = 0.15
+STEP = 0.03
 #: the whole answer may take twice the time of one part; the rest is for a slow machine
 ENDS_WITHIN = 2 * TIMEOUT + 1.0
 
@@ -103,7 +103,7 @@ def test_a_slow_answer_in_time_is_taken(side: Side) -> None:
         talk.hear()
         for part in answer(b'{"slow": "but whole"}').partition(b"\r\n\r\n"):
             talk.say(part)
-            talk.wire.over.wait(0.15)
+            talk.wire.over.wait(0.12)
 
     with wire(slow) as server:
         assert side(account(server.url, timeout=0.2), ask()).data() == {"slow": "but whole"}

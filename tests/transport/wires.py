@@ -100,7 +100,6 @@ class Wire:
 def wire(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
     """Run a server with a script for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(0.1)
     server = Wire(listener.getsockname()[1], "https" if tls else "http")
 
     def talk(sock: socket.socket) -> None:
@@ -111,14 +110,14 @@ def wire(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
                 script(Talk(secured, server))
 
     def serve() -> None:
-        talks: list[threading.Thread] = []
         with listener:
-            while not server.over.is_set():
-                with contextlib.suppress(TimeoutError):
-                    sock, _ = listener.accept()
-                    server.connections += 1
-                    talks.append(threading.Thread(target=talk, args=(sock,), daemon=True))
-                    talks[-1].start()
+            while True:
+                sock, _ = listener.accept()
+                if server.over.is_set():
+                    sock.close()
+                    return
+                server.connections += 1
+                threading.Thread(target=talk, args=(sock,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -126,6 +125,7 @@ def wire(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
         yield server
     finally:
         server.over.set()
+        socket.create_connection(("127.0.0.1", server.port)).close()  # it waits for nothing else
         thread.join(5)
 
 

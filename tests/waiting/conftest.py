@@ -36,9 +36,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     calls: list[str] = []
 
-    def incr(name: str, *args: object, tags: dict[str, str] | None = None, **kwargs: object) -> None:
+    def incr(name: str, count: int = 1, *args: object, tags: dict[str, str] | None = None, **kwargs: object) -> None:
         if name == "proxyorders.polls":
-            calls.append((tags or {})["conn_id"])
+            calls.extend([(tags or {})["conn_id"]] * count)
 
     monkeypatch.setattr(stats, "incr", incr)
     return calls

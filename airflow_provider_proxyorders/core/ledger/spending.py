@@ -22,7 +22,8 @@ _USED = select(
     func.coalesce(func.sum(case((spending.c.day == bindparam("_day"), spending.c.counted))), 0),
     func.coalesce(func.sum(spending.c.counted), 0),
 ).where(spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last"))
-_TOTAL = select(func.coalesce(func.sum(spending.c.counted), 0)).where(spending.c.wallet == bindparam("_wallet"))
+#: What a wallet's purchases count for over all days.
+TOTAL = select(func.coalesce(func.sum(spending.c.counted), 0)).where(spending.c.wallet == bindparam("_wallet"))
 _ADD = (
     update(spending)
     .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))
@@ -70,11 +71,6 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
                 f" {when}, this purchase may cost {amount_of(amount)}. "
                 f"Nothing was bought. Raise {name!r} in the connection, or wait."
             )
-
-
-def total(connection: Connection, wallet: str) -> Decimal:
-    """What a wallet's purchases count for over all days."""
-    return amount_of(int(connection.execute(_TOTAL, {"_wallet": wallet}).scalar_one()))
 
 
 def add(connection: Connection, wallet: str, day: str, delta: int) -> None:

@@ -91,12 +91,15 @@ _RESERVED = _SUM.where(
 )
 _NOT_SURE = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
+    purchases.c.step.in_([step.value for step in (*sorted(OPEN), Step.INTENDED, Step.PLACED)]),  # for the index; said again below
     or_(
         purchases.c.step.in_([step.value for step in sorted(OPEN)]),
         and_(purchases.c.step == Step.INTENDED.value, purchases.c.ambiguous),
         and_(purchases.c.step == Step.PLACED.value, purchases.c.price.is_(None)),
     ),
 )
+#: At one moment, so that a purchase that goes on meanwhile is neither missed nor counted twice.
+_CHARGED = select(spending.TOTAL.scalar_subquery(), _NOT_SURE.scalar_subquery(), _RESERVED.scalar_subquery())
 _BEFORE = steps.alias()
 _KNOWN_BEFORE = exists().where(
     _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step.in_(_TAKEN), _BEFORE.c.id <= bindparam("_intent")
@@ -233,9 +236,8 @@ class Ledger:
     def charged(self, wallet: str) -> tuple[Decimal, Decimal]:
         """What all purchases of a wallet are known to have been charged, over all time, and at most by now."""
         with self._read() as connection:
-            total = spending.total(connection, wallet)
-            open_now = spending.amount_of(int(connection.execute(_NOT_SURE, {"_wallet": wallet}).scalar_one()))
-            reserved = spending.amount_of(int(connection.execute(_RESERVED, {"_wallet": wallet}).scalar_one()))
+            row = connection.execute(_CHARGED, {"_wallet": wallet}).one()
+        total, open_now, reserved = (spending.amount_of(int(counted)) for counted in row)
         return total - open_now - reserved, total - reserved
 
     def meanwhile(self, order: Order) -> Decimal:
