@@ -7,6 +7,7 @@ a budget counts as missed when it is missed in most rounds, not when one round w
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import platform
@@ -37,6 +38,7 @@ def private_airflow() -> None:
     for name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
         del os.environ[name]
     home = tempfile.mkdtemp(prefix="proxyorders-bench-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode whatever starts a process measures the compiler
 

@@ -79,8 +79,10 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, list[Figures]]) -> Non
             continue
         listed = ours == "ours, list"
         if listed:
-            ratio(ours, other, "CPU", "cpu", 1.95, at_least=0.01)  # 5 % to 2.6 %
-            least = 0.13 if many >= 1000 else 0.26  # a hundred orders are one call, or two
+            used = each(ours, "cpu")
+            allowed = max(1.0, 5.0 * many / 10000)  # in per cent of a core
+            verdicts.at_most(f"{many}: CPU of {ours}", statistics.median(used) * 100, allowed, " %", [100 * u for u in used])
+            least = 0.13 if many >= 5000 else 0.16 if many >= 1000 else 0.26  # the last call of each round is not full
             rounds = each(ours, "asked_per_minute")
             verdicts.at_most(f"{many}: requests per order and minute of {ours}", statistics.median(rounds), least, "", rounds)
         else:
@@ -89,11 +91,9 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, list[Figures]]) -> Non
         ratio(ours, other, "99 % of seconds to the event", "late", 1.12 if listed else 1.3, at_least=5.0)
         for peer in PEERS:
             ratio(ours, peer, "CPU", "cpu", 1.0, at_least=0.01)
-        if many >= 1000:  # below, pages of memory are larger than waiters
-            rounds = [value / 1024 for value in each(ours, "memory")]
-            verdicts.at_most(
-                f"{many}: memory per waiter of {ours}", statistics.median(rounds), 14 if listed else 24, " KB", rounds
-            )
+        if many >= 5000:  # with fewer, what does not grow with them is in it as well
+            kept = [value / 1024 for value in each(ours, "memory")]
+            verdicts.at_most(f"{many}: memory per waiter of {ours}", statistics.median(kept), 14 if listed else 24, " KB", kept)
         verdicts.at_most(f"{many}: new connections of {ours} while waiting", max(each(ours, "connected")), 0)
         verdicts.at_most(f"{many}: connections of {ours} in all", max(each(ours, "connected_in_all")), 10)
         verdicts.at_most(f"{many}: orders that {ours} lost", max(each(ours, "lost")), 0)

@@ -305,7 +305,10 @@ class Poller:
                 continue
             if self._unread:
                 self._unread.pop(order_id, None)
-            pause = min([self._shown_to(waiter, order, now, spread) for waiter in waiting.get(order_id, ())], default=NEVER)
+            if order_id not in waiting:
+                self._memo.pop(order_id, None)  # they left while the vendor was asked
+                continue
+            pause = min([self._shown_to(waiter, order, now, spread) for waiter in waiting[order_id]])
             if pause < NEVER:
                 about = int(pause)
                 groups.setdefault(about, []).append(order_id)

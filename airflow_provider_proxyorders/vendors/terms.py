@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from airflow_provider_proxyorders.core.errors import ConfigError
-from airflow_provider_proxyorders.core.model import VendorOrder
+from airflow_provider_proxyorders.core.model import VendorOrder, decimal
 
 Kind = Literal["create", "extend"]
 
@@ -65,7 +66,7 @@ class Capabilities:
 class Setting:
     """One setting of the connection that belongs to this vendor.
 
-    :param kind: JSON type shown in the connection form: ``string``, ``integer``, ``number`` or ``boolean``.
+    :param kind: JSON type shown in the connection form: ``string``, ``integer`` (from 1 on), ``number`` or ``boolean``.
     :param choices: the only values allowed.
     :param secret: hidden in the form and masked in logs.
     """
@@ -87,13 +88,29 @@ class Setting:
         if given is None or given == "":
             return self.default
         try:
-            value = {"integer": int, "string": str}.get(self.kind, lambda same: same)(given)
+            value = {"integer": _count, "string": _text}.get(self.kind, lambda same: same)(given)
         except (TypeError, ValueError):
             value = None
         if value is None or (self.choices and value not in self.choices):
             wanted = f"one of {', '.join(self.choices)}" if self.choices else f"of kind {self.kind}"
-            raise ConfigError(f"connection {conn_id!r}: setting {self.name!r} must be {wanted}. Nothing was sent.")
+            example = f", for example {self.placeholder}" if self.placeholder else ""
+            raise ConfigError(f"connection {conn_id!r}: setting {self.name!r} must be {wanted}{example}. Nothing was sent.")
         return value
+
+
+def _count(given: Any) -> int:
+    """:raises ValueError: for what is no whole number from 1 on."""
+    number = decimal(given)
+    if number < 1 or number != number.to_integral_value():
+        raise ValueError(given)
+    return int(number)
+
+
+def _text(given: Any) -> str:
+    """:raises ValueError: for a list or an object; a number was meant as its digits."""
+    if isinstance(given, bool) or not isinstance(given, (str, int, Decimal)):
+        raise ValueError(given)
+    return str(given)
 
 
 @dataclass(frozen=True)

@@ -194,8 +194,8 @@ def counted(verdicts: Sequence[Verdict], seconds: float, jobs: int, command: str
 A real process runs the operator. It is killed (SIGKILL) or frozen (SIGSTOP) at one of {len(POINTS)} moments of a purchase's
 life, and the first purchase that reaches the vendor loses its answer: not at all, or in one of {len(FAULTS)} ways, before or
 after the order was taken. Combined with every operation that spends, both ways to wait and {len(MODES)} ways in which
-the task comes back, each is a cell; played were {which}.
-Airflow's delays between tries are thirty times as short. In the tables
+the task comes back, each is a cell. Airflow's delays between tries are thirty times as short. Played were
+{which}. In the tables
 
 - *bought* is counted from the vendor's own book;
 - *lost* are orders in that book that the ledger neither holds nor keeps open;

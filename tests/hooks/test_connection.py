@@ -145,6 +145,13 @@ WRONG: list[tuple[str, Any, str]] = [
     ("webhook_secret", {"a": "b"}, "text, or a list"),
     ("protocol", "ftp", "one of http, socks5"),
     ("page_size", "many", "integer"),
+    ("page_size", 10.5, "integer"),
+    ("page_size", 0, "integer"),
+    ("page_size", -5, "integer"),
+    ("page_size", True, "integer"),
+    ("page_size", [10], "integer"),
+    ("vendor_timezone", ["UTC"], "string"),
+    ("vendor_timezone", True, "string"),
 ]
 
 
@@ -157,7 +164,9 @@ class TestWrongValues:
         assert "'some_conn'" in text and name in text and rule in text and "Nothing was sent." in text
         assert (error.value.money, error.value.retry) == ("untouched", "never")
 
-    @pytest.mark.parametrize("name", [*CAPS, "timeout", "requests_per_second", "settle", "currency", "timezone", "order_page"])
+    @pytest.mark.parametrize(
+        "name", [*CAPS, "timeout", "requests_per_second", "settle", "currency", "timezone", "order_page", "page_size", "protocol"]
+    )
     def test_an_error_has_an_example_that_passes(self, name: str) -> None:
         with pytest.raises(ConfigError, match="for example") as error:
             read(extra={name: "~"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 from .campaign import State, campaign, summary
@@ -24,6 +25,7 @@ def main() -> int:
     if options.state is not None and options.state.exists():
         state = State.load(options.state)
         print(f"going on after {state.finished} of {state.seeds} seeds")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its processes end with it
     try:
         campaign(state, jobs=options.jobs, path=options.state, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:

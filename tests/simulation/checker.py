@@ -66,12 +66,12 @@ class Checker(Verdict):
             self.since[order.order_key] = ledger.intended_at
         charges = run.market.of(order.order_key)
         if order.step in TAKEN:
+            another = TWIN if self._twin(order) else "adopted another"
             if not charges:
-                kind = TWIN if self._twin(order) else "adopted another"
-                self.broken(kind, f"{order.order_key} is {order.step.value} as {order.order_id}, but was not bought")
+                self.broken(another, f"{order.order_key} is {order.step.value} as {order.order_id}, but was not bought")
             elif order.kind == "create" and not any(run.market.is_of(order.order_id, charge) for charge in charges):
                 bought = [charge.entry.order_id for charge in charges]
-                self.broken("adopted another", f"{order.order_key} is {order.order_id} in the ledger, bought was {bought}")
+                self.broken(another, f"{order.order_key} is {order.order_id} in the ledger, bought was {bought}")
         doubtful = order.step is Step.INTENDED and order.ambiguous  # to be sent again under the same reference
         if order.step in (Step.REJECTED, Step.INTENDED) and charges and not doubtful:
             self.broken(
@@ -160,5 +160,5 @@ class Checker(Verdict):
         if findings.missing and not run.scenario.hidden:
             self.broken("false alarm", f"the comparison of {wallet} misses {findings.missing}")
         moved = run.market.others_moved(run.scenario.vendor, wallet, since, run.clockwork.now)
-        if findings.unexplained and findings.unexplained.amount > 0 and not moved and not run.scenario.lagging:
+        if findings.unexplained and findings.unexplained.amount > 0 and not (moved or run.scenario.lagging or run.scenario.dear):
             self.broken("false alarm", f"the comparison of {wallet} cannot explain {findings.unexplained}")

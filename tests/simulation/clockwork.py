@@ -92,6 +92,11 @@ class Worker:
         self._greenlet = greenlet(run, parent=self.clockwork.hub)
         self.clockwork.after(after, self._greenlet.switch)
 
+    @property
+    def running(self) -> bool:
+        """Whether it may still do something, perhaps only much later."""
+        return self.alive and self._greenlet is not None and not self._greenlet.dead
+
     def pause(self, seconds: float, point: str) -> None:
         """A switch point: others go on, time passes, and this process may not come back."""
         assert self._greenlet is not None and self.alive

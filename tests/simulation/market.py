@@ -6,8 +6,8 @@ which the vendor's book changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import simplejson
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_proxyorders.core.wire import Request, Response, load_json, when
+from airflow_provider_proxyorders.core.wire import Response, dump_json, load_json, when
 from airflow_provider_proxyorders.sandbox.book import Entry
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
 from airflow_provider_proxyorders.sandbox.shop import Ask, Call
@@ -23,6 +23,25 @@ from airflow_provider_proxyorders.sandbox.world import World
 
 #: Who bought what was bought in the vendor's dashboard, past the ledger.
 SOMEBODY = "somebody else"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it arrives.
+
+    :param path: below the vendor's base URL.
+    """
+
+    method: str
+    path: str
+    params: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ask(self) -> Ask:
+        parts = [unquote(part) for part in self.path.split("/") if part]
+        return Ask(self.method, parts, self.params, CaseInsensitiveDict(self.headers), self.body)
 
 
 @dataclass(frozen=True)
@@ -64,15 +83,15 @@ class Market:
 
     # -- answering -------------------------------------------------------------------------------------------------
 
-    def operation(self, vendor: str, request: Request) -> str:
+    def operation(self, vendor: str, asked: Asked) -> str:
         """What a request asks for, as the sandbox names it."""
-        call = self.world.shops[vendor].route(_ask(request, {}))
+        call = self.world.shops[vendor].route(asked.ask)
         return call.operation if call else "unknown"
 
-    def serve(self, vendor: str, request: Request, headers: Mapping[str, str], key: str, worker: str) -> Response:
+    def serve(self, vendor: str, asked: Asked, key: str, worker: str) -> Response:
         """Let the vendor work on a request now."""
         shop, book = self.world.shops[vendor], self.world.book
-        call = shop.route(_ask(request, headers)) or Call("unknown", shop.not_found)
+        call = shop.route(asked.ask) or Call("unknown", shop.not_found)
         book.saw(vendor, call.operation)
         before = len(book.charges())
         answer = self.world.answer(call)
@@ -82,15 +101,15 @@ class Market:
                 self.charges.append(charge)
                 self.on_charge(charge)
         response = Response(answer.status, {"content-type": answer.content_type}, answer.body)
-        if (self.hidden or self.lagging) and response.ok and not request.spends:
-            return self._as_seen(vendor, call.operation, request, response)
+        if (self.hidden or self.lagging) and response.ok:
+            return self._as_seen(vendor, call.operation, asked, response)
         return response
 
-    def _as_seen(self, vendor: str, operation: str, request: Request, response: Response) -> Response:
+    def _as_seen(self, vendor: str, operation: str, asked: Asked, response: Response) -> Response:
         """The answer of a vendor whose reads are behind what it has taken."""
         since = self.world.clock.timestamp() - self.hidden
         young = {charge.entry.order_id for charge in self.charges if charge.at > since and charge.entry.kind == "create"}
-        if operation == "get" and any(order_id in request.path for order_id in young):
+        if operation == "get" and any(order_id in asked.path for order_id in young):
             return Response(404, {"content-type": "application/json"}, b'{"message": "Order not found."}')
         if operation == "list":
             data = load_json(response.body)
@@ -132,11 +151,11 @@ class Market:
         path = {"iproyal": "/orders", "proxyscrape": "/v4/account/orders/create", "voodoo": "/api/v1/orders"}[vendor]
         headers = {"X-Access-Token": token, "api-token": token}
         if vendor == "voodoo":
-            login = Request("POST", "/api/v1/auth/token/client", json={"api_key": token})
-            issued = self.serve(vendor, login, {}, SOMEBODY, SOMEBODY)
+            login = Asked("POST", "/api/v1/auth/token/client", body=dump_json({"api_key": token}).encode())
+            issued = self.serve(vendor, login, SOMEBODY, SOMEBODY)
             headers = {"Authorization": f"Bearer {issued.data()['access_token']}"}
         before = len(self.charges)
-        self.serve(vendor, Request("POST", path, json=body, spends=True), headers, SOMEBODY, SOMEBODY)
+        self.serve(vendor, Asked("POST", path, body=dump_json(body).encode(), headers=headers), SOMEBODY, SOMEBODY)
         self.moved.append((self.world.clock.timestamp(), vendor, wallet))
         return self.charges[before].entry.order_id if len(self.charges) > before else None
 
@@ -167,11 +186,6 @@ class Market:
             if entry.wallet == wallet and entry.kind in ("refund", "auto_extend") and at and since <= at.timestamp() <= until:
                 return True
         return False
-
-
-def _ask(request: Request, headers: Mapping[str, str]) -> Ask:
-    parts = [unquote(part) for part in request.path.split("/") if part]
-    return Ask(request.method, parts, request.params, CaseInsensitiveDict(headers), request.body or b"")
 
 
 def _with(response: Response, data: Any) -> Response:

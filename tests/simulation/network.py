@@ -6,16 +6,21 @@ comes before the vendor worked on the request or after is decided when it leaves
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Any, cast
+
+import requests
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.transport import Http, Pacer, Unreached
-from airflow_provider_proxyorders.core.wire import Request, Response
+from airflow_provider_proxyorders.core.transport import Http, Pacer
+from airflow_provider_proxyorders.core.wire import Response
 
 from .clockwork import Worker
-from .market import Market
+from .market import Asked, Market
 from .scenario import Weather
 
 
@@ -25,37 +30,73 @@ class Fate:
 
     :param arrives: when the vendor works on it; None = never.
     :param returns: when its sender learns of the end.
-    :param lost: in words, where the sender gets no answer.
-    :param left: whether, by what the sender can know, anything of it may have arrived.
+    :param lost: ``refused``, ``reset``, ``timeout`` or ``cut off``, where the sender gets no whole answer.
     :param instead: what the sender gets in place of the vendor's answer.
     """
 
     arrives: float | None
     returns: float
     lost: str = ""
-    left: bool = True
     instead: Response | None = None
 
     def __str__(self) -> str:
-        end = f"lost ({self.lost})" if self.lost else f"answered {self.instead.status} in place" if self.instead else "answered"
+        end = self.lost or (f"answered {self.instead.status} in place" if self.instead else "answered")
         taken = "never arrives" if self.arrives is None else f"arrives after {self.arrives:.2f} s"
         return f"{taken}, {end} after {self.returns:.2f} s"
 
 
 class Wire(Http):
-    """The real HTTP side of a worker, down to the place where it would open a socket."""
+    """The real HTTP side of a worker, with a session of ours in place of the one that opens sockets."""
 
     def __init__(self, account: Account, worker: Worker, network: Network):
         super().__init__(account, sleep=worker.sleep)
         self._pacer = Pacer(account.requests_per_second, worker.ticks)
-        self._worker, self._network = worker, network
+        self._session = cast(requests.Session, Line(self, worker, network))
         #: the order key for which this worker buys
         self.key = ""
 
-    def _once(self, request: Request) -> Response:
-        if not request.spends:
-            self._wait_for_place()
-        return self._network.carry(self, self._worker, request)
+
+class Line:
+    """What a worker has as ``requests.Session``."""
+
+    def __init__(self, wire: Wire, worker: Worker, network: Network):
+        self._wire, self._worker, self._network = wire, worker, network
+
+    def request(self, method: str, url: str, *, params: Any, data: bytes | None, headers: Mapping[str, str], **_: Any) -> Answer:
+        path = url.removeprefix(self._wire.account.base_url)
+        return self._network.carry(self._wire, self._worker, Asked(method, path, params or (), data or b"", headers))
+
+    def close(self) -> None:
+        """There is no connection to drop."""
+
+
+class Answer:
+    """What a worker has as ``requests.Response``."""
+
+    def __init__(self, response: Response, cut: bool):
+        self.status_code, self.headers = response.status, response.headers
+        self._body, self._cut = response.body, cut
+
+    def iter_content(self, _size: int) -> Iterator[bytes]:
+        yield self._body[: len(self._body) // 2] if self._cut else self._body
+        if self._cut:
+            raise requests.exceptions.ChunkedEncodingError("Connection broken: IncompleteRead")
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def lost(how: str) -> requests.exceptions.RequestException:
+    """What the library raises."""
+    if how == "refused":
+        reason = NewConnectionError(HTTPConnection("127.0.0.1"), "[Errno 111] Connection refused")
+        return requests.exceptions.ConnectionError(MaxRetryError(cast(Any, None), "/", reason))
+    if how == "timeout":
+        return requests.exceptions.ReadTimeout("Read timed out.")
+    return requests.exceptions.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
 
 
 class Network:
@@ -69,38 +110,41 @@ class Network:
         #: order keys that a vendor refused although nothing was wrong with them
         self.refused: set[str] = set()
 
-    def carry(self, wire: Wire, worker: Worker, request: Request) -> Response:
+    def carry(self, wire: Wire, worker: Worker, asked: Asked) -> Answer:
+        """Take a request to its vendor, perhaps, and its answer back, perhaps.
+
+        :raises requests.exceptions.RequestException: when there is none.
+        """
         vendor = wire.account.vendor
-        operation = self.market.operation(vendor, request)
-        if request.spends and self.weather.wire_freezes and not worker.calm and self.chance.random() < 0.1:
+        operation = self.market.operation(vendor, asked)
+        spends = operation in ("create", "extend")
+        if spends and self.weather.wire_freezes and not worker.calm and self.chance.random() < 0.1:
             held = self.chance.choice((60.0, 600.0))
             self.beyond(f"{worker.name} is held up for {held:.0f} s between its last check and the first byte")
             worker.pause(held, "at its socket")
-        fate = self._fate(wire, worker, request)
-        if request.spends or fate.lost or fate.instead:
+        fate = self.fate(wire, worker, spends)
+        if spends or fate.lost or fate.instead:
             worker.say(f"-> {operation}: {fate}")
-        headers = wire.headers(request)
         answered: list[Response] = []
         if fate.arrives is not None:
-            worker.clockwork.after(
-                fate.arrives, lambda: answered.append(self.market.serve(vendor, request, headers, wire.key, worker.name))
-            )
+            worker.clockwork.after(fate.arrives, lambda: answered.append(self.market.serve(vendor, asked, wire.key, worker.name)))
         worker.pause(fate.returns, f"while {operation} is under way")
-        if fate.lost:
-            raise Unreached(fate.lost, left=fate.left)
+        if fate.lost and (fate.lost != "cut off" or not answered):
+            raise lost(fate.lost)
         response = fate.instead or answered[0]
-        if request.spends:
+        if spends:
             worker.say(f"<- {response.status} {response.text[:80]!r}")
-        return response
+        return Answer(response, fate.lost == "cut off")
 
-    def _fate(self, wire: Wire, worker: Worker, request: Request) -> Fate:
+    def fate(self, wire: Wire, worker: Worker, spends: bool) -> Fate:
+        """What becomes of a request."""
         chance, weather = self.chance, self.weather
         there = chance.choice((0.0, 0.02, 0.3))
         back = there + chance.choice((0.02, 0.3, 0.5))
         now = worker.clockwork.now
         if worker.calm or now > weather.until:
             return Fate(there, back)
-        if request.spends:
+        if spends:
             if chance.random() < weather.lost:
                 return self._spending(wire, there, back)
             return Fate(there, back)
@@ -112,7 +156,7 @@ class Network:
         chance, timeout = self.chance, wire.account.timeout
         what = chance.choice(("refused", "reset", "timeout", "500", "503", "429", "later", "404", "html", "empty"))
         if what in ("refused", "reset"):
-            return Fate(None, back, what, left=what == "reset")
+            return Fate(None, back, what)
         if what == "timeout":
             return Fate(None, timeout, what)
         if what == "429":
@@ -131,17 +175,17 @@ class Network:
             ("refused", "reset", "reset", "timeout", "timeout", "late", "late", "slow", "status", "status", "garbage", "refusal")
         )
         if what == "refused":
-            return Fate(None, back, "connection refused", left=False)
+            return Fate(None, back, "refused")
         if what == "reset":
-            return Fate(before, back, "connection reset")
+            return Fate(before, back, chance.choice(("reset", "reset", "cut off")))
         if what == "timeout":
-            return Fate(before, timeout, "read timed out")
+            return Fate(before, timeout, "timeout")
         if what == "late":  # the sender gave up, the request did not
             given_up = chance.choice((back, timeout))
             late = chance.random() * weather.late
             if late > weather.settled:
                 self.beyond("what is sent now arrives after its settle time")
-            return Fate(given_up + late, given_up, "gave up")
+            return Fate(given_up + late, given_up, "timeout" if given_up == timeout else "reset")
         if what == "slow":
             answered = timeout * chance.choice((0.9, 1.9))
             return Fate(answered * chance.random(), answered)

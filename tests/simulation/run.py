@@ -7,6 +7,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
+from random import Random
 from typing import Any
 
 from airflow_provider_proxyorders.core.desk import Desk
@@ -44,13 +45,14 @@ class Result:
 
 
 class Run:
-    """The parts of one run, for each other."""
+    """The parts of one run, for each other.
 
-    def __init__(self, seed: int):
-        self.scenario, chance = draw(seed)
-        self.chance = chance
-        scenario = self.scenario
-        self.market = Market(seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging)
+    :param chance: everything that the scenario leaves open is drawn from it.
+    """
+
+    def __init__(self, scenario: Scenario, chance: Random):
+        self.scenario, self.chance = scenario, chance
+        self.market = Market(scenario.seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging)
         self.clockwork = Clockwork(self.market.world.clock, chance)
         self.network = Network(self.market, scenario.weather, chance, self._gone_beyond)
         self.engine = emptied()
@@ -199,7 +201,8 @@ class Run:
                 task.clear()
 
     def _visit(self) -> None:
-        if all(task.done for task in self.tasks) or self.clockwork.now > self.scenario.weather.until + 6 * 3600:
+        over = all(task.done for task in self.tasks) and not self.person.wanted and not any(w.running for w in self.task_of)
+        if over or self.clockwork.now > self.scenario.weather.until + 6 * 3600:
             self.clockwork.after(400.0 + self.scenario.hidden, partial(audit, self, calm=True))
             return
         if self.person.wanted or self.scenario.kind != "plain":
@@ -209,10 +212,14 @@ class Run:
 
 def run(seed: int) -> Result:
     """Run one seed. The same seed gives the same log, letter by letter."""
+    return play(Run(*draw(seed)))
+
+
+def play(made: Run) -> Result:
+    """Let a run happen; meanwhile this process has no other time and no other chance."""
     state, real = random.getstate(), voodoo.now
-    random.seed(seed)  # pauses between tries are spread by the module's own chance
+    random.seed(made.scenario.seed)  # pauses between tries are spread by the module's own chance
     try:
-        made = Run(seed)
         voodoo.now = lambda: made.clockwork.now
         return made.go()
     finally:
@@ -220,4 +227,4 @@ def run(seed: int) -> Result:
         random.setstate(state)
 
 
-__all__ = ["Result", "Scenario", "run"]
+__all__ = ["Result", "Run", "play", "run"]

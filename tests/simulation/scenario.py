@@ -122,18 +122,18 @@ class Scenario:
     wishes: list[Wish]
     wallets: dict[str, Decimal]
     caps: Caps
-    zone: str
-    settle: float
-    timeout: float
-    hidden: float
-    lagging: float
-    processing: float
-    extend_processing: float
-    bad_ends: float
-    pace: float | None
-    fenced: bool
-    skew: float
-    clears: float
+    zone: str = "UTC"
+    settle: float = 60.0
+    timeout: float = 30.0
+    hidden: float = 0.0
+    lagging: float = 0.0
+    processing: float = 5.0
+    extend_processing: float = 0.0
+    bad_ends: float = 0.0
+    pace: float | None = None
+    fenced: bool = False
+    skew: float = 0.0
+    clears: float = 0.0
     top_ups: list[tuple[float, str, Decimal]] = field(default_factory=list)
     foreign: list[tuple[float, str, int]] = field(default_factory=list)
     targets: list[tuple[str, str]] = field(default_factory=list)

@@ -300,6 +300,23 @@ class TestOrderPage:
         buy(shops, "iproyal")().execute(given)
         assert given["ti"].xcoms == {}
 
+    @pytest.mark.parametrize("page", ["https://dashboard.example.com/orders/7001", None])
+    def test_the_button_leads_there(self, monkeypatch: pytest.MonkeyPatch, page: str | None) -> None:
+        """Airflow asks for it when the task has ended, and takes empty text for "no button"."""
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import GetXCom, XComResult
+
+        class Supervisor:
+            """What a task's process hears from Airflow when it asks for an XCom."""
+
+            def send(self, message: object) -> XComResult:
+                assert isinstance(message, GetXCom) and (message.dag_id, message.task_id) == ("shop", "buy")
+                return XComResult(key=message.key, value=page if message.key == PAGE else None)
+
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
+        operator = CreateProxyOrderOperator(task_id="buy", conn_id="c", request={})
+        assert OrderPageLink().get_link(operator, ti_key=context()["ti"]) == (page or "")
+
     def test_the_operators_have_the_button(self) -> None:
         operator = CreateProxyOrderOperator(task_id="t", conn_id="c", request={})
         assert [type(link) for link in operator.operator_extra_links] == [OrderPageLink]

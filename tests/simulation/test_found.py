@@ -1,0 +1,251 @@
+"""What the campaigns found, each as the smallest scene that showed it: written by hand, played in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.account import Caps
+from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, WalletHeld
+from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim, open_ledger
+from airflow_provider_proxyorders.core.model import Money, Order, OrderStatus, Step, VendorOrder, Who
+
+from . import run as run_module
+from .books import Books
+from .clockwork import Worker
+from .network import Fate, Network, Wire
+from .post import Post
+from .run import Result, Run, play
+from .scenario import EXTENSION, GOODS, Scenario, Weather, Wish
+
+START = datetime(2031, 3, 5, 12, tzinfo=timezone.utc).timestamp()
+LOST = Fate(None, 1.0, "reset")
+LOST_AFTER = Fate(0.1, 1.0, "reset")
+USUAL = Fate(0.1, 0.2)
+
+
+# -- scenes: whole tasks, with what becomes of each purchase written down ----------------------------------------------
+
+
+class Script(Network):
+    """:param fates: what becomes of each worker's purchases, in turn; everything else goes well."""
+
+    fates: dict[str, list[Fate]]
+
+    def fate(self, wire: Wire, worker: Worker, spends: bool) -> Fate:
+        fates = self.fates.get(worker.name, [])
+        return fates.pop(0) if spends and fates else USUAL
+
+
+def scene(vendor: str, wishes: Sequence[Wish], fates: dict[str, list[Fate]], **options: Any) -> tuple[Run, Result]:
+    """Play a scene to its end."""
+    caps = options.pop("caps", Caps(max_order_price=Decimal(9)))
+    weather = Weather(until=START)
+    scenario = Scenario(1, "plain", vendor, START, weather, list(wishes), {"main": Decimal(1000)}, caps, **options)
+    run = Run(scenario, Random(1))
+    script = Script(run.market, weather, run.chance, lambda why: None)
+    script.fates, run.network = fates, script
+    return run, play(run)
+
+
+def create(name: str, vendor: str, starts: float = 0.0, key: str = "") -> Wish:
+    return Wish(name, vendor, "main", "create", key or f"order-{name}", GOODS[vendor][0][0], None, starts)
+
+
+def extend(name: str, key: str, starts: float = 0.0, target: str = "7001") -> Wish:
+    return Wish(name, "iproyal", "main", "extend", key, EXTENSION[0], target, starts)
+
+
+def kept(run: Run, result: Result) -> None:
+    assert result.failures == [], "\n".join(result.log)
+    assert not run.person.asked, "\n".join(result.log)
+
+
+def test_an_extension_that_was_lost_is_decided_although_others_spend() -> None:
+    """Extensions go on beside each other, so the balance falls for reasons that the ledger knows."""
+    wishes = [extend("a", "e1"), extend("b", "e2", 1.5, "7002"), create("c", "iproyal", 10.0)]
+    kept(*scene("iproyal", wishes, {"a1": [LOST]}, targets=[("7001", "main"), ("7002", "main")]))
+
+
+def test_an_extension_is_not_taken_for_another_of_the_same_order() -> None:
+    """The first one shows in the order late; the second one is lost, and must not be seen in it."""
+    wishes = [extend("a", "first"), extend("b", "second", 3.0)]
+    run, result = scene("iproyal", wishes, {"b1": [LOST]}, targets=[("7001", "main")], extend_processing=20.0)
+    kept(run, result)
+    assert [charge.key for charge in run.market.charges] == ["first", "second"]
+
+
+def test_a_purchase_in_doubt_counts_until_it_is_decided() -> None:
+    """Its repeat cannot be sent; its reservation must not be given back, nor may it look as if nothing was open."""
+    run, result = scene("voodoo", [create("a", "voodoo")], {"a1": [LOST_AFTER, Fate(None, 1.0, "refused")]})
+    assert result.failures == [] and list(run.person.asked) == ["order-a"], "\n".join(result.log)
+    unknown = next(number for number, line in enumerate(result.log) if "NeverSent" in line or "OutcomeUnknown" in line)
+    assert "order-a unknown" in result.log[unknown - 1], "\n".join(result.log)
+
+
+def test_a_ledger_that_goes_away_after_a_sending_does_not_say_that_nothing_was_bought(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Books.meanwhile
+
+    def gone(self: Books, order: Order) -> Decimal:
+        if self.worker.name == "a1":
+            raise LedgerError("gone for a moment")
+        return real(self, order)
+
+    monkeypatch.setattr(Books, "meanwhile", gone)
+    run, result = scene("iproyal", [create("a", "iproyal")], {"a1": [LOST_AFTER]})
+    kept(run, result)  # the checker compares what is said with what was bought
+    assert any("OutcomeUnknown (unknown, retry soon)" in line for line in result.log)
+
+
+def test_money_that_came_back_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look saw the balance fall; that it is as before now is no proof that nothing was bought."""
+    monkeypatch.setattr(run_module, "BAD_ENDS", {"proxyscrape": ("refunded",)})
+    run, result = scene("proxyscrape", [create("a", "proxyscrape")], {"a1": [LOST_AFTER]}, processing=30.0, bad_ends=1.0)
+    assert result.failures == [] and list(run.person.asked) == ["order-a"], "\n".join(result.log)
+    assert len(run.market.charges) == 1 and not any("APART" in line for line in result.log)
+
+
+def test_two_tries_of_one_purchase_do_not_overtake_each_other_for_ever() -> None:
+    wishes = [create("a", "iproyal", key="k"), create("b", "iproyal", 30.0, key="k")]
+    run, result = scene("iproyal", wishes, {}, pace=0.05)
+    kept(run, result)
+    assert result.stats["tries"] <= 4 and sum("intended (fence" in line for line in result.log) <= 4, "\n".join(result.log)
+
+
+def test_a_purchase_waits_for_its_place_before_it_is_claimed() -> None:
+    """Between its last check and the first byte nothing of ours may hold it up."""
+    _, result = scene("iproyal", [create("a", "iproyal")], {}, pace=0.05)
+    claimed = next(line for line in result.log if "ledger claim" in line)
+    left = next(line for line in result.log if "-> create" in line)
+    assert abs(_seconds(left) - _seconds(claimed)) < 0.1
+
+
+def test_who_waits_for_a_wallet_does_not_ask_the_vendor_again_and_again() -> None:
+    run, result = scene("iproyal", [create("a", "iproyal"), create("b", "iproyal", 5.0)], {"a1": [LOST]}, settle=200.0)
+    kept(run, result)
+    assert run.market.world.book.count("iproyal", "list") < 12, "\n".join(result.log)
+
+
+def test_a_webhook_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every repeat is refused anew; the first refusal counts."""
+    monkeypatch.setattr(Post, "order_ended", lambda *_: None)
+    run, result = scene("voodoo", [create("a", "voodoo")], {"a1": [LOST_AFTER]}, webhooks=True)
+    assert result.failures == [] and list(run.person.asked) == ["order-a"], "\n".join(result.log)
+
+
+def _seconds(line: str) -> float:
+    hours, minutes, seconds = line.split()[0].split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+# -- the ledger alone --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def intent(key: str, *, amount: str = "6.00", caps: Caps | None = None, target: str | None = None) -> Intent:
+    kind = "create" if target is None else "extend"
+    money = Money(Decimal(amount), "USD")
+    return Intent(key, kind, "iproyal", "c", "w", "f" * 64, {}, money, target, caps or Caps(), laned=target is None)
+
+
+def sent(ledger: Ledger, key: str, **options: Any) -> Order:
+    order = ledger.intend(intent(key, **options), Who())
+    return ledger.claim(order, Who(), evidence={}, sent_seconds=0.0, alone=True)
+
+
+def placed(ledger: Ledger, order: Order, price: str = "6.00") -> Order:
+    seen = VendorOrder(f"id-{order.order_key}", OrderStatus.PENDING, "in-progress", price=Money(Decimal(price), "USD"))
+    return ledger.record(order, Step.PLACED, "", Who(), seen=seen)
+
+
+def test_who_was_held_up_and_lost_its_turn_reads_its_evidence_anew(ledger: Ledger) -> None:
+    slow = ledger.intend(intent("slow"), Who(), lane_seconds=-1.0)
+    placed(ledger, sent(ledger, "quick"))
+    with pytest.raises(StaleClaim, match="'quick' was sent since 'slow' was intended"):
+        ledger.claim(slow, Who(), evidence={}, sent_seconds=0.0, alone=True)
+    again = ledger.intend(intent("slow"), Who())
+    assert ledger.claim(again, Who(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
+
+
+def test_extensions_of_one_order_take_turns_until_they_show(ledger: Ledger) -> None:
+    slow, other = ledger.intend(intent("slow", target="1"), Who()), ledger.intend(intent("other", target="2"), Who())
+    quick = placed(ledger, sent(ledger, "quick", target="1"))
+    with pytest.raises(StaleClaim, match="'quick' was sent"):
+        ledger.claim(slow, Who(), evidence={}, sent_seconds=0.0, alone=True)
+    with pytest.raises(WalletHeld, match="'quick' .* is placed"):
+        ledger.intend(intent("slow", target="1"), Who())
+    assert ledger.claim(other, Who(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
+    ledger.record(quick, Step.DELIVERED, "it shows", Who())
+    assert sent(ledger, "slow", target="1").step is Step.SENT
+
+
+def test_a_proof_gives_the_reservation_back(ledger: Ledger) -> None:
+    caps = Caps(daily_limit=Decimal(6))
+    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Who())
+    ledger.record(lost, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+    assert sent(ledger, "b", caps=caps).step is Step.SENT
+    with pytest.raises(CapExceeded):
+        ledger.intend(replace(intent("a", caps=caps), laned=False), Who())
+
+
+def test_a_doubtful_purchase_that_cannot_be_repeated_keeps_its_reservation_and_is_open(ledger: Ledger) -> None:
+    caps = Caps(daily_limit=Decimal(6))
+    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Who())
+    again = ledger.record(lost, Step.INTENDED, "to be sent again under its reference", Who())
+    assert ledger.release(again, "it could not be sent", Who()).step is Step.UNKNOWN
+    with pytest.raises((CapExceeded, WalletHeld)):
+        ledger.intend(intent("b", caps=caps), Who())
+    with pytest.raises(CapExceeded):
+        ledger.intend(replace(intent("b", caps=caps), laned=False), Who())
+
+
+def test_what_a_try_reserved_yesterday_does_not_stand_in_its_way_today(ledger: Ledger) -> None:
+    now = datetime(2031, 3, 5, 23, 59, tzinfo=timezone.utc)
+    ledger.clock = lambda: now
+    caps = Caps(monthly_limit=Decimal(6))
+    ledger.intend(intent("a", caps=caps), Who())
+    now += timedelta(minutes=2)
+    assert ledger.intend(intent("a", caps=caps), Who()).step is Step.INTENDED
+
+
+def test_the_minimum_balance_counts_what_was_charged_since_the_balance_was_read(ledger: Ledger) -> None:
+    order = ledger.intend(intent("a", target="1"), Who())
+    placed(ledger, sent(ledger, "b", target="2"))
+    with pytest.raises(CapExceeded, match="6.00 is under way"):
+        ledger.claim(
+            order, Who(), evidence={}, sent_seconds=0.0, balance=Money(Decimal(16), "USD"), min_balance=Decimal(5), alone=True
+        )
+
+
+def test_a_wallet_that_froze_meanwhile_sends_nothing_more(ledger: Ledger) -> None:
+    order = ledger.intend(intent("a"), Who())
+    ledger.freeze("w", "because")
+    with pytest.raises(CapExceeded, match="frozen: because"):
+        ledger.claim(order, Who(), evidence={}, sent_seconds=0.0)
+
+
+def test_a_charge_above_its_cap_freezes_the_wallet_in_the_same_commit_and_only_once(ledger: Ledger) -> None:
+    order = placed(ledger, sent(ledger, "a"), price="6.01")
+    assert "was charged 6.01 USD, above its cap of 6.00 USD" in (ledger.frozen("w") or "")
+    ledger.freeze("w", None)  # a person has looked into it
+    ledger.record(order, Step.DELIVERED, "", Who(), seen=VendorOrder("id-a", OrderStatus.DELIVERED, "confirmed"))
+    assert ledger.frozen("w") is None
+
+
+def test_what_is_reserved_is_not_taken_for_what_was_charged(ledger: Ledger) -> None:
+    """Else a comparison with the vendor would miss money that nobody spent."""
+    ledger.intend(intent("reserved", target="1"), Who())
+    ledger.record(sent(ledger, "doubtful", target="2"), Step.UNKNOWN, "", Who())
+    placed(ledger, sent(ledger, "placed", amount="9.00", target="3"))
+    assert ledger.charged("w") == (Decimal(6), Decimal(12))
