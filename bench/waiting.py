@@ -86,7 +86,7 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, list[Figures]]) -> Non
             rounds = each(ours, "asked_per_minute")
             verdicts.at_most(f"{many}: requests per order and minute of {ours}", statistics.median(rounds), least, "", rounds)
         elif many >= 1000:  # with fewer, both mostly wake up and go to sleep again
-            ratio(ours, other, "CPU per request", "cpu_per_request", 1.3)
+            ratio(ours, other, "CPU per request", "cpu_per_request", 1.3 if many >= 5000 else 1.5)
         ratio(ours, other, "median seconds to the event", "median", 1.12 if listed else 1.3, at_least=2.5)
         ratio(ours, other, "99 % of seconds to the event", "late", 1.12 if listed else 1.3, at_least=5.0)
         for peer in PEERS:

@@ -60,9 +60,14 @@ def postgres() -> Iterator[object]:
 
 
 @pytest.fixture
-def postgres_url(postgres: object) -> str:
-    """SQLAlchemy URL of a fresh, empty PostgreSQL database."""
-    return new_database(postgres)
+def postgres_url(postgres: object) -> Iterator[str]:
+    """SQLAlchemy URL of a fresh, empty PostgreSQL database, gone with its test: a server takes a hundred connections."""
+    url = new_database(postgres)
+    yield url
+    from sqlalchemy.engine import make_url
+
+    name = make_url(url).database
+    postgres.psql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE);")  # type: ignore[attr-defined]
 
 
 def new_database(postgres: object) -> str:

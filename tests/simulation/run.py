@@ -203,9 +203,10 @@ class Run:
     def _visit(self) -> None:
         over = all(task.done for task in self.tasks) and not self.person.wanted and not any(w.running for w in self.task_of)
         if over or self.clockwork.now > self.scenario.weather.until + 6 * 3600:
-            self.clockwork.after(400.0 + self.scenario.hidden, partial(audit, self, calm=True))
+            if self.scenario.audits:
+                self.clockwork.after(400.0 + self.scenario.hidden, partial(audit, self, calm=True))
             return
-        if self.person.wanted or self.scenario.kind != "plain":
+        if self.person.wanted or (self.alarms and self.scenario.kind != "plain"):
             self.person.visit()
         self.clockwork.after(300.0 if self.calm else self.chance.choice((100.0, 700.0)), self._visit)
 

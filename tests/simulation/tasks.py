@@ -32,7 +32,7 @@ VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoy
 #: After this long without a sign of life Airflow gives a try up and starts another.
 HEARTBEAT = 300.0
 #: Tries that Airflow makes by itself, and rounds of clearing in the calm at the end.
-TRIES, ROUNDS = 3, 14
+TRIES, ROUNDS = 3, 24
 
 
 class Task:
