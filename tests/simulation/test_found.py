@@ -45,13 +45,20 @@ class Script(Network):
 
 
 def scene(vendor: str, wishes: Sequence[Wish], fates: dict[str, list[Fate]], **options: Any) -> tuple[Run, Result]:
-    """Play a scene to its end."""
+    """Play a scene to its end.
+
+    :param held: seconds for which a worker is held up at the named point, the first time it comes there.
+    """
+    held = options.pop("held", {})
     caps = options.pop("caps", Caps(max_order_price=Decimal(9)))
     weather = Weather(until=START)
     scenario = Scenario(1, "plain", vendor, START, weather, list(wishes), {"main": Decimal(1000)}, caps, **options)
     run = Run(scenario, Random(1))
     script = Script(run.market, weather, run.chance, lambda why: None)
     script.fates, run.network = fates, script
+    if held:
+        held = dict(held)
+        run.mishap = lambda worker, point: held.pop((worker.name, point), 0.0)  # type: ignore[method-assign]
     return run, play(run)
 
 
@@ -110,6 +117,13 @@ def test_money_that_came_back_proves_nothing(monkeypatch: pytest.MonkeyPatch) ->
     run, result = scene("proxyscrape", [create("a", "proxyscrape")], {"a1": [LOST_AFTER]}, processing=30.0, bad_ends=1.0)
     assert result.failures == [] and list(run.person.asked) == ["order-a"], "\n".join(result.log)
     assert len(run.market.charges) == 1 and not any("APART" in line for line in result.log)
+
+
+def test_looks_count_by_when_they_were_made() -> None:
+    """Two looks half a second apart prove nothing, however long the worker was held up before it wrote the second one down."""
+    wishes = [create("a", "iproyal", key="k"), create("b", "iproyal", 1.5, key="k")]
+    late = Fate(20.0, 1.0, "reset")
+    kept(*scene("iproyal", wishes, {"a1": [late]}, held={("b1", "before record"): 100.0, ("a1", "asleep"): 200.0}))
 
 
 def test_two_tries_of_one_purchase_do_not_overtake_each_other_for_ever() -> None:
