@@ -504,6 +504,7 @@ class Desk(Watch):
         if self._by_reference and purchase is not None:
             return self._sendable_again(order)
         while True:
+            began = self.ledger.clock()
             finding = self._look(order)
             if finding.verdict == "found" and finding.order is not None:
                 return self._adopt(order, finding)
@@ -516,7 +517,7 @@ class Desk(Watch):
                 order, Step.UNKNOWN, f"{finding.verdict}: {finding.seen}", self.who, evidence={**order.evidence, "looks": looks}
             )
             first = _run_of(looks, finding.verdict)
-            waited = (self.ledger.clock() - first).total_seconds()
+            waited = (began - first).total_seconds()  # between the looks: to write one down can take any time
             left = self.settle_time - waited
             if left <= 0 and len(looks) > 1:
                 if finding.verdict == "absent":
