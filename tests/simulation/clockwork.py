@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
 
-from greenlet import greenlet  # type: ignore[import-untyped]
+from greenlet import GreenletExit, greenlet  # type: ignore[import-untyped]
 
 from airflow_provider_proxyorders.sandbox.clock import Clock
 
@@ -35,6 +35,8 @@ class Clockwork:
         self.steps = 0
         #: set to end the run early
         self.stopped = False
+        #: whether the run has ended
+        self.over = False
         self._queue: list[tuple[float, float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self.hub = greenlet.getcurrent()
@@ -55,14 +57,17 @@ class Clockwork:
 
     def run(self) -> bool:
         """Let everything happen; False when it does not come to an end."""
-        while self._queue and not self.stopped:
-            moment, _, _, what = heapq.heappop(self._queue)
-            self.clock.advance(max(0.0, moment - self.now))
-            self.steps += 1
-            if self.steps > MOST_STEPS:
-                return False
-            what()
-        return True
+        try:
+            while self._queue and not self.stopped:
+                moment, _, _, what = heapq.heappop(self._queue)
+                self.clock.advance(max(0.0, moment - self.now))
+                self.steps += 1
+                if self.steps > MOST_STEPS:
+                    return False
+                what()
+            return True
+        finally:
+            self.over = True
 
     def give_way(self) -> None:
         """Back from a worker to :meth:`run`."""
@@ -99,7 +104,9 @@ class Worker:
 
     def pause(self, seconds: float, point: str) -> None:
         """A switch point: others go on, time passes, and this process may not come back."""
-        assert self._greenlet is not None and self.alive
+        if not self.alive or self.clockwork.over:  # Python takes the process down, and runs a ``finally`` of it
+            raise GreenletExit
+        assert self._greenlet is not None
         held = self._mishap(self, point) if self._mishap else 0.0
         if held is None:
             self.alive = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import ssl
 import struct
@@ -174,19 +175,19 @@ class TestReading:
 
 def tunnel(talk: Talk) -> None:
     """The script of a proxy that opens a way to whatever address is asked for, then passes bytes on."""
-    import select
-
     host, _, port = talk.hear().line.split()[1].rpartition(":")
     assert host == "127.0.0.1"
     with socket.create_connection((host, int(port))) as far:
         talk.say(b"HTTP/1.1 200 OK\r\n\r\n")
-        ends = {talk.sock: far, far: talk.sock}
-        while not talk.wire.over.is_set():
-            for end in select.select(list(ends), [], [], 0.1)[0]:
-                data = end.recv(65536)
-                if not data:
-                    return
-                ends[end].sendall(data)
+        with selectors.DefaultSelector() as ends:
+            ends.register(talk.sock, selectors.EVENT_READ, far)
+            ends.register(far, selectors.EVENT_READ, talk.sock)
+            while not talk.wire.over.is_set():
+                for end, _ in ends.select(0.1):
+                    data = end.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if not data:
+                        return
+                    end.data.sendall(data)
 
 
 __all__ = ["Wire", "tunnel"]
