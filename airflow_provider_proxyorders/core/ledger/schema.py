@@ -27,9 +27,9 @@ from sqlalchemy import (
 from airflow_provider_proxyorders.core.errors import LedgerError
 
 #: The migration this code needs; the newest file in ``migrations/versions``.
-HEAD = "0002"
+HEAD = "0003"
 #: Every version this code can upgrade from.
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -139,6 +139,21 @@ deliveries = Table(
     Index("proxyorders_deliveries_reference", "wallet", "reference"),
     Index("proxyorders_deliveries_order", "wallet", "order_id"),
     Index("proxyorders_deliveries_last", "last_at"),
+)
+
+#: One row for each wallet and alert: low or not, the number of the last crossing, and of the last one that somebody was told.
+alarms = Table(
+    "proxyorders_alarms",
+    metadata,
+    Column("wallet", String(300), primary_key=True),
+    Column("name", String(300), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("since", String(40), nullable=False),
+    Column("balance", Text),
+    Column("crossing", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("held_until", String(40)),
 )
 
 

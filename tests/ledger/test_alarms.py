@@ -1,0 +1,259 @@
+"""A crossing into low and back is seen by exactly one of all who look, on both databases; one that was not told comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from airflow_provider_proxyorders.core.crossing import Levels, judge, plain
+from airflow_provider_proxyorders.core.ledger import open_ledger
+from airflow_provider_proxyorders.core.ledger.alarms import Alarms, Crossing, open_alarms
+from airflow_provider_proxyorders.core.ledger.schema import HEAD, VERSION_TABLE
+
+W, N = "iproyal:main", "below 50"
+NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def alarms(ledger_url: str) -> Alarms:
+    return open_alarms(ledger_url)
+
+
+def at(alarms: Alarms, seconds: float) -> None:
+    alarms.clock = lambda: NOW + timedelta(seconds=seconds)
+
+
+def tell(alarms: Alarms, state: Any, balance: str = "1.00") -> Crossing | None:
+    """A look by somebody who tells of what he sees."""
+    seen = alarms.observe(W, N, state, balance=balance)
+    if seen is not None:
+        alarms.confirm(seen)
+    return seen
+
+
+class TestLevels:
+    @pytest.mark.parametrize(
+        ("low", "recovered", "balance", "says"),
+        [
+            ("50", None, "49.999999", "low"),
+            ("50", None, "50.00", None),  # at the level it is not low, and has not recovered
+            ("50", None, "54.99", None),
+            ("50", None, "55.00", "ok"),
+            ("50", "80", "79", None),
+            ("50", "50", "50", "ok"),
+            ("0", None, "0.00", "low"),  # an empty wallet is low
+            ("0", None, "-0.00", "low"),
+            ("0", None, "0.01", "ok"),
+            ("0", None, "-3.20", "low"),
+            ("0", "10", "5", None),
+            ("50", None, "-3.20", "low"),
+            ("-50", None, "-49", None),  # may be overdrawn: recovers from -45 on
+            ("-50", None, "-45", "ok"),
+            ("-50", None, "0", "ok"),
+            ("-50", None, "-50.01", "low"),
+        ],
+    )
+    def test_what_a_balance_says(self, low: str, recovered: str | None, balance: str, says: str | None) -> None:
+        levels = Levels.of(Decimal(low), Decimal(recovered) if recovered else None)
+        assert judge(levels, Decimal(balance)) == says
+
+    @pytest.mark.parametrize(
+        ("balance", "covers", "says"),
+        [
+            ("100", True, "ok"),
+            ("100", False, "low"),  # a full wallet that does not reach for what is due
+            ("100", None, None),  # not known: nothing changes
+            ("10", None, "low"),
+            ("10", True, "low"),
+            ("52", True, None),
+        ],
+    )
+    def test_the_runway_counts_too(self, balance: str, covers: bool | None, says: str | None) -> None:
+        assert judge(Levels.of(Decimal(50)), Decimal(balance), covers) == says
+
+    def test_the_runway_alone(self) -> None:
+        assert [judge(None, Decimal(5), covers) for covers in (True, False, None)] == ["ok", "low", None]
+
+    def test_levels_in_the_wrong_order(self) -> None:
+        with pytest.raises(ValueError, match="recovered_at 40 must not be below low_balance 50"):
+            Levels.of(Decimal(50), Decimal(40))
+
+    def test_one_form_of_an_amount(self) -> None:
+        assert [plain(Decimal(t)) for t in ("50", "50.00", "5E+1", "0.00", "-0", "-1.50")] == ["50"] * 3 + ["0", "0", "-1.5"]
+
+
+class TestCrossing:
+    def test_into_low_once_and_back_once(self, alarms: Alarms) -> None:
+        at(alarms, 0)
+        assert tell(alarms, "ok") is None
+        at(alarms, 10)
+        low = tell(alarms, "low", "12.00 USD")
+        assert low is not None
+        assert (low.state, low.since, low.crossing, low.balance) == ("low", NOW + timedelta(seconds=10), 1, "12.00 USD")
+        assert (low.again, low.missed, low.key) == (False, False, "iproyal:main/below 50#1")
+        at(alarms, 5000)
+        assert [tell(alarms, state) for state in ("low", None, "low")] == [None] * 3
+        back = tell(alarms, "ok")
+        assert back is not None and (back.state, back.crossing) == ("ok", 2)
+        assert [tell(alarms, state) for state in ("ok", None)] == [None] * 2
+        again = tell(alarms, "low")
+        assert again is not None and again.key.endswith("#3")
+
+    def test_a_wallet_that_is_low_at_the_first_look(self, alarms: Alarms) -> None:
+        seen = tell(alarms, "low")
+        assert seen is not None and seen.crossing == 1
+
+    def test_a_first_look_that_says_nothing_begins_as_ok(self, alarms: Alarms) -> None:
+        assert tell(alarms, None) is None
+        known = alarms.find(W, N)
+        assert known is not None and (known.state, known.crossing, known.told) == ("ok", 0, True)
+
+    def test_wallets_and_names_are_apart(self, alarms: Alarms) -> None:
+        assert alarms.observe(W, N, "low") and alarms.observe(W, "other", "low") and alarms.observe("other", N, "low")
+
+
+class TestTelling:
+    def test_one_that_nobody_confirmed_comes_back_when_its_time_is_over(self, alarms: Alarms) -> None:
+        at(alarms, 0)
+        first = alarms.observe(W, N, "low", hold=120)
+        at(alarms, 119)
+        assert alarms.observe(W, N, "low") is None
+        at(alarms, 121)
+        second = alarms.observe(W, N, "low", hold=120)
+        assert first and second and (second.again, second.key, second.since) == (True, first.key, first.since)
+        assert alarms.observe(W, N, "low") is None
+        alarms.confirm(second)
+        at(alarms, 9999)
+        assert alarms.observe(W, N, "low") is None
+
+    def test_in_the_gap_too(self, alarms: Alarms) -> None:
+        first = alarms.observe(W, N, "low", hold=0)
+        second = alarms.observe(W, N, None)
+        assert first and second and second.again and second.state == "low"
+
+    def test_one_that_was_given_back_comes_at_once(self, alarms: Alarms) -> None:
+        first = alarms.observe(W, N, "low")
+        assert first is not None
+        alarms.release(first)
+        second = alarms.observe(W, N, "low")
+        assert second is not None and second.again
+        alarms.release(first)  # who held it before has no say any more
+        assert alarms.observe(W, N, "low") is None
+
+    def test_recovered_is_not_told_before_low(self, alarms: Alarms) -> None:
+        at(alarms, 0)
+        low = alarms.observe(W, N, "low", hold=120)
+        assert low is not None
+        at(alarms, 60)
+        assert alarms.observe(W, N, "ok") is None, "somebody is still telling of low"
+        alarms.confirm(low)
+        back = alarms.observe(W, N, "ok")
+        assert back is not None and not back.missed
+
+    def test_a_low_that_nobody_heard_of_is_said_with_the_recovery(self, alarms: Alarms) -> None:
+        at(alarms, 0)
+        assert alarms.observe(W, N, "low", hold=10)
+        at(alarms, 20)
+        back = alarms.observe(W, N, "ok")
+        assert back is not None and (back.state, back.missed, back.again) == ("ok", True, False)
+        alarms.confirm(back)
+        assert alarms.observe(W, N, "ok") is None
+
+    def test_an_old_holder_confirms_no_newer_crossing(self, alarms: Alarms) -> None:
+        low = alarms.observe(W, N, "low", hold=0)
+        back = alarms.observe(W, N, "ok")
+        assert low and back
+        alarms.confirm(low)
+        known = alarms.find(W, N)
+        assert known is not None and not known.told
+        alarms.confirm(back)
+        alarms.confirm(low)
+        known = alarms.find(W, N)
+        assert known is not None and known.told
+
+
+class TestRaces:
+    def test_twenty_threads_see_one_crossing_each_way(self, ledger_url: str) -> None:
+        for state in ("low", "ok", "low"):
+            seen = together(lambda state=state: open_alarms(ledger_url).observe(W, N, state))  # type: ignore[misc]
+            taken = [one for one in seen if one is not None]
+            assert len(taken) == 1, taken
+            open_alarms(ledger_url).confirm(taken[0])
+
+    def test_twenty_threads_repeat_one_once(self, ledger_url: str) -> None:
+        alarms = open_alarms(ledger_url)
+        first = alarms.observe(W, N, "low")
+        assert first is not None
+        alarms.release(first)
+        seen = together(lambda: open_alarms(ledger_url).observe(W, N, "low"))
+        assert [one.again for one in seen if one is not None] == [True]
+
+    def test_processes_see_one_crossing(self, ledger_url: str) -> None:
+        open_alarms(ledger_url)
+        script = (
+            "import sys\n"
+            "from airflow_provider_proxyorders.core.ledger.alarms import open_alarms\n"
+            "alarms = open_alarms(sys.argv[1])\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "print(alarms.observe('w', 'n', 'low'), flush=True)\n"
+        )
+        running = [
+            subprocess.Popen([sys.executable, "-c", script, ledger_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(8)
+        ]
+        try:
+            for process in running:
+                assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            said = []
+            for process in running:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            for process in running:
+                said.append(process.communicate(timeout=60)[0].strip())
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        assert sorted(line.partition("(")[0] for line in said) == ["Crossing"] + ["None"] * 7
+
+
+def together(look: Callable[[], Crossing | None], many: int = 20) -> list[Crossing | None]:
+    """Let many look at the same moment."""
+    ready, seen, errors = threading.Barrier(many), [], []
+
+    def one() -> None:
+        ready.wait()
+        try:
+            seen.append(look())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(many)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    return seen
+
+
+def test_a_ledger_of_the_version_before_is_upgraded_and_keeps_what_it_holds(ledger_url: str) -> None:
+    ledger = open_ledger(ledger_url)
+    ledger.fix("a", "b")
+    with ledger.engine.begin() as connection:
+        connection.execute(text("DROP TABLE proxyorders_alarms"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
+    assert open_alarms(ledger_url).observe(W, N, "low") is not None
+    assert ledger.fixed("a") == "b"
+    with ledger.engine.connect() as connection:
+        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD
