@@ -11,10 +11,11 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, case, func, select, update
 
 from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded
+from airflow_provider_proxyorders.core.ledger.engine import reading, speaking_of
 from airflow_provider_proxyorders.core.ledger.schema import spending
 
 #: What counts on a day, and in its month.
@@ -30,6 +31,11 @@ _ADD = (
     .values(counted=spending.c.counted + bindparam("_delta"))
 )
 _FIRST = spending.insert()
+
+_BY_DAY = select(spending.c.day, spending.c.counted).where(
+    spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first")
+)
+_FIRST_DAY = select(func.min(spending.c.day)).where(spending.c.wallet == bindparam("_wallet"), spending.c.counted > 0)
 
 MILLION = Decimal(1_000_000)
 
@@ -80,3 +86,16 @@ def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
     changed: Any = connection.execute(_ADD, {"_wallet": wallet, "_day": day, "_delta": delta})
     if not changed.rowcount:
         connection.execute(_FIRST, {"wallet": wallet, "day": day, "counted": delta})
+
+
+def by_day(engine: Engine, wallet: str, first: str) -> dict[str, Decimal]:
+    """What counts for each of a wallet's days from ``first`` (``YYYY-MM-DD``) on; a day without purchases is missing."""
+    with speaking_of(engine.url), reading(engine).connect() as connection:
+        rows = connection.execute(_BY_DAY, {"_wallet": wallet, "_first": first})
+        return {row.day: amount_of(int(row.counted)) for row in rows}
+
+
+def first_day(engine: Engine, wallet: str) -> str | None:
+    """The first day on which a wallet's purchases counted for something."""
+    with speaking_of(engine.url), reading(engine).connect() as connection:
+        return connection.execute(_FIRST_DAY, {"_wallet": wallet}).scalar()
