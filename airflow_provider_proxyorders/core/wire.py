@@ -299,7 +299,8 @@ def _written_time(value: str, zone: str) -> datetime | None:
         return None
     if not isinstance(parsed, datetime):
         return None
-    return datetime.fromtimestamp(parsed.timestamp(), timezone.utc)
+    # an hour that comes twice is read as the first of the two: no order is thought to run for longer than it does
+    return datetime.fromtimestamp(min(parsed.timestamp(), parsed.replace(fold=0).timestamp()), timezone.utc)
 
 
 def _kind(value: Any) -> str:

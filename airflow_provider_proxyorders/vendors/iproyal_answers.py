@@ -55,7 +55,7 @@ def read_order(data: Any, zone: str) -> VendorOrder:
     if status is OrderStatus.DELIVERED and len(proxies) < (1 if quantity is None else quantity):
         status = OrderStatus.PENDING  # the word comes before all of the goods
     history = data.get("extended_history")
-    traits = {"product": "product_name", "plan": "plan_name", "location": "location", "locations": "locations"}
+    traits = {"product": "product_name", "plan": "plan_name", "location": "location", "locations": "locations", "note": "note"}
     return VendorOrder(
         order_id=read_id(data),
         status=status,
