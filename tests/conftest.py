@@ -38,6 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
 
 
+@pytest.fixture(autouse=True)
+def _no_open_ledgers() -> Iterator[None]:
+    """Every test has ledgers of its own, so without this thousands of files would be open at the end of a run."""
+    yield
+    engines = sys.modules.get("airflow_provider_proxyorders.core.ledger.engine")
+    if engines is not None:
+        engines.close()
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The root of the checkout."""

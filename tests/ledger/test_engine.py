@@ -15,7 +15,7 @@ def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monke
     assert ledger.fix("a", "1") == "1"
     with ledger.engine.connect() as one, ledger.engine.connect() as other:  # all that the pool keeps
         mine = [link.execute(text("SELECT pg_backend_pid()")).scalar_one() for link in (one, other)]
-    another = engine._engine(f"{postgres_url}&application_name=another", 0)
+    another = engine.engine_for(f"{postgres_url}&application_name=another")
     with another.connect() as link:
         for pid in mine:
             link.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})

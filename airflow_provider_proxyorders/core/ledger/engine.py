@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -24,6 +23,7 @@ READ_ONLY = "proxyorders_read_only"
 #: Seconds after which an idle connection is tried before it is used: a firewall or a restart may have ended it.
 IDLE = 1.0
 USED = "proxyorders_used"
+_engines: dict[tuple[str, int], Engine] = {}
 ADVICE = (
     "Check [proxyorders] ledger_url: a writable file for SQLite (sqlite:////absolute/path.db), or "
     "postgresql+psycopg://user:password@host/database."
@@ -35,7 +35,16 @@ def engine_for(url: str) -> Engine:
 
     :raises LedgerError: when the address is no database this package supports.
     """
-    return _engine(url, os.getpid())
+    key = url, os.getpid()  # a forked child must not share its parent's connections
+    engine = _engines.get(key)
+    return engine if engine is not None else _engines.setdefault(key, _new(url))
+
+
+def close() -> None:
+    """Close this process's idle connections to every ledger; who goes on with a ledger opens a new one."""
+    for (_, pid), engine in list(_engines.items()):
+        if pid == os.getpid():
+            engine.dispose()
 
 
 def reading(engine: Engine) -> Engine:
@@ -45,9 +54,7 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(**{READ_ONLY: True})
 
 
-@cache
-def _engine(url: str, pid: int) -> Engine:
-    del pid  # part of the key only: a forked child must not share its parent's connections
+def _new(url: str) -> Engine:
     try:
         address = make_url(url)
     except ArgumentError:
