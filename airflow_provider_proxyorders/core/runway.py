@@ -34,7 +34,7 @@ _CENT, _TENTH = Decimal("0.01"), Decimal("0.1")
 
 
 @dataclass(frozen=True)
-class Due:
+class Renewal:
     """One renewal that has to be paid.
 
     :param at: end of what is paid for now, aware.
@@ -54,7 +54,7 @@ class Due:
 class Paid:
     """A renewal, and whether the balance pays for it; None where its price is unknown."""
 
-    due: Due
+    renewal: Renewal
     covered: bool | None
 
 
@@ -70,14 +70,14 @@ class Runway:
     renewals: tuple[Paid, ...] = ()
 
     @property
-    def first_uncovered(self) -> Due | None:
+    def first_uncovered(self) -> Renewal | None:
         """The first renewal that the balance does not pay for."""
-        return next((paid.due for paid in self.renewals if paid.covered is False), None)
+        return next((paid.renewal for paid in self.renewals if paid.covered is False), None)
 
     @property
-    def unknown(self) -> tuple[Due, ...]:
+    def unknown(self) -> tuple[Renewal, ...]:
         """Renewals without a usable price."""
-        return tuple(paid.due for paid in self.renewals if paid.covered is None)
+        return tuple(paid.renewal for paid in self.renewals if paid.covered is None)
 
     @property
     def covers(self) -> bool | None:
@@ -89,7 +89,7 @@ class Runway:
     @property
     def needed(self) -> Decimal:
         """What all renewals with a usable price cost together."""
-        return sum((_price(paid.due) for paid in self.renewals if paid.covered is not None), Decimal(0))
+        return sum((_price(paid.renewal) for paid in self.renewals if paid.covered is not None), Decimal(0))
 
     @property
     def short(self) -> Decimal:
@@ -114,25 +114,25 @@ class Runway:
         )
 
 
-def runway(balance: Money, dues: Iterable[Due], keep: Decimal | None = None) -> Runway:
+def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None) -> Runway:
     """Pay what is due in order of date from a balance, on paper.
 
     :param keep: what must remain in the wallet.
     """
     spendable = Money(balance.amount - (keep or Decimal(0)), balance.currency)
     left, renewals = spendable.amount, []
-    for due in sorted(dues, key=lambda due: (due.at, due.order_id)):
-        if due.price is None:
-            renewals.append(Paid(due, None))
+    for one in sorted(due, key=lambda one: (one.at, one.order_id)):
+        if one.price is None:
+            renewals.append(Paid(one, None))
             continue
-        if _other_currency(due.price, balance):
-            note = f"priced in {due.price.currency}, the wallet holds {balance.currency}"
-            renewals.append(Paid(replace(due, note=note), None))
+        if _other_currency(one.price, balance):
+            note = f"priced in {one.price.currency}, the wallet holds {balance.currency}"
+            renewals.append(Paid(replace(one, note=note), None))
             continue
-        covered = due.price.amount <= left or due.price.amount == 0
+        covered = one.price.amount <= left or one.price.amount == 0
         if covered:
-            left -= due.price.amount
-        renewals.append(Paid(due, covered))
+            left -= one.price.amount
+        renewals.append(Paid(one, covered))
     return Runway(spendable, tuple(renewals))
 
 
@@ -158,7 +158,7 @@ class Prices:
         self.vendor, self.http, self.ledger, self.request = vendor, http, ledger, request
         self.quotes_left = most_quotes
 
-    def due(self, order_id: str, at: datetime) -> Due:
+    def renewal(self, order_id: str, at: datetime) -> Renewal:
         """One renewal with its price.
 
         :raises AuthenticationFailed, OrderingNotPermitted: the vendor takes no more questions with this key.
@@ -168,10 +168,10 @@ class Prices:
         known.sort(key=lambda order: order.kind == "create")  # an extension tells more of the next one than the creation does
         asked, note = self._quote(order_id, known)
         if asked is not None:
-            return Due(order_id, at, asked, "quote")
+            return Renewal(order_id, at, asked, "quote")
         if known:
-            return Due(order_id, at, _priced(known[0].price, self.vendor.account), "ledger", note)
-        return Due(order_id, at, None, "unknown", note or "the ledger knows no price of it")
+            return Renewal(order_id, at, _priced(known[0].price, self.vendor.account), "ledger", note)
+        return Renewal(order_id, at, None, "unknown", note or "the ledger knows no price of it")
 
     def _quote(self, order_id: str, known: list[Order]) -> tuple[Money | None, str]:
         capabilities = self.vendor.capabilities
@@ -207,8 +207,8 @@ def _priced(price: Money | None, account: Account) -> Money | None:
     return price if price is None or price.currency else Money(price.amount, account.currency)
 
 
-def _price(due: Due) -> Decimal:
-    return due.price.amount if due.price else Decimal(0)
+def _price(renewal: Renewal) -> Decimal:
+    return renewal.price.amount if renewal.price else Decimal(0)
 
 
 def _other_currency(price: Money, balance: Money) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_proxyorders.core.errors import AuthenticationFailed, InvalidRequest
 from airflow_provider_proxyorders.core.ledger import Intent, Ledger
 from airflow_provider_proxyorders.core.model import Money, Step, Who
-from airflow_provider_proxyorders.core.runway import Due, Prices, Rate, rate, runway
+from airflow_provider_proxyorders.core.runway import Prices, Rate, Renewal, rate, runway
 
 from .conftest import Shop
 
@@ -24,17 +24,17 @@ def usd(amount: str) -> Money:
     return Money(Decimal(amount), "USD")
 
 
-def due(number: int, price: str | None, *, day: int | None = None, currency: str | None = "USD") -> Due:
+def due(number: int, price: str | None, *, day: int | None = None, currency: str | None = "USD") -> Renewal:
     at = START + timedelta(days=number if day is None else day)
     if price is None:
-        return Due(str(number), at)
-    return Due(str(number), at, Money(Decimal(price), currency), "ledger")
+        return Renewal(str(number), at)
+    return Renewal(str(number), at, Money(Decimal(price), currency), "ledger")
 
 
 class TestRunway:
     def test_paid_in_order_of_date_and_the_first_that_is_not(self) -> None:
         seen = runway(usd("10.00"), [due(3, "4.00"), due(1, "4.00"), due(2, "4.00")])
-        assert [(paid.due.order_id, paid.covered) for paid in seen.renewals] == [("1", True), ("2", True), ("3", False)]
+        assert [(paid.renewal.order_id, paid.covered) for paid in seen.renewals] == [("1", True), ("2", True), ("3", False)]
         assert seen.first_uncovered == due(3, "4.00")
         assert (seen.covers, seen.needed, seen.short) == (False, Decimal("12.00"), Decimal("2.00"))
         assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in seen.told()
@@ -83,10 +83,12 @@ class TestPrices:
         for vendor, price in (("proxyscrape", "5.00"), ("voodoo", "9.00")):
             order = shop_of(vendor).delivered("k-" + vendor)
             assert order.order_id is not None
-            assert self.prices(shop_of(vendor)).due(order.order_id, START) == Due(order.order_id, START, usd(price), "ledger")
+            assert self.prices(shop_of(vendor)).renewal(order.order_id, START) == Renewal(
+                order.order_id, START, usd(price), "ledger"
+            )
 
     def test_an_order_that_nobody_knows(self, shop: Shop) -> None:
-        seen = self.prices(shop).due("4242", START)
+        seen = self.prices(shop).renewal("4242", START)
         assert (seen.price, seen.source) == (None, "unknown")
         assert seen.note
 
@@ -94,12 +96,12 @@ class TestPrices:
         shop = shop_of("iproyal")
         order_id = shop.delivered("k").order_id
         assert order_id is not None
-        first = self.prices(shop).due(order_id, START)
+        first = self.prices(shop).renewal(order_id, START)
         assert (first.source, first.price) == ("ledger", usd("6.00"))
         assert first.note == "not quoted: no extension of it in the ledger, and no request given"
         shop.desk().extend(order_id, PLAN, order_key="e")
         asked = shop.box.book.count("iproyal", "quote")
-        second = self.prices(shop).due(order_id, START)
+        second = self.prices(shop).renewal(order_id, START)
         assert (second.source, second.price, second.note) == ("quote", usd("6.00"), "")
         assert shop.box.book.count("iproyal", "quote") == asked + 1
 
@@ -108,11 +110,11 @@ class TestPrices:
         order_id = shop.delivered("k").order_id
         assert order_id is not None
         prices = self.prices(shop, request=PLAN, most_quotes=1)
-        assert prices.due(order_id, START).source == "quote"
-        rest = prices.due(order_id, START)
+        assert prices.renewal(order_id, START).source == "quote"
+        rest = prices.renewal(order_id, START)
         assert (rest.source, rest.price, rest.note) == ("ledger", usd("6.00"), "not quoted: enough was asked for")
         with pytest.raises(InvalidRequest, match="product_plan_id"):
-            self.prices(shop, request={}).due(order_id, START)
+            self.prices(shop, request={}).renewal(order_id, START)
 
     def test_a_quote_that_fails_leaves_the_ledgers_price(self, shop_of: ShopOf) -> None:
         shop = shop_of("iproyal")
@@ -121,7 +123,7 @@ class TestPrices:
         shop.box.fault("iproyal", "quote", action="status", status=500)
         prices = self.prices(shop, request=PLAN)
         prices.http._sleep = lambda seconds: None
-        seen = prices.due(order_id, START)
+        seen = prices.renewal(order_id, START)
         assert (seen.source, seen.price, seen.note) == ("ledger", usd("6.00"), "not quoted: VendorUnavailable")
 
     def test_a_refused_key_ends_it(self, shop_of: ShopOf) -> None:
@@ -130,12 +132,12 @@ class TestPrices:
         assert order_id is not None
         desk = shop.desk(secret="wrong-key")
         with pytest.raises(AuthenticationFailed):
-            Prices(desk.vendor, desk.http, desk.ledger, request=PLAN).due(order_id, START)
+            Prices(desk.vendor, desk.http, desk.ledger, request=PLAN).renewal(order_id, START)
 
     def test_nothing_is_bought(self, shop: Shop) -> None:
         order_id = shop.delivered("k").order_id
         assert order_id is not None
-        self.prices(shop, request=PLAN if shop.name == "iproyal" else None).due(order_id, START)
+        self.prices(shop, request=PLAN if shop.name == "iproyal" else None).renewal(order_id, START)
         assert len(shop.bought()) == 1
 
 
