@@ -38,7 +38,7 @@ def provider_info() -> dict[str, Any]:
             {"integration-name": vendor.title, "external-doc-url": vendor.docs_url, "tags": ["service"]} for vendor in hooks
         ],
         "hooks": modules("hooks.proxyorders"),
-        "operators": modules("operators.delivery", "operators.ledger", "operators.orders"),
+        "operators": modules("operators.delivery", "operators.ledger", "operators.orders", "operators.wallet"),
         "sensors": modules("sensors.orders"),
         "triggers": modules("triggers.orders"),
         "connection-types": [connection_type(vendor, f"{_HOOKS}.{hook}") for vendor, hook in hooks.items()],
@@ -196,6 +196,26 @@ _CONFIG: dict[str, Any] = {
                 "example": "postgresql+psycopg://airflow:password@db.example.com:5432/proxyorders",
                 "default": "",
                 "sensitive": True,
+            },
+            "webhook_retention": {
+                "description": (
+                    "How many days a webhook delivery is kept after it last arrived, so that one that comes late or again is "
+                    "known. Older ones are forgotten once a day."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "90",
+                "default": "30",
+            },
+            "webhook_rate": {
+                "description": (
+                    "How many verified deliveries a second each receiver takes from one connection, and four times as many at "
+                    "once; more are answered by 429 with Retry-After, and the vendor sends them again."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "50",
+                "default": "500",
             },
         },
     },

@@ -104,14 +104,16 @@ class Runway:
         doubt = f"; {len(self.unknown)} of them without a known price" if self.unknown else ""
         first = self.first_uncovered
         if first is None:
-            return f"{many} renewals due, {Money(self.needed, self.spendable.currency)} in all, covered{doubt}"
-        price = f" for {first.price}" if first.price else ""
+            return f"{many} renewals due, {self._named(self.needed)} in all, covered{doubt}"
+        price = f" for {self._named(first.price.amount)}" if first.price else ""
         covered = sum(paid.covered is True for paid in self.renewals)
-        short = Money(self.short, self.spendable.currency)
         return (
-            f"{many} renewals due, {covered} covered, {short} short; the first that is not: order {first.order_id}{price}, "
-            f"due {first.at:%Y-%m-%d %H:%M} UTC{doubt}"
+            f"{many} renewals due, {covered} covered, {self._named(self.short)} short; the first that is not: "
+            f"order {first.order_id}{price}, due {first.at:%Y-%m-%d %H:%M} UTC{doubt}"
         )
+
+    def _named(self, amount: Decimal) -> str:
+        return f"{shown(amount)} {self.spendable.currency}" if self.spendable.currency else shown(amount)
 
 
 def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None) -> Runway:
@@ -134,6 +136,15 @@ def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None) 
             left -= one.price.amount
         renewals.append(Paid(one, covered))
     return Runway(spendable, tuple(renewals))
+
+
+def shown(amount: Decimal) -> str:
+    """An amount for people and for XCom: with cents, and with more where there is more; never in exponents."""
+    if amount == 0:
+        return "0.00"
+    if amount.adjusted() < 20 and amount == amount.quantize(_CENT):
+        return f"{amount:.2f}"
+    return f"{amount:f}"
 
 
 # ---------------------------------------------------------------------------------------------- prices
