@@ -18,9 +18,9 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.ledger.inbox import Hint
     from airflow_provider_proxyorders.core.model import VendorOrder
     from airflow_provider_proxyorders.core.transport import AsyncHttp
+    from airflow_provider_proxyorders.core.wire import Flow
     from airflow_provider_proxyorders.vendors.base import Memo, Vendor
+
+T = TypeVar("T")
 
 #: Airflow 3.3 may mark a task failed that is resumed while it is still being put aside; so nobody is told sooner, in seconds.
 EARLIEST = 2.0
@@ -149,6 +152,49 @@ class Poller:
         vendor = await self.open()
         assert self._http is not None
         return await self._http.arun(vendor.get(order_id))
+
+    async def ask(self, what: Callable[[Vendor], Flow[T]]) -> T:
+        """Ask for something beside orders, as soon as the vendor may be asked; the patience with it is everybody's here.
+
+        :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one by now.
+        :raises ProxyOrdersError: when it cannot be read; in trouble the next call waits as long as the vendor needs.
+        """
+        vendor = await self.open()
+        while True:
+            patience, http = self.patience, self._http
+            assert patience is not None and http is not None
+            while (pause := patience.until - self.loop.time()) > 0:
+                await asyncio.sleep(pause)
+            patience.asking(self.loop.time())
+            try:
+                if vendor.renews_login:
+                    async with self._entry:  # one login for all calls
+                        await http.arun(vendor.login())
+                found = await http.arun(what(vendor))
+            except (AuthenticationFailed, OrderingNotPermitted):
+                patience.refused()
+                if not await self.renewed(vendor):
+                    raise
+                vendor = await self.open()
+            except (Throttled, VendorUnavailable, UnreadableAnswer) as error:
+                patience.failed(error, self.loop.time())
+                raise
+            else:
+                patience.well()
+                return found
+
+    async def renewed(self, refused: Vendor) -> bool:
+        """Whether the connection holds another key than one that was refused; then that is used. Asks Airflow, not the vendor."""
+        async with self._opening:
+            return await self._renewed(refused)
+
+    async def _renewed(self, refused: Vendor) -> bool:
+        if self.vendor is refused:
+            with contextlib.suppress(ProxyOrdersError):
+                now = await self._look_up()
+                if (now.account.secret, now.account.base_url) != (refused.account.secret, refused.account.base_url):
+                    self._use(now)
+        return self.vendor is not refused
 
     def hint(self, hint: Hint) -> None:
         """A verified webhook: look at its order now, if anybody waits for it. What it says is not believed."""
@@ -381,11 +427,8 @@ class Poller:
         self.patience.refused()
         async with self._opening:
             judged = self._refusal is not None and self._refusal[0] >= began  # by another call that was under way
-            if self.vendor is asked and not judged:
-                with contextlib.suppress(ProxyOrdersError):
-                    now = await self._look_up()
-                    if (now.account.secret, now.account.base_url) != (asked.account.secret, asked.account.base_url):
-                        self._use(now)
+            if not judged:
+                await self._renewed(asked)
             if self.vendor is not asked:
                 for order_id in batch:
                     self._agenda.plan(order_id, self.loop.time())

@@ -1,0 +1,165 @@
+"""The sensor that waits until a wallet holds enough, for example until somebody has topped it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, SHORTEST_PAUSE, default_deferrable, seconds
+from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_proxyorders.core.waiting import Pauses
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+#: Seconds between two readings of a balance; money arrives by hand.
+INTERVAL = 60.0
+
+
+class WalletBalanceSensor(BaseSensorOperator):
+    """Waits until the balance of a wallet is at least an amount. It only reads.
+
+    Returns ``{"wallet": ..., "balance": ..., "currency": ...}``, the balance as text.
+
+    :param conn_id: the Airflow connection that holds the wallet (templated).
+    :param at_least: the amount to wait for, in the wallet's currency, as text (templated).
+    :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two readings in the triggerer; one reading serves all who wait on the connection. In the
+        worker ``poke_interval`` counts. A vendor in trouble is left alone for longer.
+    :param timeout: seconds or timedelta after which the sensor gives up, as for every sensor.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "at_least")
+    ui_color = "#e4eef9"
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        at_least: str | int | Decimal,
+        deferrable: bool | None = None,
+        poll_interval: float | timedelta = INTERVAL,
+        **kwargs: Any,
+    ):
+        kwargs.setdefault("retries", RETRIES)
+        kwargs.setdefault("retry_delay", RETRY_DELAY)
+        kwargs.setdefault("retry_policy", OrderRetryPolicy())
+        kwargs.setdefault("poke_interval", INTERVAL)
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.at_least = at_least
+        if not (isinstance(at_least, str) and "{{" in at_least):
+            self._enough()  # a mistake shows when the DAG is read
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE) or INTERVAL
+        self._trouble: float | None = None
+
+    @cached_property
+    def hook(self) -> ProxyOrdersHook:
+        """The hook of this task; one connection look-up, one HTTP session."""
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        return ProxyOrdersHook(self.conn_id)
+
+    @cached_property
+    def pauses(self) -> Pauses:
+        """How long a vendor in trouble is left alone."""
+        from airflow_provider_proxyorders.core.waiting import Pauses
+
+        return Pauses(self.hook.vendor.capabilities.polling)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """One reading of the balance.
+
+        :raises VendorError: when it cannot be read, and waiting does not help.
+        """
+        from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError
+
+        try:
+            balance = self.hook.get_balance().available
+        except ProxyOrdersError as error:
+            self._trouble = self.pauses.after_trouble(error, 0.0)
+            if self._trouble is None:
+                raise self._ended(error) from None
+            self.log.info("%s Looking again in %.0f s at the earliest.", error, self._trouble)
+            return PokeReturnValue(is_done=False)
+        self._trouble, self.pauses.trouble = None, 0
+        account = self.hook.vendor.account
+        if balance.currency and account.currency and balance.currency != account.currency:
+            raise self._ended(
+                ConfigError(
+                    f"wallet {account.wallet!r} holds {balance}, but connection {self.conn_id!r} says its currency is "
+                    f"{account.currency}. Correct 'currency' in the connection. Nothing was sent."
+                )
+            )
+        if balance.amount < self._enough():
+            self.log.info("Wallet %s holds %s, waiting for %s", account.wallet, balance, self.at_least)
+            return PokeReturnValue(is_done=False)
+        self.log.info("Wallet %s holds %s", account.wallet, balance)
+        found = {"wallet": account.wallet, "balance": f"{balance.amount:f}", "currency": balance.currency or account.currency}
+        return PokeReturnValue(is_done=True, xcom_value=found)
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        first = self.poke(context)
+        if first.is_done:
+            return first.xcom_value
+        self._defer(datetime.now(timezone.utc) + timedelta(seconds=self.timeout))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
+        """Go on after the triggerer's hint: read the balance, and believe that."""
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        seen = self.poke(context)
+        if seen.is_done:
+            return seen.xcom_value
+        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= datetime.fromisoformat(deadline):
+            raise AirflowSensorTimeout(f"the wallet of {self.conn_id!r} still held less than {self.at_least}")
+        self._defer(datetime.fromisoformat(deadline))
+
+    def _defer(self, deadline: datetime) -> None:
+        from airflow_provider_proxyorders.triggers.wallet import WalletLevelTrigger
+
+        self.defer(
+            trigger=WalletLevelTrigger(
+                conn_id=self.conn_id,
+                at_least=f"{self._enough():f}",
+                deadline=deadline.isoformat(),
+                poll_interval=self.poll_interval,
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline.isoformat()},
+        )
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        """The user's ``poke_interval``; never sooner than a vendor in trouble asks for."""
+        wanted: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return max(wanted, self._trouble or 0.0)
+
+    def _enough(self) -> Decimal:
+        """:raises ValueError: when ``at_least`` is no exact amount."""
+        from airflow_provider_proxyorders.core.model import decimal
+
+        try:
+            return decimal(self.at_least)
+        except ValueError as error:
+            raise ValueError(f'at_least must be an amount as text, such as "50.00": {error}') from None
+
+    def _ended(self, error: Exception) -> Exception:
+        """With ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""
+        if not (self.soft_fail or self.never_fail):
+            return error
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
+
+
+__all__ = ["WalletBalanceSensor"]

@@ -1,0 +1,241 @@
+"""Watches wallets in the triggerer: waits for a top-up, or tells other DAGs when a wallet gets low.
+
+Three rules: what is stored and logged about a trigger holds ids, amounts and moments only; at the vendor it only reads; and a
+crossing is claimed in the ledger, so it is one event over restarts and triggerers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+from airflow_provider_proxyorders.core.crossing import Levels, judge
+from airflow_provider_proxyorders.core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    OrderingNotPermitted,
+    ProxyOrdersError,
+    Throttled,
+    UnreadableAnswer,
+    VendorUnavailable,
+)
+from airflow_provider_proxyorders.triggers.balance import balances
+from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
+from airflow_provider_proxyorders.triggers.waiter import loop_deadline
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.core.ledger.alarms import Crossing
+    from airflow_provider_proxyorders.core.model import Money
+    from airflow_provider_proxyorders.triggers.poller import Poller
+
+#: Seconds between two readings of a balance; money arrives by hand.
+INTERVAL = 60.0
+#: Airflow takes an event from a trigger within a second or two and stores it. A trigger that lives so much longer has delivered
+#: its event; one that does not leaves the crossing unconfirmed, and its successor tells it again. In seconds.
+STORED_AFTER = 8.0
+_PASSING = (Throttled, VendorUnavailable, UnreadableAnswer)
+
+
+class WalletLevelTrigger(BaseTrigger):
+    """Fires when a wallet holds enough, when it cannot be read, or at the deadline.
+
+    The event is ``{"outcome": "reached" | "deadline" | "unreadable", "reason": ..., "at": ...}``; ``reason`` is the name of an
+    error, never its text, and ``at`` a unix time.
+
+    :param at_least: amount as text.
+    :param deadline: ISO time with zone; a moment, so it means the same after a restart.
+    :param poll_interval: seconds between two readings.
+    """
+
+    def __init__(self, *, conn_id: str, at_least: str, deadline: str, poll_interval: float = INTERVAL):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id, self.at_least, self.deadline, self.poll_interval = conn_id, at_least, deadline, poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "conn_id": self.conn_id,
+                "at_least": self.at_least,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        began = asyncio.get_running_loop().time()
+        left = max(0.0, loop_deadline(self.deadline) - began)
+        try:
+            outcome, reason = await asyncio.wait_for(self._wait(), left)
+        except asyncio.TimeoutError:
+            outcome, reason = "deadline", None
+        await asyncio.sleep(max(0.0, began + EARLIEST - asyncio.get_running_loop().time()))
+        event: Any = {"outcome": outcome, "reason": reason, "at": time.time()}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> tuple[str, str | None]:
+        enough = Decimal(self.at_least)
+        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller, self.poll_interval)) as readings:
+            async for seen in readings:
+                if isinstance(seen, ProxyOrdersError):
+                    self.log.info("%s", seen)
+                    if not isinstance(seen, _PASSING):
+                        return "unreadable", type(seen).__name__
+                elif seen.amount >= enough:
+                    self.log.info("The wallet holds %s", seen)
+                    return "reached", None
+                else:
+                    self.log.info("The wallet holds %s, waiting for %s", seen, self.at_least)
+        raise AssertionError("unreachable: balances() has no end")
+
+
+class WalletBalanceTrigger(BaseEventTrigger):
+    """Fires once when a wallet gets low, for ``AssetWatcher``: "money runs out" then starts a DAG.
+
+    The event is ``{"key": ..., "state": "low" | "ok", "conn_id": ..., "wallet": ..., "since": ..., "balance": ...,
+    "currency": ..., "low_balance": ..., "recovered_at": ..., "crossing": ...}``. Its ``key`` names the crossing: should an event
+    come twice after a crash, it has the same key, so a purchase with that in its ``order_key`` is made once.
+
+    It never ends by itself: Airflow would start it again every second. A refused key is not shown to the vendor again until the
+    connection holds another one.
+
+    :param low_balance: as text, in the wallet's currency; a balance below it, or an empty wallet, is low.
+    :param recovered_at: as text; None = a tenth above.
+    :param on: the crossings to tell of: ``low``, ``ok`` (recovered), or both.
+    :param poll_interval: seconds between two readings.
+    :param name: triggers and DAGs with the same one share the crossing; None = named after the levels.
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        low_balance: str,
+        recovered_at: str | None = None,
+        on: Sequence[str] = ("low",),
+        poll_interval: float | timedelta = 300.0,
+        name: str | None = None,
+    ):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id, self.low_balance, self.recovered_at, self.on = conn_id, low_balance, recovered_at, list(on)
+        self.poll_interval = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else float(poll_interval)
+        self.name = name
+        recovered = None if recovered_at is None else _amount("recovered_at", recovered_at)
+        self.levels = Levels.of(_amount("low_balance", low_balance), recovered)
+        if not self.on or not set(self.on) <= {"low", "ok"}:
+            raise ValueError(f"on must name low, ok or both, got {on!r}")
+        if not self.poll_interval > 0:
+            raise ValueError(f"poll_interval must be above 0 seconds, got {poll_interval!r}")
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "conn_id": self.conn_id,
+                "low_balance": self.low_balance,
+                "recovered_at": self.recovered_at,
+                "on": self.on,
+                "poll_interval": self.poll_interval,
+                "name": self.name,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller, self.poll_interval)) as readings:
+            async for seen in readings:
+                try:
+                    if isinstance(seen, ProxyOrdersError):
+                        raise seen
+                    crossing = await self._crossing(poller, seen)
+                except (AuthenticationFailed, OrderingNotPermitted) as error:
+                    self.log.error(
+                        "Connection %s: %s It is asked again when the connection holds another key.", self.conn_id, error
+                    )
+                    await self._other_key(poller)
+                    continue
+                except ProxyOrdersError as error:
+                    self.log.warning("The wallet of connection %s cannot be watched right now: %s", self.conn_id, error)
+                    continue
+                except Exception:  # a mistake of ours, or a database library's: the watch goes on
+                    logging.getLogger(__name__).exception("Watch of connection %s", self.conn_id)
+                    continue
+                if crossing is None:
+                    continue
+                if crossing.state in self.on:
+                    yield TriggerEvent(self._event(crossing, seen))  # type: ignore[no-untyped-call]
+                    await asyncio.sleep(STORED_AFTER)
+                await self._confirm(crossing)
+
+    async def _crossing(self, poller: Poller, balance: Money) -> Crossing | None:
+        """The crossing that this reading shows, if nobody else has it.
+
+        :raises LedgerError: when the ledger cannot be used; the next reading shows it again.
+        """
+        vendor = await poller.open()
+        account = vendor.account
+        if balance.currency and account.currency and balance.currency != account.currency:
+            raise ConfigError(f"wallet {account.wallet!r} holds {balance}, the connection says {account.currency}")
+        name = self.name or f"event: {self.levels}"
+        state = judge(self.levels, balance.amount)
+        return await asyncio.to_thread(_observe, account.wallet, name, state, str(balance))
+
+    async def _confirm(self, crossing: Crossing) -> None:
+        try:
+            await asyncio.to_thread(_confirm, crossing)
+        except ProxyOrdersError as error:
+            self.log.warning("Crossing %s may be told twice: %s", crossing.key, error)
+
+    async def _other_key(self, poller: Poller) -> None:
+        """Wait until the connection holds another key; asks Airflow only."""
+        refused = await poller.open()
+        while not await poller.renewed(refused):
+            await asyncio.sleep(max(EARLIEST, self.poll_interval))
+
+    def _event(self, crossing: Crossing, balance: Money) -> dict[str, Any]:
+        return {
+            "key": crossing.key,
+            "state": crossing.state,
+            "conn_id": self.conn_id,
+            "wallet": crossing.wallet,
+            "since": crossing.since.isoformat(),
+            "balance": f"{balance.amount:f}",
+            "currency": balance.currency,
+            "low_balance": self.low_balance,
+            "recovered_at": f"{self.levels.recovered_at:f}",
+            "crossing": crossing.crossing,
+        }
+
+
+def _observe(wallet: str, name: str, state: Any, balance: str) -> Crossing | None:
+    from airflow_provider_proxyorders.core.ledger.alarms import Alarms
+    from airflow_provider_proxyorders.hooks.settings import ledger
+
+    return Alarms(ledger().engine).observe(wallet, name, state, balance=balance)
+
+
+def _confirm(crossing: Crossing) -> None:
+    from airflow_provider_proxyorders.core.ledger.alarms import Alarms
+    from airflow_provider_proxyorders.hooks.settings import ledger
+
+    Alarms(ledger().engine).confirm(crossing)
+
+
+def _amount(name: str, value: str) -> Decimal:
+    """:raises ValueError: when it is no exact amount."""
+    from airflow_provider_proxyorders.core.model import decimal
+
+    try:
+        return decimal(value)
+    except ValueError as error:
+        raise ValueError(f'{name} must be an amount as text, such as "50.00": {error}') from None
+
+
+__all__ = ["WalletBalanceTrigger", "WalletLevelTrigger"]
