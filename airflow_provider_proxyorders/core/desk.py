@@ -54,6 +54,7 @@ class Purchase:
 
     :param prepared: the checked body.
     :param max_price: the operator's cap for this one purchase.
+    :param still_due: called with the evidence read right before the purchase leaves; raises where it is not wanted any more.
     """
 
     order_key: str
@@ -62,6 +63,7 @@ class Purchase:
     fingerprint: str
     target: str | None = None
     max_price: Decimal | None = None
+    still_due: Callable[[Mapping[str, Any]], None] | None = None
 
 
 class Desk(Watch):
@@ -108,17 +110,37 @@ class Desk(Watch):
         prepared = self.vendor.prepare_create(request, self.reference(order_key))
         return self._buy(self._purchase("create", order_key, prepared, None, max_price))
 
-    def extend(self, order_id: str, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | None = None) -> Order:
-        """Extend an order, once per key; see :meth:`place`."""
+    def extend(
+        self,
+        order_id: str,
+        request: Mapping[str, Any],
+        *,
+        order_key: str,
+        max_price: Decimal | None = None,
+        still_due: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> Order:
+        """Extend an order, once per key; see :meth:`place`.
+
+        :param still_due: called with what was read of the order right before the extension leaves (``expires_at``, ISO text or
+            None); raises :class:`NotDue` where another extension came first, under whatever key.
+        """
         prepared = self.vendor.prepare_extend(order_id, request)
-        return self._buy(self._purchase("extend", order_key, prepared, order_id, max_price))
+        return self._buy(self._purchase("extend", order_key, prepared, order_id, max_price, still_due))
 
     def reference(self, order_key: str) -> str:
         """Our reference at vendors that take one: derived from wallet and key only, so every try sends the same."""
         digest = hashlib.sha256(f"{self.account.wallet}\n{order_key}".encode()).hexdigest()
         return f"af-{digest[:40]}"
 
-    def _purchase(self, kind: str, order_key: str, prepared: Prepared, target: str | None, max_price: Decimal | None) -> Purchase:
+    def _purchase(
+        self,
+        kind: str,
+        order_key: str,
+        prepared: Prepared,
+        target: str | None,
+        max_price: Decimal | None,
+        still_due: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> Purchase:
         if not order_key or len(order_key) > 500:
             raise ConfigError(f"order_key must have 1 to 500 characters, got {len(order_key)}. Nothing was sent.")
         for warning in prepared.warnings:
@@ -131,7 +153,7 @@ class Desk(Watch):
             "body": prepared.body,
         }
         fingerprint = hashlib.sha256(dump_json(canonical).encode()).hexdigest()
-        return Purchase(order_key, kind, prepared, fingerprint, target, max_price)
+        return Purchase(order_key, kind, prepared, fingerprint, target, max_price, still_due)
 
     def _buy(self, purchase: Purchase) -> Order:
         try:
@@ -290,6 +312,8 @@ class Desk(Watch):
         claimed: Order | None = None
         try:
             evidence = self.http.run(self.vendor.snapshot(_kind(purchase.kind), body, purchase.target))
+            if purchase.still_due is not None:
+                purchase.still_due(evidence)
             if order.ambiguous and self._by_reference:
                 evidence = {**evidence, **order.evidence}  # what was read before the first, doubtful sending counts
             balance = self._balance_for_floor()

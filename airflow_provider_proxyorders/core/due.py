@@ -1,4 +1,4 @@
-"""What a search for orders that end yields: which are due, which were left out and why, and what a renewal may cost.
+"""What a search for orders that end yields: which are due, and which were left out and why.
 
 One rule: plain values; ``renewals.py`` finds them.
 """
@@ -145,15 +145,3 @@ class Found:
                 found.append(f"left out: {left.order_id} ({left.reason}): {left.why}")
         found += [f"left out ({reason}): and {count - most} more" for reason, count in told.items() if count > most]
         return found
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a renewal will probably cost.
-
-    :param price: None where nobody can say.
-    :param source: a ``quote`` of the vendor, the ledger's ``last price``, or ``unknown``.
-    """
-
-    price: Money | None
-    source: Literal["quote", "last price", "unknown"]

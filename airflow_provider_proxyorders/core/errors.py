@@ -9,6 +9,7 @@ Airflow's retry policy and the ledger never have to read prose::
     |- ConfigError              the connection or a setting is wrong      untouched, never
     |- OrderKeyConflict         the key already stands for another order  untouched, never
     |- CapExceeded              a limit or the minimum balance            untouched, never
+    |- NotDue                   the order is paid for far enough          untouched, never
     |- WalletHeld               another purchase must be settled first    untouched, soon
     |- LedgerError              the ledger cannot be used safely          untouched, soon or never
     |- SpendRefused             a reader tried to send a purchase (a bug) untouched, never
@@ -20,6 +21,7 @@ Airflow's retry policy and the ledger never have to read prose::
     |- OutcomeUnknown           sent, and no usable answer                unknown, never sent again blindly
     |- Quarantined              a person has to decide                    unknown, never
     |- OrderNotUsable           blocked, failed, refunded, expired, partial   charged, never
+    |- NotFarEnough             extended, and still ends too early        charged, never
     `- OrderPending             not finished before the deadline          charged, later (waits for the same order)
 """
 
@@ -86,6 +88,10 @@ class OrderKeyConflict(ProxyOrdersError):
 
 class CapExceeded(ProxyOrdersError):
     """A price cap, a spending limit or the minimum balance would be broken. Nothing was sent."""
+
+
+class NotDue(ProxyOrdersError):
+    """The order is paid for far enough already, perhaps since another run extended it meanwhile. Nothing was bought."""
 
 
 class WalletHeld(ProxyOrdersError):
@@ -207,6 +213,12 @@ class OrderNotUsable(ProxyOrdersError):
 
     Nothing is bought in its place; a new purchase needs a new order key.
     """
+
+    money: ClassVar[MoneyState] = "charged"
+
+
+class NotFarEnough(ProxyOrdersError):
+    """An extension was bought and the order still ends before it was asked to be paid through."""
 
     money: ClassVar[MoneyState] = "charged"
 

@@ -7,28 +7,26 @@ that seems due is read at the vendor, one by one; and whoever looks at an order 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 from airflow_provider_proxyorders.core.dates import later
-from airflow_provider_proxyorders.core.due import Due, Expected, Found, LeftOut, Only, Reason
-from airflow_provider_proxyorders.core.errors import RequestRefused
+from airflow_provider_proxyorders.core.due import Due, Found, LeftOut, Only, Reason
 from airflow_provider_proxyorders.core.ledger.lookup import Bought, bought, creations, taken_keys
-from airflow_provider_proxyorders.core.model import Money, Order, OrderStatus, Step, VendorOrder
+from airflow_provider_proxyorders.core.model import Order, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.core.watch import Watch
 from airflow_provider_proxyorders.vendors.base import Filters
 
 __all__ = [
     "Due",
-    "Expected",
     "Found",
     "LeftOut",
     "Only",
     "Reason",
-    "expected_price",
     "extensions_under_way",
     "find_due",
+    "replaced_period",
     "replacement_key",
 ]
 
@@ -154,7 +152,8 @@ class _Search:
                 self._leave(order_id, "unknown", f"asked for by id, but {place} has no such running order")
 
     def _replaced(self, near: Sequence[Bought]) -> dict[str, str]:
-        keys = {replacement_key(self.watch.account.wallet, one): one for one in near}
+        wallet = self.watch.account.wallet
+        keys = {replacement_key(wallet, one.order_id, replaced_period(one.expires_at, one.began)): one for one in near}
         taken = taken_keys(self.watch.ledger, keys)
         for key, new in taken.items():
             self._leave(keys[key].order_id, "replaced", f"order {new} was bought in its place")
@@ -226,30 +225,13 @@ def _held(order: Order) -> tuple[Reason, str]:
     return "extending", f"its extension is {order.step.value} since {order.updated_at:%Y-%m-%d %H:%M} UTC; {show}"
 
 
-def replacement_key(wallet: str, old: Bought) -> str:
-    """Identity of the purchase that takes an order's place where it cannot be extended.
-
-    The period that is replaced: the one that ends at the vendor's expiry, or where the vendor tells none the one that began
-    with the old order. Never a term that the user gives, since he may give another one tomorrow.
+def replaced_period(expires_at: datetime | None, began: datetime) -> str:
+    """The period of an order that another takes the place of: the one that ends at the vendor's expiry, or where the vendor tells
+    none the one that began with the order. Never by a term that the user gives, since he may give another one tomorrow.
     """
-    period = f"until {old.expires_at.isoformat()}" if old.expires_at else f"from {old.began.isoformat()}"
-    return f"reorder:{wallet}:{old.order_id}:{period}"
+    return f"until {expires_at.isoformat()}" if expires_at else f"from {began.isoformat()}"
 
 
-def expected_price(watch: Watch, due: Due, request: Mapping[str, object] | None) -> Expected:
-    """What renewing an order will cost: the vendor's quote where it gives one, else what was paid for it last. One call at most.
-
-    :param request: the body of the extension, as it is going to be sent; without it nothing is quoted.
-    :raises InvalidRequest: when it breaks a documented rule.
-    """
-    vendor = watch.vendor
-    if request is not None and vendor.capabilities.extend and vendor.capabilities.quote:
-        body = vendor.prepare_extend(due.order_id, request).body
-        try:
-            price = watch.http.run(vendor.quote_extension(due.order_id, body)).price
-            return Expected(Money(price.amount, price.currency or watch.account.currency), "quote")
-        except RequestRefused as error:
-            watch._say(f"{vendor.title} would not quote an extension of order {due.order_id}: {error}")
-    if due.last_price is not None:
-        return Expected(due.last_price, "last price")
-    return Expected(None, "unknown")
+def replacement_key(wallet: str, order_id: str, period: str) -> str:
+    """Identity of the purchase that takes the place of an order that cannot be extended."""
+    return f"reorder:{wallet}:{order_id}:{period}"

@@ -185,7 +185,11 @@ class ProxyOrdersHook(BaseHook):
         return desk.extend(str(order_id), request, order_key=key, max_price=price_cap(max_price))
 
     def extension_key(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
-        """The default key of an extension. Inside a task the expiry is read once and kept for all its tries.
+        """The default key of an extension: wallet, order and the expiry that is extended; see :meth:`extended_expiry`."""
+        return key_of_extension(desk.account.wallet, order_id, self.extended_expiry(desk, order_id, context))
+
+    def extended_expiry(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
+        """The expiry that an extension begins at, as ISO text. Inside a task it is read once and kept for all its tries.
 
         :raises ConfigError: when the order has no expiry to extend from. Nothing was sent.
         """
@@ -200,7 +204,7 @@ class ProxyOrdersHook(BaseHook):
             anchor = f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
             known = desk.ledger.fixed(anchor)
             if known:
-                return f"extend:{desk.account.wallet}:{order_id}:{known}"
+                return known
         expires_at = self._read(self.vendor.get(order_id)).expires_at
         if expires_at is None:
             raise ConfigError(
@@ -208,9 +212,7 @@ class ProxyOrdersHook(BaseHook):
                 "sent. Wait for the order first, or give the extension an order_key of its own."
             )
         expiry = expires_at.isoformat()
-        if anchor is not None:
-            expiry = desk.ledger.fix(anchor, expiry)
-        return f"extend:{desk.account.wallet}:{order_id}:{expiry}"
+        return desk.ledger.fix(anchor, expiry) if anchor is not None else expiry
 
     def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. Moves no money now; on means the vendor charges later.
@@ -301,6 +303,14 @@ def mask(delivery: Delivery) -> None:
             len(secrets),
             MOST_MASKED,
         )
+
+
+def key_of_extension(wallet: str, order_id: str, expiry: str) -> str:
+    """Identity of the extension of an order that ends then, whoever asks for it.
+
+    :param expiry: ISO text in UTC.
+    """
+    return f"extend:{wallet}:{order_id}:{expiry}"
 
 
 def who_of(context: Mapping[str, Any]) -> Who:

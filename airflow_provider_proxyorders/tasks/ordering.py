@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 #: twice, and needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=15)
+RETRY_POLICY = OrderRetryPolicy()
 #: No order is waited for longer than ten years; in seconds. A pause between two looks is at least this long.
 LONGEST, SHORTEST_PAUSE = 10 * 366 * 86400.0, 0.05
 
@@ -72,12 +73,13 @@ class OrderOperator(BaseOperator):
         deferrable: bool | None = None,
         poll_interval: float | timedelta | None = None,
         timeout: float | timedelta | None = None,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
-        super().__init__(**kwargs)
+        # named, and not put into kwargs here: Airflow looks at the signature for the defaults of mapped tasks
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = default_deferrable() if deferrable is None else deferrable
@@ -96,7 +98,7 @@ class OrderOperator(BaseOperator):
         """Wait for an order as this task is told to, and return what it hands on."""
         self._leave_page(order, context)
         if not self.wait_for_completion:
-            return order.result()
+            return self.result_of(order)
         patience = desk.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
         deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
         if self.deferrable:
@@ -129,6 +131,10 @@ class OrderOperator(BaseOperator):
         price = f", price {order.price}" if order.price else ""
         until = f", until {order.expires_at:%Y-%m-%d %H:%M} UTC" if order.expires_at else ""
         self.log.info("Order %s is %s%s%s", order.order_id, order.step.value, price, until)
+        return self.result_of(order)
+
+    def result_of(self, order: Order) -> dict[str, Any]:
+        """What this task hands on about an order."""
         return order.result()
 
     def _glance(self, order: Order, desk: Desk) -> Order:

@@ -199,7 +199,7 @@ class TestRefused:
         assert shops.bought("iproyal") == []
 
     def test_template_fields(self) -> None:
-        fields = ("conn_id", "order_id", "request", "order_key", "only_within", "max_price")
+        fields = ("conn_id", "order_id", "request", "order_key", "only_within", "max_price", "paid_through", "expires_at")
         assert tuple(ExtendProxyOrderOperator.template_fields) == fields
 
 

@@ -19,6 +19,7 @@ SAID: dict[str, str] = {
     **dict.fromkeys(("InvalidRequest", "UnsupportedOperation", "ConfigError", "OrderKeyConflict", "CapExceeded"), "never"),
     **dict.fromkeys(("AuthenticationFailed", "OrderingNotPermitted", "OrderNotFound", "RequestRefused"), "never"),
     **dict.fromkeys(("InsufficientFunds", "SpendRefused", "OutcomeUnknown", "Quarantined", "OrderNotUsable"), "never"),
+    **dict.fromkeys(("NotDue", "NotFarEnough"), "never"),
     **dict.fromkeys(("WalletHeld", "LedgerError", "NeverSent", "VendorUnavailable", "UnreadableAnswer"), "soon"),
     **dict.fromkeys(("Throttled", "OrderPending"), "later"),
 }

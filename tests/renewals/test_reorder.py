@@ -1,0 +1,216 @@
+"""A new order in the place of one that its vendor cannot extend: once for each old one, and never by accident."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_proxyorders.core.errors import InvalidRequest, OrderNotFound, OrderNotUsable, UnsupportedOperation
+from airflow_provider_proxyorders.core.model import Order
+from airflow_provider_proxyorders.core.renewals import Found, Only, find_due
+from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
+from tests.hooks.connections import PRICES, REQUESTS, Shops
+from tests.tasks.tasks import Run, context
+
+DAY = timedelta(days=1)
+VENDORS = ("proxyscrape", "voodoo")
+
+
+@pytest.fixture(params=VENDORS)
+def vendor(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def old(shops: Shops, vendor: str) -> Order:
+    """An order that was bought through the ledger."""
+    return bought(shops, vendor)
+
+
+def bought(shops: Shops, vendor: str, key: str = "old", **fields: Any) -> Order:
+    hook = shops.hook(vendor)
+    order = hook.create_order({**REQUESTS[vendor], **fields}, order_key=key)
+    return hook.desk().wait(order, deadline=datetime.now().astimezone() + timedelta(seconds=10), poll_interval=0.05)
+
+
+def renew(shops: Shops, vendor: str, order_id: Any, **options: Any) -> ExtendProxyOrderOperator:
+    given = {"if_unsupported": "reorder", "poll_interval": 0.1, "deferrable": False, **options}
+    return ExtendProxyOrderOperator(task_id="renew", conn_id=shops.connect(vendor), order_id=order_id, **given)
+
+
+def find(shops: Shops, vendor: str, as_of: datetime, **options: Any) -> Found:
+    return find_due(shops.hook(vendor).desk(), as_of=as_of, within=3 * DAY, **options)
+
+
+def test_it_is_refused_unless_asked_for(shops: Shops, vendor: str, old: Order) -> None:
+    with pytest.raises(UnsupportedOperation, match=r"Nothing was sent.*CreateProxyOrderOperator.*if_unsupported='reorder'"):
+        renew(shops, vendor, old.order_id, if_unsupported="fail").execute(context())
+    assert len(shops.bought(vendor)) == 1
+
+
+class TestOnce:
+    def test_the_new_order_and_what_it_replaces(self, shops: Shops, vendor: str, old: Order) -> None:
+        result = renew(shops, vendor, old.order_id).execute(context())
+        assert (result["kind"], result["status"], result["replaces"]) == ("create", "delivered", old.order_id)
+        assert result["order_id"] != old.order_id
+        assert float(result["price"]) == float(PRICES[vendor])
+        assert result["order_key"].startswith(f"reorder:{vendor}:{vendor}_default:{old.order_id}:from ")
+        new = shops.hook(vendor).ledger.find(result["order_key"])
+        assert new is not None and new.step.value == "delivered"
+        theirs = {name: value for name, value in new.request.items() if name != "merchant_order_id"}
+        assert theirs == {name: value for name, value in old.request.items() if name != "merchant_order_id"}
+
+    def test_retries_other_dags_and_other_runs(self, shops: Shops, vendor: str, old: Order) -> None:
+        first = renew(shops, vendor, old.order_id).execute(context(dag_id="one"))
+        assert renew(shops, vendor, old.order_id).execute(context(dag_id="one", try_number=2)) == first
+        for other in (context(dag_id="two"), context(dag_id="one", run=Run("manual__2"))):
+            with pytest.raises(AirflowSkipException, match=f"order {first['order_id']} was bought in its place.*by one.buy"):
+                renew(shops, vendor, old.order_id).execute(other)
+        assert len(shops.bought(vendor)) == 2
+
+    def test_another_expiry_tomorrow_is_the_same_order(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+        """Such an order has one period only, whatever a template gives for its end."""
+        for number in range(3):
+            ends = now + number * DAY
+            try:
+                renew(shops, vendor, old.order_id, expires_at=ends, paid_through=now + 30 * DAY).execute(
+                    context(run=Run(f"run {number}"))
+                )
+            except AirflowSkipException:
+                continue
+        assert len(shops.bought(vendor)) == 2
+
+    def test_nor_of_an_order_that_the_ledger_does_not_know(self, shops: Shops, now: datetime) -> None:
+        """Bought by another Airflow: the period is what the first task is told."""
+        other = bought(shops, "proxyscrape", "elsewhere").order_id
+        outcomes = []
+        for number in range(3):
+            conn = shops.connect("proxyscrape", "second", extra={"wallet": "another"})
+            task = ExtendProxyOrderOperator(
+                task_id="renew",
+                conn_id=conn,
+                order_id=str(other),
+                request=REQUESTS["proxyscrape"],
+                if_unsupported="reorder",
+                expires_at=now + number * DAY,
+                deferrable=False,
+                poll_interval=0.1,
+            )
+            try:
+                outcomes.append(task.execute(context(run=Run(f"run {number}")))["order_key"])
+            except AirflowSkipException:
+                continue
+        assert outcomes == [f"reorder:proxyscrape:another:{other}:until {now.isoformat()}"]
+        assert len(shops.bought("proxyscrape")) == 2
+
+    def test_a_lost_answer(self, shops: Shops, vendor: str, old: Order) -> None:
+        shops.box.fault(vendor, "create", when="after", times=1, action="reset")
+        for number in (1, 2, 3):
+            try:
+                renew(shops, vendor, old.order_id).execute(context(try_number=number))
+                break
+            except Exception as error:
+                assert "nothing is sent again" in str(error).lower() or "has to decide" in str(error)
+        assert len(shops.bought(vendor)) == 2
+
+    def test_a_replacement_that_failed_is_not_replaced(self, shops: Shops, vendor: str, old: Order) -> None:
+        shops.box.control({"vendor": vendor, "next_outcome": "failed"})
+        for number in (1, 2):
+            with pytest.raises(OrderNotUsable, match="Nothing is bought in its place"):
+                renew(shops, vendor, old.order_id).execute(context(try_number=number))
+        assert len(shops.bought(vendor)) == 2
+
+
+class TestRefused:
+    def test_nobody_says_when_it_ends(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+        for due in ({"paid_through": now + DAY}, {"only_within": 86400}):
+            with pytest.raises(InvalidRequest, match=r"expires_at.*does not tell when order .* ends.*Nothing was bought"):
+                renew(shops, vendor, old.order_id, **due).execute(context())
+        assert len(shops.bought(vendor)) == 1
+
+    def test_it_runs_for_long_enough(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+        with pytest.raises(AirflowSkipException, match=r"reaches paid_through.*nothing bought"):
+            renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, paid_through=now + 2 * DAY).execute(context())
+        with pytest.raises(AirflowSkipException, match=r"only_within.*nothing bought"):
+            renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, only_within=86400).execute(context())
+        assert len(shops.bought(vendor)) == 1
+
+    def test_it_is_due(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+        given = {"expires_at": (now + DAY).isoformat(), "paid_through": now + 2 * DAY}
+        assert renew(shops, vendor, old.order_id, **given).execute(context())["replaces"] == old.order_id
+
+    def test_an_order_that_is_not_there(self, shops: Shops, vendor: str, now: datetime) -> None:
+        nobody = "00000000-0000-4000-8000-000000000000"
+        with pytest.raises(InvalidRequest, match=r"expires_at.*not bought through this ledger.*Nothing was bought"):
+            renew(shops, vendor, nobody).execute(context())
+        with pytest.raises(InvalidRequest, match=r"'request' is needed.*Nothing was bought"):
+            renew(shops, vendor, nobody, expires_at=now + DAY).execute(context())
+        with pytest.raises(OrderNotFound, match="Nothing was bought"):
+            renew(shops, vendor, nobody, expires_at=now + DAY, request=REQUESTS[vendor]).execute(context())
+        assert shops.bought(vendor) == []
+
+    def test_an_order_that_is_over(self, shops: Shops) -> None:
+        old = bought(shops, "proxyscrape")
+        shops.box.control({"vendor": "proxyscrape", "set_status": {"order_id": old.order_id, "status": "refunded"}})
+        with pytest.raises(InvalidRequest, match="must name a running order"):
+            renew(shops, "proxyscrape", old.order_id).execute(context())
+
+    def test_a_request_with_secrets_is_not_in_the_ledger(self, shops: Shops) -> None:
+        old = bought(shops, "voodoo", account_password="hunter2-invented")
+        with pytest.raises(InvalidRequest, match=r"request.*bought with secrets \(account_password\).*Nothing was bought"):
+            renew(shops, "voodoo", old.order_id).execute(context())
+        assert len(shops.bought("voodoo")) == 1
+        request = {**REQUESTS["voodoo"], "account_password": "hunter2-invented"}
+        assert renew(shops, "voodoo", old.order_id, request=request).execute(context())["replaces"] == old.order_id
+
+
+class TestFind:
+    """Vendors without a list: the orders that the ledger created."""
+
+    def test_with_a_term(self, shops: Shops, vendor: str, old: Order) -> None:
+        assert old.sent_at is not None
+        ends = old.sent_at + 30 * DAY
+        calls = shops.box.book.count(vendor, "get")
+        assert find(shops, vendor, ends - 9 * DAY, term=30 * DAY).due == ()
+        assert shops.box.book.count(vendor, "get") == calls  # nobody is asked about an order that is not due
+        found = find(shops, vendor, ends - DAY, term=30 * DAY)
+        assert [(one.order_id, one.expires_at, one.expires_from) for one in found.due] == [(old.order_id, ends, "term")]
+        assert (found.source, found.due[0].order_key, found.looked_at) == ("ledger", "old", 1)
+        assert found.due[0].last_price is not None and found.due[0].product
+        assert shops.box.book.count(vendor, "get") == calls + 1
+        past = find(shops, vendor, ends + DAY, term=30 * DAY)
+        assert [left.reason for left in past.left_out] == ["expired"]
+
+    def test_without_one(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+        found = find(shops, vendor, now)
+        assert found.due == () and [left.reason for left in found.left_out] == ["no_expiry"]
+        assert "term" in found.left_out[0].why
+
+    def test_ids_and_filters(self, shops: Shops, vendor: str, old: Order) -> None:
+        assert old.sent_at is not None and old.order_id is not None
+        as_of = old.sent_at + 29 * DAY
+        asked = find(shops, vendor, as_of, term=30 * DAY, only=Only(order_ids=[old.order_id, "nobody"]))
+        assert ([one.order_id for one in asked.due], [left.order_id for left in asked.left_out]) == ([old.order_id], ["nobody"])
+        without = find(shops, vendor, as_of, term=30 * DAY, only=Only(exclude=[old.order_id]))
+        assert (without.due, [left.reason for left in without.left_out]) == ((), ["filtered"])
+
+    def test_refunded_since(self, shops: Shops) -> None:
+        old = bought(shops, "proxyscrape")
+        shops.box.control({"vendor": "proxyscrape", "set_status": {"order_id": old.order_id, "status": "refunded"}})
+        assert old.sent_at is not None
+        found = find(shops, "proxyscrape", old.sent_at + 29 * DAY, term=30 * DAY)
+        assert (found.due, [left.reason for left in found.left_out]) == ((), ["ended"])
+
+    def test_what_was_replaced_is_left_out(self, shops: Shops, vendor: str, old: Order) -> None:
+        assert old.sent_at is not None
+        as_of = old.sent_at + 29 * DAY
+        (due,) = find(shops, vendor, as_of, term=30 * DAY).due
+        result = renew(shops, vendor, due.order_id, expires_at=due.expires_at).execute(context())
+        found = find(shops, vendor, as_of, term=30 * DAY)
+        assert [one.order_id for one in found.due] == [result["order_id"]]
+        (left,) = found.left_out
+        assert (left.order_id, left.reason) == (old.order_id, "replaced") and result["order_id"] in left.why
