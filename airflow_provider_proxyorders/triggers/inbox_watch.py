@@ -32,10 +32,14 @@ class Listener(Protocol):
 
 
 class InboxWatch:
-    """Tells listeners of new deliveries, in the order of their arrival."""
+    """Tells listeners of new deliveries, in the order of their arrival.
 
-    def __init__(self, url: Callable[[], str]):
-        self._url = url
+    :param url: gives the ledger's address.
+    :param retention: gives the days that a delivery is kept; while somebody listens, older ones are forgotten.
+    """
+
+    def __init__(self, url: Callable[[], str], retention: Callable[[], float]):
+        self._url, self._retention = url, retention
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -54,6 +58,16 @@ class InboxWatch:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
+        from airflow_provider_proxyorders.core.ledger.pruning import keep_pruned
+
+        pruning = asyncio.create_task(keep_pruned(self._open, self._retention()), name="proxyorders pruning")
+        try:
+            await self._listen()
+        finally:
+            pruning.cancel()
+            await asyncio.gather(pruning, return_exceptions=True)
+
+    async def _listen(self) -> None:
         last: int | None = None
         while True:
             try:
@@ -86,9 +100,9 @@ _watches: dict[asyncio.AbstractEventLoop, InboxWatch] = {}
 
 def inbox_watch() -> InboxWatch:
     """The watch of this event loop."""
-    from airflow_provider_proxyorders.hooks.settings import ledger_url
+    from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_retention
 
     loop = asyncio.get_running_loop()
     for gone in [old for old in _watches if old.is_closed()]:
         del _watches[gone]
-    return _watches.setdefault(loop, InboxWatch(ledger_url))
+    return _watches.setdefault(loop, InboxWatch(ledger_url, webhook_retention))

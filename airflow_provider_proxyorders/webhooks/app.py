@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_proxyorders.core.errors import ConfigError
 from airflow_provider_proxyorders.core.ledger.inbox import Inbox, open_inbox
-from airflow_provider_proxyorders.hooks.settings import ledger_url
+from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_rate, webhook_retention
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.webhooks.receiver import Receiver
 from airflow_provider_proxyorders.webhooks.senders import Senders
@@ -12,7 +12,7 @@ from airflow_provider_proxyorders.webhooks.senders import Senders
 
 def receiver() -> Receiver:
     """A receiver for this Airflow's connections."""
-    return Receiver(Senders(_vendor), _inbox)
+    return Receiver(Senders(_vendor), _inbox, rate=webhook_rate(), retention=webhook_retention())
 
 
 def _vendor(conn_id: str) -> Vendor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, digest_of
+from airflow_provider_proxyorders.core.ledger.pruning import keep_pruned
 from airflow_provider_proxyorders.core.signatures import BadSignature
 from airflow_provider_proxyorders.core.wire import UnreadableBody, load_json
 from airflow_provider_proxyorders.webhooks.senders import Sender, Senders
@@ -25,10 +27,14 @@ log = logging.getLogger(__name__)
 LARGEST = 64 * 1024
 #: Seconds that a sender may take for its body.
 PATIENCE = 10.0
-#: Verified deliveries of one connection: this many a second, and this many at once.
-RATE, BURST = 500.0, 2000.0
+#: Seconds' worth of deliveries that one connection may send at once.
+BURST = 4.0
 #: Deliveries that wait for their commit; more are asked to come again.
 WAITING = 10_000
+
+#: Marks a body that was given up.
+OVER = 0.0
+CLOSE = ((b"connection", b"close"),)
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -51,13 +57,17 @@ class Receiver:
 
     :param senders: finds the connection that a path names.
     :param inbox: opens the inbox, at the first delivery.
+    :param rate: verified deliveries a second that are taken from one connection.
+    :param retention: days that a delivery is kept.
     """
 
-    def __init__(self, senders: Senders, inbox: Callable[[], Inbox]):
+    def __init__(self, senders: Senders, inbox: Callable[[], Inbox], *, rate: float, retention: float):
         self._senders = senders
         self._open = inbox
+        self._rate, self._retention = rate, retention
         self._writer: Writer | None = None
         self._buckets: dict[str, Bucket] = {}
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,12 +93,12 @@ class Receiver:
     async def _take(self, scope: Scope, receive: Receive) -> None:
         path: str = scope["path"]
         conn_id = path.removeprefix(scope.get("root_path", "")).strip("/")
-        if not conn_id or "/" in conn_id or len(conn_id) > 250:
+        if not conn_id or "/" in conn_id or len(conn_id) > 250 or not conn_id.isprintable():  # it goes into the log
             raise Refused(404, "no connection is named")
         if scope["method"] != "POST":
             raise Refused(405, f"{conn_id}: method {scope['method']}", ((b"allow", b"POST"),))
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        body = await _body(conn_id, headers, receive)
+        body = await self._bodies.read(conn_id, headers, receive)
         try:
             sender = await self._senders.find(conn_id)
         except Exception as error:  # whatever keeps Airflow from answering, the vendor must send again
@@ -101,12 +111,14 @@ class Receiver:
         except BadSignature as error:
             raise Refused(401, f"{conn_id}: {error}") from None
         hint = _hint(sender, body)
-        bucket = self._buckets.setdefault(conn_id, Bucket(RATE, BURST))
+        bucket = self._buckets.get(conn_id)
+        if bucket is None:
+            bucket = self._buckets[conn_id] = Bucket(self._rate, BURST * self._rate)
         wait = bucket.take()
         if wait:
-            raise Refused(429, f"{conn_id}: more than {RATE:.0f} deliveries a second", _retry_after(wait))
+            raise Refused(429, f"{conn_id}: more than {self._rate:g} deliveries a second", _retry_after(wait))
         if self._writer is None:
-            self._writer = Writer(self._open)
+            self._writer = Writer(self._open, self._retention)
         await self._writer.keep(hint)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -121,25 +133,59 @@ class Receiver:
                 return
 
 
-async def _body(conn_id: str, headers: Mapping[str, str], receive: Receive) -> bytes:
-    """The whole body, or a refusal as soon as it is known to be too large or too slow; nothing more is read then."""
-    told = headers.get("content-length", "")
-    if told and (not told.isdigit() or int(told[:12]) > LARGEST):
-        raise Refused(413, f"{conn_id}: announced {told[:20]} bytes", ((b"connection", b"close"),))
-    body = bytearray()
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while True:
+class Bodies:
+    """Reads bodies, and gives up those that do not end in time; one timer for all, since one for each would cost more than all
+    the rest of the reading.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[asyncio.Task[Any], float] = {}
+        self._sweeping = False
+
+    async def read(self, conn_id: str, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """The whole body, or a refusal as soon as it is known to be too large or too slow; nothing more is read then."""
+        told = headers.get("content-length", "")
+        if told and (not told.isdecimal() or int(told[:12]) > LARGEST):
+            raise Refused(413, f"{conn_id}: announced {told[:20]} bytes", CLOSE)
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        self._until[task] = loop.time() + PATIENCE
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(PATIENCE / 10, self._sweep, loop)
         try:
-            message = await asyncio.wait_for(receive(), deadline - asyncio.get_running_loop().time())
-        except asyncio.TimeoutError:
-            raise Refused(408, f"{conn_id}: the body did not end", ((b"connection", b"close"),)) from None
+            return await _whole(conn_id, receive)
+        except asyncio.CancelledError:
+            if self._until[task] != OVER:
+                raise
+            if sys.version_info >= (3, 11):
+                task.uncancel()
+            raise Refused(408, f"{conn_id}: the body did not end", CLOSE) from None
+        finally:
+            del self._until[task]
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, until in self._until.items():
+            if OVER < until < now:
+                self._until[task] = OVER
+                task.cancel()
+        self._sweeping = bool(self._until)
+        if self._sweeping:
+            loop.call_later(PATIENCE / 10, self._sweep, loop)
+
+
+async def _whole(conn_id: str, receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, f"{conn_id}: the sender hung up")
         body += message.get("body", b"")
         if len(body) > LARGEST:
-            raise Refused(413, f"{conn_id}: more than {LARGEST} bytes", ((b"connection", b"close"),))
+            raise Refused(413, f"{conn_id}: more than {LARGEST} bytes", CLOSE)
         if not message.get("more_body"):
-            return bytes(body)
+            return body
 
 
 def _hint(sender: Sender, body: bytes) -> Hint:
@@ -149,6 +195,8 @@ def _hint(sender: Sender, body: bytes) -> Hint:
         raise Refused(400, f"{sender.conn_id}: {error}") from None
     if len(order_id) > 200 or len(reference or "") > 200 or len(status) > 100:
         raise Refused(400, f"{sender.conn_id}: an id is longer than any id")
+    if not f"{order_id}{reference}{status}".isprintable():  # a database that cannot store it would refuse its whole group
+        raise Refused(400, f"{sender.conn_id}: an id has letters that no id has")
     return Hint(digest_of(sender.wallet, body), sender.conn_id, sender.wallet, order_id, reference or None, status)
 
 
@@ -175,14 +223,15 @@ class Bucket:
 
 
 class Writer:
-    """Commits deliveries in groups: while one group is being written the next one gathers."""
+    """Commits deliveries in groups: while one group is being written the next one gathers. Once a day old ones are forgotten."""
 
-    def __init__(self, inbox: Callable[[], Inbox]):
+    def __init__(self, inbox: Callable[[], Inbox], retention: float):
         self._open = inbox
-        self._inbox: Inbox | None = None
+        self._opened: Inbox | None = None
         self._gathered: list[tuple[Hint, asyncio.Future[None]]] = []
         self._more = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run()), loop.create_task(keep_pruned(self._inbox, retention))]
 
     async def keep(self, hint: Hint) -> None:
         """Return when the delivery is durable.
@@ -200,18 +249,18 @@ class Writer:
             raise Refused(503, f"not kept: {error}", _retry_after(5)) from None
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
             await self._more.wait()
             self._more.clear()
             group, self._gathered = self._gathered, []
-            hints = list({hint.digest: hint for hint, _ in group}.values())
             error: LedgerError | None = None
             try:
-                await asyncio.to_thread(self._write, hints)
+                await asyncio.to_thread(self._write, [hint for hint, _ in group])
             except LedgerError as failed:
                 error = failed
             except Exception as unexpected:  # whatever it is, the vendor must send again
@@ -226,6 +275,9 @@ class Writer:
                     done.set_exception(error)
 
     def _write(self, hints: list[Hint]) -> None:
-        if self._inbox is None:
-            self._inbox = self._open()
-        self._inbox.keep(hints)
+        self._inbox().keep(hints)
+
+    def _inbox(self) -> Inbox:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened

@@ -46,8 +46,15 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def running(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", database)
+def options() -> dict[str, str]:
+    """What ``[proxyorders]`` says beside the ledger's address."""
+    return {}
+
+
+@pytest.fixture
+def running(database: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    for name, value in {"ledger_url": database, **options}.items():
+        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__{name.upper()}", value)
     for name, secret in {
         "voodoo_default": SECRET,
         "voodoo_other": "another-secret",

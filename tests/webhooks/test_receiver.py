@@ -38,7 +38,7 @@ def test_copies_are_counted_and_not_kept_again(running: Running) -> None:
         answers = list(pool.map(lambda _: running.post(body), range(1000)))
     assert set(answers) == {200}
     (hint,) = running.kept()
-    assert hint.times >= 1
+    assert hint.times == 1000
 
 
 ATTACKS = {
@@ -46,6 +46,7 @@ ATTACKS = {
     "a vendor without webhooks": (lambda r: r.post(delivery(), conn_id="iproyal_default"), 404),
     "no connection": (lambda r: r.post(delivery(), conn_id=""), 404),
     "a deeper path": (lambda r: r.post(delivery(), conn_id="voodoo_default/x"), 404),
+    "a line of its own for the log": (lambda r: r.post(delivery(), conn_id="nobody%0AWebhook kept"), 404),
     "no signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": ""}), 401),
     "malformed signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": "sha256=zz"}), 401),
     "right code, no prefix": (
@@ -69,6 +70,8 @@ ATTACKS = {
     "order id is a list": (lambda r: r.post(b'{"order_id":[1],"status":"completed"}'), 400),
     "deep json": (lambda r: r.post(b"[" * 30_000 + b"]" * 30_000), 400),
     "not utf-8": (lambda r: r.post(b'{"order_id":"\xff\xfe","status":"completed"}'), 400),
+    "an id that no database takes": (lambda r: r.post(delivery("nul\x00")), 400),
+    "half a letter": (lambda r: r.post(b'{"order_id":"\\ud800","status":"completed"}'), 400),
     "long id": (lambda r: r.post(delivery("x" * 300)), 400),
     "too large": (lambda r: r.post(b"x" * (64 * 1024 + 1)), 413),
 }
@@ -131,11 +134,14 @@ def test_a_slow_body_is_given_up(running: Running, monkeypatch: pytest.MonkeyPat
         assert time.monotonic() - began < 5
 
 
-def test_a_flood_of_true_deliveries_is_slowed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.RATE", 1.0)
-    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.BURST", 5.0)
+@pytest.mark.parametrize("options", [{"webhook_rate": "1"}])
+def test_a_flood_of_true_deliveries_is_slowed(running: Running) -> None:
     answers = [running.post(delivery(str(number))) for number in range(10)]
-    assert answers[:5] == [200] * 5 and 429 in answers[5:]
+    assert answers[:4] == [200] * 4 and 429 in answers[4:]
+    body = delivery("more")
+    refused = requests.post(f"{running.url}/voodoo_default", data=body, headers=SCHEME.sign(body, SECRET), timeout=10)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert running.post(delivery("forged"), secret="guess") == 401, "who cannot sign cannot use up what others may send"
     assert running.post(delivery("other"), conn_id="voodoo_other", secret="another-secret") == 200
 
 
@@ -149,10 +155,3 @@ def test_when_the_store_is_down_the_vendor_is_asked_to_send_again(running: Runni
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO proxyorders_deliveries")
     assert running.post(delivery()) == 200
     assert len(running.kept()) == 2
-
-
-def test_pruning_forgets_the_old(running: Running) -> None:
-    running.post(delivery())
-    assert running.inbox.prune(30) == 0
-    assert running.inbox.prune(-1) == 1
-    assert running.kept() == []

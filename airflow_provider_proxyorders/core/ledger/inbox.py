@@ -1,21 +1,22 @@
 """The inbox: verified webhook deliveries, kept before the vendor is told "got it".
 
-Two rules: one row for each distinct delivery, made so by the database, however many copies arrive at once; and a row holds
-ids and the vendor's word only, never what was delivered.
+Three rules: one row for each distinct delivery, made so by the database, however many copies arrive at once; a row holds ids and
+the vendor's word only, never what was delivered; and rows become visible in the order of their numbers, so that who reads on
+from a number misses none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, delete, func, select, text
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Engine, RowMapping, bindparam, delete, exists, func, select, text
 
 from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger import schema
@@ -33,6 +34,29 @@ _OF_REFERENCE = (
     .order_by(deliveries.c.id)
     .limit(1)
 )
+
+_COLUMNS = [column.name for column in deliveries.c if column.name != "id"]
+#: One writer at a time until its commit: a number is taken before the commit, and one that came to light late would be missed.
+_ONE_WRITER = 7_205_119_404
+#: Deliveries that are forgotten in one go, so that new ones need not wait for long.
+_BITE = 500
+_INSERT = f"INSERT INTO {deliveries.name} ({', '.join(_COLUMNS)})"
+_COUNT = f"ON CONFLICT (digest) DO UPDATE SET times = {deliveries.name}.times + excluded.times, last_at = excluded.last_at"
+# One statement for a group of any size, given as one JSON array of arrays: with a statement a row, taking and giving up the
+# interpreter's lock around each would cost more than the rows.
+_KEEP_IN_SQLITE = text(f"""
+    {_INSERT} SELECT {", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))}
+    FROM json_each(:rows) WHERE true {_COUNT}
+""")
+_CELLS = [f"CAST(new ->> {place} AS {deliveries.c[name].type})" for place, name in enumerate(_COLUMNS)]
+_KEEP_IN_POSTGRES = text(f"""
+    WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock({_ONE_WRITER})),
+    kept AS (
+        {_INSERT} SELECT {", ".join(_CELLS)}
+        FROM alone, jsonb_array_elements(CAST(:rows AS jsonb)) AS new {_COUNT} RETURNING 1
+    )
+    SELECT pg_notify('{CHANNEL}', '') FROM (SELECT count(*) FROM kept) AS counted
+""")
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,18 @@ class Hint:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A delivery as the inbox has it.
+
+    :param last_at: when its last copy came.
+    """
+
+    hint: Hint
+    received_at: datetime
+    last_at: datetime
+
+
 def digest_of(wallet: str, body: bytes) -> str:
     """What makes a delivery distinct: whose it is, and every byte of it."""
     return hashlib.sha256(wallet.encode() + b"\n" + body).hexdigest()
@@ -68,85 +104,85 @@ class Inbox:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime] | None = None):
         self.engine = engine
-        self._reader = reading(engine)
+        self._single = reading(engine)
         self.clock = clock or (lambda: datetime.now(timezone.utc))
-        insert: Any = postgres_insert if engine.dialect.name == "postgresql" else sqlite_insert
-        kept = insert(deliveries)
-        self._keep = kept.on_conflict_do_update(
-            index_elements=[deliveries.c.digest],
-            set_={"times": deliveries.c.times + 1, "last_at": kept.excluded.last_at},
-        )
 
     def keep(self, hints: Sequence[Hint]) -> None:
         """Keep deliveries, all in one commit; a copy of a known one is only counted.
 
         :raises LedgerError: nothing was kept.
         """
-        now = self.clock().astimezone(timezone.utc).isoformat(timespec="microseconds")
+        now = self._stamp()
+        copies = Counter(hint.digest for hint in hints)
         rows = [
-            {
-                "digest": hint.digest,
-                "conn_id": hint.conn_id,
-                "wallet": hint.wallet,
-                "order_id": hint.order_id,
-                "reference": hint.reference,
-                "status": hint.status,
-                "received_at": now,
-                "last_at": now,
-                "times": 1,
-            }
-            for hint in sorted(hints, key=lambda hint: hint.digest)  # one order of locks for everybody
+            (hint.digest, hint.conn_id, hint.wallet, hint.order_id, hint.reference, hint.status, now, now, copies[hint.digest])
+            for hint in {hint.digest: hint for hint in hints}.values()
         ]
-        with speaking_of(self.engine.url), self.engine.begin() as connection:
-            for row in rows:
-                connection.execute(self._keep, row)
-            if self.engine.dialect.name == "postgresql":
-                connection.execute(text(f"NOTIFY {CHANNEL}"))
+        if not rows:
+            return
+        keep = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
+        # a single statement is a transaction of its own, in one trip
+        with speaking_of(self.engine.url), self._single.connect() as connection:
+            connection.execute(keep, {"rows": json.dumps(rows)})
+
+    def _stamp(self, days_ago: float = 0.0) -> str:
+        moment = self.clock() - timedelta(days=days_ago)
+        return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
     def newest(self) -> int:
         """Number of the newest delivery."""
-        with speaking_of(self.engine.url), self._reader.connect() as connection:
+        with speaking_of(self.engine.url), self._single.connect() as connection:
             return int(connection.execute(_NEWEST).scalar_one())
 
     def since(self, number: int, limit: int = 1000) -> list[Hint]:
         """Deliveries after a number, oldest first."""
-        with speaking_of(self.engine.url), self._reader.connect() as connection:
+        with speaking_of(self.engine.url), self._single.connect() as connection:
             rows = connection.execute(_SINCE, {"_after": number, "_limit": limit}).mappings()
-            return [
-                Hint(
-                    digest=row["digest"],
-                    conn_id=row["conn_id"],
-                    wallet=row["wallet"],
-                    order_id=row["order_id"],
-                    reference=row["reference"],
-                    status=row["status"],
-                    number=row["id"],
-                    times=row["times"],
-                )
-                for row in rows
-            ]
+            return [_hint(row) for row in rows]
 
     def order_of(self, wallet: str, reference: str) -> str | None:
         """The vendor's id of the order that carries a reference of ours, where a delivery told it."""
-        with speaking_of(self.engine.url), self._reader.connect() as connection:
+        with speaking_of(self.engine.url), self._single.connect() as connection:
             return connection.execute(_OF_REFERENCE, {"_wallet": wallet, "_reference": reference}).scalar()
 
-    def strangers(self, wallet: str, limit: int = 100) -> list[Hint]:
-        """Deliveries about orders that no purchase of the wallet knows, oldest first."""
-        known = select(purchases.c.order_id).where(purchases.c.wallet == wallet, purchases.c.order_id.is_not(None))
-        query = select(deliveries).where(deliveries.c.wallet == wallet, deliveries.c.order_id.not_in(known)).limit(limit)
-        with speaking_of(self.engine.url), self._reader.connect() as connection:
+    def newest_first(self, *, wallet: str | None = None, unmatched: bool = False, limit: int = 100) -> list[Kept]:
+        """Deliveries, the newest first.
+
+        :param wallet: only those of one wallet.
+        :param unmatched: only those about orders that no purchase in the ledger has as its own.
+        """
+        query = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
+        if wallet is not None:
+            query = query.where(deliveries.c.wallet == wallet)
+        if unmatched:
+            own = (purchases.c.wallet == deliveries.c.wallet) & (purchases.c.order_id == deliveries.c.order_id)
+            query = query.where(~exists().where(own))
+        with speaking_of(self.engine.url), self._single.connect() as connection:
             return [
-                Hint(row["digest"], row["conn_id"], row["wallet"], row["order_id"], row["reference"], row["status"], row["id"])
-                for row in connection.execute(query.order_by(deliveries.c.id)).mappings()
+                Kept(_hint(row), datetime.fromisoformat(row["received_at"]), datetime.fromisoformat(row["last_at"]))
+                for row in connection.execute(query).mappings()
             ]
 
     def prune(self, days: float) -> int:
-        """Forget deliveries that last arrived longer ago; senders retry for days, so keep at least some."""
-        before = (self.clock() - timedelta(days=days)).astimezone(timezone.utc).isoformat(timespec="microseconds")
-        with speaking_of(self.engine.url), self.engine.begin() as connection:
-            gone: Any = connection.execute(delete(deliveries).where(deliveries.c.last_at < before))
-            return int(gone.rowcount)
+        """Forget deliveries that last arrived longer ago; senders retry for days, so keep at least some.
+
+        :returns: how many were forgotten.
+        """
+        old = select(deliveries.c.id).where(deliveries.c.last_at < self._stamp(days)).order_by(deliveries.c.last_at).limit(_BITE)
+        forgotten = 0
+        while True:
+            with speaking_of(self.engine.url), self.engine.begin() as connection:
+                if self.engine.dialect.name == "postgresql":
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_WRITER})"))
+                gone: Any = connection.execute(delete(deliveries).where(deliveries.c.id.in_(old)))
+            forgotten += gone.rowcount
+            if gone.rowcount < _BITE:
+                return int(forgotten)
+
+
+def _hint(row: RowMapping) -> Hint:
+    named = {name: row[name] for name in ("digest", "conn_id", "wallet", "order_id", "reference", "status", "times")}
+    return Hint(**named, number=row["id"])
 
 
 def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
