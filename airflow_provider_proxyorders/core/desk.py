@@ -580,7 +580,7 @@ class Desk(Watch):
     def _resolving(self, order: Order, others: Decimal) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at
         owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
-        evidence = {**order.evidence, "others": f"{others:f}"}
+        evidence = {**order.evidence, "others": f"{others:f}", "unsettled": self.ledger.unsettled(order)}
         return self.vendor.resolve(
             _kind(order.kind), order.request, order.target, evidence, sent_at, owned - {order.order_id or ""}
         )

@@ -10,7 +10,7 @@ Pages below are paths of docs.proxyscrape.com: /api/account/api-ordering (orderi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.core.errors import (
     UnreadableAnswer,
     UnsupportedOperation,
 )
-from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, VendorOrder
+from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody, optional_text
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
@@ -221,11 +221,19 @@ class ProxyScrape(Vendor):
         sent_at: datetime,
         owned: frozenset[str],
     ) -> Flow[Finding]:
-        """Found: exactly one new sub-account of the right type and a lower balance. Absent: neither changed."""
+        """Found: exactly one new sub-account of the right type and a lower balance. Absent: neither changed.
+
+        Neither holds while an order of ours hides what it did: one that cannot be read may own the new sub-account, and one that
+        ended badly may have been paid back, which looks like a purchase that was never charged.
+        """
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
         seen = told(evidence, balance, change)
         before = evidence.get("subaccounts")
+        if change == 0:
+            paid_back = yield from self._perhaps_paid_back(evidence.get("unsettled") or ())
+            if paid_back:
+                return Finding("undecided", f"{seen}, but order {paid_back} may have been paid back meanwhile")
         if before is None:
             seen = f"{seen}; sub-accounts could not be read before the purchase"
             return Finding("absent" if change == 0 else "undecided", seen)
@@ -233,26 +241,46 @@ class ProxyScrape(Vendor):
         fresh = [entry for entry in listed if entry["AccountID"] not in before and ADOPTED + entry["AccountID"] not in owned]
         fresh = [entry for entry in fresh if may_be(entry, str(body.get("type", "")), sent_at)]
         if fresh:
-            taken = yield from self._subaccounts_of(owned)
+            taken, unread = yield from self._subaccounts_of(owned, {*before, *(entry["AccountID"] for entry in listed)})
             fresh = [entry for entry in fresh if entry["AccountID"] not in taken]
+            if fresh and unread:
+                return Finding("undecided", f"{seen}; a new sub-account may be that of order {unread}, which cannot be found now")
         seen = f"{seen}; {len(fresh)} new sub-accounts could be it"
         if len(fresh) == 1 and change is not None and change < 0:
             order = adopted_order(fresh[0], Money(-change, balance.available.currency))
             return Finding("found", f"{seen}: {fresh[0]['AccountID']}", order)
         return Finding("absent" if not fresh and change == 0 else "undecided", seen)
 
-    def _subaccounts_of(self, owned: frozenset[str]) -> Flow[set[str]]:
-        """The sub-accounts of orders that the ledger knows: one of them may have been opened after our snapshot."""
-        taken = set(owned)
-        for order_id in sorted(owned):
+    def _subaccounts_of(self, owned: frozenset[str], accounts: set[str]) -> Flow[tuple[set[str], str | None]]:
+        """The sub-accounts of orders that the ledger knows, since one may have been opened after our snapshot.
+
+        :param accounts: ids that are known to be sub-accounts; the others are orders.
+        :returns: and the id of an order that the vendor did not find, if any.
+        """
+        taken, unread = set(owned), None
+        for order_id in sorted(owned - accounts):
             if order_id.startswith(ADOPTED):
                 continue
             try:
                 order = yield from self.get(order_id)
             except OrderNotFound:
+                unread = order_id
                 continue
             taken.add(order.traits.get("subaccount", ""))
-        return taken
+        return taken, unread
+
+    def _perhaps_paid_back(self, unsettled: Sequence[str]) -> Flow[str | None]:
+        """The first order whose money may have come back since it was known last; nothing tells when or how much."""
+        for order_id in unsettled:
+            if order_id.startswith(ADOPTED):
+                continue
+            try:
+                order = yield from self.get(order_id)
+            except OrderNotFound:
+                return order_id
+            if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED):
+                return order_id
+        return None
 
     def inventory(self) -> Flow[Orders | None]:
         """The sub-accounts, since orders cannot be listed: every order opens one."""

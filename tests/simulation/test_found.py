@@ -119,6 +119,22 @@ def test_money_that_came_back_proves_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert len(run.market.charges) == 1 and not any("APART" in line for line in result.log)
 
 
+def test_money_that_came_back_for_another_order_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One order is paid back and the lost one is charged the same and blocked: the balance is as before."""
+    ends = ["refunded", "blocked"]
+
+    class Ends(dict[str, tuple[str, ...]]):
+        def __getitem__(self, vendor: str) -> tuple[str, ...]:
+            return (ends.pop(0) if ends else "failed",)
+
+    monkeypatch.setattr(run_module, "BAD_ENDS", Ends())
+    wishes = [create("a", "proxyscrape"), create("b", "proxyscrape", 3.0)]
+    held = {("b1", "before record"): 200.0}
+    run, result = scene("proxyscrape", wishes, {"b1": [LOST_AFTER]}, processing=30.0, bad_ends=1.0, held=held)
+    assert result.failures == [] and list(run.person.asked) == ["order-b"], "\n".join(result.log)
+    assert len(run.market.charges) == 2 and not any("APART" in line for line in result.log)
+
+
 def test_looks_count_by_when_they_were_made() -> None:
     """Two looks half a second apart prove nothing, however long the worker was held up before it wrote the second one down."""
     wishes = [create("a", "iproyal", key="k"), create("b", "iproyal", 1.5, key="k")]

@@ -41,9 +41,12 @@ def engine_for(url: str) -> Engine:
 
 
 def close() -> None:
-    """Close this process's idle connections to every ledger; who goes on with a ledger opens a new one."""
+    """Close this process's idle connections to every ledger; who goes on with a ledger opens a new one.
+
+    One in memory stays open, since its connection is all there is of it.
+    """
     for (_, pid), engine in list(_engines.items()):
-        if pid == os.getpid():
+        if pid == os.getpid() and engine.url.database:
             engine.dispose()
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, exists, func, or_, select, union_all, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, exists, func, or_, select, union, union_all, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -76,6 +76,19 @@ def _another_with(*names: str) -> list[Any]:
     return [purchases.c.order_key.in_(since), mine, purchases.c.order_key != bindparam("_key")]
 
 
+#: Other orders of the wallet whose money may have come back since: not ended when looked at last, or ended badly since then.
+_UNSETTLED = union(
+    select(purchases.c.order_id).where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.step == Step.PLACED.value,
+        purchases.c.kind == "create",
+        purchases.c.order_key != bindparam("_key"),
+    ),
+    select(purchases.c.order_id).where(
+        *_another_with(Step.FAILED.value, Step.REFUNDED.value),
+        _unindexed(purchases.c.step).in_([Step.FAILED.value, Step.REFUNDED.value]),
+    ),
+)
 _OVERTAKEN = select(purchases.c.order_key).where(*_another_with(Step.SENT.value)).limit(1)
 _OVERTAKEN_BY_CREATION = _OVERTAKEN.where(purchases.c.kind == "create")
 _OVERTAKEN_BY_EXTENSION = _OVERTAKEN.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
@@ -244,6 +257,12 @@ class Ledger:
         """What other purchases may have taken from the wallet since this one was intended last."""
         with self._read() as connection:
             return self._meanwhile(connection, order)
+
+    def unsettled(self, order: Order) -> list[str]:
+        """Ids of other orders of the wallet that may have been paid back since this one was intended last."""
+        with self._read() as connection:
+            rows = connection.execute(_UNSETTLED, self._since(connection, order)).scalars()
+            return sorted(order_id for order_id in rows if order_id)
 
     def reported(self, wallet: str, reference: str) -> str | None:
         """The vendor's id of the order with a reference of ours, where a verified webhook told it."""
