@@ -1,4 +1,4 @@
-"""Moments and durations as users write them, and vendor times without a zone: three zones, month ends, leap days, clock changes."""
+"""Moments as users write them, and vendor times without a zone: three zones, month ends, leap days, clock changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TestMoment:
         "zone, expected",
         [("UTC", "2026-12-31T12:00"), (NEW_YORK, "2026-12-31T17:00"), (KOLKATA, "2026-12-31T06:30")],
     )
-    @pytest.mark.parametrize("value", ["2026-12-31 12:00:00", "2026-12-31T12:00", datetime(2026, 12, 31, 12)])
+    @pytest.mark.parametrize("value", ["2026-12-31 12:00:00", "2026-12-31T12:00", datetime.fromisoformat("2026-12-31T12:00")])
     def test_without_a_zone_it_is_the_connections(self, zone: str, expected: str, value: Any) -> None:
         assert moment("paid_through", value, zone) == utc(expected)
 
@@ -51,11 +51,11 @@ class TestMoment:
     def test_a_day_is_meant_to_its_end(self, day: str, zone: str, expected: str) -> None:
         assert moment("paid_through", day, zone) == utc(expected)
 
-    @pytest.mark.parametrize("value", ["2026-10-25 02:30:00", datetime(2026, 10, 25, 2, 30)])
+    @pytest.mark.parametrize("value", ["2026-10-25 02:30:00", datetime.fromisoformat("2026-10-25T02:30")])
     def test_of_an_hour_that_comes_twice_the_second_is_meant(self, value: Any) -> None:
         assert moment("paid_through", value, BERLIN) == utc("2026-10-25T01:30")
 
-    @pytest.mark.parametrize("value", ["2026-03-29 02:30:00", datetime(2026, 3, 29, 2, 30)])
+    @pytest.mark.parametrize("value", ["2026-03-29 02:30:00", datetime.fromisoformat("2026-03-29T02:30")])
     def test_an_hour_that_does_not_come(self, value: Any) -> None:
         assert moment("paid_through", value, BERLIN) == utc("2026-03-29T01:30")
 
