@@ -1,4 +1,4 @@
-"""The command ``proxyorders``: look into the ledger and decide what only a person can, run the sandbox or the demo.
+"""The command ``proxyorders``: look a connection or the ledger over, decide what only a person can, run the sandbox or the demo.
 
 Exit status: 0 done, 1 it could not be done and the message says why, 2 the arguments are wrong. No command spends.
 """
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_proxyorders import __version__
+from airflow_provider_proxyorders import __version__, cli_doctor
 from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: put a TLS proxy in front)")
     serve.add_argument("--port", type=int, default=8095, help="port to listen on (default 8095)")
     serve.set_defaults(run=_serve)
+
+    cli_doctor.add_parser(commands)
 
     guarantees = commands.add_parser("guarantees", help="what is guaranteed per vendor, derived from what it offers")
     guarantees.set_defaults(run=_guarantees)

@@ -22,9 +22,10 @@ from .conftest import Command
 
 PROGRAM = Path(sys.executable).parent / "proxyorders"
 COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
-    (): ("sandbox", "demo", "guarantees", "ledger"),
+    (): ("sandbox", "demo", "doctor", "guarantees", "ledger"),
     ("sandbox",): ("--port", "--processing", "--seed", "--speed"),
     ("demo",): ("--keep",),
+    ("doctor",): ("CONN_ID", "--json"),
     ("guarantees",): (),
     ("ledger",): ("list", "show", "resolve", "unfreeze"),
     ("ledger", "list"): ("--open", "--limit", "--ledger-url"),
@@ -55,6 +56,8 @@ class TestHelp:
             ("ledger", "nothing"),
             ("ledger", "show"),
             ("guarantees", "--nothing"),
+            ("doctor",),
+            ("doctor", "one", "two"),
             ("sandbox", "-x"),
         ],
         ids=" ".join,

@@ -163,13 +163,13 @@ def ensure(engine: Engine) -> None:
     :raises LedgerError: when the database belongs to a newer package, or cannot be upgraded. Nothing was bought.
     """
     with engine.connect() as connection:
-        version = _version(connection)
+        version = version_of(connection)
     if version == HEAD:
         return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        version = _version(connection)  # somebody else may have upgraded while this process waited for the lock
+        version = version_of(connection)  # somebody else may have upgraded while this process waited for the lock
         if version == HEAD:
             return
         if version is not None and version not in KNOWN:
@@ -181,7 +181,8 @@ def ensure(engine: Engine) -> None:
         _upgrade(connection)
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
+    """Version of the schema in a database, None without one."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
