@@ -40,6 +40,7 @@ from airflow_provider_proxyorders.vendors.evidence import balance_change, balanc
 from airflow_provider_proxyorders.vendors.proxyscrape_answers import (
     ADOPTED,
     adopted_order,
+    changed_since,
     may_be,
     read_balance,
     read_created,
@@ -139,9 +140,13 @@ class ProxyScrape(Vendor):
     def get(self, order_id: str) -> Flow[VendorOrder]:
         if order_id.startswith(ADOPTED):
             return (yield from self._adopted(order_id))
+        return (yield from self._read(order_id))[0]
+
+    def _read(self, order_id: str) -> Flow[tuple[VendorOrder, Any]]:
+        """An order, and the answer it was in."""
         request = Request("GET", f"/v4/account/orders/{path_part(order_id)}/status", _STATUS)
         data = yield from self.read(request)
-        return self.understood(request, lambda: about(order_id, read_order(data, self.account.currency)))
+        return self.understood(request, lambda: about(order_id, read_order(data, self.account.currency))), data
 
     def _adopted(self, order_id: str) -> Flow[VendorOrder]:
         for entry in (yield from self.subaccounts()):
@@ -231,7 +236,7 @@ class ProxyScrape(Vendor):
         seen = told(evidence, balance, change)
         before = evidence.get("subaccounts")
         if change == 0:
-            paid_back = yield from self._perhaps_paid_back(evidence.get("unsettled") or ())
+            paid_back = yield from self._perhaps_paid_back(evidence.get("unsettled") or (), sent_at)
             if paid_back:
                 return Finding("undecided", f"{seen}, but order {paid_back} may have been paid back meanwhile")
         if before is None:
@@ -269,16 +274,16 @@ class ProxyScrape(Vendor):
             taken.add(order.traits.get("subaccount", ""))
         return taken, unread
 
-    def _perhaps_paid_back(self, unsettled: Sequence[str]) -> Flow[str | None]:
-        """The first order whose money may have come back since it was known last; nothing tells when or how much."""
+    def _perhaps_paid_back(self, unsettled: Sequence[str], since: datetime) -> Flow[str | None]:
+        """The first order that ended badly since then: whether and when its money comes back is not documented."""
         for order_id in unsettled:
             if order_id.startswith(ADOPTED):
                 continue
             try:
-                order = yield from self.get(order_id)
+                order, data = yield from self._read(order_id)
             except OrderNotFound:
                 return order_id
-            if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED):
+            if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since):
                 return order_id
         return None
 

@@ -77,6 +77,12 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
     )
 
 
+def changed_since(answer: Any, moment: datetime) -> bool:
+    """Whether an order may have changed after a moment of ours; an answer that does not say may have."""
+    changed = when(pick(answer, "data").get("updated_at"))
+    return changed is None or changed >= moment - CLOCK_SKEW
+
+
 def read_balance(answer: Any, currency: str | None) -> Balance:
     """The wallet; ``currency`` as for :func:`read_order`."""
     data = pick(answer, "data")

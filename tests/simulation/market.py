@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.sandbox.book import Entry
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
 from airflow_provider_proxyorders.sandbox.shop import Ask, Call
 from airflow_provider_proxyorders.sandbox.world import World
+from airflow_provider_proxyorders.vendors.proxyscrape_answers import CLOCK_SKEW
 
 #: Who bought what was bought in the vendor's dashboard, past the ledger.
 SOMEBODY = "somebody else"
@@ -178,13 +179,20 @@ class Market:
         return False
 
     def others_moved(self, vendor: str, wallet: str, since: float, until: float) -> bool:
-        """Whether the balance was moved in between by anything but our purchases: top-ups, refunds, others' purchases."""
+        """Whether the balance was moved in between by anything but our purchases: top-ups, refunds, others' purchases.
+
+        Or may have been: whether ProxyScrape pays back an order that ended badly is not documented.
+        """
         if any(since <= at <= until and (v, w) == (vendor, wallet) for at, v, w in self.moved):
             return True
         for entry in self.world.book.charges(vendor):
             at = when(entry.time)
             if entry.wallet == wallet and entry.kind in ("refund", "auto_extend") and at and since <= at.timestamp() <= until:
                 return True
+        shop = self.world.shops[vendor]
+        if isinstance(shop, ProxyScrapeShop):
+            ended = (order.updated for order in shop.orders.values() if order.status in ("blocked", "failed", "refunded"))
+            return any(since - CLOCK_SKEW.total_seconds() <= at <= until for at in ended)
         return False
 
 
