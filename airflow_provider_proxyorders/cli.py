@@ -53,12 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
     demo.set_defaults(run=_demo)
 
-    webhooks = commands.add_parser("webhooks", help="take webhooks without Airflow's API server")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--ledger-url", help="database of the ledger; default: [proxyorders] ledger_url of this Airflow")
+
+    webhooks = commands.add_parser("webhooks", help="take webhooks without Airflow's API server, and list what came")
     serving = webhooks.add_subparsers(required=True, metavar="VERB")
     serve = serving.add_parser("serve", help="run the receiver alone: POST /CONN_ID, signed as the connection says")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: put a TLS proxy in front)")
     serve.add_argument("--port", type=int, default=8095, help="port to listen on (default 8095)")
     serve.set_defaults(run=_serve)
+    came = serving.add_parser("list", parents=[where], help="webhooks that were verified and kept, the newest first")
+    came.add_argument("--unmatched", action="store_true", help="only those about orders that no purchase in the ledger has")
+    came.add_argument("--limit", type=_count, default=50, help="how many at most (default 50)")
+    came.set_defaults(run=_came)
 
     cli_doctor.add_parser(commands)
 
@@ -67,8 +74,6 @@ def _parser() -> argparse.ArgumentParser:
 
     ledger = commands.add_parser("ledger", help="look into the ledger, and decide what only a person can")
     verbs = ledger.add_subparsers(required=True, metavar="VERB")
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--ledger-url", help="database of the ledger; default: [proxyorders] ledger_url of this Airflow")
 
     listing = verbs.add_parser("list", parents=[where], help="purchases, the most recently changed first")
     listing.add_argument("--open", action="store_true", help="only those whose outcome is not known")
@@ -114,6 +119,21 @@ def _serve(arguments: argparse.Namespace) -> int:
     _compat.act_as_airflow_command()
     print(f"taking webhooks at http://{arguments.host}:{arguments.port}/CONN_ID", flush=True)
     serve(arguments.host, arguments.port)
+    return 0
+
+
+def _came(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+
+    found = Inbox(_open(arguments).engine).newest_first(unmatched=arguments.unmatched, limit=arguments.limit)
+    for kept in found:
+        hint = kept.hint
+        print(
+            f"{kept.last_at:%Y-%m-%d %H:%M:%S}  {f'x{hint.times}':<5} {hint.conn_id:<20} {hint.status:<11} {hint.order_id:<38} "
+            f"{hint.reference or '-'}"
+        )
+    if not found:
+        print("every webhook is about an order of the ledger" if arguments.unmatched else "no webhook came")
     return 0
 
 
