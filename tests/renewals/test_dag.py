@@ -1,0 +1,59 @@
+"""The renewal DAG as a file: it loads without a network or a vendor, and is safe to copy."""
+
+from __future__ import annotations
+
+import runpy
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def dag(project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a DAG file must not need a network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return runpy.run_path(str(project / "dags" / "scheduled_renewal.py"))
+
+
+def test_it_is_safe_to_copy(dag: Any) -> None:
+    made = dag["scheduled_renewal"]
+    assert (made.catchup, made.max_active_runs, made.schedule) == (False, 1, None)
+    assert made.owner == "proxies" and "approve_above" in made.doc_md
+    assert set(made.params) == {"conn_id", "within", "request", "max_price", "approve_above", "note", "exclude", "limit"}
+    assert all(made.params.get_param(name).description for name in made.params)
+
+
+def test_who_follows_whom(dag: Any) -> None:
+    made = dag["scheduled_renewal"]
+    assert made.get_task("find").downstream_task_ids == {"approval_needed", "extend"}
+    assert made.get_task("extend").upstream_task_ids == {"find", "approval_needed", "approve"}
+    assert made.get_task("report").upstream_task_ids == {"extend"}
+    assert (made.get_task("extend").retries, made.get_task("find").retries) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "above, sums, unpriced, expected",
+    [
+        ("10.00", {"USD": "10.00"}, 0, "extend"),
+        ("10.00", {"USD": "10.01"}, 0, "approve"),
+        ("10.00", {"USD": "1"}, 1, "approve"),  # nobody knows what it will cost
+        ("10.00", {"EUR": "1", "USD": "1"}, 0, "approve"),
+        ("", {"USD": "9999"}, 3, "extend"),
+        (None, {}, 2, "extend"),
+    ],
+)
+def test_when_a_person_is_asked(
+    dag: Any, monkeypatch: pytest.MonkeyPatch, above: Any, sums: dict[str, str], unpriced: int, expected: str
+) -> None:
+    class Ti:
+        def xcom_pull(self, **_: Any) -> Any:
+            return {"due": [{"order_id": "1"}], "total": sums, "unpriced": unpriced}
+
+    decide = dag["approval_needed"].function
+    monkeypatch.setitem(decide.__globals__, "get_current_context", lambda: {"ti": Ti()})
+    assert decide({"approve_above": above}) == expected
