@@ -117,7 +117,8 @@ def report(extended: Any) -> dict[str, Any]:
         if state == "skipped":
             told["skipped"].append(due["order_id"])
         elif one is None or state != "success":
-            told["errors"].append({"order_id": due["order_id"], "task": f"extend[{number}]", "state": state})
+            failed = "approve" if states.get("approve") == "failed" else f"extend[{number}]"
+            told["errors"].append({"order_id": due["order_id"], "task": failed, "state": state})
     told["left_out"] = [{key: left[key] for key in ("order_id", "reason", "why")} for left in found["left_out"]]
     told["postponed"] = found["postponed"]
     told["text"] = text = written(told)
@@ -182,6 +183,7 @@ with DAG(
         max_price="{{ params.max_price }}",
         paid_through=f"{{{{ {FOUND}['until'] }}}}",
         on_short="accept",
+        deferrable=True,
         max_active_tis_per_dagrun=4,
         trigger_rule="none_failed_min_one_success",
     ).expand_kwargs(find.output)

@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.core.model import Money, OrderStatus, VendorOr
 Reason = Literal[
     "filtered",  # the user asked for others
     "unknown",  # asked for by id, and the vendor does not know it
+    "later",  # asked for by id, and ends beyond the horizon
     "no_expiry",  # nobody says when it ends
     "expired",  # over: what the vendor ended, or whose date has passed
     "ended",  # refunded or failed

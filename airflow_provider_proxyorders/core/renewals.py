@@ -82,7 +82,8 @@ class _Search:
         known = creations(watch.ledger, watch.account.wallet, _RUNNING)
         known = [one for one in known if asked is None or one.order_id in asked]
         self._missing(one.order_id for one in known)
-        ends = {one.order_id: self._end_of(one, term) for one in known}
+        extended = bought(watch.ledger, watch.account.wallet, [one.order_id for one in known])
+        ends = {one.order_id: self._end_of(one, extended.get(one.order_id, ()), term) for one in known}
         near = [one for one in known if self._near(ends[one.order_id])]
         for one in known:
             if ends[one.order_id] is None:
@@ -124,7 +125,9 @@ class _Search:
             return self._leave(order.order_id, "expired", why, ends)
         if order.auto_extends and not self.auto_extending:
             return self._leave(order.order_id, "auto_extends", f"{title} renews it by itself", ends)
-        return ends <= self.until
+        if ends > self.until:
+            return self._leave(order.order_id, "later", f"it ends {ends:%Y-%m-%d %H:%M} UTC, beyond the horizon", ends)
+        return True
 
     def _near(self, ends: datetime | None) -> bool:
         """Whether it ends within the horizon, or ended not longer ago than the horizon is long."""
@@ -134,9 +137,11 @@ class _Search:
         self.left_out.append(LeftOut(order_id, reason, why, ends))
         return False
 
-    def _end_of(self, one: Bought, term: timedelta | None) -> datetime | None:
-        if one.expires_at is not None:
-            return one.expires_at
+    def _end_of(self, one: Bought, purchases: Sequence[Bought], term: timedelta | None) -> datetime | None:
+        """When an order ends as far as the ledger knows: by its latest extension, else by the term that the user gave."""
+        told = [each.expires_at for each in (one, *purchases) if each.expires_at is not None]
+        if told:
+            return max(told)
         return later(one.began, term, self.watch.account.timezone) if term is not None else None
 
     # -- many ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import event
 from airflow_provider_proxyorders.core.desk import Desk
 from airflow_provider_proxyorders.core.errors import OutcomeUnknown
 from airflow_provider_proxyorders.core.renewals import Found, Only, find_due
+from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import REQUESTS, Shops
 
 from .conftest import PLAN, written
@@ -169,7 +171,7 @@ class TestFilters:
         held(5, -90 * DAY, status="expired")
         held(6, 90 * DAY)
         found = find(shops, now, only=Only(order_ids=["5", "6"]))
-        assert (due(found), reasons(found)) == ([], {"5": "expired"})
+        assert (due(found), reasons(found)) == ([], {"5": "expired", "6": "later"})
 
     def test_excluded(self, shops: Shops, now: datetime) -> None:
         found = find(shops, now, only=Only(exclude=["2", "3"]))
@@ -232,6 +234,22 @@ class TestLedger:
         desk.ledger.record(known, Step.QUARANTINED, "evidence cannot decide", Who())
         found = find_as(desk, now + timedelta(hours=5), within=9 * DAY)
         assert reasons(found) == {"1": "in_doubt"} and "ledger show 'k'" in found.left_out[0].why
+
+    def test_a_vendor_that_extends_and_lists_nothing(self, shops: Shops, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The ledger knows when the last extension ends; the creation's expiry is long past by then."""
+        kind = vendor_class("iproyal")
+        monkeypatch.setattr(kind, "capabilities", replace(kind.capabilities, list_orders=False))
+        hook = shops.hook("iproyal")
+        made = hook.create_order(REQUESTS["iproyal"], order_key="first")
+        made = hook.desk().wait(made, deadline=now + timedelta(seconds=30), poll_interval=0.05)
+        assert made.expires_at is not None and made.order_id is not None
+        for number in range(3):
+            hook.extend_order(made.order_id, PLAN, order_key=f"extension {number}")
+        ends = made.expires_at + 90 * DAY
+        found = find(shops, ends - DAY)
+        assert [(one.order_id, one.expires_at, one.expires_from) for one in found.due] == [(made.order_id, ends, "vendor")]
+        assert (found.source, found.due[0].order_key) == ("ledger", "extension 2")
+        assert find(shops, made.expires_at - DAY).due == ()
 
     def test_thousands_of_orders(self, shops: Shops, now: datetime) -> None:
         """As many questions to the ledger as there are batches, and as many calls as there are pages."""

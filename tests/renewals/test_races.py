@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 from airflow_provider_proxyorders.core.ledger import open_ledger
+from airflow_provider_proxyorders.core.renewals import find_due
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator, FindExpiringOrdersOperator
 from tests.hooks.connections import Shops
 from tests.tasks.tasks import Run, context
@@ -27,6 +28,7 @@ DAY = timedelta(days=1)
 TASK = """
 import json, sys
 from airflow.sdk.exceptions import AirflowSkipException
+from airflow_provider_proxyorders.core.renewals import find_due
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
 from tests.tasks.tasks import context
 task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", order_id="7001", request={"product_plan_id": 22},
@@ -128,7 +130,10 @@ def test_replacing_at_once(shops: Shops, now: datetime, database: str) -> None:
 
     outcomes = together([replacing(number) for number in range(4)])
     assert len(shops.bought("proxyscrape")) == 2, outcomes
-    assert sum(isinstance(one, dict) for one in outcomes) == 1
+    (result,) = [one for one in outcomes if isinstance(one, dict)]
+    found = find_due(hook.desk(), as_of=now, within=40 * DAY, term=30 * DAY)
+    assert [one.order_id for one in found.due] == [result["order_id"]]
+    assert [(left.order_id, left.reason) for left in found.left_out] == [(old.order_id, "replaced")]
 
 
 def test_two_processes(shops: Shops, held: Held, now: datetime) -> None:
