@@ -1,10 +1,14 @@
-"""The stream of orders that ended, as their webhooks come in; each is claimed once, over restarts and triggerers."""
+"""The stream of orders that ended, as their webhooks come in; each is claimed once, over restarts and triggerers.
+
+A report that the vendor does not confirm yet, or that cannot be checked now, comes back later: an event is late rather than lost.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.triggers.poller import Poller
 
 
+#: An unconfirmed report comes back after 1, 2, 4 ... seconds, at most an hour apart, for about a day.
+LONGEST, LOOKS = 3600.0, 34
+
+
 @dataclass(frozen=True)
 class Ending:
     """One reported end of an order."""
@@ -24,6 +32,11 @@ class Ending:
     order_id: str
     reference: str | None
     ledger: Ledger
+    _come_back: Callable[[], bool] = field(repr=False)
+
+    def later(self) -> bool:
+        """Have this report come back later; False when it has come back often enough and is given up."""
+        return self._come_back()
 
     async def claim(self) -> bool:
         """Whether this caller is the first to report the order; decided by the ledger."""
@@ -36,11 +49,30 @@ class _Queue:
 
     def __init__(self, wallet: str):
         self.wallet = wallet
-        self.waiting: asyncio.Queue[Hint] = asyncio.Queue()
+        self.waiting: asyncio.Queue[tuple[Hint, int]] = asyncio.Queue()
+        self._timers: set[asyncio.TimerHandle] = set()
 
     def hint(self, hint: Hint) -> None:
         if hint.wallet == self.wallet:
-            self.waiting.put_nowait(hint)
+            self.waiting.put_nowait((hint, 0))
+
+    def again(self, hint: Hint, looks: int) -> bool:
+        """Put a hint back later that was looked at so many times."""
+        if looks >= LOOKS:
+            return False
+
+        def back() -> None:
+            self._timers.discard(timer)
+            self.waiting.put_nowait((hint, looks))
+
+        timer = asyncio.get_running_loop().call_later(min(2.0 ** (looks - 1), LONGEST), back)
+        self._timers.add(timer)
+        return True
+
+    def close(self) -> None:
+        """Forget what would come back."""
+        for timer in self._timers:
+            timer.cancel()
 
 
 async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
@@ -60,9 +92,10 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
         for hint in await asyncio.to_thread(_kept, book, conn_id):
             queue.hint(hint)
         while True:
-            hint = await queue.waiting.get()
-            yield Ending(conn_id, hint.order_id, hint.reference, book)
+            hint, looks = await queue.waiting.get()
+            yield Ending(conn_id, hint.order_id, hint.reference, book, partial(queue.again, hint, looks + 1))
     finally:
+        queue.close()
         await watch.leave(queue)
 
 

@@ -145,7 +145,11 @@ class OrderEventTrigger(BaseEventTrigger):
                 try:
                     order = await poller.read(hint.order_id)
                 except ProxyOrdersError as error:
-                    self.log.warning("Order %s was reported as ended, but cannot be read: %s", hint.order_id, error)
+                    what = "looking again later" if hint.later() else "giving up"
+                    self.log.warning("Order %s was reported as ended, but cannot be read, %s: %s", hint.order_id, what, error)
+                    continue
+                if not order.status.final:
+                    hint.later()
                     continue
                 event: Any = {
                     "conn_id": self.conn_id,
@@ -154,5 +158,5 @@ class OrderEventTrigger(BaseEventTrigger):
                     "status": order.status.value,
                     "vendor_status": order.vendor_status,
                 }
-                if order.status.final and await hint.claim():
+                if await hint.claim():
                     yield TriggerEvent(event)  # type: ignore[no-untyped-call]

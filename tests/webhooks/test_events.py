@@ -1,0 +1,136 @@
+"""``OrderEventTrigger``: one event for every order that ended, late rather than lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
+
+
+class Shop:
+    """Orders at a vendor of the sandbox, and the inbox that their reports come into."""
+
+    def __init__(self, box: Sandbox, inbox: Inbox):
+        self.box, self.inbox = box, inbox
+
+    def order(self, order_id: str, status: str) -> None:
+        row = {"id": order_id, "status": status, "item_id": 5120, "quantity": 1}
+        self.box.control({"vendor": "voodoo", "order": row})
+
+    def reported(self, order_id: str, copy: int = 0) -> None:
+        digest = f"{order_id}-{copy}".rjust(64, "0")
+        self.inbox.keep([Hint(digest, "voodoo_default", "voodoo:voodoo_default", order_id, None, "completed")])
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", url)
+    with Sandbox.start() as box:
+        connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo")}
+        monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", json.dumps(connection))
+        yield Shop(box, open_inbox(url))
+
+
+class Watching:
+    """A running trigger and what it has told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    async def __aenter__(self) -> Watching:
+        self._task = asyncio.create_task(self._run())
+        await asyncio.sleep(1.0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        events = OrderEventTrigger(conn_id="voodoo_default").run()
+        try:
+            async for event in events:
+                assert isinstance(event, TriggerEvent)
+                self.told.append(event.payload)
+        finally:
+            await events.aclose()
+
+    async def until(self, count: int, seconds: float = 10.0) -> list[str]:
+        """Ids and statuses that were told, as soon as there are so many, or after some seconds."""
+        for _ in range(int(seconds * 20)):
+            if len(self.told) >= count:
+                break
+            await asyncio.sleep(0.05)
+        assert not self._task.done(), "the trigger has ended"
+        return [f"{event['order_id']} {event['status']}" for event in self.told]
+
+
+def test_every_order_that_ended_is_told_once_over_restarts_and_copies(shop: Shop) -> None:
+    shop.order("o-1", "completed")
+    shop.order("o-2", "completed")
+    shop.order("o-3", "failed")
+
+    async def main() -> None:
+        async with Watching() as one, Watching() as other:  # two triggerers
+            await asyncio.to_thread(shop.reported, "o-1")
+            await one.until(1)
+            await other.until(1, 0.5)
+            assert sorted(event["order_id"] for event in one.told + other.told) == ["o-1"]
+        await asyncio.to_thread(shop.reported, "o-2")  # nobody listens
+        await asyncio.to_thread(shop.reported, "o-1", 1)
+        async with Watching() as again:
+            await asyncio.to_thread(shop.reported, "o-3")
+            assert sorted(await again.until(2)) == ["o-2 delivered", "o-3 failed"]
+            await asyncio.sleep(1.5)
+            assert len(again.told) == 2
+
+    asyncio.run(main())
+
+
+def test_what_the_vendor_does_not_confirm_yet_is_told_when_it_does(shop: Shop) -> None:
+    shop.order("o-1", "processing")
+
+    async def main() -> None:
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "o-1")
+            assert await watching.until(1, 1.5) == []
+            await asyncio.to_thread(
+                shop.box.control, {"vendor": "voodoo", "set_status": {"order_id": "o-1", "status": "completed"}}
+            )
+            assert await watching.until(1) == ["o-1 delivered"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "status", "status": 500},
+        {"action": "status", "status": 404},
+        {"action": "body", "body": "<p>"},
+        {"action": "reset"},
+    ],
+    ids=["500", "404", "html", "reset"],
+)
+def test_what_cannot_be_read_now_is_told_later_and_holds_nobody_up(shop: Shop, fault: dict[str, Any]) -> None:
+    shop.order("o-1", "completed")
+    shop.order("o-2", "completed")
+
+    async def main() -> None:
+        async with Watching() as watching:
+            shop.box.fault(vendor="voodoo", operation="get", when="before", times=3, **fault)
+            await asyncio.to_thread(shop.reported, "o-1")
+            await asyncio.to_thread(shop.reported, "o-2")
+            assert sorted(await watching.until(2, 60)) == ["o-1 delivered", "o-2 delivered"]
+
+    asyncio.run(main())
