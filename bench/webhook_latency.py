@@ -1,8 +1,8 @@
 """How long it takes from a webhook to the event of the trigger that waits for its order, while a thousand orders wait.
 
 The triggers of all orders run in this process, as in a triggerer; the vendor and the receiver are processes of their own. An
-order ends at the vendor, its delivery is sent, and the clock runs from that moment until the trigger has read the order and fired.
-Without the webhook the next look would come after up to a minute.
+order ends at the vendor, its delivery is sent, and the clock runs from that moment until the trigger has read the order and has
+fired. Without the webhook the next look would come after up to a minute.
 """
 
 from __future__ import annotations
