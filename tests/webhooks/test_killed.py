@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import requests
 
-from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
 
 from .conftest import SCHEME, SECRET, delivery
 
@@ -87,3 +89,63 @@ def test_killed_and_started_again(database: str, tmp_path: Path, moment: str, ke
     assert answers == [None, 200], "the first try was never answered, so the vendor tried again"
     (hint,) = inbox.since(0)
     assert hint.times == kept + 1
+
+
+def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> None:
+    """The command itself, killed twice while many deliver: what was answered is there, and in the end each is, once."""
+    connection = {"conn_type": "voodoo", "password": "ak_key", "extra": {"webhook_secret": SECRET}}
+    environment = {
+        **os.environ,
+        "AIRFLOW__PROXYORDERS__LEDGER_URL": database,
+        "AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection),
+    }
+    inbox, port = open_inbox(database), free_port()
+    words = [sys.executable, "-m", "airflow_provider_proxyorders.cli", "webhooks", "serve", "--port", str(port)]
+    answered: set[str] = set()
+    waiting = [f"order-{number}" for number in range(1500)]
+    stop = threading.Event()
+
+    def vendor() -> None:
+        """Sends one after the other, each until it is answered by 200."""
+        with requests.Session() as session:
+            while waiting and not stop.is_set():
+                order_id = waiting.pop()
+                body = delivery(order_id)
+                while not stop.is_set():
+                    with contextlib.suppress(requests.ConnectionError):
+                        url = f"http://127.0.0.1:{port}/voodoo_default"
+                        if session.post(url, data=body, headers=SCHEME.sign(body, SECRET), timeout=20).status_code == 200:
+                            answered.add(order_id)
+                            break
+                    time.sleep(0.05)
+
+    vendors = [threading.Thread(target=vendor) for _ in range(12)]
+    for thread in vendors:
+        thread.start()
+    try:
+        for kills_left in (2, 1, 0):
+            process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+            try:
+                wanted = len(answered) + 300 if kills_left else 1500
+                deadline = time.monotonic() + 60
+                while len(answered) < wanted and time.monotonic() < deadline:
+                    time.sleep(0.002)
+            finally:
+                process.kill()
+                process.wait(10)
+            told = set(answered)
+            kept = kept_ids(inbox)
+            assert told <= set(kept), "answered and lost"
+            assert len(kept) == len(set(kept)), "kept twice"
+    finally:
+        stop.set()
+        for thread in vendors:
+            thread.join()
+    assert len(answered) == len(kept_ids(inbox)) == 1500
+
+
+def kept_ids(inbox: Inbox) -> list[str]:
+    found: list[Hint] = []
+    while page := inbox.since(found[-1].number if found else 0):
+        found += page
+    return [hint.order_id for hint in found]

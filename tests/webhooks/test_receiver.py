@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import contextlib
+import json
 import socket
 import time
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+
+from airflow_provider_proxyorders.core.errors import ConfigError
+from airflow_provider_proxyorders.core.signatures import STANDARD, Scheme
+from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.vendors import Vendor
+from airflow_provider_proxyorders.webhooks.senders import Senders
 
 from .conftest import SCHEME, SECRET, Running, delivery
 
@@ -132,6 +141,86 @@ def test_a_slow_body_is_given_up(running: Running, monkeypatch: pytest.MonkeyPat
         began = time.monotonic()
         assert sock.recv(100).startswith(b"HTTP/1.1 408")
         assert time.monotonic() - began < 5
+
+
+def test_a_hundred_slow_bodies_hold_up_nobody(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.PATIENCE", 3.0)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(raw(running)) for _ in range(100)]
+        for sock in socks:
+            sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        began = time.monotonic()
+        assert running.post(delivery()) == 200
+        assert time.monotonic() - began < 2.5, "before any of them was given up"
+        assert {sock.recv(100).split()[1] for sock in socks} == {b"408"}
+
+
+def test_who_hangs_up_in_the_middle_left_nothing(running: Running) -> None:
+    body = delivery()
+    signed = SCHEME.sign(body, SECRET)["x-webhook-signature"]
+    head = f"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: {signed}\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(20):
+        with raw(running) as sock:
+            sock.sendall(head.encode() + body[:-1])
+    assert running.post(delivery("other")) == 200
+    assert [hint.order_id for hint in running.kept()] == ["other"]
+
+
+SCHEMES = {
+    "timestamp": {"kind": "timestamp", "header": "X-Signature", "prefix": "v1="},
+    "stripe": {"kind": "stripe", "header": "Stripe-Signature"},
+    "standard": vars(STANDARD),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_old_and_future_timestamps(running: Running, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The connection says how its vendor signs; what is signed right but too old, or from the future, is refused."""
+    secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+    extra = {"webhook_secret": secret, "webhook_scheme": SCHEMES[kind]}
+    connection = {"conn_type": "voodoo", "password": "ak_key", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_STAMPED", json.dumps(connection))
+    scheme = Scheme(**{**vars(SCHEME), **SCHEMES[kind]})
+
+    def post(age: float, body: bytes = delivery(), told: float | None = None) -> int:
+        headers = scheme.sign(body, secret, now=time.time() - age, message_id="msg_1")
+        if told is not None:  # a captured one, with a fresh timestamp written into it
+            stamps = str(int(time.time() - age)), str(int(time.time() - told))
+            headers = {name: value.replace(*stamps) for name, value in headers.items()}
+        return requests.post(f"{running.url}/stamped", data=body, headers=headers, timeout=10).status_code
+
+    assert [post(age) for age in (310, 3600, 1e6, -310, -3600)] == [401] * 5
+    assert post(3600, told=0) == 401
+    assert running.post(delivery(), conn_id="stamped", secret=secret) == 401, "signed in another way"
+    assert running.kept() == []
+    assert [post(age) for age in (0, 200, -200)] == [200] * 3
+    assert len(running.kept()) == 1
+
+
+def test_no_vendor_is_asked_while_one_delivers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox.start() as box:
+        connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": "ak_key", "extra": {"webhook_secret": SECRET}}
+        monkeypatch.setenv("AIRFLOW_CONN_BOXED", json.dumps(connection))
+        assert running.post(delivery(), conn_id="boxed") == 200
+        assert running.post(delivery(), conn_id="boxed", secret="guess") == 401
+        assert box.book.count("voodoo") == 0
+
+
+def test_names_that_an_attacker_makes_up_are_not_remembered_for_long() -> None:
+    asked: list[str] = []
+
+    def nobody(conn_id: str) -> Vendor:
+        asked.append(conn_id)
+        raise ConfigError("there is none")
+
+    async def ask() -> int:
+        senders = Senders(nobody)
+        for number in range(2500):
+            assert await senders.find(f"nobody-{number}") is None
+        assert await senders.find("nobody-2499") is None
+        return len(senders._known)
+
+    assert asyncio.run(ask()) <= 1000 and len(asked) == 2500
 
 
 @pytest.mark.parametrize("options", [{"webhook_rate": "1"}])
