@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_proxyorders.tasks.inputs import body_of, ids_of
 from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY
 from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
 
@@ -40,7 +41,7 @@ class CheckWalletOperator(BaseOperator):
     short, first_uncovered_order_id, first_uncovered_at, first_uncovered_price, spent_per_day, spent_over_days, days_left,
     renewals`` (with price and where that comes from: ``quote``, ``ledger`` or ``unknown``), ``trouble, error``. Amounts are text.
 
-    :param conn_ids: one or several connections (templated).
+    :param conn_ids: one or several connections; in a template their JSON, or with commas between them (templated).
     :param low_balance: a balance below it is low, in the wallet's currency, as text; or connection -> text (templated). None =
         only the runway counts.
     :param recovered_at: a balance of at least this has recovered; the same forms. None = a tenth above ``low_balance``.
@@ -76,7 +77,7 @@ class CheckWalletOperator(BaseOperator):
         horizon: timedelta | float | str | None = timedelta(days=7),
         notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
         term: timedelta | float | str | None = None,
-        extension: Mapping[str, Any] | None = None,
+        extension: Mapping[str, Any] | str | None = None,
         alert_name: str | None = None,
         fail_when_low: bool = False,
         **kwargs: Any,
@@ -141,13 +142,15 @@ class CheckWalletOperator(BaseOperator):
         from airflow_provider_proxyorders.core.purse import look
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-        horizon = None if self.horizon in (None, "") else duration("horizon", self.horizon)
-        term = None if self.term in (None, "") else duration("term", self.term)
+        horizon, term, extension = _given(self.horizon), _given(self.term), _given(self.extension)
+        horizon = None if horizon is None else duration("horizon", horizon)
+        term = None if term is None else duration("term", term)
+        extension = None if extension is None else body_of(extension)
         levels = self._levels(conn_id)
         hook = ProxyOrdersHook(conn_id)
         desk = hook.desk(context, self.log.info)
         try:
-            purse = look(desk, horizon=horizon, term=term, extension=self.extension or None)
+            purse = look(desk, horizon=horizon, term=term, extension=extension)
         finally:
             hook.http.close()
         wallet, name = desk.account.wallet, self.alert_name or _name(levels, horizon)
@@ -201,8 +204,12 @@ class CheckWalletOperator(BaseOperator):
     # -- what was asked for ----------------------------------------------------------------------------------------
 
     def _conn_ids(self) -> list[str]:
-        given = [self.conn_ids] if isinstance(self.conn_ids, str) else [*self.conn_ids]
-        return [*dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip())]
+        from airflow_provider_proxyorders.core.errors import ConfigError
+
+        found = [*dict.fromkeys(ids_of("conn_ids", self.conn_ids) or ())]
+        if not found:
+            raise ConfigError("conn_ids names no connection, so no wallet would be watched. Nothing was sent.")
+        return found
 
     def _levels(self, conn_id: str) -> Levels | None:
         """The levels of one wallet.
@@ -216,12 +223,12 @@ class CheckWalletOperator(BaseOperator):
         for name, value in (("low_balance", self.low_balance), ("recovered_at", self.recovered_at)):
             amount = value.get(conn_id) if isinstance(value, Mapping) else value
             try:
-                given.append(None if amount is None or amount == "" else _amount(name, amount))
+                given.append(None if _given(amount) is None else _amount(name, amount))
             except ValueError as error:
                 raise ConfigError(str(error)) from None
         low, recovered = given
         if low is None:
-            if self.horizon in (None, ""):
+            if _given(self.horizon) is None:
                 raise ConfigError(f"low_balance names no level for connection {conn_id!r}, and there is no horizon")
             return None
         try:
@@ -239,6 +246,11 @@ class CheckWalletOperator(BaseOperator):
             f"{len(errors)} of {many} wallets could not be checked: {said.rstrip('.')}.{others} Nothing was bought.",
             retry="soon" if passing else "never",
         )
+
+
+def _given(value: Any) -> Any:
+    """The value, None for what a template makes of none."""
+    return None if isinstance(value, str) and value.strip() in ("", "None", "null") else value
 
 
 def _amount(name: str, value: object) -> Decimal:

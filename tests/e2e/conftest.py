@@ -20,6 +20,8 @@ from tests.conftest import new_database
 
 VENDORS = ("proxyscrape", "iproyal", "voodoo")
 WEBHOOK_SECRET = "e2e-webhook-secret"
+#: A second wallet at IPRoyal, which only the tests of wallets use; it is opened by them, since a reset closes it.
+WATCHED, WATCHED_TOKEN = "watched_wallet", "e2e-token-of-the-second-wallet"
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +61,12 @@ def airflow(
     with LocalAirflow(
         tmp_path_factory.mktemp("airflow"),
         dags_folder=folder,
-        connections={f"{vendor}_default": connection(sandbox, vendor) for vendor in VENDORS},
+        connections={
+            **{f"{vendor}_default": connection(sandbox, vendor) for vendor in VENDORS},
+            WATCHED: {**connection(sandbox, "iproyal"), "password": WATCHED_TOKEN},
+        },
         database=new_database(postgres),
-        env={"AIRFLOW__PROXYORDERS__LEDGER_URL": ledger_url},
+        env={"AIRFLOW__PROXYORDERS__LEDGER_URL": ledger_url, "REFILL_CONN_ID": WATCHED, "REFILL_EVERY": "2"},
     ) as running:
         yield running
 

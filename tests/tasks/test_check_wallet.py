@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -291,11 +290,21 @@ class TestAsked:
         with pytest.raises(ProxyOrdersError, match="recovered_at 40 must not be below low_balance 50"):
             wallets.check(recovered_at="40")
 
-    def test_amounts_from_templates(self, wallets: Wallets) -> None:
+    def test_what_templates_render_to(self, wallets: Wallets) -> None:
         wallets.holds("10")
-        operator = CheckWalletOperator(task_id="t", conn_ids="{{ params.c }}", low_balance="{{ params.low }}", horizon=None)
         wallets.shops.connect("iproyal")
-        given = {**context(), "params": {"c": "iproyal_default", "low": "50.00"}}
-        operator.render_template_fields(given)  # type: ignore[arg-type]
-        assert operator.execute(given)["iproyal_default"]["state"] == "low"  # type: ignore[arg-type]
-        assert Decimal(operator.low_balance) == 50  # type: ignore[arg-type]
+        operator = CheckWalletOperator(
+            task_id="t",
+            conn_ids="{{ params.c | tojson }}",
+            low_balance="{{ params.low }}",
+            recovered_at="{{ params.none or '' }}",
+            horizon="{{ params.none }}",
+            extension="{{ params.none | tojson }}",
+        )
+        given: Any = {**context(), "params": {"c": ["iproyal_default"], "low": "50.00", "none": None}}
+        operator.render_template_fields(given)
+        assert operator.execute(given)["iproyal_default"]["state"] == "low"
+
+    def test_no_connection_at_all(self, wallets: Wallets) -> None:
+        with pytest.raises(ProxyOrdersError, match="no wallet would be watched"):
+            CheckWalletOperator(task_id="t", conn_ids="", low_balance="5").execute(context())
