@@ -77,6 +77,8 @@ class InboxWatch:
                 await self._watch(inbox, last)
             except LedgerError as error:
                 log.warning("Webhooks cannot wake waiting tasks right now, polling goes on: %s", error)
+            except Exception:  # a mistake of ours must not end the watch for as long as this triggerer runs
+                log.exception("Webhooks cannot wake waiting tasks right now, polling goes on")
             await asyncio.sleep(AGAIN)
 
     def _open(self) -> Inbox:

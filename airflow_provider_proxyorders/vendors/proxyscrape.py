@@ -10,7 +10,7 @@ Pages below are paths of docs.proxyscrape.com: /api/account/api-ordering (orderi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -236,9 +236,12 @@ class ProxyScrape(Vendor):
         seen = told(evidence, balance, change)
         before = evidence.get("subaccounts")
         if change == 0:
-            paid_back = yield from self._perhaps_paid_back(evidence.get("unsettled") or (), sent_at)
-            if paid_back:
-                return Finding("undecided", f"{seen}, but order {paid_back} may have been paid back meanwhile")
+            for other in evidence.get("unsettled") or ():
+                paid_back = yield from self._perhaps_paid_back(other, sent_at)
+                if paid_back is not False:
+                    return Finding(
+                        "undecided" if paid_back else "blind", f"{seen}, but order {other} may have been paid back meanwhile"
+                    )
         if before is None:
             seen = f"{seen}; sub-accounts could not be read before the purchase"
             return Finding("absent" if change == 0 else "undecided", seen)
@@ -249,7 +252,8 @@ class ProxyScrape(Vendor):
             taken, unread = yield from self._subaccounts_of(owned, {*before, *(entry["AccountID"] for entry in listed)})
             fresh = [entry for entry in fresh if entry["AccountID"] not in taken]
             if fresh and unread:
-                return Finding("undecided", f"{seen}; a new sub-account may be that of order {unread}, which cannot be found now")
+                seen = f"{seen}; a new sub-account may be that of order {unread}, which cannot be found now"
+                return Finding("blind" if change == 0 else "undecided", seen)
         seen = f"{seen}; {len(fresh)} new sub-accounts could be it"
         if len(fresh) == 1 and change is not None and change < 0:
             order = adopted_order(fresh[0], Money(-change, balance.available.currency))
@@ -274,18 +278,18 @@ class ProxyScrape(Vendor):
             taken.add(order.traits.get("subaccount", ""))
         return taken, unread
 
-    def _perhaps_paid_back(self, unsettled: Sequence[str], since: datetime) -> Flow[str | None]:
-        """The first order that ended badly since then: whether and when its money comes back is not documented."""
-        for order_id in unsettled:
-            if order_id.startswith(ADOPTED):
-                continue
-            try:
-                order, data = yield from self._read(order_id)
-            except OrderNotFound:
-                return order_id
-            if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since):
-                return order_id
-        return None
+    def _perhaps_paid_back(self, order_id: str, since: datetime) -> Flow[bool | None]:
+        """Whether an order ended badly since then: whether and when its money comes back is not documented.
+
+        :returns: None when the vendor does not find it.
+        """
+        if order_id.startswith(ADOPTED):
+            return False
+        try:
+            order, data = yield from self._read(order_id)
+        except OrderNotFound:
+            return None
+        return order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since)
 
     def inventory(self) -> Flow[Orders | None]:
         """The sub-accounts, since orders cannot be listed: every order opens one."""

@@ -140,10 +140,11 @@ class Filters:
 class Finding:
     """What the vendor's reads prove about a purchase whose answer was lost.
 
-    :param verdict: ``found`` (``order`` is it), ``absent`` (at this look nothing of it was there) or ``undecided``.
+    :param verdict: ``found`` (``order`` is it), ``absent`` (at this look nothing of it was there), ``undecided`` (something was
+        there that may be it), or ``blind`` (nothing of it was there, but not everything could be seen).
     :param seen: one sentence on what was looked at and seen, for the ledger and for a person.
     """
 
-    verdict: Literal["found", "absent", "undecided"]
+    verdict: Literal["found", "absent", "undecided", "blind"]
     seen: str
     order: VendorOrder | None = None
