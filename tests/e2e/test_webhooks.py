@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -62,4 +64,10 @@ def test_the_mounted_receiver_refuses_what_it_should(airflow: LocalAirflow, box:
     assert requests.get(url, timeout=20).status_code == 405
     nobody = f"{airflow.url}/proxyorders/webhooks/nobody"
     assert requests.post(nobody, data=body, headers=Scheme().sign(body, WEBHOOK_SECRET), timeout=20).status_code == 404
+    assert requests.post(url, data=b"x" * 70_000, timeout=20).status_code == 413
+    parts = urlsplit(airflow.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as sock:
+        path = urlsplit(url).path
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 408"), "a body that does not end is given up in the API server as well"
     assert box.book.charges() == []
