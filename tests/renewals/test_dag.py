@@ -57,3 +57,14 @@ def test_when_a_person_is_asked(
     decide = dag["approval_needed"].function
     monkeypatch.setitem(decide.__globals__, "get_current_context", lambda: {"ti": Ti()})
     assert decide({"approve_above": above}) == expected
+
+
+def test_the_readmes_code(project: Path) -> None:
+    from airflow.sdk import DAG
+
+    section = (project / "README.md").read_text().split("## Keeping orders paid")[1]
+    code = section.split("```python")[1].split("```")[0]
+    with DAG("readme") as made:
+        exec(compile(code, "README.md", "exec"), {})
+    assert made.get_task("extend").upstream_task_ids == {"find"}
+    assert (made.get_task("extend").is_mapped, made.get_task("extend").retries) == (True, 2)
