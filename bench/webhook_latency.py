@@ -2,7 +2,7 @@
 
 The triggers of all orders run in this process, as in a triggerer; the vendor and the receiver are processes of their own. An
 order ends at the vendor, its delivery is sent, and the clock runs from that moment until the trigger has read the order and has
-fired. Without the webhook the next look would come after up to a minute.
+fired. Without the webhook the next look would come after five minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def body_of(order_id: str) -> bytes:
 async def wait(order_id: str, told: dict[str, float]) -> None:
     from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 
-    trigger = ProxyOrderTrigger(conn_id="shop", order_id=order_id, deadline=DEADLINE, placed_at=PLACED, poll_interval=300.0)
+    trigger = ProxyOrderTrigger(conn_id="shop", order_id=order_id, deadline=DEADLINE, placed_at=PLACED, backstop=300.0)
     async for event in trigger.run():
         if event.payload["outcome"] == "final":
             told[order_id] = time.perf_counter()

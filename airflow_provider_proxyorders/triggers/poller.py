@@ -382,6 +382,8 @@ class Poller:
 
     def _pause(self, waiter: Waiter, now: float, spread: float) -> float:
         assert self.vendor is not None
+        if waiter.backstop is not None:
+            return waiter.backstop * (0.9 + 0.1 * spread)
         return look_pause(self.vendor.capabilities.polling, waiter.age + now - waiter.began, waiter.ceiling, lambda: spread)
 
     def _missing(self, order_ids: Iterable[str]) -> None:

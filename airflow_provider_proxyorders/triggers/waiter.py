@@ -38,7 +38,7 @@ class Waiter:
 
     :param deadline: seconds of the loop's clock.
     :param ceiling: the most seconds between two looks, None for the vendor's rhythm.
-    :param backstop: seconds between two looks of one who waits for a webhook, in place of the vendor's rhythm.
+    :param backstop: the most seconds between two looks of one who waits for a webhook, in place of the vendor's rhythm.
     :param final: decides whether an order as read ends the wait.
     :param age: seconds since the order was placed, when the wait began.
     """

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from airflow_provider_proxyorders.core.account import Account
 from airflow_provider_proxyorders.core.errors import ConfigError
 from airflow_provider_proxyorders.core.signatures import STANDARD, Scheme
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.vendors import Vendor
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from airflow_provider_proxyorders.webhooks.senders import Senders
 
 from .conftest import SCHEME, SECRET, Running, delivery
@@ -99,6 +101,26 @@ def test_answers_tell_nothing(running: Running) -> None:
     true = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), SECRET), timeout=10)
     assert (forged.content, true.content) == (b"", b"")
     assert "server" not in forged.headers or "proxyorders" not in forged.headers["server"]
+
+
+def test_the_log_tells_an_operator_everything_but_secrets(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    body, forged = delivery(codes=["VERY-SECRET-CODE"]), SCHEME.sign(delivery(), "guessed-secret")
+    running.post(body, secret="guess")
+    running.post(body, **{"x-webhook-signature": forged["x-webhook-signature"]})
+    running.post(body, conn_id="voodoo_bare")
+    running.post(body, conn_id="nobody")
+    running.post(body[:-1])
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_proxyorders.webhooks")]
+    assert said == [
+        "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
+        "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
+        "Webhook refused with 401: voodoo_bare: the connection has no webhook secret",
+        "Webhook refused with 404: 'nobody' is no connection whose vendor sends webhooks",
+        said[-1],
+    ]
+    assert said[-1].startswith("Webhook refused with 400: voodoo_default: not JSON")
+    hidden = (SECRET, "another-secret", "guessed-secret", "VERY-SECRET", forged["x-webhook-signature"][7:])
+    assert not [text for text in hidden if text in caplog.text]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
@@ -204,6 +226,31 @@ def test_no_vendor_is_asked_while_one_delivers(running: Running, monkeypatch: py
         assert running.post(delivery(), conn_id="boxed") == 200
         assert running.post(delivery(), conn_id="boxed", secret="guess") == 401
         assert box.book.count("voodoo") == 0
+
+
+def test_a_connection_is_looked_up_now_and_then_and_a_changed_secret_counts_soon() -> None:
+    asked: list[str] = []
+    now = [0.0]
+
+    def look_up(conn_id: str) -> Vendor:
+        asked.append(conn_id)
+        settings = {"webhook_secret": f"secret-{len(asked)}"}
+        return Voodoo(Account("voodoo", conn_id, f"voodoo:{conn_id}", "http://127.0.0.1", "ak_key", settings=settings))
+
+    async def secrets(senders: Senders, times: int) -> set[str]:
+        found = await asyncio.gather(*(senders.find("c") for _ in range(times)))
+        return {secret for sender in found if sender is not None for secret in sender.secrets}
+
+    async def main() -> None:
+        senders = Senders(look_up, lambda: now[0])
+        assert await secrets(senders, 500) == {"secret-1"}
+        now[0] = 9.9
+        assert await secrets(senders, 500) == {"secret-1"}
+        now[0] = 10.1
+        assert await secrets(senders, 500) == {"secret-2"}
+
+    asyncio.run(main())
+    assert len(asked) == 2, "not one look-up a delivery"
 
 
 def test_names_that_an_attacker_makes_up_are_not_remembered_for_long() -> None:

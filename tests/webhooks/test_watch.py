@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from sqlalchemy import event
+
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, open_inbox
 from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
 
@@ -45,6 +47,31 @@ def test_every_listener_is_told_in_order_and_soon(database: str) -> None:
         await watch.leave(two)
 
     asyncio.run(main())
+
+
+def test_one_watcher_asks_however_many_wait(database: str) -> None:
+    inbox = open_inbox(database)
+    asked: list[str] = []
+
+    def count(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    async def main() -> None:
+        watch, ears = InboxWatch(lambda: database, lambda: 30.0), [Ears() for _ in range(500)]
+        for each in ears:
+            watch.join(each)
+        await asyncio.sleep(1.0)
+        event.listen(inbox.engine, "before_cursor_execute", count)
+        await asyncio.sleep(2.0)
+        event.remove(inbox.engine, "before_cursor_execute", count)
+        await asyncio.to_thread(inbox.keep, [hint(1)])
+        await asyncio.sleep(1.0)
+        assert [len(each.heard) for each in ears] == [1] * 500
+        for each in ears:
+            await watch.leave(each)
+
+    asyncio.run(main())
+    assert len(asked) <= (5 if database.startswith("sqlite") else 0), asked
 
 
 def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
