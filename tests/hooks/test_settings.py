@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url
+from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url, webhook_rate, webhook_retention
 
 URL, EXECUTOR = "AIRFLOW__PROXYORDERS__LEDGER_URL", "AIRFLOW__CORE__EXECUTOR"
 
@@ -116,3 +117,30 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(monkeypa
         ledger()
     assert "db-password" not in str(error.value) and "127.0.0.1" in str(error.value)
     assert error.value.retry == "soon"
+
+
+@pytest.mark.parametrize(("option", "read", "default"), [("rate", webhook_rate, 500), ("retention", webhook_retention, 30)])
+class TestNumbersOfWebhooks:
+    @pytest.mark.parametrize(("given", "number"), [("90", 90.0), (" 1 ", 1.0), ("2.5", 2.5), ("1e4", 1e4)])
+    def test_given(
+        self, monkeypatch: pytest.MonkeyPatch, option: str, read: Callable[[], float], default: float, given: str, number: float
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", given)
+        assert read() == number
+
+    def test_not_given(self, option: str, read: Callable[[], float], default: float) -> None:
+        assert read() == default
+
+    @pytest.mark.parametrize("given", ["0", "-3", "0.9", "some", "nan", "inf"])
+    def test_a_mistake_is_said_and_the_default_is_used(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        option: str,
+        read: Callable[[], float],
+        default: float,
+        given: str,
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", given)
+        assert read() == default
+        assert f"webhook_{option} must be a number from 1 on, not '{given}'; {default} is used" in caplog.text
