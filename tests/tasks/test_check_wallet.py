@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
+from sqlalchemy import text
 
 from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 from airflow_provider_proxyorders.operators.wallet import CheckWalletOperator
@@ -151,6 +156,51 @@ class TestTelling:
             wallets.holds("10", vendor)
         wallets.check("iproyal,voodoo", notifiers=Post(wallets.told, "{{ alert.wallet }} {{ alert.balance }} {{ ti.task_id }}"))
         assert wallets.told == ["iproyal:iproyal_default 10.00 buy", "voodoo:voodoo_default 10.00 buy"]
+
+    def test_ten_at_the_same_moment_tell_once(self, wallets: Wallets) -> None:
+        wallets.shops.connect("iproyal")
+        for amount, subject in (("10", "is low: 10.00 USD"), ("100", "has recovered: 100.00 USD"), ("5", "is low: 5.00 USD")):
+            wallets.holds(amount)
+            ready, errors = threading.Barrier(10), []
+
+            def one(ready: threading.Barrier = ready, errors: list[BaseException] = errors) -> None:
+                ready.wait()
+                try:
+                    wallets.check(connect=False)
+                except BaseException as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=one) for _ in range(10)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert errors == []
+            assert wallets.subjects() == [f"Wallet iproyal:iproyal_default {subject}"]
+
+    def test_a_worker_that_is_killed_while_it_tells(self, wallets: Wallets) -> None:
+        wallets.shops.connect("iproyal")
+        wallets.holds("10")
+        script = (
+            "import os, signal\n"
+            "from airflow.sdk import BaseNotifier\n"
+            "from airflow_provider_proxyorders.operators.wallet import CheckWalletOperator\n"
+            "from tests.tasks.tasks import context\n"
+            "class Killed(BaseNotifier):\n"
+            "    def notify(self, context):\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "CheckWalletOperator(task_id='t', conn_ids='iproyal_default', low_balance='50', horizon=None,\n"
+            "                    notifiers=Killed()).execute(context())\n"
+        )
+        died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        assert wallets.check()["iproyal_default"]["alert"] is None, "its time to tell is not over"
+        ledger = wallets.shops.hook("iproyal").ledger
+        with ledger.engine.begin() as connection:
+            connection.execute(text("UPDATE proxyorders_alarms SET held_until = '2026-01-01T00:00:00.000000+00:00'"))
+        assert wallets.check()["iproyal_default"]["alert"] == "low"
+        assert "an earlier try to tell this did not get through" in wallets.told[0]
+        assert wallets.check()["iproyal_default"]["alert"] is None
 
 
 class TestSeveral:
