@@ -124,9 +124,9 @@ class CheckWalletOperator(BaseOperator):
         if errors or undelivered or (low and self.fail_when_low):
             context["ti"].xcom_push(key="return_value", value=result)
         if errors:
-            raise self._unchecked(errors, len(result))
+            raise self._unchecked(errors, len(result), undelivered)
         if undelivered:
-            raise AirflowFailException(f"the alert went out, but not through every notifier: {'; '.join(undelivered)}")
+            raise AirflowFailException(_not_through_all(undelivered))
         if low and self.fail_when_low:
             raise AirflowFailException(
                 "; ".join(f"wallet {result[name]['wallet']} is low: {result[name]['text']}" for name in low)
@@ -236,16 +236,21 @@ class CheckWalletOperator(BaseOperator):
         except ValueError as error:
             raise ConfigError(f"connection {conn_id!r}: {error}") from None
 
-    def _unchecked(self, errors: Mapping[str, Exception], many: int) -> Exception:
+    def _unchecked(self, errors: Mapping[str, Exception], many: int, undelivered: Sequence[str]) -> Exception:
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
         said = "; ".join(f"{conn_id}: {type(error).__name__}: {error}" for conn_id, error in errors.items())
         others = " The others were checked." if many > len(errors) else ""
+        others += f" And {_not_through_all(undelivered)}." if undelivered else ""
         passing = any(not isinstance(error, ProxyOrdersError) or error.retry != "never" for error in errors.values())
         return ProxyOrdersError(
             f"{len(errors)} of {many} wallets could not be checked: {said.rstrip('.')}.{others} Nothing was bought.",
             retry="soon" if passing else "never",
         )
+
+
+def _not_through_all(undelivered: Sequence[str]) -> str:
+    return f"the alert went out, but not through every notifier: {'; '.join(undelivered)}"
 
 
 def _given(value: Any) -> Any:

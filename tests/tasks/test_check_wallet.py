@@ -221,6 +221,14 @@ class TestSeveral:
             wallets.check("iproyal,proxyscrape,voodoo", connect=False)
         assert wallets.subjects() == []
 
+    def test_two_kinds_of_trouble_are_both_said(self, wallets: Wallets) -> None:
+        wallets.shops.connect("proxyscrape", password="wrong-key")
+        wallets.shops.connect("iproyal")
+        wallets.holds("10")
+        both = [Post([], broken=True), Post(wallets.told)]
+        with pytest.raises(ProxyOrdersError, match=r"1 of 2 wallets .*And the alert went out, but not through every notifier"):
+            wallets.check("iproyal,proxyscrape", connect=False, notifiers=both)
+
     def test_a_connection_that_is_not_there(self, wallets: Wallets) -> None:
         wallets.shops.connect("iproyal")
         wallets.holds("10")
