@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED := 1
 
 .PHONY: help
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) ## buy at three vendors in a sandbox, under a real Airflow; KEEP=1 leaves Airflow up to look at
@@ -52,6 +52,14 @@ crash: $(READY) ## kill a worker at every step under every fault, whole; ARGS="-
 .PHONY: simulate
 simulate: $(READY) ## thousands of seeded random runs on a virtual clock; ARGS="--help" tells more
 	@$(BIN)/python -m tests.simulation $(ARGS)
+
+.PHONY: month
+month: $(READY) ## a month of daily renewals for 200 orders under a real Airflow, to the cent; ARGS="--help" tells more
+	@$(BIN)/python -m tests.month $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(READY) ## take the pictures of docs/images anew; needs a Chromium
+	@$(BIN)/python -m docs.screenshots
 
 .PHONY: live
 live: $(READY) ## read-only tests with real vendors; needs keys in the environment

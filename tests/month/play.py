@@ -149,6 +149,7 @@ class Month:
             )
             self._tell(story.days[-1])
         story.told = self.alerts.read_text().splitlines()
+        self.desk.http.close()
         return story
 
     # -- before the month ------------------------------------------------------------------------------------------
@@ -168,8 +169,7 @@ class Month:
         caps = Caps(max_order_price=Decimal(100))
         account = Account(VENDOR, CONN_ID, WALLET, self.box.url(VENDOR), TOKEN, caps=caps, currency="USD")
         story = Story(self.plan, self.box.clock.now() + self.plan.orders[0].age)
-        with_http = Http(account)
-        desk = Desk(vendor_class(VENDOR)(account), with_http, self.ledger)
+        self.desk = desk = Desk(vendor_class(VENDOR)(account), Http(account), self.ledger)
         for number, wanted in enumerate(self.plan.orders):
             self._advance_to(story.began - wanted.age)
             body = {"product_id": 9, "product_plan_id": wanted.term.plan_id, "product_location_id": 77}
@@ -179,7 +179,6 @@ class Month:
             with self.box.world.lock:
                 self._shop.orders[int(order.order_id)].note = wanted.term.name
             story.orders[order.order_id] = wanted
-        with_http.close()
         self._advance_to(story.began)
         self._holds(self.plan.balance)
         story.started = len(self.box.book.charges(VENDOR))
