@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow.sdk import Asset, BaseOperator
+from airflow.sdk import Asset, BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,12 +63,12 @@ class DeliverProxiesOperator(BaseOperator):
         check_url: str | None = None,
         check_timeout: float = 10.0,
         check_at_once: int = 20,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
-        super().__init__(**kwargs)
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         if format not in get_args(Format):
             raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
         for name, value in (("at_least", at_least), ("check_timeout", check_timeout), ("check_at_once", check_at_once)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,11 +32,17 @@ class ReconcileLedgerOperator(BaseOperator):
     template_fields: Sequence[str] = ("conn_id",)
     ui_color = "#f3ead7"
 
-    def __init__(self, *, conn_id: str, fail_on_findings: bool = True, **kwargs: Any):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        fail_on_findings: bool = True,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
+        **kwargs: Any,
+    ):
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.fail_on_findings = fail_on_findings
 

@@ -8,11 +8,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, RetryPolicy
 
 from airflow_provider_proxyorders.tasks.inputs import body_of, ids_of
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -80,12 +79,12 @@ class CheckWalletOperator(BaseOperator):
         extension: Mapping[str, Any] | str | None = None,
         alert_name: str | None = None,
         fail_when_low: bool = False,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
-        super().__init__(**kwargs)
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         if low_balance is None and horizon is None:
             raise ValueError("CheckWalletOperator needs low_balance, horizon or both: else no wallet could ever be low")
         for name, value in (("low_balance", low_balance), ("recovered_at", recovered_at)):

@@ -7,11 +7,17 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, SHORTEST_PAUSE, default_deferrable, seconds
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.ordering import (
+    RETRIES,
+    RETRY_DELAY,
+    RETRY_POLICY,
+    SHORTEST_PAUSE,
+    default_deferrable,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,13 +58,13 @@ class ProxyOrderSensor(BaseSensorOperator):
         deferrable: bool | None = None,
         poll_interval: float | timedelta | None = None,
         end_from_trigger: bool = False,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
         self.own_rhythm = "poke_interval" not in kwargs
-        super().__init__(**kwargs)
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.order_id = order_id
         self.on_partial = on_partial

@@ -8,10 +8,16 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, SHORTEST_PAUSE, default_deferrable, seconds
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.ordering import (
+    RETRIES,
+    RETRY_DELAY,
+    RETRY_POLICY,
+    SHORTEST_PAUSE,
+    default_deferrable,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,13 +52,13 @@ class WalletBalanceSensor(BaseSensorOperator):
         at_least: str | int | Decimal,
         deferrable: bool | None = None,
         poll_interval: float | timedelta = INTERVAL,
+        retries: int | None = RETRIES,
+        retry_delay: timedelta | float = RETRY_DELAY,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("retries", RETRIES)
-        kwargs.setdefault("retry_delay", RETRY_DELAY)
-        kwargs.setdefault("retry_policy", OrderRetryPolicy())
         kwargs.setdefault("poke_interval", INTERVAL)
-        super().__init__(**kwargs)
+        super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.at_least = at_least
         if not (isinstance(at_least, str) and "{{" in at_least):
