@@ -8,6 +8,7 @@ them, while a plain number of seconds or a timedelta is exactly as long as it sa
 from __future__ import annotations
 
 import math
+import re
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -17,15 +18,18 @@ from airflow_provider_proxyorders.core.errors import InvalidRequest
 
 #: No horizon is further away than ten years.
 LONGEST = timedelta(days=3660)
+#: A bare date names its day: the first of ``2026-12`` is not what anybody means by that month.
+_DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 
 
-def moment(name: str, value: datetime | str, zone: str) -> datetime:
+def moment(name: str, value: datetime | str, zone: str, *, bare_day: bool = True) -> datetime:
     """A moment as aware UTC.
 
     :param name: the parameter's name, for the message.
     :param value: a datetime, or its ISO text; a bare date (``2026-12-31``) is the end of that day.
     :param zone: IANA zone of what has none. Of an hour that comes twice there the second is meant: who asks for an order to be
         paid through it gets no less.
+    :param bare_day: whether a bare date is taken.
     :raises InvalidRequest: when it is none. Nothing was sent.
     """
     try:
@@ -35,7 +39,7 @@ def moment(name: str, value: datetime | str, zone: str) -> datetime:
         given: Any = pendulum.parse(text, tz=zone, exact=True)
         if isinstance(given, datetime):
             return _utc(given)
-        if isinstance(given, date):
+        if bare_day and isinstance(given, date) and _DAY.fullmatch(text):
             return _utc(pendulum.datetime(given.year, given.month, given.day, tz=zone).add(days=1))
     except (ValueError, OverflowError, TypeError, AttributeError):
         pass

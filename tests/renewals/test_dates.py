@@ -59,7 +59,10 @@ class TestMoment:
     def test_an_hour_that_does_not_come(self, value: Any) -> None:
         assert moment("paid_through", value, BERLIN) == utc("2026-03-29T01:30")
 
-    @pytest.mark.parametrize("value", ["soon", "12:30", "2026-13-01", "2027-02-29", "P3D", 5, True, ["2026-12-31"], "  "])
+    @pytest.mark.parametrize(
+        "value",
+        ["soon", "12:30", "2026", "2026-12", "2026-W48", "2026-13-01", "2027-02-29", "P3D", 5, True, ["2026-12-31"], "  "],
+    )
     def test_what_is_none(self, value: Any) -> None:
         with pytest.raises(InvalidRequest, match=r"paid_through.*ISO text.*Nothing was bought"):
             moment("paid_through", value, "UTC")

@@ -145,6 +145,7 @@ class TestAsked:
             ("within", "soon"),
             ("within", -1),
             ("as_of", "yesterday"),
+            ("as_of", "2026-12-31"),  # such as {{ ds }}: at the end of that day what ends on it would be over
             ("order_ids", 7001),
             ("order_ids", "[7001"),
             ("exclude", [None]),
