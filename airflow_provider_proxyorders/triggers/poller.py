@@ -200,6 +200,8 @@ class Poller:
         """A verified webhook: look at its order now, if anybody waits for it. What it says is not believed."""
         waiters = self._waiting.get(hint.order_id)
         if waiters and self.vendor is not None and hint.wallet == self.vendor.account.wallet:
+            for waiter in waiters:
+                waiter.hinted = self.loop.time()
             self._agenda.plan(hint.order_id, max(self.loop.time(), min(waiter.began for waiter in waiters) + EARLIEST))
             self._arm()
 
@@ -383,7 +385,11 @@ class Poller:
     def _pause(self, waiter: Waiter, now: float, spread: float) -> float:
         assert self.vendor is not None
         if waiter.backstop is not None:
-            return waiter.backstop * (0.9 + 0.1 * spread)
+            pause = waiter.backstop * (0.9 + 0.1 * spread)
+            if waiter.hinted is None:
+                return pause
+            # its vendor reported something that this read does not show yet: soon again, and then less and less often
+            return min(pause, max(now - waiter.hinted, self.vendor.capabilities.polling.fastest))
         return look_pause(self.vendor.capabilities.polling, waiter.age + now - waiter.began, waiter.ceiling, lambda: spread)
 
     def _missing(self, order_ids: Iterable[str]) -> None:

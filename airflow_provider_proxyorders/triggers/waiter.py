@@ -44,8 +44,8 @@ class Waiter:
     """
 
     __slots__ = (
-        *("_news", "age", "backstop", "began", "ceiling", "deadline", "final", "gone", "looks"),
-        *("loop", "order_id", "pending", "status", "still"),
+        *("_news", "age", "backstop", "began", "ceiling", "deadline", "final", "gone"),
+        *("hinted", "looks", "loop", "order_id", "pending", "status", "still"),
     )
 
     def __init__(
@@ -62,6 +62,8 @@ class Waiter:
         self.order_id, self.deadline, self.ceiling, self.age, self.final = order_id, deadline, ceiling, age, final
         self.backstop = backstop
         self.began = self.loop.time()
+        #: when a webhook told of the order last, in seconds of the loop's clock
+        self.hinted: float | None = None
         self.looks = 0
         self.gone = False
         self.status: str | None = None

@@ -59,7 +59,10 @@ def test_what_a_delivery_says_is_not_believed(shops: Shops, conn_id: str) -> Non
         await asyncio.to_thread(deliver, "nobody-knows")
         await until(lambda: shops.box.book.count("voodoo", "get") == 3)
         await asyncio.sleep(1.0)
-        assert (room.events, shops.box.book.count("voodoo", "get")) == ({}, 3)
+        assert room.events == {}
+        assert 4 <= shops.box.book.count("voodoo", "get") <= 8, "soon again, and then less and less often"
+        finish(shops, "voodoo", order_ids[:1])  # the vendor's reads were behind its webhook
+        await until(lambda: len(room.events) == 1)
 
     waiting_room(story)
 
