@@ -44,8 +44,8 @@ class FindExpiringOrdersOperator(BaseOperator):
     :param within: how far to look: a timedelta, seconds, or ISO text such as ``P3D`` or ``P1M`` (templated). Days and months of
         ISO text are the calendar's, in the connection's time zone.
     :param as_of: what counts as now, as datetime or ISO text (templated); by default the time of the try. With
-        ``{{ data_interval_end }}`` a run that is repeated looks at the same horizon. A bare date is refused: what ends on that day
-        would be over at its end, and the horizon be short from its beginning.
+        ``{{ data_interval_end }}`` a run that is repeated looks at the same horizon. A bare date is refused: what ends on
+        that day would be over at its end, and the horizon be short from its beginning.
     :param request: the body of the extension that is planned (templated); the vendor is asked what it would cost, one call for
         each order that is due. Without it the price is that of the order's last purchase in the ledger.
     :param product: only orders with this word in the name of product or plan (templated). So are ``location`` and ``note``.
