@@ -43,8 +43,14 @@ class Purse:
         return f"{shown(self.balance.amount)} {self.balance.currency or ''}".rstrip()
 
     def judge(self, levels: Levels | None, *, with_runway: bool) -> State | None:
-        """Whether the wallet is low or has recovered, None where this look does not say."""
+        """Whether the wallet is low or has recovered, None where this look does not say.
+
+        What cannot be told right now may be told by the next look, and changes nothing. What nobody will ever tell, such as the
+        price of an order that was bought elsewhere, must not hold the wallet low for good: its next low would be told to nobody.
+        """
         covers = (self.runway.covers if self.runway else None) if with_runway else True
+        if covers is None and self.runway is not None and not self.runway.passing:
+            covers = True
         return judge(levels, self.balance.amount, covers)
 
     def facts(self) -> dict[str, Any]:
@@ -63,6 +69,7 @@ class Purse:
             "renewals_due": len(way.renewals) if way else None,
             "renewals_covered": sum(paid.covered is True for paid in way.renewals) if way else None,
             "renewals_without_price": len(way.unknown) if way else None,
+            "orders_without_end": way.undated if way else None,
             "needed": shown(way.needed) if way else None,
             "short": shown(way.short) if way else None,
             "first_uncovered_order_id": first.order_id if first else None,
@@ -135,4 +142,6 @@ def look(
         due: list[Renewal] = [prices.renewal(one.order_id, one.expires_at) for one in found.due]
     except ProxyOrdersError as error:
         return Purse(account, balance, spent, trouble=error)
-    return Purse(account, balance, spent, runway(balance, due, account.caps.min_balance))
+    # where the vendor lists orders, one without an end is new and not delivered yet
+    undated = sum(left.reason == "no_expiry" for left in found.left_out) if found.source == "ledger" else 0
+    return Purse(account, balance, spent, runway(balance, due, account.caps.min_balance, undated))

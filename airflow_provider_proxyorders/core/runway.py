@@ -19,8 +19,11 @@ from airflow_provider_proxyorders.core.errors import (
     AuthenticationFailed,
     InvalidRequest,
     OrderingNotPermitted,
+    Throttled,
+    UnreadableAnswer,
     UnsupportedOperation,
     VendorError,
+    VendorUnavailable,
 )
 from airflow_provider_proxyorders.core.ledger import Ledger, spending
 from airflow_provider_proxyorders.core.model import Money, Order
@@ -41,6 +44,7 @@ class Renewal:
     :param price: what the renewal costs; None where nobody knows.
     :param source: where the price comes from.
     :param note: why it is not better known.
+    :param passing: whether the vendor could not be asked for the price now, and may tell it the next time.
     """
 
     order_id: str
@@ -48,6 +52,7 @@ class Renewal:
     price: Money | None = None
     source: Source = "unknown"
     note: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,12 @@ class Runway:
 
     :param spendable: the balance less what must remain.
     :param renewals: in order of date.
+    :param undated: orders of which nobody says when they end; they may be due.
     """
 
     spendable: Money
     renewals: tuple[Paid, ...] = ()
+    undated: int = 0
 
     @property
     def first_uncovered(self) -> Renewal | None:
@@ -81,10 +88,15 @@ class Runway:
 
     @property
     def covers(self) -> bool | None:
-        """Whether the balance pays for all; None where it pays for what has a price and something has none."""
+        """Whether the balance pays for all; None where it pays for what has a price and date, and something has none."""
         if self.first_uncovered is not None:
             return False
-        return None if self.unknown else True
+        return None if self.unknown or self.undated else True
+
+    @property
+    def passing(self) -> bool:
+        """Whether something is unknown only for now."""
+        return any(renewal.passing for renewal in self.unknown)
 
     @property
     def needed(self) -> Decimal:
@@ -99,10 +111,13 @@ class Runway:
     def told(self) -> str:
         """One sentence for people."""
         many = len(self.renewals)
+        undated = f"; of {self.undated} orders nobody says when they end (see term)" if self.undated else ""
         if not many:
-            return "no renewal is due"
-        doubt = f"; {len(self.unknown)} of them without a known price" if self.unknown else ""
+            return f"no renewal is known to be due{undated}" if undated else "no renewal is due"
+        doubt = (f"; {len(self.unknown)} of them without a known price" if self.unknown else "") + undated
         first = self.first_uncovered
+        if first is None and len(self.unknown) == many:
+            return f"{many} renewals due{doubt}"
         if first is None:
             return f"{many} renewals due, {self._named(self.needed)} in all, covered{doubt}"
         price = f" for {self._named(first.price.amount)}" if first.price else ""
@@ -116,10 +131,11 @@ class Runway:
         return f"{shown(amount)} {self.spendable.currency}" if self.spendable.currency else shown(amount)
 
 
-def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None) -> Runway:
+def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None, undated: int = 0) -> Runway:
     """Pay what is due in order of date from a balance, on paper.
 
     :param keep: what must remain in the wallet.
+    :param undated: orders of which nobody says when they end.
     """
     spendable = Money(balance.amount - (keep or Decimal(0)), balance.currency)
     left, renewals = spendable.amount, []
@@ -135,7 +151,7 @@ def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None) 
         if covered:
             left -= one.price.amount
         renewals.append(Paid(one, covered))
-    return Runway(spendable, tuple(renewals))
+    return Runway(spendable, tuple(renewals), undated)
 
 
 def shown(amount: Decimal) -> str:
@@ -177,22 +193,23 @@ class Prices:
         """
         known = [order for order in self.ledger.by_order_id(self.vendor.account.wallet, order_id) if order.price is not None]
         known.sort(key=lambda order: order.kind == "create")  # an extension tells more of the next one than the creation does
-        asked, note = self._quote(order_id, known)
+        asked, note, passing = self._quote(order_id, known)
         if asked is not None:
             return Renewal(order_id, at, asked, "quote")
         if known:
             return Renewal(order_id, at, _priced(known[0].price, self.vendor.account), "ledger", note)
-        return Renewal(order_id, at, None, "unknown", note or "the ledger knows no price of it")
+        return Renewal(order_id, at, None, "unknown", note or "the ledger knows no price of it", passing)
 
-    def _quote(self, order_id: str, known: list[Order]) -> tuple[Money | None, str]:
+    def _quote(self, order_id: str, known: list[Order]) -> tuple[Money | None, str, bool]:
+        """The price, else why there is none, and whether that may pass."""
         capabilities = self.vendor.capabilities
         if not (capabilities.quote and capabilities.extend):
-            return None, ""
+            return None, "", False
         body = self.request if self.request is not None else _last_request(known)
         if body is None:
-            return None, "not quoted: no extension of it in the ledger, and no request given"
+            return None, "not quoted: no extension of it in the ledger, and no request given", False
         if self.quotes_left <= 0:
-            return None, "not quoted: enough was asked for"
+            return None, "not quoted: enough was asked for", False
         try:
             prepared = self.vendor.prepare_extend(order_id, body)
             self.quotes_left -= 1
@@ -202,10 +219,11 @@ class Prices:
         except InvalidRequest as error:
             if self.request is not None:
                 raise
-            return None, f"not quoted: {error.field} of its last extension no longer passes"
+            return None, f"not quoted: {error.field} of its last extension no longer passes", False
         except (UnsupportedOperation, VendorError) as error:
-            return None, f"not quoted: {type(error).__name__}"
-        return _priced(found.price, self.vendor.account), ""
+            passing = isinstance(error, (Throttled, VendorUnavailable, UnreadableAnswer))
+            return None, f"not quoted: {type(error).__name__}", passing
+        return _priced(found.price, self.vendor.account), "", False
 
 
 def _last_request(known: list[Order]) -> Mapping[str, Any] | None:

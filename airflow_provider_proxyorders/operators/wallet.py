@@ -28,17 +28,18 @@ class CheckWalletOperator(BaseOperator):
     """Reads wallets, and alerts once when one gets low and once when it has recovered. It never spends.
 
     A wallet is low when its balance is below ``low_balance`` or empty, or when it does not cover the renewals that are due
-    within ``horizon``. It has recovered when its balance is at least ``recovered_at`` and covers them. Who has been told is in
-    the ledger, so several DAGs and hosts alert once for a crossing together. An alert whose notifiers all failed is repeated by
-    the next try.
+    within ``horizon``. It has recovered when its balance is at least ``recovered_at`` and covers them; orders of which nobody
+    knows the price, or the end, do not hold that back, and the text says how many they are. Who has been told is in the ledger,
+    so several DAGs and hosts alert once for a crossing together. An alert whose notifiers all failed is repeated by the next try.
 
     Notifiers get the task's context with ``alert``: ``state`` (``low`` or ``ok``), ``subject``, ``text``, ``key`` and the facts
     below, so ``SlackNotifier(text="{{ alert.text }}")`` says it all. Without notifiers the task's log says it, as a warning.
 
     Returns a JSON object with one entry for each connection: ``wallet, state, since, alert, text, balance, currency, spendable,
-    runway`` (``covered``, ``short``, ``unknown`` or null), ``renewals_due, renewals_covered, renewals_without_price, needed,
-    short, first_uncovered_order_id, first_uncovered_at, first_uncovered_price, spent_per_day, spent_over_days, days_left,
-    renewals`` (with price and where that comes from: ``quote``, ``ledger`` or ``unknown``), ``trouble, error``. Amounts are text.
+    runway`` (``covered``, ``short``, ``unknown`` or null), ``renewals_due, renewals_covered, renewals_without_price,
+    orders_without_end, needed, short, first_uncovered_order_id, first_uncovered_at, first_uncovered_price, spent_per_day,
+    spent_over_days, days_left, renewals`` (with price and where that comes from: ``quote``, ``ledger`` or ``unknown``),
+    ``trouble, error``. Amounts are text.
 
     :param conn_ids: one or several connections; in a template their JSON, or with commas between them (templated).
     :param low_balance: a balance below it is low, in the wallet's currency, as text; or connection -> text (templated). None =

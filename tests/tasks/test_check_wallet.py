@@ -313,6 +313,40 @@ class TestRunway:
         wallets.shops.box.control({"vendor": "iproyal", "order": order})
         seen = wallets.check(horizon=timedelta(days=7))["iproyal_default"]
         assert (seen["state"], seen["runway"], seen["renewals_without_price"]) == ("ok", "unknown", 1)
+        assert "1 renewals due; 1 of them without a known price." in seen["text"]
+
+    def test_what_nobody_will_ever_know_keeps_no_low_from_being_told(self, wallets: Wallets) -> None:
+        """An order that was bought elsewhere has no price; it must not keep the wallet low for good."""
+        ends = (datetime.now(timezone.utc) + timedelta(days=2)).strftime("%Y-%m-%d %H:%M:%S")
+        order = {"id": 7001, "status": "confirmed", "quantity": 1, "expire_date": ends}
+        wallets.shops.box.control({"vendor": "iproyal", "order": order})
+        for balance in ("40", "500", "10"):
+            wallets.holds(balance)
+            wallets.check(horizon="P7D")
+        assert [subject.rpartition(" is ")[2].rpartition(" has ")[2] for subject in wallets.subjects()] == [
+            "low: 40.00 USD",
+            "recovered: 500.00 USD",
+            "low: 10.00 USD",
+        ]
+
+    def test_what_cannot_be_told_right_now_is_no_recovery(self, wallets: Wallets) -> None:
+        ends = (datetime.now(timezone.utc) + timedelta(days=2)).strftime("%Y-%m-%d %H:%M:%S")
+        order = {"id": 7001, "status": "confirmed", "product_id": 9, "quantity": 2, "expire_date": ends}
+        wallets.shops.box.control({"vendor": "iproyal", "order": order})
+        wallets.holds("5.99")
+        asked = {"low_balance": None, "horizon": "P7D", "extension": {"product_plan_id": 22}}
+        assert wallets.check(**asked)["iproyal_default"]["runway"] == "short"
+        wallets.shops.box.fault("iproyal", "quote", action="status", status=500, times=50)
+        seen = wallets.check(**asked)["iproyal_default"]
+        assert (seen["runway"], seen["state"], seen["alert"]) == ("unknown", "low", None)
+
+    def test_an_order_that_does_not_tell_its_end_is_not_covered(self, wallets: Wallets) -> None:
+        wallets.shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
+        seen = wallets.check("voodoo", horizon=timedelta(days=7))["voodoo_default"]
+        assert (seen["state"], seen["runway"], seen["orders_without_end"]) == ("ok", "unknown", 1)
+        assert "of 1 orders nobody says when they end (see term)" in seen["text"]
+        seen = wallets.check("voodoo", horizon=timedelta(days=7), term="P30D")["voodoo_default"]
+        assert (seen["runway"], seen["orders_without_end"]) == ("covered", 0)
 
 
 class TestAsked:
