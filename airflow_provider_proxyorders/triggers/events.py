@@ -38,10 +38,18 @@ class Ending:
         """Have this report come back later; False when it has come back often enough and is given up."""
         return self._come_back()
 
+    async def claimed(self) -> bool:
+        """Whether the order was reported already, so that nobody need ask the vendor about it."""
+        return await asyncio.to_thread(self.ledger.fixed, self._name) is not None
+
     async def claim(self) -> bool:
         """Whether this caller is the first to report the order; decided by the ledger."""
         mine = uuid4().hex
-        return await asyncio.to_thread(self.ledger.fix, f"event of {self.conn_id}: {self.order_id}", mine) == mine
+        return await asyncio.to_thread(self.ledger.fix, self._name, mine) == mine
+
+    @property
+    def _name(self) -> str:
+        return f"event of {self.conn_id}: {self.order_id}"
 
 
 class _Queue:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import VendorOrder
     from airflow_provider_proxyorders.vendors import Vendor
 
+#: A refused key is shown to the vendor again after so many seconds, or as soon as a look-up this often finds another one.
+KEY_REFUSED, KEY_LOOKED_UP = 3600.0, 60.0
+
 
 class ProxyOrderTrigger(BaseTrigger):
     """Fires when an order has left its pending states, when it cannot be read any more, or at the deadline.
@@ -137,13 +140,20 @@ class OrderEventTrigger(BaseEventTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {"conn_id": self.conn_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.core.errors import AuthenticationFailed, OrderingNotPermitted, ProxyOrdersError
         from airflow_provider_proxyorders.triggers.events import endings
 
         async with waiting_on(self.conn_id) as poller:
             async for hint in endings(self.conn_id, poller):
                 try:
+                    if await hint.claimed():
+                        continue
                     order = await poller.read(hint.order_id)
+                except (AuthenticationFailed, OrderingNotPermitted) as error:
+                    hint.later()
+                    self.log.error("Connection %s: %s It is asked again with another key, or in an hour.", self.conn_id, error)
+                    await poller.other_key(KEY_LOOKED_UP, KEY_REFUSED)
+                    continue
                 except ProxyOrdersError as error:
                     what = "looking again later" if hint.later() else "giving up"
                     self.log.warning("Order %s was reported as ended, but cannot be read, %s: %s", hint.order_id, what, error)

@@ -145,13 +145,8 @@ class Poller:
         self._arm()
 
     async def read(self, order_id: str) -> VendorOrder:
-        """Read one order now, outside of the plan.
-
-        :raises ProxyOrdersError: when it cannot be read.
-        """
-        vendor = await self.open()
-        assert self._http is not None
-        return await self._http.arun(vendor.get(order_id))
+        """Read one order outside of the plan, as soon as the vendor may be asked; see :meth:`ask`."""
+        return await self.ask(lambda vendor: vendor.get(order_id))
 
     async def ask(self, what: Callable[[Vendor], Flow[T]]) -> T:
         """Ask for something beside orders, as soon as the vendor may be asked; the patience with it is everybody's here.
@@ -187,6 +182,16 @@ class Poller:
         """Whether the connection holds another key than one that was refused; then that is used. Asks Airflow, not the vendor."""
         async with self._opening:
             return await self._renewed(refused)
+
+    async def other_key(self, every: float, at_most: float = NEVER) -> None:
+        """Wait until the connection holds another key than the one that was refused; asks Airflow only.
+
+        :param every: seconds between two look-ups.
+        :param at_most: seconds after which the wait ends all the same.
+        """
+        refused, end = await self.open(), self.loop.time() + at_most
+        while self.loop.time() < end and not await self.renewed(refused):
+            await asyncio.sleep(min(every, at_most))
 
     async def _renewed(self, refused: Vendor) -> bool:
         if self.vendor is refused:

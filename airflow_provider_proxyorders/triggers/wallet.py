@@ -159,7 +159,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
                     self.log.error(
                         "Connection %s: %s It is asked again when the connection holds another key.", self.conn_id, error
                     )
-                    await self._other_key(poller)
+                    await poller.other_key(max(EARLIEST, self.poll_interval))
                     continue
                 except ProxyOrdersError as error:
                     self.log.warning("The wallet of connection %s cannot be watched right now: %s", self.conn_id, error)
@@ -192,12 +192,6 @@ class WalletBalanceTrigger(BaseEventTrigger):
             await asyncio.to_thread(_confirm, crossing)
         except ProxyOrdersError as error:
             self.log.warning("Crossing %s may be told twice: %s", crossing.key, error)
-
-    async def _other_key(self, poller: Poller) -> None:
-        """Wait until the connection holds another key; asks Airflow only."""
-        refused = await poller.open()
-        while not await poller.renewed(refused):
-            await asyncio.sleep(max(EARLIEST, self.poll_interval))
 
     def _event(self, crossing: Crossing, balance: Money) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,5 +133,59 @@ def test_what_cannot_be_read_now_is_told_later_and_holds_nobody_up(shop: Shop, f
             await asyncio.to_thread(shop.reported, "o-1")
             await asyncio.to_thread(shop.reported, "o-2")
             assert sorted(await watching.until(2, 60)) == ["o-1 delivered", "o-2 delivered"]
+
+    asyncio.run(main())
+
+
+def test_who_was_told_of_is_not_asked_about_again(shop: Shop) -> None:
+    """A restart finds a month of deliveries: only those that nobody told of are read at the vendor."""
+
+    async def main() -> None:
+        async with Watching() as first:
+            for number in range(20):
+                shop.order(f"o-{number}", "completed")
+                await asyncio.to_thread(shop.reported, f"o-{number}")
+            assert len(await first.until(20)) == 20
+        asked = shop.box.book.count("voodoo", "get")
+        async with Watching() as again:
+            await asyncio.to_thread(shop.reported, "o-7", 1)
+            assert await again.until(1, 2.0) == []
+        assert shop.box.book.count("voodoo", "get") == asked
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [{"status": 429, "headers": {"Retry-After": "30"}}, {"status": 401}, {"status": 403}],
+    ids=["slow down", "bad key", "not permitted"],
+)
+def test_a_vendor_that_refuses_is_left_alone_however_many_wait(shop: Shop, refusal: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with Watching() as watching:
+            shop.box.fault(vendor="voodoo", operation="get", when="before", action="status", times=1000, **refusal)
+            for number in range(20):
+                shop.order(f"o-{number}", "completed")
+                await asyncio.to_thread(shop.reported, f"o-{number}")
+            assert await watching.until(1, 3.0) == []
+        assert shop.box.book.count("voodoo", "get") <= 2
+
+    asyncio.run(main())
+
+
+def test_another_key_is_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_proxyorders.triggers import orders
+
+    monkeypatch.setattr(orders, "KEY_LOOKED_UP", 0.2)
+    good = os.environ["AIRFLOW_CONN_VOODOO_DEFAULT"]
+    shop.order("o-1", "completed")
+
+    async def main() -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", json.dumps({**json.loads(good), "password": "ak_none"}))
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "o-1")
+            assert await watching.until(1, 1.0) == []
+            monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", good)
+            assert await watching.until(1) == ["o-1 delivered"]
 
     asyncio.run(main())
