@@ -43,6 +43,7 @@ low = Asset(
                 low_balance=LOW_BALANCE,
                 recovered_at=RECOVERED_AT,
                 poll_interval=EVERY,
+                name="refill",  # else other levels are another alert: raising one while the wallet is low would buy once more
             ),
         )
     ],

@@ -111,7 +111,8 @@ class WalletBalanceTrigger(BaseEventTrigger):
     :param recovered_at: as text; None = a tenth above.
     :param on: the crossings to tell of: ``low``, ``ok`` (recovered), or both.
     :param poll_interval: seconds between two readings.
-    :param name: triggers and DAGs with the same one share the crossing; None = named after the levels.
+    :param name: triggers with the same one share the crossing; None = named after the levels, so that other levels are another
+        alert, with a key of its own. Give one where something is bought for an event.
     """
 
     def __init__(

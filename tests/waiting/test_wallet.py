@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,6 +215,21 @@ class TestCrossing:
         }
         assert (second["crossing"], second["balance"]) == (3, "0")
         assert shops.bought("iproyal") == []
+
+    def test_another_level_under_the_same_name_is_the_same_crossing(self, shops: Shops, project: Path) -> None:
+        """Else whoever raises the level of dags/event_driven_refill.py while the wallet is low buys once more."""
+        holds(shops, "10")
+        (watcher,) = runpy.run_path(str(project / "dags" / "event_driven_refill.py"))["low"].watchers
+        name = watcher.trigger.name
+
+        async def story(watches: Watches) -> None:
+            watches.begin(crossing(shops, recovered_at="60", name=name))
+            await until(lambda: len(watches.said) == 1)
+            watches.begin(crossing(shops, low_balance="55", recovered_at="60", name=name))
+            seen = asked(shops)
+            await until(lambda: asked(shops) >= seen + 10)
+
+        assert len(let(story).said) == 1
 
     def test_recovery_where_it_is_asked_for(self, shops: Shops) -> None:
         holds(shops, "10")
