@@ -52,6 +52,7 @@ PARAMS = {
     "approve_above": Param(
         "50.00",
         type=["string", "null"],
+        pattern=r"^([0-9]+(\.[0-9]+)?)?$",
         title="Ask above",
         description="A person approves a run that costs more than this, or whose cost is not known; empty asks nobody",
     ),

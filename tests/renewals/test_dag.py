@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
 
 @pytest.fixture
@@ -57,6 +58,18 @@ def test_when_a_person_is_asked(
     decide = dag["approval_needed"].function
     monkeypatch.setitem(decide.__globals__, "get_current_context", lambda: {"ti": Ti()})
     assert decide({"approve_above": above}) == expected
+
+
+@pytest.mark.parametrize(
+    "above, taken", [("50.00", True), ("0", True), ("", True), (None, True), ("50,00", False), ("NaN", False)]
+)
+def test_an_amount_that_is_none_starts_no_run(dag: Any, above: Any, taken: bool) -> None:
+    asked = dag["PARAMS"]["approve_above"]
+    if taken:
+        assert asked.resolve(above) == above
+    else:
+        with pytest.raises(ParamValidationError, match="does not match"):
+            asked.resolve(above)
 
 
 def test_the_readmes_code(project: Path) -> None:
