@@ -156,13 +156,16 @@ class _Search:
             if order_id not in there:
                 self._leave(order_id, "unknown", f"asked for by id, but {place} has no such running order")
 
-    def _replaced(self, near: Sequence[Bought]) -> dict[str, str]:
+    def _replaced(self, near: Sequence[Bought]) -> set[str]:
         wallet = self.watch.account.wallet
         keys = {replacement_key(wallet, one.order_id, replaced_period(one.expires_at, one.began)): one for one in near}
         taken = taken_keys(self.watch.ledger, keys)
-        for key, new in taken.items():
-            self._leave(keys[key].order_id, "replaced", f"order {new} was bought in its place")
-        return {keys[key].order_id: new for key, new in taken.items()}
+        for key, (new, step) in taken.items():
+            why = f"order {new} was bought in its place"
+            if step in (Step.FAILED, Step.REFUNDED):
+                why += f" and is {step.value}; no other is bought by itself, only under an order_key of your own"
+            self._leave(keys[key].order_id, "replaced", why)
+        return {keys[key].order_id for key in taken}
 
     def _found(
         self,

@@ -70,7 +70,7 @@ class IPRoyalReading(Vendor):
         Setting(
             "vendor_timezone",
             "Time zone of the vendor",
-            "IANA zone of expire_date, which comes without one. IPRoyal does not say which it is; UTC unless you know better.",
+            "IANA zone of expire_date, which comes without one; IPRoyal does not say which it is. Empty: the connection's zone.",
             placeholder="UTC",
         ),
         Setting(

@@ -123,6 +123,9 @@ class TestOnce:
             with pytest.raises(OrderNotUsable, match="Nothing is bought in its place"):
                 renew(shops, vendor, old.order_id).execute(context(try_number=number))
         assert len(shops.bought(vendor)) == 2
+        assert old.sent_at is not None
+        (left,) = find(shops, vendor, old.sent_at + 29 * DAY, term=30 * DAY).left_out
+        assert left.reason == "replaced" and "is failed; no other is bought by itself" in left.why
 
 
 class TestRefused:

@@ -73,16 +73,16 @@ def creations(ledger: Ledger, wallet: str, steps: Sequence[Step]) -> list[Bought
     return sorted(_rows(ledger, wallet, conditions), key=lambda one: one.began)
 
 
-def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, str]:
-    """Which of these order keys stand for a purchase that the vendor took, and its order id."""
-    found: dict[str, str] = {}
+def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str, Step]]:
+    """Which of these order keys stand for a purchase that the vendor took, its order id, and what became of it."""
+    found: dict[str, tuple[str, Step]] = {}
     wanted = iter(dict.fromkeys(order_keys))
     while some := list(islice(wanted, IDS_A_QUERY)):
-        query = select(purchases.c.order_key, purchases.c.order_id).where(
+        query = select(purchases.c.order_key, purchases.c.order_id, purchases.c.step).where(
             purchases.c.order_key.in_(some), purchases.c.step.in_(_TAKEN), purchases.c.order_id.is_not(None)
         )
         with speaking_of(ledger.engine.url), reading(ledger.engine).connect() as connection:
-            found |= {row.order_key: row.order_id for row in connection.execute(query)}
+            found |= {row.order_key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
     return found
 
 
