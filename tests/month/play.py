@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.core.account import Account, Caps
 from airflow_provider_proxyorders.core.desk import Desk
 from airflow_provider_proxyorders.core.ledger import Ledger
 from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.sandbox.iproyal_catalogue import Plan as Sold
 from airflow_provider_proxyorders.sandbox.iproyal_orders import Order
@@ -207,7 +207,18 @@ class Month:
             "approve_above": None,
             "note": note,
         }
-        return dag_id, self.airflow.trigger(dag_id, conf)
+        return dag_id, self._trigger(dag_id, conf)
+
+    def _trigger(self, dag_id: str, conf: Mapping[str, Any], within: float = 120) -> str:
+        """Start a run; a busy Airflow calls a DAG stale for a moment when reading its file again takes long."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                return self.airflow.trigger(dag_id, conf)
+            except RestError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+            time.sleep(2)
 
     def _ended(self, dag_id: str, run_id: str) -> Run:
         state = self.airflow.wait(dag_id, run_id, timeout=900)
@@ -222,8 +233,8 @@ class Month:
             "recovered": f"{self.plan.recovered:f}",
             "horizon": self._ahead(self.plan.size.look_ahead),
         }
-        found = []
-        for dag_id, run_id in [(dag_id, self.airflow.trigger(dag_id, conf)) for dag_id in CHECKS]:
+        found: list[Mapping[str, Any]] = []
+        for dag_id, run_id in [(dag_id, self._trigger(dag_id, conf)) for dag_id in CHECKS]:
             state = self.airflow.wait(dag_id, run_id, timeout=300)
             seen = self.airflow.xcom(dag_id, run_id, "check") or {}
             found.append({"run": state, **seen.get(CONN_ID, {})})
