@@ -186,6 +186,7 @@ with DAG(
         on_short="accept",
         deferrable=True,
         max_active_tis_per_dagrun=4,
+        map_index_template="{{ task.order_id }}",
         trigger_rule="none_failed_min_one_success",
     ).expand_kwargs(find.output)
     needed = approval_needed()
