@@ -91,6 +91,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.on_auto_extend = choice("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
         self.on_short = choice("on_short", on_short, ("fail", "accept"))
         self.if_unsupported = choice("if_unsupported", if_unsupported, ("fail", "reorder"))
+        self._switched_off = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
@@ -113,7 +114,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     # -- extending -------------------------------------------------------------------------------------------------
 
     def _extended(self, desk: Desk, context: Context) -> Order:
-        from airflow_provider_proxyorders.core.errors import InvalidRequest
+        from airflow_provider_proxyorders.core.errors import InvalidRequest, ProxyOrdersError
         from airflow_provider_proxyorders.hooks.proxyorders import key_of_extension, price_cap
 
         order_id = str(self.order_id)
@@ -128,18 +129,29 @@ class ExtendProxyOrderOperator(OrderOperator):
             expiry = datetime.fromisoformat(text)
             key = key_of_extension(desk.account.wallet, order_id, text)
         refuse_done_by_another(desk, key)
+        switch_off = False
         if not begun(desk, key):  # else whether it was due is no longer the question
-            self._check_due(desk, order_id, target, expiry)
-        return desk.extend(
-            order_id,
-            request,
-            order_key=key,
-            max_price=price_cap(self.max_price),
-            still_due=self._still_due(order_id, target, expiry),
-        )
+            switch_off = self._check_due(desk, order_id, target, expiry)
+        try:
+            return desk.extend(
+                order_id,
+                request,
+                order_key=key,
+                max_price=price_cap(self.max_price),
+                still_due=self._still_due(order_id, target, expiry, switch_off),
+            )
+        except ProxyOrdersError as error:
+            if self._switched_off:
+                error.args = (
+                    f"{error} {desk.vendor.title}'s own renewal of it is switched off by now: it ends unless it is extended.",
+                )
+            raise
 
-    def _check_due(self, desk: Desk, order_id: str, target: datetime | None, expiry: datetime | None) -> None:
-        """Skip or refuse an order that is not to be extended now; reads only."""
+    def _check_due(self, desk: Desk, order_id: str, target: datetime | None, expiry: datetime | None) -> bool:
+        """Skip or refuse an order that is not to be extended now; reads only.
+
+        :returns: whether the vendor's own renewal has to be switched off first.
+        """
         from airflow_provider_proxyorders.core.errors import ConfigError, InvalidRequest, NotDue
 
         order, title = self.hook.get_order(order_id), desk.vendor.title
@@ -167,15 +179,23 @@ class ExtendProxyOrderOperator(OrderOperator):
                 f"order {order_id} runs until {order.expires_at:%Y-%m-%d %H:%M} UTC, "
                 f"longer than only_within={within}; nothing bought"
             )
-        if order.auto_extends:
-            self._own_renewal(order_id, title)
+        return bool(order.auto_extends) and self._own_renewal(order_id, title)
 
-    def _still_due(self, order_id: str, target: datetime | None, expiry: datetime | None) -> Callable[[Mapping[str, Any]], None]:
-        """The same question for the last read before the extension leaves: another key, or the vendor, may have been quicker."""
+    def _still_due(
+        self, order_id: str, target: datetime | None, expiry: datetime | None, switch_off: bool
+    ) -> Callable[[Mapping[str, Any]], None]:
+        """The same question for the last read before the extension leaves: another key, or the vendor, may have been quicker.
+
+        Not before is the vendor's own renewal switched off: an order whose extension is too dear would lapse.
+        """
 
         def check(evidence: Mapping[str, Any]) -> None:
             if evidence.get("expires_at"):
                 self._refuse_paid(order_id, datetime.fromisoformat(evidence["expires_at"]), target, expiry)
+            if switch_off and not self._switched_off:
+                self.hook.set_auto_extend(order_id, False)
+                self._switched_off = True
+                self.log.info("Order %s: the vendor's own renewal is switched off", order_id)
 
         return check
 
@@ -194,7 +214,8 @@ class ExtendProxyOrderOperator(OrderOperator):
                 f"{expiry:%Y-%m-%d %H:%M} UTC: somebody has extended it already; nothing bought"
             )
 
-    def _own_renewal(self, order_id: str, title: str) -> None:
+    def _own_renewal(self, order_id: str, title: str) -> bool:
+        """Whether the vendor's own renewal is to be switched off."""
         from airflow_provider_proxyorders.core.errors import InvalidRequest, NotDue
 
         if self.on_auto_extend == "skip":
@@ -204,9 +225,7 @@ class ExtendProxyOrderOperator(OrderOperator):
             )
         if self.on_auto_extend == "fail":
             raise InvalidRequest("order_id", f"names order {order_id}, which {title} renews by itself; on_auto_extend='fail'")
-        if self.on_auto_extend == "disable":
-            self.hook.set_auto_extend(order_id, False)
-            self.log.info("Order %s: the vendor's own renewal is switched off", order_id)
+        return bool(self.on_auto_extend == "disable")
 
     # -- replacing -------------------------------------------------------------------------------------------------
 

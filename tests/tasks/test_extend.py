@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.core.errors import (
     InvalidRequest,
     OrderKeyConflict,
     OrderNotFound,
+    ProxyOrdersError,
     UnsupportedOperation,
 )
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
@@ -157,6 +158,22 @@ class TestOwnRenewal:
         renew(shops)
         shops.box.fault("iproyal", "set_auto_extend", action="status", status=400)
         with pytest.raises(Exception, match="moves no money"):
+            extend(shops, on_auto_extend="disable")().execute(context())
+        assert shops.bought("iproyal") == []
+
+    def test_disable_stays_out_where_the_extension_does_not_leave(self, shops: Shops, until: datetime) -> None:
+        """Else the order lapses that its vendor would have renewed."""
+        renew(shops)
+        with pytest.raises(CapExceeded, match="Nothing was bought"):
+            extend(shops, on_auto_extend="disable", max_price="0.01")().execute(context())
+        assert shops.hook("iproyal").get_order("7001").auto_extends is True
+
+    def test_disable_is_told_where_the_extension_is_refused(self, shops: Shops, until: datetime) -> None:
+        renew(shops)
+        shops.box.control({"vendor": "iproyal", "wallet": {"balance": "0.50"}})
+        with pytest.raises(
+            ProxyOrdersError, match=r"Nothing was bought.*own renewal of it is switched off.*ends unless it is extended"
+        ):
             extend(shops, on_auto_extend="disable")().execute(context())
         assert shops.bought("iproyal") == []
 
