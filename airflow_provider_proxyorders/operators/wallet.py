@@ -243,10 +243,10 @@ class CheckWalletOperator(BaseOperator):
         others = " The others were checked." if many > len(errors) else ""
         others += f" And {_not_through_all(undelivered)}." if undelivered else ""
         passing = any(not isinstance(error, ProxyOrdersError) or error.retry != "never" for error in errors.values())
-        return ProxyOrdersError(
-            f"{len(errors)} of {many} wallets could not be checked: {said.rstrip('.')}.{others} Nothing was bought.",
-            retry="soon" if passing else "never",
-        )
+        text = f"{len(errors)} of {many} wallets could not be checked: {said.rstrip('.')}.{others}"
+        error = ProxyOrdersError(text, retry="soon" if passing else "never")
+        error.tell("Nothing was bought.")
+        return error
 
 
 def _not_through_all(undelivered: Sequence[str]) -> str:

@@ -126,8 +126,9 @@ class OrderEventTrigger(BaseEventTrigger):
     """Fires for every order that ends, for ``AssetWatcher``: "an order finished" then starts a DAG.
 
     The event is ``{"conn_id": ..., "order_id": ..., "reference": ..., "status": ..., "vendor_status": ...}``, read at the vendor
-    after its webhook; what the order yielded is not in it. One event an order, also over restarts; orders that ended before the
-    trigger was first used are not reported.
+    after its webhook; what the order yielded is not in it. One event an order at most, also over restarts; a triggerer that is
+    killed in the second before Airflow has stored an event loses it: what must not be missed is for a sensor. Orders
+    that ended before the trigger was first used are not reported.
 
     :param conn_id: a connection whose vendor sends webhooks.
     """
