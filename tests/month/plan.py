@@ -62,7 +62,7 @@ class Size:
     :param missed: days on which no renewal runs; never as many in a row as the horizon is long.
     :param dry: the day whose renewals the wallet pays only in part.
     :param patience: days after it on which the wallet is topped up.
-    :param again: the day on which a run is cleared, and one more is started by hand.
+    :param again: the day on which a run is cleared, and one more is started by hand; None for no such day.
     """
 
     orders: int
@@ -72,7 +72,7 @@ class Size:
     missed: frozenset[int]
     dry: int
     patience: int
-    again: int
+    again: int | None
     terms: tuple[Term, ...]
     seed: int = 1
 
@@ -104,7 +104,7 @@ WEEK = Size(
     missed=frozenset({1}),
     dry=3,
     patience=2,
-    again=0,
+    again=None,
     terms=(Term("three days", 26, 3, Decimal("0.45"), 100),),
 )
 
