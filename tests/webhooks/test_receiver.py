@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import logging
 import socket
 import time
 from urllib.parse import urlsplit
@@ -103,24 +104,40 @@ def test_answers_tell_nothing(running: Running) -> None:
     assert "server" not in forged.headers or "proxyorders" not in forged.headers["server"]
 
 
-def test_the_log_tells_an_operator_everything_but_secrets(running: Running, caplog: pytest.LogCaptureFixture) -> None:
-    body, forged = delivery(codes=["VERY-SECRET-CODE"]), SCHEME.sign(delivery(), "guessed-secret")
-    running.post(body, secret="guess")
-    running.post(body, **{"x-webhook-signature": forged["x-webhook-signature"]})
-    running.post(body, conn_id="voodoo_bare")
-    running.post(body, conn_id="nobody")
-    running.post(body[:-1])
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_proxyorders.webhooks")]
-    assert said == [
+class Said(logging.Handler):
+    """What the receiver logs, whatever was done to the process's logging before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger, log = logging.getLogger("airflow_provider_proxyorders.webhooks.receiver"), Said()
+    monkeypatch.setattr(logger, "disabled", False)
+    logger.addHandler(log)
+    try:
+        body, forged = delivery(codes=["VERY-SECRET-CODE"]), SCHEME.sign(delivery(), "guessed-secret")
+        running.post(body, secret="guess")
+        running.post(body, **{"x-webhook-signature": forged["x-webhook-signature"]})
+        running.post(body, conn_id="voodoo_bare")
+        running.post(body, conn_id="nobody")
+        running.post(body[:-1])
+    finally:
+        logger.removeHandler(log)
+    assert log.texts == [
         "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
         "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
         "Webhook refused with 401: voodoo_bare: the connection has no webhook secret",
         "Webhook refused with 404: 'nobody' is no connection whose vendor sends webhooks",
-        said[-1],
+        log.texts[-1],
     ]
-    assert said[-1].startswith("Webhook refused with 400: voodoo_default: not JSON")
+    assert log.texts[-1].startswith("Webhook refused with 400: voodoo_default: not JSON")
     hidden = (SECRET, "another-secret", "guessed-secret", "VERY-SECRET", forged["x-webhook-signature"][7:])
-    assert not [text for text in hidden if text in caplog.text]
+    assert not [text for text in hidden if text in "\n".join(log.texts)]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
