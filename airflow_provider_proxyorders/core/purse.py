@@ -105,7 +105,8 @@ class Purse:
             said.append(f"{shown(keep)} of it must remain (min_balance).")
         left = self.rate.days_left(self.balance.amount - (keep or 0))
         if left is not None:
-            said.append(f"At {self.rate.per_day:f} a day, as in the last {self.rate.days} days, the money lasts {left:f} days.")
+            last = f"{self.rate.days} days" if self.rate.days != 1 else "day"
+            said.append(f"At {self.rate.per_day:f} a day, as in the last {last}, the money lasts {left:f} days.")
         return " ".join(said)
 
 

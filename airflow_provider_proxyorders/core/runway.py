@@ -115,15 +115,15 @@ class Runway:
         if not many:
             return f"no renewal is known to be due{undated}" if undated else "no renewal is due"
         doubt = (f"; {len(self.unknown)} of them without a known price" if self.unknown else "") + undated
-        first = self.first_uncovered
+        first, due = self.first_uncovered, f"{many} renewal{'s' if many != 1 else ''} due"
         if first is None and len(self.unknown) == many:
-            return f"{many} renewals due{doubt}"
+            return f"{due}{doubt}"
         if first is None:
-            return f"{many} renewals due, {self._named(self.needed)} in all, covered{doubt}"
+            return f"{due}, {self._named(self.needed)} in all, covered{doubt}"
         price = f" for {self._named(first.price.amount)}" if first.price else ""
         covered = sum(paid.covered is True for paid in self.renewals)
         return (
-            f"{many} renewals due, {covered} covered, {self._named(self.short)} short; the first that is not: "
+            f"{due}, {covered} covered, {self._named(self.short)} short; the first that is not: "
             f"order {first.order_id}{price}, due {first.at:%Y-%m-%d %H:%M} UTC{doubt}"
         )
 

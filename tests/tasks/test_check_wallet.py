@@ -313,7 +313,7 @@ class TestRunway:
         wallets.shops.box.control({"vendor": "iproyal", "order": order})
         seen = wallets.check(horizon=timedelta(days=7))["iproyal_default"]
         assert (seen["state"], seen["runway"], seen["renewals_without_price"]) == ("ok", "unknown", 1)
-        assert "1 renewals due; 1 of them without a known price." in seen["text"]
+        assert "1 renewal due; 1 of them without a known price." in seen["text"]
 
     def test_what_nobody_will_ever_know_keeps_no_low_from_being_told(self, wallets: Wallets) -> None:
         """An order that was bought elsewhere has no price; it must not keep the wallet low for good."""
