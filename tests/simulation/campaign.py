@@ -81,18 +81,22 @@ def do(seeds: tuple[int, int]) -> Chunk:
 
     from .run import run
 
-    logging.getLogger("airflow_provider_proxyorders").setLevel(logging.CRITICAL)  # what it would say is in the log of the run
-    chunk = Chunk(*seeds, failures={}, stats=Counter())
-    for seed in range(*seeds):
-        try:
-            result = run(seed)
-        except Exception as error:  # a mistake of the simulation itself must not hide what the other seeds find
-            chunk.failures[seed] = [f"the run broke off: {type(error).__name__}: {error}"]
-            continue
-        chunk.stats.update(result.stats)
-        chunk.stats[f"seeds, {result.kind}"] += 1
-        if result.failures:
-            chunk.failures[seed] = result.failures
+    log = logging.getLogger("airflow_provider_proxyorders")
+    before, chunk = log.level, Chunk(*seeds, failures={}, stats=Counter())
+    log.setLevel(logging.CRITICAL)  # what it would say is in the log of the run
+    try:
+        for seed in range(*seeds):
+            try:
+                result = run(seed)
+            except Exception as error:  # a mistake of the simulation itself must not hide what the other seeds find
+                chunk.failures[seed] = [f"the run broke off: {type(error).__name__}: {error}"]
+                continue
+            chunk.stats.update(result.stats)
+            chunk.stats[f"seeds, {result.kind}"] += 1
+            if result.failures:
+                chunk.failures[seed] = result.failures
+    finally:
+        log.setLevel(before)
     return chunk
 
 

@@ -129,7 +129,7 @@ def test_what_cannot_be_read_now_is_told_later_and_holds_nobody_up(shop: Shop, f
 
     async def main() -> None:
         async with Watching() as watching:
-            shop.box.fault(vendor="voodoo", operation="get", when="before", times=3, **fault)
+            shop.box.fault(vendor="voodoo", operation="get", when="before", times=2, **fault)
             await asyncio.to_thread(shop.reported, "o-1")
             await asyncio.to_thread(shop.reported, "o-2")
             assert sorted(await watching.until(2, 60)) == ["o-1 delivered", "o-2 delivered"]

@@ -118,6 +118,7 @@ class Said(logging.Handler):
 def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     logger, log = logging.getLogger("airflow_provider_proxyorders.webhooks.receiver"), Said()
     monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "level", logging.WARNING)
     logger.addHandler(log)
     try:
         body, forged = delivery(codes=["VERY-SECRET-CODE"]), SCHEME.sign(delivery(), "guessed-secret")
