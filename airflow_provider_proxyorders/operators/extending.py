@@ -196,6 +196,9 @@ class ExtendProxyOrderOperator(OrderOperator):
                 self.hook.set_auto_extend(order_id, False)
                 self._switched_off = True
                 self.log.info("Order %s: the vendor's own renewal is switched off", order_id)
+                ends = self.hook.get_order(order_id).expires_at  # it may have renewed once more, right before
+                if ends is not None:
+                    self._refuse_paid(order_id, ends, target, expiry)
 
         return check
 

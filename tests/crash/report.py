@@ -160,6 +160,8 @@ What is assumed, and what happens where it does not hold:
 - **An order that was taken shows up within the settle time**: the vendor's default above, or `settle` in the connection. A
   vendor that takes an order later than that, after two looks found nothing, can be sent it twice. Raise `settle` if in
   doubt.
+- **No money of just the price comes in while an answer is lost**, where the balance is the evidence (ProxyScrape): a top-up of
+  that amount, or a refund of an order that had been delivered, looks like a purchase that was never charged.
 - **Nobody else buys from the wallet at the same moment**, unless the vendor lists orders. Purchases of this package take
   turns. One by hand in the dashboard, of the same product and while an answer is lost, can be taken for ours, or leaves the
   question to a person. `ReconcileLedgerOperator` finds what nobody intended.
