@@ -177,6 +177,24 @@ class TestOwnRenewal:
             extend(shops, on_auto_extend="disable")().execute(context())
         assert shops.bought("iproyal") == []
 
+    def test_disable_that_comes_too_late_buys_nothing(
+        self, shops: Shops, until: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The vendor renews the order in the moment before it is told not to."""
+        renew(shops)
+        switch = ProxyOrdersHook.set_auto_extend
+
+        def late(hook: ProxyOrdersHook, order_id: str, enabled: bool, **options: Any) -> None:
+            later = written(until + timedelta(days=30))
+            fields = {"id": 7001, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": later}
+            shops.box.control({"vendor": "iproyal", "order": fields})
+            switch(hook, order_id, enabled, **options)
+
+        monkeypatch.setattr(ProxyOrdersHook, "set_auto_extend", late)
+        with pytest.raises(AirflowSkipException, match="somebody has extended it already; nothing bought"):
+            extend(shops, on_auto_extend="disable")().execute(context())
+        assert shops.bought("iproyal") == []
+
     def test_disable_before_the_order_is_due_changes_nothing(self, shops: Shops, until: datetime) -> None:
         renew(shops)
         with pytest.raises(AirflowSkipException, match="runs until"):
