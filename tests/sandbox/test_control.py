@@ -49,7 +49,7 @@ def test_things_happen_at_their_time_while_nobody_asks(buyer):
         finals = []
         box.world.shops["voodoo"].courier.order_ended = finals.append
         buyer(box)("voodoo", "POST", "/api/v1/orders", {"item_id": 5120})
-        end = time.monotonic() + 3
+        end = time.monotonic() + 20
         while not finals and time.monotonic() < end:
             time.sleep(0.01)
         assert [order["status"] for order in finals] == ["completed"]
@@ -67,7 +67,7 @@ def test_a_month_passes_in_a_moment(buyer):
     with Sandbox.start(processing=60, speed=86400 * 30) as box:
         ask = buyer(box)
         order = ask("iproyal", "POST", "/orders", ORDER).data
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while ask("iproyal", "GET", f"/orders/{order['id']}").data["status"] != "expired":
             assert time.monotonic() < end
 

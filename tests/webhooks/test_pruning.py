@@ -86,7 +86,7 @@ def old(at: At) -> None:
 
 
 def wait_until_gone(inbox: Inbox, order_id: str) -> list[str]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while order_id in (ids := [hint.order_id for hint in inbox.since(0)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return ids
