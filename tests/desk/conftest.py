@@ -47,7 +47,7 @@ class Shop:
     def request(self) -> dict[str, Any]:
         return dict(REQUESTS[self.name])
 
-    def desk(self, *, timeout: float = 1.0, settle: float = 0.3, **options: Any) -> Desk:
+    def desk(self, *, timeout: float = 10.0, settle: float = 0.3, **options: Any) -> Desk:
         """A desk as a new worker would have it: nothing kept from before but the ledger."""
         account = Account(
             vendor=self.name,

@@ -83,6 +83,7 @@ def reset(talk: Talk) -> None:
 
 def reset_unheard(talk: Talk) -> None:
     """The connection was made, so something may have arrived."""
+    talk.sock.recv(1, socket.MSG_PEEK)  # else the connection may be refused before anything was sent
     talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

@@ -220,7 +220,11 @@ class TestTrouble:
             room.enter(shops.connect(vendor), order_ids, placed_at=LONG_AGO)
             await room.all_end()
             assert room.outcomes == {("unreadable", "OrderNotFound")}
-            assert shops.box.book.count(vendor) == (waiters if vendor == "proxyscrape" else -(-waiters // 100))
+            asked = shops.box.book.count(vendor)
+            if vendor == "proxyscrape":
+                assert asked == waiters
+            else:  # a hundred a call, and more calls when the loop stood still while they came in
+                assert -(-waiters // 100) <= asked <= -(-waiters // 20)
 
         at_both(story)
 
