@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
@@ -85,14 +86,18 @@ class ProxyOrderTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> News:
-        """Log what is news until something ends the wait."""
+        """Log what is news until something ends the wait.
+
+        A line goes through a pipe to the triggerer's supervisor, which reads it when it has nothing to write into its database;
+        so it is written by a thread, or thousands of them at once would hold the loop for seconds.
+        """
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
         async with waiting_on(self.conn_id) as poller:
             try:
                 vendor = await poller.open()
             except ProxyOrdersError as error:
-                self.log.info("%s", error)
+                await self.log.ainfo("%s", error)
                 await asyncio.sleep(EARLIEST)
                 return News("unreadable", str(error), type(error).__name__)
             waiter = Waiter(
@@ -100,26 +105,30 @@ class ProxyOrderTrigger(BaseTrigger):
                 deadline=loop_deadline(self.deadline),
                 ceiling=self.poll_interval,
                 age=seconds_since(self.placed_at),
-                final=lambda order: self._final(vendor, order),
+                final=partial(self._extended, vendor) if self.kind == "extend" else _final,
                 backstop=self.backstop,
             )
             poller.enter(waiter)
             try:
                 while True:
                     news = await waiter.news()
-                    self.log.info("%s", news.text)
+                    if news.outcome is not None:
+                        poller.leave(waiter)  # or it would be asked about while the line is written
+                    await self.log.ainfo("%s", news.text)
                     if news.outcome is not None:
                         return news
             finally:
                 poller.leave(waiter)
 
-    def _final(self, vendor: Vendor, order: VendorOrder) -> bool:
-        if self.kind != "extend":
-            return order.status.final
+    def _extended(self, vendor: Vendor, order: VendorOrder) -> bool:
         from airflow_provider_proxyorders.core.model import OrderStatus
 
         gone = order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED)
         return gone or vendor.extended(self.evidence, order)
+
+
+def _final(order: VendorOrder) -> bool:
+    return order.status.final
 
 
 class OrderEventTrigger(BaseEventTrigger):

@@ -18,7 +18,7 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -485,16 +485,21 @@ class Poller:
 _pollers: dict[tuple[asyncio.AbstractEventLoop, str], Poller] = {}
 
 
-@contextlib.asynccontextmanager
-async def waiting_on(conn_id: str) -> AsyncIterator[Poller]:
-    """The poller of a connection in this event loop; it ends when the last who waits has left."""
-    key = (asyncio.get_running_loop(), conn_id)
-    poller = _pollers.get(key) or _pollers.setdefault(key, Poller(conn_id))
-    poller.users += 1
-    try:
-        yield poller
-    finally:
-        poller.users -= 1
-        if not poller.users:
-            del _pollers[key]
-            await poller.close()
+class waiting_on:
+    """``async with``: the poller of a connection in this event loop; it ends when the last who waits has left."""
+
+    __slots__ = ("_key", "_poller")  # there is one for each who waits, as long as he waits
+
+    def __init__(self, conn_id: str):
+        self._key = (asyncio.get_running_loop(), conn_id)
+
+    async def __aenter__(self) -> Poller:
+        self._poller = _pollers.get(self._key) or _pollers.setdefault(self._key, Poller(self._key[1]))
+        self._poller.users += 1
+        return self._poller
+
+    async def __aexit__(self, *error: object) -> None:
+        self._poller.users -= 1
+        if not self._poller.users:
+            del _pollers[self._key]
+            await self._poller.close()

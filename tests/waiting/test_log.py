@@ -1,0 +1,82 @@
+"""A trigger's lines go through a pipe that is not always read at once: that must not hold the loop of all triggers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextlib import suppress
+
+import structlog
+
+from tests.hooks.connections import Shops
+
+from .room import Room, finish, seed, until, waiting_room
+
+MANY = 20
+
+
+class Pipe:
+    """A pipe that is full and read by nobody until it is told to, as that to a triggerer's supervisor which is busy."""
+
+    def __init__(self) -> None:
+        self._out, end = os.pipe()
+        os.set_blocking(end, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(end, b"." * 4096)
+        os.set_blocking(end, True)
+        self._in = os.fdopen(end, "wb", buffering=0)
+        self.writing, self.read, self.late = threading.Event(), threading.Event(), False
+        self.text = b""
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+
+    def write(self, line: bytes) -> None:
+        self.writing.set()
+        self._in.write(line)
+
+    def flush(self) -> None:
+        pass
+
+    def _drain(self) -> None:
+        self.late = not self.read.wait(15.0)  # or a loop that is held would hold this test for ever
+        while some := os.read(self._out, 65536):
+            self.text += some
+
+    def close(self) -> None:
+        self._in.close()
+        self._reader.join(10.0)
+        os.close(self._out)
+
+
+def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
+    conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
+    pipe = Pipe()
+    log = structlog.wrap_logger(
+        structlog.BytesLogger(pipe),  # type: ignore[arg-type]
+        processors=[lambda logger, method, event: event["event"].encode()],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+    )
+
+    async def story(room: Room) -> None:
+        room.enter(conn_id, order_ids)
+        for trigger in room.triggers:
+            trigger._log = log
+        await until(pipe.writing.is_set)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        finish(shops, "iproyal", order_ids)
+        pipe.read.set()
+        await room.all_end()
+        assert room.outcomes == {("final", None)}
+
+    try:
+        waiting_room(story)
+    finally:
+        pipe.read.set()
+        pipe.close()
+    assert not pipe.late
+    for order_id in order_ids:
+        assert f"Order {order_id} is in-progress".encode() in pipe.text
+        assert f"Order {order_id} is confirmed".encode() in pipe.text
