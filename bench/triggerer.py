@@ -321,7 +321,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     given = measuring.options(__doc__ or "", add)
-    window = 60.0 if given.full or given.many else 20.0
+    window = 60.0 if given.full else 30.0
     names = given.only or ([*CONTENDERS] if given.full else [OURS, LIMIT, PEER])
     print(f"{measuring.machine()}; asked every 5 s; {USABLE} get usable at once\n", flush=True)
     verdicts = Verdicts()

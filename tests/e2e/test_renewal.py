@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -33,6 +34,9 @@ def run(airflow: LocalAirflow, conf: dict[str, Any], option: str | None = None) 
     asked: dict[str, Any] = {}
     if option:
         wait_for_task(airflow, DAG, run_id, "approve", "awaiting_input")
+        time.sleep(
+            4.0
+        )  # nobody reads faster; and Airflow 3.3 may mark a task failed that goes on while it is still being put aside
         asked = answer(airflow, run_id, option)
     assert airflow.wait(DAG, run_id, timeout=120) == "success", all_logs(airflow, DAG, run_id)
     return asked, airflow.xcom(DAG, run_id, "report")
