@@ -1,17 +1,21 @@
-"""The stream of orders that ended, as their webhooks come in; each is claimed once, over restarts and triggerers.
+"""The stream of orders that ended, as their webhooks come in; each is told by one of all who listen.
 
-A report that the vendor does not confirm yet, or that cannot be checked now, comes back later: an event is late rather than lost.
+Two rules: a report that the vendor does not confirm yet, or that cannot be checked now, comes back later; and who tells of an
+order holds it and confirms afterwards that it was told, so that the event of a triggerer that dies is late and not lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
+from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.triggers.inbox_watch import inbox_watch
 
 if TYPE_CHECKING:
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 
 #: An unconfirmed report comes back after 1, 2, 4 ... seconds, at most an hour apart, for about a day.
 LONGEST, LOOKS = 3600.0, 34
+#: Seconds that an order stays with who tells of it; one that was not confirmed by then is told again.
+HOLD = 120.0
+#: Airflow stores an event within a second or two. A trigger that lives so much longer has told it, in seconds.
+STORED_AFTER = 8.0
 
 
 @dataclass(frozen=True)
@@ -33,23 +41,55 @@ class Ending:
     reference: str | None
     ledger: Ledger
     _come_back: Callable[[], bool] = field(repr=False)
+    _afterwards: Callable[[Coroutine[None, None, None]], None] = field(repr=False)
 
     def later(self) -> bool:
         """Have this report come back later; False when it has come back often enough and is given up."""
         return self._come_back()
 
-    async def claimed(self) -> bool:
-        """Whether the order was reported already, so that nobody need ask the vendor about it."""
-        return await asyncio.to_thread(self.ledger.fixed, self._name) is not None
+    async def standing(self) -> Literal["told", "held", "free"]:
+        """Whether the order was told of, is with somebody else who tells of it, or has to be told of."""
+        found = await asyncio.to_thread(self._next_turn)
+        return found if isinstance(found, str) else "free"
 
     async def claim(self) -> bool:
-        """Whether this caller is the first to report the order; decided by the ledger."""
-        mine = uuid4().hex
-        return await asyncio.to_thread(self.ledger.fix, self._name, mine) == mine
+        """Whether this caller is to tell of the order; decided by the ledger."""
+        return await asyncio.to_thread(self._claim)
+
+    def confirm(self) -> None:
+        """The event was handed to Airflow: note that it was told, as soon as that is certain."""
+        self._afterwards(self._confirm())
+
+    def _claim(self) -> bool:
+        turn = self._next_turn()
+        mine = f"{uuid4().hex} {time.time():.0f}"
+        return isinstance(turn, int) and self.ledger.fix(self._turn(turn), mine) == mine
+
+    async def _confirm(self) -> None:
+        await asyncio.sleep(STORED_AFTER)
+        try:
+            await asyncio.to_thread(self.ledger.fix, self._stored, "yes")
+        except LedgerError as error:
+            logging.getLogger(__name__).warning("The end of order %s may be told twice: %s", self.order_id, error)
+
+    def _next_turn(self) -> int | Literal["told", "held"]:
+        """The number of the next try to tell of the order."""
+        if self.ledger.fixed(self._stored) is not None:
+            return "told"
+        turn = 1
+        while (taken := self.ledger.fixed(self._turn(turn))) is not None:
+            if time.time() < float(taken.split()[1]) + HOLD:
+                return "held"
+            turn += 1
+        return turn
+
+    def _turn(self, number: int) -> str:
+        name = f"event of {self.conn_id}: {self.order_id}"
+        return name if number == 1 else f"{name}, try {number}"
 
     @property
-    def _name(self) -> str:
-        return f"event of {self.conn_id}: {self.order_id}"
+    def _stored(self) -> str:
+        return f"event of {self.conn_id}: {self.order_id}, told"
 
 
 class _Queue:
@@ -96,14 +136,24 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
     queue = _Queue(vendor.account.wallet)
     watch = inbox_watch()
     watch.join(queue)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def afterwards(work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     try:
         for hint in await asyncio.to_thread(_kept, book, conn_id):
             queue.hint(hint)
         while True:
             hint, looks = await queue.waiting.get()
-            yield Ending(conn_id, hint.order_id, hint.reference, book, partial(queue.again, hint, looks + 1))
+            yield Ending(conn_id, hint.order_id, hint.reference, book, partial(queue.again, hint, looks + 1), afterwards)
     finally:
         queue.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await watch.leave(queue)
 
 

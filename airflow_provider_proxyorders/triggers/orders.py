@@ -135,9 +135,9 @@ class OrderEventTrigger(BaseEventTrigger):
     """Fires for every order that ends, for ``AssetWatcher``: "an order finished" then starts a DAG.
 
     The event is ``{"conn_id": ..., "order_id": ..., "reference": ..., "status": ..., "vendor_status": ...}``, read at the vendor
-    after its webhook; what the order yielded is not in it. One event an order at most, also over restarts; a triggerer that is
-    killed in the second before Airflow has stored an event loses it: what must not be missed is for a sensor. Orders
-    that ended before the trigger was first used are not reported.
+    after its webhook; what the order yielded is not in it. One event an order, also over restarts and with several triggerers;
+    where a triggerer ends within seconds of telling it, so that nobody knows whether Airflow has stored the event, it comes once
+    more two minutes later. Orders that ended before the trigger was first used are not reported.
 
     :param conn_id: a connection whose vendor sends webhooks.
     """
@@ -156,9 +156,14 @@ class OrderEventTrigger(BaseEventTrigger):
         async with waiting_on(self.conn_id) as poller:
             async for hint in endings(self.conn_id, poller):
                 try:
-                    if await hint.claimed():
+                    if (standing := await hint.standing()) != "free":
+                        if standing == "held":
+                            hint.later()
                         continue
                     order = await poller.read(hint.order_id)
+                    if not order.status.final or not await hint.claim():
+                        hint.later()
+                        continue
                 except (AuthenticationFailed, OrderingNotPermitted) as error:
                     hint.later()
                     self.log.error("Connection %s: %s It is asked again with another key, or in an hour.", self.conn_id, error)
@@ -166,10 +171,7 @@ class OrderEventTrigger(BaseEventTrigger):
                     continue
                 except ProxyOrdersError as error:
                     what = "looking again later" if hint.later() else "giving up"
-                    self.log.warning("Order %s was reported as ended, but cannot be read, %s: %s", hint.order_id, what, error)
-                    continue
-                if not order.status.final:
-                    hint.later()
+                    self.log.warning("Order %s was reported as ended, but cannot be told of, %s: %s", hint.order_id, what, error)
                     continue
                 event: Any = {
                     "conn_id": self.conn_id,
@@ -178,5 +180,5 @@ class OrderEventTrigger(BaseEventTrigger):
                     "status": order.status.value,
                     "vendor_status": order.vendor_status,
                 }
-                if await hint.claim():
-                    yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+                yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+                hint.confirm()

@@ -1,10 +1,11 @@
-"""``OrderEventTrigger``: one event for every order that ended, late rather than lost."""
+"""``OrderEventTrigger``: one event for every order that ended, late rather than lost, and once more rather than lost."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_proxyorders.core.errors import LedgerError
+from airflow_provider_proxyorders.core.ledger import Ledger
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.triggers import events
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
 from airflow_provider_proxyorders.vendors.base import Polling
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
@@ -41,6 +45,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", url)
     brisk = Polling(first=0.2, fastest=0.2, slowest=2.0)  # its pauses in trouble grow from here
     monkeypatch.setattr(Voodoo, "capabilities", replace(Voodoo.capabilities, polling=brisk))
+    monkeypatch.setattr(events, "STORED_AFTER", 0.2)
     with Sandbox.start() as box:
         connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo")}
         monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", json.dumps(connection))
@@ -63,13 +68,13 @@ class Watching:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        events = OrderEventTrigger(conn_id="voodoo_default").run()
+        stream = OrderEventTrigger(conn_id="voodoo_default").run()
         try:
-            async for event in events:
+            async for event in stream:
                 assert isinstance(event, TriggerEvent)
                 self.told.append(event.payload)
         finally:
-            await events.aclose()
+            await stream.aclose()
 
     async def until(self, count: int, seconds: float = 30.0) -> list[str]:
         """Ids and statuses that were told, as soon as there are so many, or after some seconds."""
@@ -89,8 +94,10 @@ def test_every_order_that_ended_is_told_once_over_restarts_and_copies(shop: Shop
     async def main() -> None:
         async with Watching() as one, Watching() as other:  # two triggerers
             await asyncio.to_thread(shop.reported, "o-1")
-            await one.until(1)
-            await other.until(1, 0.5)
+            end = time.time() + 30
+            while not one.told + other.told and time.time() < end:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1.0)
             assert sorted(event["order_id"] for event in one.told + other.told) == ["o-1"]
         await asyncio.to_thread(shop.reported, "o-2")  # nobody listens
         await asyncio.to_thread(shop.reported, "o-1", 1)
@@ -151,11 +158,54 @@ def test_who_was_told_of_is_not_asked_about_again(shop: Shop) -> None:
                 shop.order(f"o-{number}", "completed")
                 await asyncio.to_thread(shop.reported, f"o-{number}")
             assert len(await first.until(20)) == 20
+            await asyncio.sleep(1.0)  # Airflow has stored them
         asked = shop.box.book.count("voodoo", "get")
         async with Watching() as again:
             await asyncio.to_thread(shop.reported, "o-7", 1)
             assert await again.until(1, 2.0) == []
         assert shop.box.book.count("voodoo", "get") == asked
+
+    asyncio.run(main())
+
+
+def test_the_event_of_a_triggerer_that_died_is_told_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whether Airflow has stored it."""
+    shop.order("o-1", "completed")
+    monkeypatch.setattr(events, "STORED_AFTER", 60.0)
+    monkeypatch.setattr(events, "HOLD", 4.0)
+
+    async def main() -> None:
+        async with Watching() as first:
+            await asyncio.to_thread(shop.reported, "o-1")
+            assert await first.until(1) == ["o-1 delivered"]
+            began = time.time()
+        monkeypatch.setattr(events, "STORED_AFTER", 0.2)
+        async with Watching() as again, Watching() as other:
+            while not again.told + other.told and time.time() < began + 30:
+                await asyncio.sleep(0.05)
+            assert time.time() > began + 3.0, "the one before might still be at it"
+            await asyncio.sleep(5.0)
+            assert [event["order_id"] for event in again.told + other.told] == ["o-1"]
+
+    asyncio.run(main())
+
+
+def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.order("o-1", "completed")
+    fix, away = Ledger.fix, [True]
+
+    def failing(self: Ledger, name: str, value: str) -> str:
+        if away and name.startswith("event of"):
+            away.pop()
+            raise LedgerError("the ledger cannot be used")
+        return fix(self, name, value)
+
+    monkeypatch.setattr(Ledger, "fix", failing)
+
+    async def main() -> None:
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "o-1")
+            assert await watching.until(1) == ["o-1 delivered"] and not away
 
     asyncio.run(main())
 
