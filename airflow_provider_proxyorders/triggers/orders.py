@@ -114,7 +114,8 @@ class ProxyOrderTrigger(BaseTrigger):
                     news = await waiter.news()
                     if news.outcome is not None:
                         poller.leave(waiter)  # or it would be asked about while the line is written
-                    await self.log.ainfo("%s", news.text)
+                    if news.text:
+                        await self.log.ainfo("%s", news.text)
                     if news.outcome is not None:
                         return news
             finally:

@@ -62,6 +62,9 @@ TICK = 0.1
 SHOWN_EVERY = 1.0
 #: Waiters that are told at the same time. Each writes a line into its task's log, and Airflow warns of a loop that is held.
 TOLD_AT_ONCE = 50
+#: With more who wait, lines that only say what is usual are left out: an order is pending at first, and then ended. A triggerer's
+#: supervisor reads a handful of lines between two rounds of database work, and starts the next triggers no sooner.
+TALKATIVE = 500
 
 
 class Poller:
@@ -375,12 +378,14 @@ class Poller:
         """Show a waiter its order as just read; returns the seconds until it wants to see it again."""
         waiter.looks += 1
         if waiter.final(order):
-            waiter.tell(News("final", f"Order {order.order_id} is {order.vendor_status}", status=order.status))
+            text = f"Order {order.order_id} is {order.vendor_status}" if self.count <= TALKATIVE else ""
+            waiter.tell(News("final", text, status=order.status))
             return NEVER
         pause = self._pause(waiter, now, spread)
         if order.vendor_status != waiter.status:
-            waiter.status = order.vendor_status
-            waiter.tell(News(None, f"Order {order.order_id} is {order.vendor_status}"))
+            usual, waiter.status = waiter.status is None and self.count > TALKATIVE, order.vendor_status
+            if not usual:
+                waiter.tell(News(None, f"Order {order.order_id} is {order.vendor_status}"))
         elif (waited := now - waiter.began) >= waiter.still:
             waiter.still = 2 * waited
             text = f"Order {order.order_id} is still {order.vendor_status}, asked {waiter.looks} times"

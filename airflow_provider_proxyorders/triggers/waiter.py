@@ -22,7 +22,7 @@ class News(NamedTuple):
     """What a waiter is told.
 
     :param outcome: ``final``, ``deadline`` or ``unreadable``; None for a line in the log only.
-    :param text: for the log.
+    :param text: for the log; empty where there is nothing to say.
     :param reason: name of the error that ended the wait.
     :param status: how the order ended, as far as it did.
     """

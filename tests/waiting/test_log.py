@@ -7,8 +7,10 @@ import os
 import threading
 from contextlib import suppress
 
+import pytest
 import structlog
 
+from airflow_provider_proxyorders.triggers import poller
 from tests.hooks.connections import Shops
 
 from .room import Room, finish, seed, until, waiting_room
@@ -80,3 +82,22 @@ def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
     for order_id in order_ids:
         assert f"Order {order_id} is in-progress".encode() in pipe.text
         assert f"Order {order_id} is confirmed".encode() in pipe.text
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_usual_is_left_out_where_many_wait(
+    shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(poller, "TALKATIVE", 2 if many else 5)
+    conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
+
+    async def story(room: Room) -> None:
+        room.enter(conn_id, order_ids)
+        await until(lambda: shops.box.book.count("iproyal") >= 3)
+        finish(shops, "iproyal", order_ids)
+        await room.all_end()
+        assert room.outcomes == {("final", None)}
+
+    waiting_room(story)
+    shown = "".join(capfd.readouterr())
+    assert ("is in-progress" in shown, f"Order {order_ids[0]} is confirmed" in shown) == (not many, not many)
