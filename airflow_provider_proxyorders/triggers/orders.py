@@ -89,7 +89,7 @@ class ProxyOrderTrigger(BaseTrigger):
         """Log what is news until something ends the wait.
 
         A line goes through a pipe to the triggerer's supervisor, which reads it when it has nothing to write into its database;
-        so it is written by a thread, or thousands of them at once would hold the loop for seconds.
+        so it is written by a thread, a few at a time: thousands of them at once would hold the loop for seconds.
         """
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
@@ -115,7 +115,8 @@ class ProxyOrderTrigger(BaseTrigger):
                     if news.outcome is not None:
                         poller.leave(waiter)  # or it would be asked about while the line is written
                     if news.text:
-                        await self.log.ainfo("%s", news.text)
+                        async with poller.writing:
+                            await self.log.ainfo("%s", news.text)
                     if news.outcome is not None:
                         return news
             finally:

@@ -65,6 +65,8 @@ TOLD_AT_ONCE = 50
 #: With more who wait, lines that only say what is usual are left out: an order is pending at first, and then ended. A triggerer's
 #: supervisor reads a handful of lines between two rounds of database work, and starts the next triggers no sooner.
 TALKATIVE = 500
+#: Lines that are written at the same time, each by a thread that the whole triggerer shares.
+WRITING = 2
 
 
 class Poller:
@@ -80,6 +82,7 @@ class Poller:
         self._http: AsyncHttp | None = None
         self._left: list[AsyncHttp] = []
         self._opening, self._entry = asyncio.Lock(), asyncio.Lock()
+        self.writing = asyncio.Semaphore(WRITING)
         self._refusal: tuple[float, Exception] | None = None
         self._waiting: dict[str, list[Waiter]] = {}
         self._agenda = Agenda()
@@ -142,7 +145,7 @@ class Poller:
         assert self.vendor is not None, "open() comes first"
         self.count += 1
         self._waiting.setdefault(waiter.order_id, []).append(waiter)
-        first = max(EARLIEST, min(self.vendor.capabilities.polling.first, waiter.ceiling or float("inf")))
+        first = max(EARLIEST, min(self.vendor.capabilities.polling.first - waiter.age, waiter.ceiling or NEVER))
         self._agenda.plan(waiter.order_id, waiter.began + first)
         heapq.heappush(self._deadlines, (max(waiter.deadline, waiter.began + EARLIEST), next(self._number), waiter))
         self._arm()
