@@ -226,7 +226,6 @@ class Poller:
         waiters.remove(waiter)
         if not waiters:
             del self._waiting[waiter.order_id]
-            self._memo.pop(waiter.order_id, None)
             self._unread.pop(waiter.order_id, None)
             self._agenda.forget(waiter.order_id)
         if len(self._deadlines) > 2 * self.count + 64:  # deadlines can be days away: do not keep who has left until then
@@ -333,6 +332,8 @@ class Poller:
                 async with self._entry:  # one login for all calls
                     await http.arun(vendor.login())
             if len(batch) > 1:
+                if len(self._memo) > 16 + 2 * self.count // len(batch):  # mostly of calls that are not made again
+                    self._memo.clear()
                 found = await http.arun(vendor.get_many(batch, self._memo))
             else:
                 found = {batch[0]: await http.arun(vendor.get(batch[0]))}
@@ -365,8 +366,7 @@ class Poller:
             if self._unread:
                 self._unread.pop(order_id, None)
             if order_id not in waiting:
-                self._memo.pop(order_id, None)  # they left while the vendor was asked
-                continue
+                continue  # they left while the vendor was asked
             pause = min([self._shown_to(waiter, order, now, spread) for waiter in waiting[order_id]])
             if pause < NEVER:
                 about = int(pause)

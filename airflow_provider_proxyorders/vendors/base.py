@@ -39,8 +39,9 @@ __all__ = [
 # Inside Vendor the name ``list`` is the method.
 Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
-#: Order id -> its part of the last answer and what that meant; who asks often keeps one, and an unchanged part is not read anew.
-Memo = dict[str, tuple[Any, VendorOrder]]
+#: Ids of a call -> hash of the last answer, and what that meant. Who asks often keeps one, and an unchanged answer is not read
+#: anew; it may be emptied at any time.
+Memo = dict[tuple[str, ...], tuple[int, dict[str, VendorOrder]]]
 
 
 class Vendor(Answers):
