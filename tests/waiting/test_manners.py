@@ -194,7 +194,7 @@ class TestTrouble:
             await room.all_end(10)
             assert shops.box.book.count(vendor) - before <= 2 * IN_FLIGHT  # an answer that was under way still begins a call
             assert room.outcomes == {("unreadable", "AuthenticationFailed")} and len(room.events) == waiters
-            assert shops.looked_up.count(conn_id) == 2
+            assert 2 <= shops.looked_up.count(conn_id) <= 2 + IN_FLIGHT  # one more for a call that began while they were told
 
         at_both(story)
 
