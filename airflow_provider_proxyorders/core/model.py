@@ -100,7 +100,7 @@ class OrderStatus(str, enum.Enum):
         return self not in (OrderStatus.PENDING, OrderStatus.UNKNOWN)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VendorOrder:
     """One order as a vendor's answer tells it; holds no secret.
 

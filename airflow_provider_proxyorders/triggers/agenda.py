@@ -1,7 +1,8 @@
 """Which order is to be looked at next: one moment an order, the earliest first.
 
-Two rules: an order has one moment, and a plan only ever moves it nearer; and what is forgotten costs nothing for long. Orders
-that are planned together stay together, so that ten thousand of them are not ten thousand entries of a queue.
+Three rules: an order has one moment, and a plan only ever moves it nearer; what is forgotten costs nothing for long; and orders
+that are planned together stay together, so that ten thousand of them are not ten thousand entries of a queue, and a call that
+asks for as many as it can is made again for the same ones.
 """
 
 from __future__ import annotations
@@ -54,19 +55,29 @@ class Agenda:
         return float("inf")
 
     def take(self, until: float, most: int) -> list[str]:
-        """Take out the orders whose moment is not after ``until``, the earliest first."""
+        """Take out the orders whose moment is not after ``until``, the earliest first.
+
+        A group that fills a call by itself is not divided to fill up another one: that would leave a part of it to the next call,
+        which would divide the next group, and so on, so that no call would ever ask for the same orders twice.
+        """
         moments = self._moments
         taken: list[str] = []
+        full: list[tuple[float, list[str]]] = []
         while len(taken) < most and self._queue and self._queue[0][0] <= until:
             moment, group = heapq.heappop(self._queue)
             self._queued -= len(group)
             due = [order_id for order_id in group if moments.get(order_id) == moment]
             room = most - len(taken)
+            if taken and len(due) == most:
+                full.append((moment, due))
+                continue
             for order_id in due[:room]:
                 del moments[order_id]
             taken += due[:room]
             if len(due) > room:
                 self._push(moment, due[room:])
+        for moment, group in full:
+            self._push(moment, group)
         return taken
 
     def _push(self, moment: float, group: list[str]) -> None:

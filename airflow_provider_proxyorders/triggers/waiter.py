@@ -69,7 +69,7 @@ class Waiter:
         self.status: str | None = None
         self.still = STILL
         self.pending: list[News] | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._news: asyncio.Future[News] | None = None
 
     def age_at(self, now: float) -> float:
         """Age of the order at a moment of the loop's clock, in seconds."""
@@ -77,19 +77,19 @@ class Waiter:
 
     def tell(self, news: News) -> None:
         """Hand on news."""
-        self.pending = [*(self.pending or ()), news]
         if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+            self._news.set_result(news)
+        else:
+            self.pending = [*(self.pending or ()), news]
 
-    async def news(self) -> News:
-        """The next news."""
-        while not self.pending:
-            self._news = self.loop.create_future()
-            await self._news
-            self._news = None
-        first, *rest = self.pending
-        self.pending = rest or None
-        return first
+    def news(self) -> asyncio.Future[News]:
+        """To be awaited: the next news."""
+        self._news = self.loop.create_future()  # and no coroutine around it: thousands wait here, most of the time
+        if self.pending:
+            first, *rest = self.pending
+            self.pending = rest or None
+            self._news.set_result(first)
+        return self._news
 
 
 def loop_deadline(deadline: str) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from sys import intern
 from typing import Any
 
 from airflow_provider_proxyorders.core.model import Delivery, Money, OrderStatus, Proxy, Quote, VendorOrder
@@ -59,13 +60,13 @@ def read_order(data: Any, zone: str) -> VendorOrder:
     return VendorOrder(
         order_id=read_id(data),
         status=status,
-        vendor_status=word,
+        vendor_status=intern(word),  # thousands of orders that somebody waits for say the same few words
         quantity=quantity,
         delivered=len(proxies),
         expires_at=when(data.get("expire_date"), zone),
         auto_extends=_auto_extends(data),
         extensions=len(history) if isinstance(history, list) else None,
-        traits={ours: value for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
+        traits={ours: intern(value) for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
     )
 
 

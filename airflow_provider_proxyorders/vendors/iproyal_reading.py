@@ -128,8 +128,10 @@ class IPRoyalReading(Vendor):
         same = hash(answer.body)
         if memo is not None and (known := memo.get(numbers)) is not None and known[0] == same:
             return known[1]
-        rows, zone = (yield from self._pages(params, first=answer)), self.zone()
-        asked, found = set(numbers), dict[str, VendorOrder]()
+        rows, more = self.understood(request, lambda: read_page(answer.data(), 1))
+        if more:
+            rows = yield from self._pages(params, first=answer)
+        zone, asked, found = self.zone(), set(numbers), dict[str, VendorOrder]()
         for row in rows:
             order_id = str(row.get("id")) if isinstance(row, Mapping) else ""
             if order_id not in asked:
@@ -139,7 +141,7 @@ class IPRoyalReading(Vendor):
             except UnreadableBody as error:
                 word, why = optional_text(row, "status") or "", f"its entry in the list cannot be read: {error}"
                 found[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
-        if memo is not None and not read_page(self.readable(answer, request), 1)[1]:  # else a later page may be another one
+        if memo is not None and not more:  # else a later page may be another one
             memo[numbers] = (same, found)
         return found
 
