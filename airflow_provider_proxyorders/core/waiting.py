@@ -110,6 +110,7 @@ class Patience:
     chance: Callable[[], float] = field(default=random.random, repr=False)
     trouble: int = 0
     _well: bool = False
+    _refused: float = float("-inf")
     _gap: float = 0.0
     _next: float = 0.0
     _quiet: float = 0.0
@@ -128,15 +129,17 @@ class Patience:
         """A call begins."""
         self._next = now + self._gap
 
-    def well(self) -> None:
-        """A call was answered."""
+    def well(self, began: float) -> None:
+        """A call was answered that began at this moment; one from before a refusal says nothing of the key as it is now."""
+        if began <= self._refused:
+            return
         self.trouble, self._well = 0, True
         if self._gap:
             self._gap = self._gap * 0.98 if self._gap > FIRST_GAP / 4 else 0.0
 
-    def refused(self) -> None:
-        """The key was not accepted; nothing new is begun while it is looked into."""
-        self._well = False
+    def refused(self, now: float) -> None:
+        """The key was not accepted; nothing new is begun while it is looked into, and the next call comes alone."""
+        self._well, self._refused = False, now
 
     def failed(self, error: ProxyOrdersError, now: float) -> float:
         """A call failed; returns the seconds in which nobody asks: as long as the vendor says, else a growing time."""

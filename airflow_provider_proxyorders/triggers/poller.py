@@ -166,14 +166,15 @@ class Poller:
             assert patience is not None and http is not None
             while (pause := patience.until - self.loop.time()) > 0:
                 await asyncio.sleep(pause)
-            patience.asking(self.loop.time())
+            began = self.loop.time()
+            patience.asking(began)
             try:
                 if vendor.renews_login:
                     async with self._entry:  # one login for all calls
                         await http.arun(vendor.login())
                 found = await http.arun(what(vendor))
             except (AuthenticationFailed, OrderingNotPermitted):
-                patience.refused()
+                patience.refused(self.loop.time())
                 if not await self.renewed(vendor):
                     raise
                 vendor = await self.open()
@@ -181,7 +182,7 @@ class Poller:
                 patience.failed(error, self.loop.time())
                 raise
             else:
-                patience.well()
+                patience.well(began)
                 return found
 
     async def renewed(self, refused: Vendor) -> bool:
@@ -337,10 +338,10 @@ class Poller:
                 found = await http.arun(vendor.get_many(batch, self._memo))
             else:
                 found = {batch[0]: await http.arun(vendor.get(batch[0]))}
-            patience.well()
+            patience.well(began)
             self._seen(batch, found)
         except OrderNotFound:
-            patience.well()
+            patience.well(began)
             self._missing(batch)
         except (AuthenticationFailed, OrderingNotPermitted) as error:
             await self._refused(vendor, batch, error, began)
@@ -432,9 +433,9 @@ class Poller:
         quiet = patience.failed(error, now)
         if isinstance(error, Throttled):
             self._counts["throttled"] += 1
-        for order_id in batch:
+        for order_id in self._waited_for(batch):
             again = now
-            if order_id in self._waiting and not isinstance(error, Throttled):
+            if not isinstance(error, Throttled):
                 self._unread[order_id] = self._unread.get(order_id, 0) + 1
                 again += trouble_pause(self.vendor.capabilities.polling, self._unread[order_id], random.random)
             self._agenda.plan(order_id, again)
@@ -445,17 +446,17 @@ class Poller:
     async def _refused(self, asked: Vendor, batch: list[str], error: ProxyOrdersError, began: float) -> None:
         """The key is not accepted: perhaps it was changed in the connection meanwhile, else everybody is told at once."""
         assert self.patience is not None
-        self.patience.refused()
+        self.patience.refused(self.loop.time())
         async with self._opening:
             judged = self._refusal is not None and self._refusal[0] >= began  # by another call that was under way
             if not judged:
                 await self._renewed(asked)
             if self.vendor is not asked:
-                for order_id in batch:
-                    self._agenda.plan(order_id, self.loop.time())
+                self._agenda.plan_together(self._waited_for(batch), self.loop.time())
                 return
             self._refusal = (self.loop.time(), error)
         if not judged:
+            self._agenda = Agenda()  # of those who wait now nobody is looked at again
             await self._tell(list(self._waiting), News("unreadable", str(error), type(error).__name__))
 
     async def _give_up(self, batch: list[str], error: Exception, text: str) -> None:
@@ -465,6 +466,10 @@ class Poller:
                 await self._look([order_id])
         else:
             await self._tell(batch, News("unreadable", f"Order {batch[0]} cannot be read: {text}", type(error).__name__))
+
+    def _waited_for(self, batch: list[str]) -> list[str]:
+        """Those of a call for whom somebody still waits now that it has ended."""
+        return [order_id for order_id in batch if order_id in self._waiting]
 
     async def _tell(self, order_ids: list[str], news: News) -> None:
         """Tell all who wait for these orders, some at a time."""
