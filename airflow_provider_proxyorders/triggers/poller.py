@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import VendorOrder
     from airflow_provider_proxyorders.core.transport import AsyncHttp
     from airflow_provider_proxyorders.core.wire import Flow
-    from airflow_provider_proxyorders.vendors.base import Memo, Vendor
+    from airflow_provider_proxyorders.vendors.base import Vendor
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class Poller:
         self._refusal: tuple[float, Exception] | None = None
         self._waiting: dict[str, list[Waiter]] = {}
         self._agenda = Agenda()
-        self._memo: Memo = {}
+        self._known: dict[Any, tuple[int, Any]] = {}
         self._unread: dict[str, int] = {}
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._number = itertools.count()
@@ -133,7 +133,7 @@ class Poller:
         http = AsyncHttp(vendor.account, connections=IN_FLIGHT, tries=1)  # refuses an address that is none
         if self._http is not None:
             self._left.append(self._http)  # calls may be under way in it; closed at the end
-        self.vendor, self._http = vendor, http
+        self.vendor, self._http, self._known = vendor, http, {}  # another account may read an answer in another way
         self.patience = Patience(vendor.capabilities.polling, IN_FLIGHT)
         if vendor.webhook is not None and vendor.account.settings.get("webhook_secret"):
             inbox_watch().join(self)
@@ -332,12 +332,7 @@ class Poller:
             if vendor.renews_login:
                 async with self._entry:  # one login for all calls
                     await http.arun(vendor.login())
-            if len(batch) > 1:
-                if len(self._memo) > 16 + 2 * self.count // len(batch):  # mostly of calls that are not made again
-                    self._memo.clear()
-                found = await http.arun(vendor.get_many(batch, self._memo))
-            else:
-                found = {batch[0]: await http.arun(vendor.get(batch[0]))}
+            found = await self._read(vendor, http, batch)
             patience.well(began)
             self._seen(batch, found)
         except OrderNotFound:
@@ -353,6 +348,16 @@ class Poller:
             # A mistake of ours or of a vendor's package: nobody waits for nothing, and those of other orders go on.
             logging.getLogger(__name__).exception("Poller of connection %s", self.conn_id)
             await self._give_up(batch, error, f"{type(error).__name__} while looking")
+
+    async def _read(self, vendor: Vendor, http: AsyncHttp, batch: list[str]) -> Mapping[str, VendorOrder]:
+        """The orders of one call; those that the vendor does not know are missing, or raise where it was asked for one."""
+        from airflow_provider_proxyorders.core.known import arun_known
+
+        if len(self._known) > 16 + 2 * self.count // vendor.capabilities.ids_per_read:  # mostly of calls that are not made again
+            self._known.clear()
+        if len(batch) > 1:
+            return await arun_known(vendor.get_many(batch), http.asend, self._known, tuple(batch))
+        return {batch[0]: await arun_known(vendor.get(batch[0]), http.asend, self._known, batch[0])}
 
     def _seen(self, batch: list[str], found: Mapping[str, VendorOrder]) -> None:
         now, spread, waiting = self.loop.time(), random.random(), self._waiting

@@ -25,7 +25,6 @@ __all__ = [
     "Filters",
     "Finding",
     "Kind",
-    "Memo",
     "Orders",
     "Polling",
     "Prepared",
@@ -39,9 +38,6 @@ __all__ = [
 # Inside Vendor the name ``list`` is the method.
 Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
-#: Ids of a call -> hash of the last answer, and what that meant. Who asks often keeps one, and an unchanged answer is not read
-#: anew; it may be emptied at any time.
-Memo = dict[tuple[str, ...], tuple[int, dict[str, VendorOrder]]]
 
 
 class Vendor(Answers):
@@ -154,7 +150,7 @@ class Vendor(Answers):
         """One order as it stands now."""
         raise self.unsupported("reading an order")
 
-    def get_many(self, order_ids: Sequence[str], memo: Memo | None = None) -> Flow[dict[str, VendorOrder]]:
+    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
         """Several orders in as few calls as the vendor allows; an order it does not know is missing in the result."""
         found: dict[str, VendorOrder] = {}
         for order_id in order_ids:

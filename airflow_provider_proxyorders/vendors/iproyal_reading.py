@@ -17,10 +17,9 @@ from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.core.errors import ConfigError, RequestRefused
 from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, OrderStatus, Quote, VendorOrder
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody, as_number, optional_text
+from airflow_provider_proxyorders.core.wire import Flow, Request, UnreadableBody, as_number, optional_text
 from airflow_provider_proxyorders.vendors.base import (
     Filters,
-    Memo,
     Orders,
     Rows,
     Setting,
@@ -111,38 +110,21 @@ class IPRoyalReading(Vendor):
         data = yield from self.read(request)
         return self.understood(request, lambda: about(order_id, read_order(data, zone)))
 
-    def get_many(self, order_ids: Sequence[str], memo: Memo | None = None) -> Flow[dict[str, VendorOrder]]:
+    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
         """Orders by id, a hundred a call. One that cannot be read is still pending and must not hide the others."""
         numbers = [order_id for order_id in dict.fromkeys(order_ids) if order_id.isascii() and order_id.isdigit()]
-        found: dict[str, VendorOrder] = {}
+        zone, found = self.zone(), dict[str, VendorOrder]()
         for start in range(0, len(numbers), IDS_A_CALL):
-            found.update((yield from self._called(tuple(numbers[start : start + IDS_A_CALL]), memo)))
-        return found
-
-    def _called(self, numbers: tuple[str, ...], memo: Memo | None) -> Flow[dict[str, VendorOrder]]:
-        """What one call tells. An answer that is the same to the letter is not read again, which saves most of its cost."""
-        params = self._in_pages(_id_params(numbers))
-        request = replace(LIST, params=[*params, ("page", "1")])
-        answer = yield from self.call(request)
-        self.check(answer, request)
-        same = hash(answer.body)
-        if memo is not None and (known := memo.get(numbers)) is not None and known[0] == same:
-            return known[1]
-        rows, more = self.understood(request, lambda: read_page(answer.data(), 1))
-        if more:
-            rows = yield from self._pages(params, first=answer)
-        zone, asked, found = self.zone(), set(numbers), dict[str, VendorOrder]()
-        for row in rows:
-            order_id = str(row.get("id")) if isinstance(row, Mapping) else ""
-            if order_id not in asked:
-                continue
-            try:
-                found[order_id] = read_order(row, zone)
-            except UnreadableBody as error:
-                word, why = optional_text(row, "status") or "", f"its entry in the list cannot be read: {error}"
-                found[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
-        if memo is not None and not more:  # else a later page may be another one
-            memo[numbers] = (same, found)
+            asked = set(numbers[start : start + IDS_A_CALL])
+            for row in (yield from self._pages(_id_params(numbers[start : start + IDS_A_CALL]))):
+                order_id = str(row.get("id")) if isinstance(row, Mapping) else ""
+                if order_id not in asked:
+                    continue
+                try:
+                    found[order_id] = read_order(row, zone)
+                except UnreadableBody as error:
+                    word, why = optional_text(row, "status") or "", f"its entry in the list cannot be read: {error}"
+                    found[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
         return found
 
     def list(self, filters: Filters) -> Flow[Orders]:
@@ -196,27 +178,18 @@ class IPRoyalReading(Vendor):
         orders = self.understood(LIST, lambda: [read_order(row, zone) for row in listed])
         return [*{order.order_id: order for order in orders}.values()]  # pages can overlap while orders come in
 
-    def _in_pages(self, params: Params, size: int | None = None) -> Params:
-        """The same list in pages of so many rows, else of the connection's number."""
-        if any(name == "per_page" for name, _ in params):
-            return params
-        return [*params, ("per_page", str(size or self.setting("page_size")))]
-
-    def _pages(
-        self, params: Params, size: int | None = None, enough: Enough | None = None, first: Response | None = None
-    ) -> Flow[Listed]:
+    def _pages(self, params: Params, size: int | None = None, enough: Enough | None = None) -> Flow[Listed]:
         """The rows of all pages.
 
         :param size: rows a page, else the connection's.
         :param enough: says of the ids of a page that no further page is needed.
-        :param first: the answer of the first page, where it is there already.
         """
-        params = self._in_pages(params, size)
+        if not any(name == "per_page" for name, _ in params):
+            params = [*params, ("per_page", str(size or self.setting("page_size")))]
         listed: Listed = []
         for page in range(1, MOST_PAGES + 1):
             request = replace(LIST, params=[*params, ("page", str(page))])
-            known = first if page == 1 else None
-            data = self.readable(known, request) if known is not None else (yield from self.read(request))
+            data = yield from self.read(request)
             try:
                 found, more = read_page(data, page)
                 done = not more or (enough is not None and enough([int(read_id(row)) for row in found]))

@@ -387,10 +387,10 @@ class TestOneIsNotAll:
 
         real_many, real_one = IPRoyal.get_many, IPRoyal.get
 
-        def many(self: Any, order_ids: Any, memo: Any = None) -> Any:
+        def many(self: Any, order_ids: Any) -> Any:
             if bad in order_ids:
                 raise ZeroDivisionError
-            return real_many(self, order_ids, memo)
+            return real_many(self, order_ids)
 
         def one(self: Any, order_id: str) -> Any:
             if bad == order_id:

@@ -1,0 +1,93 @@
+"""An answer that is the same to the letter is not read anew; whatever changed is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import OrderNotFound
+from airflow_provider_proxyorders.core.known import arun_known
+from airflow_provider_proxyorders.core.transport import AsyncHttp
+from airflow_provider_proxyorders.vendors import iproyal_reading, proxyscrape
+from tests.hooks.connections import Shops
+
+from .room import finish, seed
+
+MANY = 100
+Ask = Callable[[Any, Any], Awaitable[Any]]
+
+
+def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None]], **extra: Any) -> None:
+    """Tell a story with the vendor of a connection, and with what asks it and remembers."""
+
+    async def main() -> None:
+        hook, known = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
+        http = AsyncHttp(hook.vendor.account, tries=1)
+        try:
+            await story(hook.vendor, lambda flow, key: arun_known(flow, http.asend, known, key))
+        finally:
+            await http.aclose()
+
+    asyncio.run(main())
+
+
+def counted(patch: pytest.MonkeyPatch, module: Any) -> list[Any]:
+    """What a vendor reads of orders from now on."""
+    read, real = list[Any](), module.read_order
+
+    def read_order(row: Any, *rest: Any) -> Any:
+        read.append(row)
+        return real(row, *rest)
+
+    patch.setattr(module, "read_order", read_order)
+    return read
+
+
+@pytest.mark.parametrize("page_size", [100, 40, 1000])
+def test_a_list(shops: Shops, monkeypatch: pytest.MonkeyPatch, page_size: int) -> None:
+    read, order_ids = counted(monkeypatch, iproyal_reading), seed(shops, "iproyal", MANY)
+    again = MANY if page_size < MANY else 0  # a first page that is the same says nothing of the next one
+
+    async def story(vendor: Any, ask: Ask) -> None:
+        async def words() -> list[str]:
+            read.clear()
+            found = await ask(vendor.get_many(order_ids), tuple(order_ids))
+            return [found[order_id].vendor_status for order_id in order_ids]
+
+        assert await words() == ["in-progress"] * MANY and len(read) == MANY
+        assert await words() == ["in-progress"] * MANY and len(read) == again
+        finish(shops, "iproyal", order_ids[-1:])  # of the last page
+        assert await words() == ["in-progress"] * (MANY - 1) + ["confirmed"] and len(read) == MANY
+        assert await words() == ["in-progress"] * (MANY - 1) + ["confirmed"] and len(read) == again
+        finish(shops, "iproyal", order_ids[:50])
+        assert await words() == ["confirmed"] * 50 + ["in-progress"] * (MANY - 51) + ["confirmed"]
+
+    asking(shops, "iproyal", story, page_size=page_size)
+
+
+def test_one_order(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, (one, other) = counted(monkeypatch, proxyscrape), seed(shops, "proxyscrape", 2)
+
+    async def story(vendor: Any, ask: Ask) -> None:
+        async def word(order_id: str) -> str:
+            read.clear()
+            order = await ask(vendor.get(order_id), order_id)
+            assert order.order_id == order_id
+            return str(order.vendor_status)
+
+        assert await word(one) == "paid" and len(read) == 1
+        assert await word(other) == "paid" and len(read) == 1
+        assert await word(one) == "paid" and not read
+        shops.box.fault("proxyscrape", action="status", status=404, times=1)
+        with pytest.raises(OrderNotFound):
+            await word(one)
+        assert await word(one) == "paid" and not read
+        finish(shops, "proxyscrape", [one])
+        assert await word(one) == "processed" and len(read) == 1
+        assert await word(one) == "processed" and not read
+        assert await word(other) == "paid" and not read
+
+    asking(shops, "proxyscrape", story)
