@@ -19,7 +19,7 @@ from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, digest_o
 from airflow_provider_proxyorders.core.ledger.pruning import keep_pruned
 from airflow_provider_proxyorders.core.signatures import BadSignature
 from airflow_provider_proxyorders.core.wire import UnreadableBody, load_json
-from airflow_provider_proxyorders.webhooks.senders import Sender, Senders
+from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders
 
 log = logging.getLogger(__name__)
 
@@ -98,18 +98,17 @@ class Receiver:
         if scope["method"] != "POST":
             raise Refused(405, f"{conn_id}: method {scope['method']}", ((b"allow", b"POST"),))
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        sender = await self._sender(conn_id)  # before the body: what is for nobody is not read
         body = await self._bodies.read(conn_id, headers, receive)
         try:
-            sender = await self._senders.find(conn_id)
-        except Exception as error:  # whatever keeps Airflow from answering, the vendor must send again
-            log.exception("Webhook for %s: the connection cannot be looked up", conn_id)
-            raise Refused(503, f"{conn_id}: {type(error).__name__} at the look-up", _retry_after(5)) from None
-        if sender is None:
-            raise Refused(404, f"{conn_id!r} is no connection whose vendor sends webhooks")
-        try:
-            sender.scheme.verify(body, headers, sender.secrets, now=time.time())
-        except BadSignature as error:
-            raise Refused(401, f"{conn_id}: {error}") from None
+            _verify(sender, body, headers)
+        except Refused:
+            newest = await self._sender(conn_id, newest=True)
+            if newest is sender:
+                raise
+            sender = newest  # its secrets may just have been changed
+            _verify(sender, body, headers)
+        self._senders.proven(sender)
         hint = _hint(sender, body)
         bucket = self._buckets.get(conn_id)
         if bucket is None:
@@ -120,6 +119,17 @@ class Receiver:
         if self._writer is None:
             self._writer = Writer(self._open, self._retention)
         await self._writer.keep(hint)
+
+    async def _sender(self, conn_id: str, *, newest: bool = False) -> Sender:
+        try:
+            sender = await self._senders.find(conn_id, newest=newest)
+        except Busy as busy:
+            raise Refused(503, f"{conn_id}: {busy}", _retry_after(5)) from None
+        except Exception as error:  # whatever keeps Airflow from answering, the vendor must send again
+            raise Refused(503, f"{conn_id}: {type(error).__name__} at the look-up", _retry_after(5)) from None
+        if sender is None:
+            raise Refused(404, f"{conn_id!r} is no connection whose vendor sends webhooks")
+        return sender
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -186,6 +196,13 @@ async def _whole(conn_id: str, receive: Receive) -> bytes:
             raise Refused(413, f"{conn_id}: more than {LARGEST} bytes", CLOSE)
         if not message.get("more_body"):
             return body
+
+
+def _verify(sender: Sender, body: bytes, headers: Mapping[str, str]) -> None:
+    try:
+        sender.scheme.verify(body, headers, sender.secrets, now=time.time())
+    except BadSignature as error:
+        raise Refused(401, f"{sender.conn_id}: {error}") from None
 
 
 def _hint(sender: Sender, body: bytes) -> Hint:

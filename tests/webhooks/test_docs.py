@@ -17,7 +17,7 @@ from .conftest import SECRET, Running
 @pytest.mark.parametrize(("secret", "status"), [(SECRET, "200"), ("a guess", "401")])
 def test_the_curl_command(running: Running, project: Path, secret: str, status: str) -> None:
     page = (project / "docs" / "webhooks.md").read_text()
-    (command,) = re.findall(r"```bash\n(body=.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"```bash\nSECRET=.*?\n(body=.*?)```", page, re.DOTALL)
     address = "https://airflow.example.com/proxyorders/webhooks"
     assert address in command
     script = command.replace(address, running.url).replace("curl -i", "curl -s -i --noproxy '*'")

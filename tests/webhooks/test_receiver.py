@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import json
@@ -14,13 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import ConfigError
 from airflow_provider_proxyorders.core.signatures import STANDARD, Scheme
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.vendors import Vendor
-from airflow_provider_proxyorders.vendors.voodoo import Voodoo
-from airflow_provider_proxyorders.webhooks.senders import Senders
 
 from .conftest import SCHEME, SECRET, Running, delivery
 
@@ -241,48 +235,6 @@ def test_no_vendor_is_asked_while_one_delivers(running: Running, monkeypatch: py
         assert running.post(delivery(), conn_id="boxed") == 200
         assert running.post(delivery(), conn_id="boxed", secret="guess") == 401
         assert box.book.count("voodoo") == 0
-
-
-def test_a_connection_is_looked_up_now_and_then_and_a_changed_secret_counts_soon() -> None:
-    asked: list[str] = []
-    now = [0.0]
-
-    def look_up(conn_id: str) -> Vendor:
-        asked.append(conn_id)
-        settings = {"webhook_secret": f"secret-{len(asked)}"}
-        return Voodoo(Account("voodoo", conn_id, f"voodoo:{conn_id}", "http://127.0.0.1", "ak_key", settings=settings))
-
-    async def secrets(senders: Senders, times: int) -> set[str]:
-        found = await asyncio.gather(*(senders.find("c") for _ in range(times)))
-        return {secret for sender in found if sender is not None for secret in sender.secrets}
-
-    async def main() -> None:
-        senders = Senders(look_up, lambda: now[0])
-        assert await secrets(senders, 500) == {"secret-1"}
-        now[0] = 9.9
-        assert await secrets(senders, 500) == {"secret-1"}
-        now[0] = 10.1
-        assert await secrets(senders, 500) == {"secret-2"}
-
-    asyncio.run(main())
-    assert len(asked) == 2, "not one look-up a delivery"
-
-
-def test_names_that_an_attacker_makes_up_are_not_remembered_for_long() -> None:
-    asked: list[str] = []
-
-    def nobody(conn_id: str) -> Vendor:
-        asked.append(conn_id)
-        raise ConfigError("there is none")
-
-    async def ask() -> int:
-        senders = Senders(nobody)
-        for number in range(2500):
-            assert await senders.find(f"nobody-{number}") is None
-        assert await senders.find("nobody-2499") is None
-        return len(senders._known)
-
-    assert asyncio.run(ask()) <= 1000 and len(asked) == 2500
 
 
 @pytest.mark.parametrize("options", [{"webhook_rate": "1"}])

@@ -1,0 +1,260 @@
+"""Who may send: looked up now and then, and names that an attacker makes up hold up and push out nobody who is proven."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.core.account import Account
+from airflow_provider_proxyorders.core.errors import ConfigError
+from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+from airflow_provider_proxyorders.vendors import Vendor
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from airflow_provider_proxyorders.webhooks import senders as module
+from airflow_provider_proxyorders.webhooks.receiver import Receiver
+from airflow_provider_proxyorders.webhooks.senders import Busy, Senders
+
+from .conftest import SCHEME, SECRET, delivery
+
+
+class Backend:
+    """Connections that take their time, and the clock by which they get old."""
+
+    def __init__(self, **secrets: str) -> None:
+        self.secrets, self.asked, self.now = secrets, list[str](), 0.0
+        self.stuck, self.fails = threading.Event(), False
+        self.stuck.set()
+
+    def look_up(self, conn_id: str) -> Vendor:
+        self.asked.append(conn_id)
+        if conn_id not in self.secrets:
+            self.stuck.wait(30)
+            raise ConfigError("there is none")
+        if self.fails:
+            raise OSError("the backend is away")
+        settings = {"webhook_secret": self.secrets[conn_id]}
+        return Voodoo(Account("voodoo", conn_id, f"voodoo:{conn_id}", "http://127.0.0.1", "ak_key", settings=settings))
+
+    def senders(self) -> Senders:
+        return Senders(self.look_up, lambda: self.now)
+
+
+async def secret(senders: Senders, conn_id: str = "c", *, proves: bool = True, **how: bool) -> str | None:
+    """The secret that counts right now."""
+    sender = await senders.find(conn_id, **how)
+    if sender is None:
+        return None
+    if proves:
+        senders.proven(sender)
+    return sender.secrets[0]
+
+
+async def looked_up_again(backend: Backend, before: int) -> None:
+    for _ in range(200):
+        if len(backend.asked) > before:
+            break
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+
+def test_it_is_looked_up_once_for_many_and_again_when_it_is_old() -> None:
+    backend = Backend(c="one")
+
+    async def main() -> None:
+        senders = backend.senders()
+        assert set(await asyncio.gather(*(secret(senders) for _ in range(500)))) == {"one"}
+        backend.secrets["c"], backend.now = "two", 9.9
+        assert set(await asyncio.gather(*(secret(senders) for _ in range(500)))) == {"one"}
+        assert backend.asked == ["c"], "not one look-up a delivery"
+        backend.now = 10.1
+        assert await secret(senders) == "one", "served while it is looked up"
+        await looked_up_again(backend, 1)
+        assert set(await asyncio.gather(*(secret(senders) for _ in range(500)))) == {"two"}
+        assert backend.asked == ["c"] * 2
+
+    asyncio.run(main())
+
+
+def test_a_secret_that_was_taken_out_stops_counting() -> None:
+    backend = Backend(c="old")
+
+    async def main() -> None:
+        senders = backend.senders()
+        assert await secret(senders) == "old"
+        backend.secrets["c"], backend.now = "new", 30.1
+        assert await secret(senders) == "new", "nobody asked for half a minute: not served any more"
+        backend.fails, backend.now = True, 50.0
+        assert await secret(senders) == "new", "the backend is away for a moment"
+        backend.now = 60.2
+        with pytest.raises(OSError, match="away"):
+            await secret(senders)
+        backend.fails = False
+        del backend.secrets["c"]
+        assert await secret(senders) is None
+        backend.secrets["c"], backend.now = "again", 62.3
+        assert await secret(senders) == "again"
+
+    asyncio.run(main())
+
+
+def test_who_has_proven_nothing_is_looked_up_before_it_is_believed_again() -> None:
+    backend = Backend(c="old")
+
+    async def main() -> None:
+        senders = backend.senders()
+        assert await secret(senders, proves=False) == "old"
+        backend.secrets["c"], backend.now = "new", 10.1
+        assert await secret(senders, proves=False) == "new"
+
+    asyncio.run(main())
+
+
+def test_made_up_names_hold_up_nobody_who_is_proven() -> None:
+    """Every look-up of a made-up name hangs; the true connections are looked up all the same, and served meanwhile."""
+    good = [f"c-{number}" for number in range(3)]
+    backend = Backend(**dict.fromkeys(good, "s"))
+
+    async def main() -> None:
+        senders = backend.senders()
+        for name in good:
+            assert await secret(senders, name) == "s"
+        backend.stuck.clear()
+        flood = [asyncio.create_task(senders.find(f"nobody-{number}")) for number in range(500)]
+        await asyncio.sleep(0.1)
+        over = [task for task in flood if task.done()]
+        assert len(over) == 500 - 64 and all(isinstance(task.exception(), Busy) for task in over), "told so at once"
+        try:
+            for moment in (10.1, 20.2, 50.3, 80.4):
+                backend.now, before, began = moment, len(backend.asked), time.monotonic()
+                assert [await secret(senders, name) for name in good] == ["s"] * 3
+                assert time.monotonic() - began < 1.0
+                await looked_up_again(backend, before)
+            assert len([name for name in backend.asked if name in good]) == 3 * 5
+        finally:
+            backend.stuck.set()
+            await asyncio.gather(*flood, return_exceptions=True)
+        assert await secret(senders, "nobody-499") is None, "and it is over when it is over"
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    backend = Backend()
+    backend.stuck.clear()
+
+    async def main() -> None:
+        senders = backend.senders()
+        with pytest.raises(Busy, match="not looked up within"):
+            await senders.find("nobody")
+        backend.stuck.set()
+        monkeypatch.setattr(module, "PATIENCE", 10.0)
+        assert await senders.find("nobody") is None
+        assert backend.asked == ["nobody"], "the one that was begun is waited for"
+
+    asyncio.run(main())
+
+
+def test_made_up_names_push_out_nobody_and_are_not_remembered_for_long() -> None:
+    backend = Backend(c="s")
+
+    async def main() -> int:
+        senders = backend.senders()
+        assert await secret(senders) == "s"
+        for number in range(2500):
+            assert await senders.find(f"nobody-{number}") is None
+        assert await senders.find("nobody-2499") is None
+        assert await secret(senders) == "s"
+        return len(senders._others)
+
+    assert asyncio.run(main()) <= 1000 and len(backend.asked) == 2501
+
+
+def test_many_names_of_one_connection_do_not_fill_the_memory() -> None:
+    """The environment finds a connection in capitals and in small letters; who knows no secret proves none of them."""
+    names = [f"c-{number}" for number in range(1500)]
+    backend = Backend(**dict.fromkeys(names, "s"))
+
+    async def main() -> tuple[int, int]:
+        senders = backend.senders()
+        for name in names:
+            assert await secret(senders, name, proves=False) == "s"
+        assert await secret(senders, "c-1499") == "s"
+        unproven = len(senders._proven), len(senders._others)
+        for name in names:
+            assert await secret(senders, name) == "s"
+        assert len(senders._proven) == 1000
+        return unproven
+
+    proven, others = asyncio.run(main())
+    assert proven == 1 and others <= 1000
+
+
+class Post:
+    """One delivery, by hand, so that it is seen whether its body was asked for."""
+
+    def __init__(self, conn_id: str, body: bytes = b"", secret: str = SECRET) -> None:
+        self.conn_id, self.body, self.read, self.status = conn_id, body, 0, 0
+        self.headers = [(name.encode(), value.encode()) for name, value in SCHEME.sign(body, secret).items()]
+
+    async def to(self, receiver: Receiver, **scope: str) -> int:
+        given = {"type": "http", "method": "POST", "path": f"/{self.conn_id}", "headers": self.headers, **scope}
+        await receiver(given, self._receive, self._send)
+        return self.status
+
+    async def _receive(self) -> Mapping[str, Any]:
+        self.read += 1
+        return {"type": "http.request", "body": self.body}
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+
+
+def test_a_flood_of_made_up_names_is_refused_unread_and_true_deliveries_pass(tmp_path: Path) -> None:
+    backend, url = Backend(c=SECRET), f"sqlite:///{tmp_path / 'ledger.db'}"
+
+    async def main() -> None:
+        receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
+        assert await Post("c", delivery("first")).to(receiver) == 200
+        backend.stuck.clear()
+        posts = [Post(f"nobody-{number}", b"x" * 60_000) for number in range(300)]
+        flood = [asyncio.create_task(post.to(receiver)) for post in posts]
+        await asyncio.sleep(0.1)
+        assert [post.status for post in posts].count(503) == 300 - 64
+        backend.now, began = 60.0, time.monotonic()
+        assert await Post("c", delivery("second")).to(receiver) == 200
+        assert time.monotonic() - began < 3.0
+        backend.stuck.set()
+        assert sorted(set(await asyncio.gather(*flood))) == [404, 503]
+        assert [post.read for post in posts] == [0] * 300
+        await receiver._writer.close()  # type: ignore[union-attr]
+
+    asyncio.run(main())
+    assert [hint.order_id for hint in open_inbox(url).since(0)] == ["first", "second"]
+
+
+def test_a_changed_secret_counts_at_once_for_who_signs_with_it(tmp_path: Path) -> None:
+    backend, url = Backend(c="old"), f"sqlite:///{tmp_path / 'ledger.db'}"
+
+    async def main() -> None:
+        receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
+        assert await Post("c", delivery("first"), "old").to(receiver) == 200
+        backend.secrets["c"], backend.now = "new", 10.1
+        assert await Post("c", delivery("second"), "new").to(receiver) == 200, "not refused by what is served meanwhile"
+        assert await Post("c", delivery("third"), "old").to(receiver) == 401
+        before = len(backend.asked)
+        assert [await Post("c", delivery("x"), "guess").to(receiver) for _ in range(20)] == [401] * 20
+        assert len(backend.asked) == before, "a forged one costs no look-up of its own"
+        del backend.secrets["c"]
+        backend.now = 40.3
+        assert await Post("c", delivery("fourth"), "new").to(receiver) == 404
+        await receiver._writer.close()  # type: ignore[union-attr]
+
+    asyncio.run(main())
+    assert [hint.order_id for hint in open_inbox(url).since(0)] == ["first", "second"]
