@@ -6,6 +6,7 @@ import hashlib
 import logging
 import socket
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -84,7 +85,7 @@ class ProxyOrdersHook(BaseHook):
         return session
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check by reading that the key is good and may order. Nothing is bought."""
+        """Check by reading that the key is good. Whether it may order shows only when it does; nothing is bought."""
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
         try:
@@ -174,15 +175,20 @@ class ProxyOrdersHook(BaseHook):
         order_key: str | None = None,
         max_price: Decimal | str | None = None,
     ) -> Order:
-        """Extend an order, once per key.
+        """Extend an order, once per key. Whether its vendor is going to renew it as well is asked by
+        ``ExtendProxyOrderOperator`` only.
 
         :param order_key: by default wallet, order id and the expiry that is being extended, which is read now: outside
             of a task pass a key of your own, since after the extension the expiry is another.
         :raises UnsupportedOperation: for vendors that cannot extend; nothing was sent.
+        :raises NotDue: without a key of your own, where the order was extended meanwhile under another key or by the vendor
+            itself. Nothing was bought.
         """
-        desk = self.desk()
-        key = order_key or self.extension_key(desk, str(order_id))
-        return desk.extend(str(order_id), request, order_key=key, max_price=price_cap(max_price))
+        desk, order_id, still_due = self.desk(), str(order_id), None
+        if not order_key:
+            expiry = self.extended_expiry(desk, order_id)
+            order_key, still_due = key_of_extension(desk.account.wallet, order_id, expiry), _still_ends(order_id, expiry)
+        return desk.extend(order_id, request, order_key=order_key, max_price=price_cap(max_price), still_due=still_due)
 
     def extension_key(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
         """The default key of an extension: wallet, order and the expiry that is extended; see :meth:`extended_expiry`."""
@@ -190,6 +196,8 @@ class ProxyOrdersHook(BaseHook):
 
     def extended_expiry(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
         """The expiry that an extension begins at, as ISO text. Inside a task it is read once and kept for all its tries.
+
+        A mapped task is one task here: in one run it means one extension of an order, whatever its map indexes are.
 
         :raises ConfigError: when the order has no expiry to extend from. Nothing was sent.
         """
@@ -200,7 +208,8 @@ class ProxyOrdersHook(BaseHook):
         anchor = None
         if context is not None:
             who = who_of(context)
-            task = dump_json([desk.account.wallet, order_id, who.dag_id, who.task_id, who.map_index, who.run_id])
+            # without the map index: the list of a mapped task can hold an order twice, and can shift when it is cleared
+            task = dump_json([desk.account.wallet, order_id, who.dag_id, who.task_id, who.run_id])
             anchor = f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
             known = desk.ledger.fixed(anchor)
             if known:
@@ -311,6 +320,22 @@ def key_of_extension(wallet: str, order_id: str, expiry: str) -> str:
     :param expiry: ISO text in UTC.
     """
     return f"extend:{wallet}:{order_id}:{expiry}"
+
+
+def _still_ends(order_id: str, expiry: str) -> Callable[[Mapping[str, Any]], None]:
+    """The question for the last read before an extension leaves: the period it is known by may have been paid for meanwhile."""
+
+    def check(evidence: Mapping[str, Any]) -> None:
+        from airflow_provider_proxyorders.core.errors import NotDue
+
+        began, ends = datetime.fromisoformat(expiry), evidence.get("expires_at")
+        if ends and datetime.fromisoformat(ends) > began:
+            raise NotDue(
+                f"order {order_id} runs until {datetime.fromisoformat(ends):%Y-%m-%d %H:%M} UTC and was to be extended from "
+                f"{began:%Y-%m-%d %H:%M} UTC: somebody has extended it already. Nothing was bought"
+            )
+
+    return check
 
 
 def who_of(context: Mapping[str, Any]) -> Who:

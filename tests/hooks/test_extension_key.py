@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import ConfigError, VendorUnavailable
+from airflow_provider_proxyorders.core.errors import ConfigError, NotDue, VendorUnavailable
 from airflow_provider_proxyorders.core.model import Order
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
@@ -81,12 +82,26 @@ def test_whoever_extends_the_same_expiry_means_the_same_extension(shops: Shops, 
     assert len(shops.bought("iproyal")) == 1
 
 
-@pytest.mark.parametrize("other", [{"dag_id": "other"}, {"run_id": "next month"}, {"task_id": "again"}, {"map_index": 3}])
+@pytest.mark.parametrize("other", [{"dag_id": "other"}, {"run_id": "next month"}, {"task_id": "again"}])
 def test_who_comes_after_the_extension_means_the_next_one(shops: Shops, order: Order, other: dict[str, Any]) -> None:
     first = key(shops, context())
     extend(shops, first)
     second = key(shops, context(**other))
     assert second == first.replace("2030-02-01", "2030-03-03")
+
+
+def test_an_order_that_a_mapped_task_is_given_twice_is_extended_once(shops: Shops, order: Order) -> None:
+    """One run means one extension of an order, also where the list holds it twice and its tasks run one after the other."""
+    for index in (0, 1):
+        extend(shops, key(shops, context(map_index=index)))
+    assert len(shops.bought("iproyal")) == 1
+
+
+def test_an_order_whose_place_in_the_list_moved_is_not_extended_again(shops: Shops, order: Order) -> None:
+    """The run was cleared with the task that makes the list, and the order stands elsewhere in it by now."""
+    first = key(shops, context(map_index=1))
+    extend(shops, first)
+    assert key(shops, context(map_index=0, try_number=2)) == first
 
 
 def test_tasks_that_extend_several_orders_keep_them_apart(shops: Shops, order: Order) -> None:
@@ -106,7 +121,7 @@ def test_long_names_fit_and_are_kept_apart(shops: Shops, order: Order) -> None:
     first = key(shops, context(**long))
     extend(shops, first)
     assert key(shops, context(**long)) == first
-    assert key(shops, context(**{**long, "map_index": 7})) != first
+    assert key(shops, context(**{**long, "run_id": "r" * 249 + "s"})) != first
 
 
 def test_outside_a_task_the_expiry_is_read_every_time(shops: Shops, order: Order) -> None:
@@ -130,3 +145,35 @@ def test_an_order_that_cannot_be_read_fixes_nothing(shops: Shops, order: Order) 
         hook.extension_key(hook.desk(context()), "7001", context())
     rule.release()
     assert key(shops, context()).endswith("2030-02-01T09:15:00+00:00")
+
+
+class TestInATask:
+    """``extend_order`` as a function of a DAG calls it, without a key of its own."""
+
+    @pytest.fixture(autouse=True)
+    def running(self) -> Iterator[None]:
+        from airflow.sdk.execution_time.context import set_current_context
+
+        with set_current_context(context()):
+            yield
+
+    def test_it_extends_once(self, shops: Shops, order: Order) -> None:
+        first = shops.hook("iproyal").extend_order("7001", PLAN)
+        assert shops.hook("iproyal").extend_order("7001", PLAN).order_key == first.order_key
+        assert len(shops.bought("iproyal")) == 1
+
+    def test_a_period_that_somebody_else_extended_meanwhile_is_not_paid_twice(self, shops: Shops, order: Order) -> None:
+        """The first try fixed the expiry and died; before the next one another key, or the vendor itself, extended the order."""
+        hook = shops.hook("iproyal")
+        hook.extended_expiry(hook.desk(), "7001")
+        extend(shops, "a key of somebody's own")
+        with pytest.raises(NotDue, match=r"7001 runs until 2030-03-03 09:15.*from 2030-02-01 09:15.*Nothing was bought"):
+            shops.hook("iproyal").extend_order("7001", PLAN)
+        assert len(shops.bought("iproyal")) == 1
+
+    def test_a_key_of_its_own_means_what_it_says(self, shops: Shops, order: Order) -> None:
+        hook = shops.hook("iproyal")
+        hook.extended_expiry(hook.desk(), "7001")
+        extend(shops, "a key of somebody's own")
+        shops.hook("iproyal").extend_order("7001", PLAN, order_key="another")
+        assert len(shops.bought("iproyal")) == 2
