@@ -28,6 +28,7 @@ from airflow_provider_proxyorders.core.errors import (
     VendorUnavailable,
 )
 from airflow_provider_proxyorders.triggers.balance import balances
+from airflow_provider_proxyorders.triggers.orders import KEY_LOOKED_UP, KEY_REFUSED
 from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
 from airflow_provider_proxyorders.triggers.waiter import loop_deadline
 
@@ -104,8 +105,8 @@ class WalletBalanceTrigger(BaseEventTrigger):
     "currency": ..., "low_balance": ..., "recovered_at": ..., "crossing": ...}``. Its ``key`` names the crossing: should an event
     come twice after a crash, it has the same key, so a purchase with that in its ``order_key`` is made once.
 
-    It never ends by itself: Airflow would start it again every second. A refused key is not shown to the vendor again until the
-    connection holds another one.
+    It never ends by itself: Airflow would start it again every second. A refused key is shown to the vendor again when the
+    connection holds another one, or after an hour: a refusal may be a firewall's, and pass.
 
     :param low_balance: as text, in the wallet's currency; a balance below it, or an empty wallet, is low.
     :param recovered_at: as text; None = a tenth above.
@@ -157,10 +158,8 @@ class WalletBalanceTrigger(BaseEventTrigger):
                         raise seen
                     crossing = await self._crossing(poller, seen)
                 except (AuthenticationFailed, OrderingNotPermitted) as error:
-                    self.log.error(
-                        "Connection %s: %s It is asked again when the connection holds another key.", self.conn_id, error
-                    )
-                    await poller.other_key(max(EARLIEST, self.poll_interval))
+                    self.log.error("Connection %s: %s It is asked again with another key, or in an hour.", self.conn_id, error)
+                    await poller.other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
                     self.log.warning("The wallet of connection %s cannot be watched right now: %s", self.conn_id, error)

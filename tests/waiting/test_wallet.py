@@ -16,11 +16,12 @@ import pytest
 
 from airflow_provider_proxyorders.core.ledger.alarms import Alarms
 from airflow_provider_proxyorders.triggers import wallet as wallets
+from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 from airflow_provider_proxyorders.triggers.wallet import WalletBalanceTrigger, WalletLevelTrigger
 from tests.hooks.connections import VENDORS, Shops
 from tests.tasks.tasks import revived
 
-from .room import in_seconds, until, watched
+from .room import FASTEST, in_seconds, seed, until, watched
 
 EVERY = 0.1
 
@@ -29,6 +30,7 @@ EVERY = 0.1
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wallets, "EARLIEST", 0.05)
     monkeypatch.setattr(wallets, "STORED_AFTER", 0.2)
+    monkeypatch.setattr(wallets, "KEY_LOOKED_UP", 0.1)
 
 
 def holds(shops: Shops, amount: str, vendor: str = "iproyal") -> None:
@@ -178,6 +180,86 @@ class TestLevel:
 
         let(story)
 
+    @pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "body", "body": "<html>"}])
+    def test_orders_that_are_read_well_do_not_have_a_failing_balance_asked_for_more(
+        self, shops: Shops, fault: dict[str, Any]
+    ) -> None:
+        """Nor does the balance hold up the orders: what it takes from them gets less and less."""
+        (order_id,) = seed(shops, "iproyal", 1)
+        shops.box.fault("iproyal", "balance", **fault)
+
+        def looks() -> int:
+            return shops.box.book.count("iproyal", "get") + shops.box.book.count("iproyal", "list")
+
+        async def story(watches: Watches) -> None:
+            for _ in range(10):
+                watches.begin(level(shops))
+            watches.begin(
+                ProxyOrderTrigger(conn_id="iproyal_default", order_id=order_id, deadline=in_seconds(60), poll_interval=EVERY)
+            )
+            seen, seconds = await watched(lambda: asked(shops), 2, window=4.0)
+            assert seen <= 2 + math.log2(seconds / (0.5 * FASTEST))
+            before = looks()
+            await until(lambda: looks() >= before + 10)
+            assert watches.said == []
+
+        let(story)
+
+    def test_a_reading_that_goes_well_ends_the_trouble(self, shops: Shops) -> None:
+        rule = shops.box.fault("iproyal", "balance", action="status", status=503)
+        holds(shops, "1")
+
+        async def story(watches: Watches) -> None:
+            watches.begin(level(shops))
+            await until(lambda: asked(shops) >= 4)
+            rule.release()
+            await until(lambda: asked(shops) >= 6)
+            shops.box.fault("iproyal", "balance", action="status", status=503, times=1)
+            await until(lambda: asked(shops) >= 7)
+            began, before = time.monotonic(), asked(shops)
+            await until(lambda: asked(shops) >= before + 2)
+            assert time.monotonic() - began < 0.5 * FASTEST * 2**5, "one more failure on top of the four would take longer"
+
+        let(story)
+
+    @pytest.mark.parametrize(
+        ("permission", "connection", "reason"),
+        [("write", {"password": "wrong-key"}, "AuthenticationFailed"), ("none", {}, "OrderingNotPermitted")],
+    )
+    def test_a_refused_key_is_shown_once_for_fifty_who_wait(
+        self, shops: Shops, permission: str, connection: dict[str, str], reason: str
+    ) -> None:
+        shops.box.control({"vendor": "iproyal", "permission": permission})
+
+        async def story(watches: Watches) -> None:
+            waiting = [watches.begin(level(shops, connection=connection)) for _ in range(50)]
+            await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+        assert {(event["outcome"], event["reason"]) for event in let(story).said} == {("unreadable", reason)}
+        assert asked(shops) == 1
+        assert shops.looked_up == ["iproyal_default"] * 2, "once more, for the key may have been changed"
+
+    def test_a_connection_that_is_not_there_is_looked_up_once_for_fifty_who_wait(self, shops: Shops) -> None:
+        async def story(watches: Watches) -> None:
+            trigger = WalletLevelTrigger(conn_id="nobody", at_least="5", deadline=in_seconds(20))
+            await asyncio.wait_for(asyncio.gather(*[watches.begin(trigger) for _ in range(50)]), 10)
+
+        assert {(event["outcome"], event["reason"]) for event in let(story).said} == {("unreadable", "ConfigError")}
+        assert shops.looked_up == ["nobody"]
+
+    def test_who_comes_after_a_refusal_asks_anew(self, shops: Shops) -> None:
+        shops.box.control({"vendor": "iproyal", "permission": "none"})
+        holds(shops, "60")
+
+        async def story(watches: Watches) -> None:
+            watches.begin(crossing(shops))  # stays, and with it the connection's poller
+            await until(lambda: asked(shops) == 1)
+            await asyncio.sleep(0.2)
+            shops.box.control({"vendor": "iproyal", "permission": "write"})
+            await asyncio.wait_for(watches.begin(level(shops)), 5)
+
+        assert [event["outcome"] for event in let(story).said] == ["reached"]
+
     def test_what_is_stored_comes_back_and_is_no_secret(self, shops: Shops) -> None:
         for trigger in (level(shops), crossing(shops, recovered_at="80", on=["low", "ok"], name="n")):
             again: Any = revived(trigger)
@@ -300,6 +382,24 @@ class TestCrossing:
             assert asked(shops) == 1
             shops.connect("iproyal")
             await until(lambda: len(watches.said) == 1)
+
+        assert let(story).said[0]["balance"] == "10"
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_refusal_that_passes_does_not_silence_it_for_good(
+        self, shops: Shops, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        """A firewall's, say: the connection holds the same key as ever, and the vendor takes it again."""
+        monkeypatch.setattr(wallets, "KEY_REFUSED", 1.0)
+        holds(shops, "10")
+        shops.box.fault("iproyal", "balance", action="status", status=status, times=1)
+
+        async def story(watches: Watches) -> None:
+            began = time.monotonic()
+            watches.begin(crossing(shops))
+            await until(lambda: len(watches.said) == 1)
+            assert time.monotonic() - began >= 1.0
+            assert asked(shops) == 2
 
         assert let(story).said[0]["balance"] == "10"
 
