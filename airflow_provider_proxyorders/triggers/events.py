@@ -144,6 +144,7 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
         task.add_done_callback(tasks.discard)
 
     try:
+        await watch.begun()  # before what is kept is read: what comes between is in one of the two
         for hint in await asyncio.to_thread(_kept, book, conn_id):
             queue.hint(hint)
         while True:

@@ -42,12 +42,24 @@ class InboxWatch:
         self._url, self._retention = url, retention
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
+        self._last: int | None = None
 
     def join(self, listener: Listener) -> None:
         """Begin to tell a listener; what came before is not told."""
         self._listeners.add(listener)
         if self._task is None:
+            self._last = None
             self._task = asyncio.get_running_loop().create_task(self._run(), name="proxyorders inbox")
+
+    async def begun(self) -> None:
+        """Return when it is known where the watch begins: whatever is kept from then on will be told.
+
+        :raises LedgerError: when the ledger cannot be read.
+        """
+        if self._last is None:
+            newest = await asyncio.to_thread(lambda: self._open().newest())
+            if self._last is None:  # nobody was quicker
+                self._last = newest
 
     async def leave(self, listener: Listener) -> None:
         """Stop telling a listener; the watch ends with the last one."""
@@ -68,13 +80,10 @@ class InboxWatch:
             await asyncio.gather(pruning, return_exceptions=True)
 
     async def _listen(self) -> None:
-        last: int | None = None
         while True:
             try:
-                inbox = await asyncio.to_thread(self._open)
-                if last is None:
-                    last = await asyncio.to_thread(inbox.newest)
-                await self._watch(inbox, last)
+                await self.begun()
+                await self._watch(await asyncio.to_thread(self._open))
             except LedgerError as error:
                 log.warning("Webhooks cannot wake waiting tasks right now, polling goes on: %s", error)
             except Exception:  # a mistake of ours must not end the watch for as long as this triggerer runs
@@ -86,13 +95,13 @@ class InboxWatch:
 
         return open_inbox(self._url())
 
-    async def _watch(self, inbox: Inbox, last: int) -> None:
+    async def _watch(self, inbox: Inbox) -> None:
         from airflow_provider_proxyorders.core.ledger.inbox import news
 
         async for _ in news(self._url(), PATIENCE):
-            while hints := await asyncio.to_thread(inbox.since, last):
+            while hints := await asyncio.to_thread(inbox.since, self._last or 0):
                 for hint in hints:
-                    last = hint.number
+                    self._last = hint.number
                     for listener in list(self._listeners):
                         listener.hint(hint)
 

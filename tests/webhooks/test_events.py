@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,8 @@ from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger import Ledger
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.triggers import events
+from airflow_provider_proxyorders.triggers import events, inbox_watch
+from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
 from airflow_provider_proxyorders.vendors.base import Polling
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
@@ -68,13 +70,16 @@ class Watching:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        stream = OrderEventTrigger(conn_id="voodoo_default").run()
-        try:
-            async for event in stream:
-                assert isinstance(event, TriggerEvent)
-                self.told.append(event.payload)
-        finally:
-            await stream.aclose()
+        while True:
+            stream = OrderEventTrigger(conn_id="voodoo_default").run()
+            try:
+                async for event in stream:
+                    assert isinstance(event, TriggerEvent)
+                    self.told.append(event.payload)
+            except LedgerError:
+                await asyncio.sleep(0.3)  # the triggerer starts it again
+            finally:
+                await stream.aclose()
 
     async def until(self, count: int, seconds: float = 30.0) -> list[str]:
         """Ids and statuses that were told, as soon as there are so many, or after some seconds."""
@@ -206,6 +211,30 @@ def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatc
         async with Watching() as watching:
             await asyncio.to_thread(shop.reported, "o-1")
             assert await watching.until(1) == ["o-1 delivered"] and not away
+
+    asyncio.run(main())
+
+
+def test_what_comes_before_it_is_known_where_the_watch_begins_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.order("o-1", "completed")
+    opened, away = InboxWatch._open, threading.Event()
+
+    def failing(self: InboxWatch) -> Inbox:
+        if away.is_set():
+            raise LedgerError("the ledger cannot be used")
+        return opened(self)
+
+    monkeypatch.setattr(InboxWatch, "_open", failing)
+    monkeypatch.setattr(inbox_watch, "AGAIN", 2.0)
+
+    async def main() -> None:
+        async with Watching():
+            pass  # from now on events are asked for
+        away.set()
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "o-1")
+            away.clear()
+            assert await watching.until(1, 10.0) == ["o-1 delivered"]
 
     asyncio.run(main())
 

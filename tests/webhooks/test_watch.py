@@ -6,9 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import event
 
+from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.triggers import inbox_watch
 from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
 
 
@@ -97,6 +100,48 @@ def test_one_watcher_asks_however_many_wait(database: str) -> None:
 
     asyncio.run(main())
     assert len(asked) <= most[0], asked
+
+
+def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_watch, "AGAIN", 0.2)
+    monkeypatch.setattr(inbox_watch, "PATIENCE", 0.2)
+    inbox = open_inbox(database)
+
+    def rename(old: str, new: str) -> None:
+        with inbox.engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+    async def main() -> None:
+        watch, ears = InboxWatch(lambda: database, lambda: 30.0), Ears()
+        watch.join(ears)
+        await watch.begun()
+        await asyncio.to_thread(inbox.keep, [hint(1), hint(2)])
+        await until(lambda: len(told(ears)) == 2)
+        await asyncio.to_thread(rename, "proxyorders_deliveries", "gone")
+        await asyncio.sleep(1.5)
+        await asyncio.to_thread(rename, "gone", "proxyorders_deliveries")
+        await asyncio.to_thread(inbox.keep, [hint(3)])
+        await until(lambda: "order-3" in told(ears))
+        assert told(ears) == ["order-1", "order-2", "order-3"]
+        await watch.leave(ears)
+        watch.join(ears)
+        await watch.begun()
+        await asyncio.sleep(1.0)
+        assert len(told(ears)) == 3, "a new watch begins at its own beginning"
+        await watch.leave(ears)
+
+    asyncio.run(main())
+
+
+def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
+    async def main() -> None:
+        watch, ears = InboxWatch(lambda: "sqlite:////nowhere/at/all/ledger.db", lambda: 30.0), Ears()
+        watch.join(ears)
+        with pytest.raises(LedgerError):
+            await watch.begun()
+        await watch.leave(ears)
+
+    asyncio.run(main())
 
 
 def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
