@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_proxyorders.core.account import Account
 from airflow_provider_proxyorders.core.errors import (
@@ -48,6 +48,8 @@ STALE_AFTER = 3.0
 #: No answer of these APIs is anywhere near this size, in bytes.
 LARGEST_BODY = 32 * 1024 * 1024
 
+#: Seconds that an idle connection of the triggerer is kept for the next look; many servers close it about then.
+KEPT = 60.0
 USER_AGENT = "airflow-provider-proxyorders"
 
 
@@ -143,9 +145,10 @@ class _Common:
         self._tries = tries
         self._pacer = Pacer(account.requests_per_second)
         self._sound: dict[str, str] = {}
+        self._password = ""
         scheme, host = self._where()
         proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
-        self.proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+        self.proxy = self._through(scheme, f"http://{proxy}" if proxy and "://" not in proxy else proxy)
 
     def _where(self) -> tuple[str, str]:
         """Scheme and host of the account's base URL.
@@ -163,6 +166,33 @@ class _Common:
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
             raise self.misconfigured(f"host must be an address such as https://api.example.com, got {base_url!r}")
         return parts.scheme, host
+
+    def _through(self, scheme: str, proxy: str | None) -> str | None:
+        """The environment's proxy.
+
+        :raises ConfigError: when it is no address; the HTTP libraries would show its password.
+        """
+        if not proxy:
+            return None
+        try:
+            parts = urlsplit(proxy)
+            there = parts.hostname and (parts.port or True) and not (parts.path.strip("/") or parts.query or parts.fragment)
+        except ValueError:
+            there = False
+        if not there:
+            raise self.misconfigured(
+                f"the proxy that the environment names for {scheme} (such as {scheme.upper()}_PROXY) is no address such as "
+                "http://name:password@proxy.example.com:3128; in a password other signs than letters and digits are written "
+                "as %23 and the like"
+            )
+        self._password = parts.password or ""
+        return proxy
+
+    def clean(self, said: str) -> str:
+        """What a library says, without secrets and not too long."""
+        for password in {self._password, unquote(self._password)} - {""}:
+            said = said.replace(password, "***")
+        return self.account.redact(said)[:200]
 
     def misconfigured(self, what: str) -> ConfigError:
         return ConfigError(f"connection {self.account.conn_id!r}: {what}. Nothing was sent.")
@@ -219,7 +249,7 @@ class _Common:
     def unavailable(self, request: Request, error: Unreached) -> VendorUnavailable:
         return VendorUnavailable(
             f"{self.account.vendor} at {self.account.base_url} gave no answer ({request.name or request.path}): "
-            f"{self.account.redact(str(error))}. This was a reading call; it moved no money."
+            f"{self.clean(str(error))}. This was a reading call; it moved no money."
         )
 
 
@@ -272,6 +302,7 @@ class Http(_Common):
             session.trust_env = False  # a .netrc entry would silently replace the Authorization header
             session.verify = self.trusted
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no answer depends on who asked before
+            session.get_redirect_target = _nowhere  # type: ignore[assignment]
             if self.proxy:
                 session.proxies = {"http": self.proxy, "https": self.proxy}
             self._bound(session)
@@ -335,7 +366,7 @@ class Http(_Common):
         try:
             return self._once(request)
         except Unreached as error:
-            said = self.account.redact(str(error))
+            said = self.clean(str(error))
             if not error.left:
                 raise NeverSent(
                     f"no connection to {self.account.vendor} at {self.account.base_url} could be made ({said}). "
@@ -345,21 +376,17 @@ class Http(_Common):
 
     def _once(self, request: Request) -> Response:
         import requests
-        from urllib3.exceptions import LocationParseError
+        from urllib3.exceptions import HTTPError
 
-        account, headers = self.account, self.headers(request)
+        account, ready = self.account, self._ready(request)
         if not request.spends:
             self._wait_for_place()
         try:
-            with self.session.request(
-                request.method,
-                self.url(request),
-                params=list(request.params) or None,
-                data=request.body,
-                headers=headers,
+            with self.session.send(
+                ready,
                 timeout=(min(account.timeout, 10.0), account.timeout),
                 allow_redirects=False,
-                stream=True,
+                **self.session.merge_environment_settings(ready.url, {}, True, None, None),
             ) as answer:
                 body = bytearray()
                 for chunk in answer.iter_content(65536):
@@ -367,25 +394,49 @@ class Http(_Common):
                     if len(body) > LARGEST_BODY:
                         raise Unreached("the answer did not end", left=True)
                 return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.MissingSchema,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidHeader,
-            LocationParseError,
-            UnicodeError,
-        ) as error:
-            raise self.misconfigured(f"it cannot be called: {account.redact(str(error))}") from None
-        except requests.exceptions.RequestException as error:
-            raise Unreached(_describe(error), left=_may_have_left(error)) from None
+        except _no_address() as error:  # found before a connection is made: there is no other address than ours, see session
+            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:
+            raise Unreached(_describe(error), left=_may_have_left(error)) from None  # also an answer that came and is none
         finally:
             self._used = time.monotonic()
+
+    def _ready(self, request: Request) -> requests.PreparedRequest:
+        """The request as it goes out. What is wrong with it shows here, so that nothing after it is taken for a proof.
+
+        :raises ConfigError: when it cannot be sent; nothing was.
+        """
+        import requests
+
+        headers = self.headers(request)
+        try:
+            return self.session.prepare_request(
+                requests.Request(
+                    request.method, self.url(request), headers, data=request.body, params=list(request.params) or None
+                )
+            )
+        except (requests.exceptions.RequestException, ValueError) as error:
+            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
+
+
+def _nowhere(answer: object) -> None:
+    """Where an answer redirects to, for requests, which would read the address even where nobody follows it."""
+
+
+def _no_address() -> tuple[type[Exception], ...]:
+    """What is raised where a request's own address, or the proxy's, turns out to be none."""
+    import requests
+    from urllib3.exceptions import LocationValueError
+
+    return requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError
 
 
 def _may_have_left(error: BaseException) -> bool:
     """Whether anything of a request can have reached the vendor: not where no connection was ever made."""
+    import ssl
+
     import requests
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError, SSLError
 
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return False
@@ -398,7 +449,9 @@ def _may_have_left(error: BaseException) -> bool:
             return False
     if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
         return False
-    return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    if isinstance(cause, SSLError) and cause.args:
+        cause = cause.args[0]
+    return not isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _describe(error: BaseException) -> str:
@@ -409,7 +462,7 @@ def _describe(error: BaseException) -> str:
     if isinstance(cause, MaxRetryError):
         cause = cause.reason or cause
     text = str(cause).rpartition(": ")[2] or str(cause)
-    return f"{type(error).__name__}: {text}"[:200]
+    return f"{type(error).__name__}: {text}"
 
 
 # ---------------------------------------------------------------------------------------------- triggerer: aiohttp
@@ -490,7 +543,7 @@ class AsyncHttp(_Common):
         if self._client is None:
             part = self.account.timeout
             self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls),
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=KEPT),
                 timeout=aiohttp.ClientTimeout(total=2 * part, sock_connect=min(part, 10.0), sock_read=part),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -511,13 +564,13 @@ class AsyncHttp(_Common):
                         raise Unreached("the answer did not end", left=True)
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except aiohttp.InvalidURL as error:
-            raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
+            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # an untrusted certificate is a ValueError as well
             whole = not isinstance(error, aiohttp.ClientResponseError)  # else it holds an address, a proxy's with its login
-            text = self.account.redact(str(error) if whole else f"{error.status} {error.message}")  # type: ignore[union-attr]
-            raise Unreached(f"{type(error).__name__}{': ' + text[:160] if text else ''}", left=True) from None
+            text = str(error) if whole else f"{error.status} {error.message}"  # type: ignore[union-attr]
+            raise Unreached(f"{type(error).__name__}{': ' + text if text else ''}", left=True) from None
         except ValueError as error:
-            raise self.misconfigured(f"it cannot be called: {self.account.redact(str(error))}") from None
+            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
 
 
 async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: int) -> list[tuple[int | None, float]]:

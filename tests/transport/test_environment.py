@@ -45,6 +45,20 @@ class TestRedirects:
                 assert side(account(server.url), ask(request)).status == status
         assert elsewhere.connections == 0
 
+    def test_nor_does_the_session_of_the_hook(self) -> None:
+        """requests follows by itself, and takes only Authorization away on the way, not the headers that vendors use."""
+        with wire(proper) as elsewhere:
+
+            def moved(talk: Talk) -> None:
+                talk.hear()
+                talk.say(answer(status=302, headers=f"Location: {elsewhere.url}/thing\r\n"))
+
+            with wire(moved) as server:
+                http = Http(account(server.url))
+                assert http.session.get(server.url, headers={"X-Access-Token": SECRET}).status_code == 302
+                http.close()
+        assert elsewhere.connections == 0
+
 
 class TestNetrc:
     @pytest.mark.parametrize("where", ["home", "NETRC"])
@@ -112,6 +126,18 @@ class TestProxies:
         if trouble != "is away":
             assert proxy.asked[0].headers["proxy-authorization"].startswith("Basic ")
         assert "proxy-pass-word" not in str(error.value)
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    @pytest.mark.parametrize("sign", ["#", "/", "?", "[", "@["])
+    def test_one_that_is_no_address_is_refused_and_not_shown(
+        self, side: Side, monkeypatch: pytest.MonkeyPatch, scheme: str, sign: str
+    ) -> None:
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://somebody:hush{sign}quiet@proxy.invalid:8080")
+        with pytest.raises(
+            ConfigError, match=rf"'some_conn': the proxy .*{scheme.upper()}_PROXY.*%23.*Nothing was sent"
+        ) as error:
+            side(account(f"{scheme}://vendor.invalid"), ask())
+        assert not any(part in str(error.value) for part in ("somebody", "hush", "quiet"))
 
 
 class TestCertificates:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.core import transport
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown, SpendRefused
+from airflow_provider_proxyorders.core.errors import OutcomeUnknown, SpendRefused, VendorUnavailable
 from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
 from airflow_provider_proxyorders.core.wire import Flow, Request, Response
 from airflow_provider_proxyorders.sandbox import Sandbox
@@ -18,6 +18,20 @@ from .conftest import Naps, Side, account, ask, create, vendor_of
 from .wires import Talk, answer, wire
 
 BUY = Request("POST", "/buy", "buy", json={"one": 1}, spends=True)
+
+
+#: Answers to a purchase that came, and that an HTTP library may refuse to read.
+STRANGE = {
+    "two lengths": b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "no length": b"HTTP/1.1 502 Bad\r\nContent-Length: many\r\n\r\n{}",
+    "an address in Latin-1": b"HTTP/1.1 303 See Other\r\nLocation: /auftr\xe4ge/7\r\nContent-Length: 0\r\n\r\n",
+    "an address that is none": b"HTTP/1.1 302 Found\r\nLocation: http://[oh/7\r\nContent-Length: 0\r\n\r\n",
+    "another scheme": b"HTTP/1.1 302 Found\r\nLocation: gopher://elsewhere/7\r\nContent-Length: 0\r\n\r\n",
+    "no header": b"HTTP/1.1 500 Oh\r\nthis is none\r\n\r\n",
+    "a word of the libraries": b"HTTP/1.1 CERTIFICATE_VERIFY_FAILED\r\n\r\n",
+    "no gzip": b"HTTP/1.1 500 Oh\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone",
+    "no HTTP": b"220 mail.example.com ESMTP\r\n",
+}
 
 
 def allowed(request: Request) -> None:
@@ -124,6 +138,35 @@ class TestOnce:
         assert response.status == box.faults()[0].status or response.status == 200
         assert box.book.count("iproyal", "create") == 1
         assert naps == []
+
+    @pytest.mark.parametrize("strange", STRANGE)
+    def test_an_answer_that_no_library_takes_is_an_answer_all_the_same(self, naps: Naps, strange: str) -> None:
+        """It came after the purchase, so it proves nothing about the money; "nothing was sent" would buy twice."""
+
+        def odd(talk: Talk) -> None:
+            talk.hear()
+            talk.say(STRANGE[strange])
+
+        with wire(odd) as server:
+            http = Http(account(server.url), naps)
+            try:
+                response = http.run(ask(BUY), allowed)
+                assert not response.ok
+            except OutcomeUnknown:
+                pass
+            assert len(server.asked) == 1
+
+    @pytest.mark.parametrize("strange", STRANGE)
+    def test_nor_does_it_make_a_reading_call_a_mistake_in_the_connection(self, side: Side, strange: str) -> None:
+        def odd(talk: Talk) -> None:
+            while talk.hear():
+                talk.say(STRANGE[strange])
+
+        with wire(odd) as server:
+            try:
+                assert not side(account(server.url), ask()).ok
+            except VendorUnavailable as error:
+                assert "moved no money" in str(error)
 
     def test_a_kept_connection_that_ends_under_a_purchase_does_not_send_it_again(self, naps: Naps) -> None:
         """The vendor closes an idle connection at the very moment at which the purchase goes out."""
