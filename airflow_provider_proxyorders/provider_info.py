@@ -98,7 +98,8 @@ _AMOUNT = r"^\d+(\.\d+)?$"
 _COMMON: dict[str, dict[str, Any]] = {
     "max_order_price": {
         "label": "Most one order may cost",
-        "help": "In the currency of the wallet, e.g. 50.00. With no cap here and no max_price in a task, purchases are refused.",
+        "help": "In the currency of the wallet, e.g. 50.00. With no cap here and no max_price in a task, purchases are "
+        "refused. A vendor without a quote tells the price only afterwards: then a charge above this freezes the wallet.",
         "example": "50.00",
         "pattern": _AMOUNT,
     },
@@ -128,8 +129,8 @@ _COMMON: dict[str, dict[str, Any]] = {
     },
     "wallet": {
         "label": "Wallet name",
-        "help": "Connections that pay from the same balance give it the same name, e.g. main, and share its limits. "
-        "Empty: the connection has a wallet of its own.",
+        "help": "Connections that pay from the same balance must give it the same name, e.g. main: then they take turns and "
+        "count together. Empty: the connection has a wallet of its own.",
         "example": "main",
     },
     "timezone": {
@@ -149,7 +150,7 @@ _COMMON: dict[str, dict[str, Any]] = {
         "label": "Timeout in seconds",
         "kind": "number",
         "help": "How long to wait for a connection and, separately, for each part of an answer, e.g. 30. Empty: 30. A purchase "
-        "whose answer comes later is not lost: it is looked for, never sent again.",
+        "whose answer comes later is not lost: it is looked for, and sent again only where that cannot buy it twice.",
         "example": 30,
         "exclusiveMinimum": 0,
     },

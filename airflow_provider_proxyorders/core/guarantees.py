@@ -17,10 +17,11 @@ def sentences(vendor: type[Vendor]) -> dict[str, str]:
     capabilities = vendor.capabilities
     return {
         "create": _CREATE[capabilities.evidence],
-        "extend": "exactly once; unknown resolved from the order's expiry and its recorded extensions"
+        "extend": "exactly once; unknown resolved from the order's expiry and its recorded extensions, else a person"
         if capabilities.extend
         else "not offered by the vendor: refused before anything is sent",
-        "price": "quoted right before the purchase, refused above the cap"
+        "price": "quoted right before the purchase, refused above the cap; where the vendor will not quote an extension, the cap "
+        "is reserved"
         if capabilities.quote
         else "known only afterwards: the cap is reserved, and a charge above it freezes the wallet",
     }

@@ -142,9 +142,9 @@ class Vendor(Answers):
         raise self.unsupported("reading the balance")
 
     def check_access(self) -> Flow[str]:
-        """Prove by reading that the key is good and may order; returns a sentence for the person who tests the connection."""
+        """Prove by reading that the key is good; returns a sentence for the person who tests the connection."""
         balance = yield from self.balance()
-        return f"{self.title}: key accepted, ordering calls permitted, balance {balance}"
+        return f"{self.title}: key accepted, balance {balance}"
 
     def get(self, order_id: str) -> Flow[VendorOrder]:
         """One order as it stands now."""

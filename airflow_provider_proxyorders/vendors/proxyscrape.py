@@ -86,8 +86,9 @@ class ProxyScrape(Vendor):
     base_url = "https://api.proxyscrape.com"
     secret_label = "API token"
     secret_help = (
-        "Ordering by API has to be granted to the account by ProxyScrape support (account:api_ordering:read and :write). Best "
-        "without a restriction to sub-accounts, since an order opens a new one."
+        "Ordering by API has to be granted to the account by ProxyScrape support (account:api_ordering:read and :write). Add "
+        "subaccount:read, to find an order whose answer was lost, and datacenter_shared:read, to read the proxies. Best without "
+        "a restriction to sub-accounts, since an order opens a new one."
     )
     capabilities = Capabilities(
         price_in_order=True,

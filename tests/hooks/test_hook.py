@@ -280,7 +280,7 @@ class TestThrift:
 class TestConnectionTest:
     def test_a_good_key(self, shops: Shops, vendor: str) -> None:
         good, text = shops.hook(vendor).test_connection()
-        assert good and "key accepted, ordering calls permitted" in text and "1000 USD" in text
+        assert good and "key accepted" in text and "1000 USD" in text
         assert shops.box.book.charges() == []
 
     def test_a_bad_key(self, shops: Shops, vendor: str) -> None:

@@ -130,6 +130,19 @@ print(order.result(), again.order_id, hook.get_delivery("A1"))
 """
 
 
+TEST = """
+import json, os
+from airflow.models.connection import Connection
+print(Connection(conn_id="acme_default", **json.loads(os.environ["AIRFLOW_CONN_ACME_DEFAULT"])).test_connection())
+"""
+
+
+def test_airflow_can_test_its_connection(package: Path, acme: str) -> None:
+    fields = {"conn_type": "acme", "host": acme, "password": "k-123456"}
+    said = run(package, "-c", TEST, AIRFLOW_CONN_ACME_DEFAULT=json.dumps(fields))
+    assert "(True, 'Acme: key accepted, balance 10.00 EUR')" in said
+
+
 def test_an_order_is_bought_through_an_airflow_connection(package: Path, acme: str) -> None:
     extra = {"max_order_price": "5.00"}
     connection = json.dumps({"conn_type": "acme", "host": acme, "password": "k-123456", "extra": extra})
