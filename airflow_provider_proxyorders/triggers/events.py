@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox
     from airflow_provider_proxyorders.triggers.poller import Poller
 
+log = logging.getLogger(__name__)
 
 #: An unconfirmed report comes back after 1, 2, 4 ... seconds, at most an hour apart, for about a day.
 LONGEST, LOOKS = 3600.0, 34
@@ -30,6 +31,10 @@ LONGEST, LOOKS = 3600.0, 34
 HOLD = 120.0
 #: Airflow stores an event within a second or two. A trigger that lives so much longer has told it, in seconds.
 STORED_AFTER = 8.0
+#: Orders that are read from the inbox at once, when nothing else is to be worked on.
+PAGE = 500
+#: Seconds until the inbox is read again after it could not be.
+AGAIN = 15.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Ending:
         try:
             await asyncio.to_thread(self.ledger.fix, self._stored, "yes")
         except LedgerError as error:
-            logging.getLogger(__name__).warning("The end of order %s may be told twice: %s", self.order_id, error)
+            log.warning("The end of order %s may be told twice: %s", self.order_id, error)
 
     def _next_turn(self) -> int | Literal["told", "held"]:
         """The number of the next try to tell of the order."""
@@ -124,7 +129,7 @@ class _Queue:
 
 
 async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
-    """Orders of a connection that were reported, oldest first: those of the inbox that nobody claimed, then new ones.
+    """Orders of a connection that were reported: new ones, and a page at a time those of the inbox, oldest first.
 
     :raises ConfigError: when the connection is missing something.
     :raises LedgerError: when the ledger cannot be used.
@@ -144,10 +149,22 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
         task.add_done_callback(tasks.discard)
 
     try:
-        await watch.begun()  # before what is kept is read: what comes between is in one of the two
-        for hint in await asyncio.to_thread(_kept, book, conn_id):
-            queue.hint(hint)
+        await watch.begun()  # before the first page is read: what comes between is in one of the two
+        inbox, last = await asyncio.to_thread(_beginning, book, conn_id)
+        more = True
         while True:
+            if more and queue.waiting.empty():
+                try:
+                    page = await asyncio.to_thread(inbox.newest_of_orders, queue.wallet, last, PAGE)
+                except LedgerError as error:
+                    log.warning("Connection %s: orders that ended before cannot be told of right now: %s", conn_id, error)
+                    await asyncio.sleep(AGAIN)
+                    continue
+                for hint in page:
+                    queue.hint(hint)
+                    last = hint.number
+                more = bool(page)
+                continue
             hint, looks = await queue.waiting.get()
             yield Ending(conn_id, hint.order_id, hint.reference, book, partial(queue.again, hint, looks + 1), afterwards)
     finally:
@@ -158,13 +175,9 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
         await watch.leave(queue)
 
 
-def _kept(book: Ledger, conn_id: str) -> list[Hint]:
-    """What came since the events of this connection were first asked for."""
+def _beginning(book: Ledger, conn_id: str) -> tuple[Inbox, int]:
+    """The inbox, and the number after which came what came since the events of this connection were first asked for."""
     from airflow_provider_proxyorders.core.ledger.inbox import Inbox
 
-    inbox: Inbox = Inbox(book.engine)
-    first = int(book.fix(f"events of {conn_id} begin after", str(inbox.newest())))
-    found: list[Hint] = []
-    while page := inbox.since(found[-1].number if found else first):
-        found += page
-    return found
+    inbox = Inbox(book.engine)
+    return inbox, int(book.fix(f"events of {conn_id} begin after", str(inbox.newest())))

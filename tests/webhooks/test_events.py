@@ -17,6 +17,7 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_proxyorders.core.errors import LedgerError
 from airflow_provider_proxyorders.core.ledger import Ledger
+from airflow_provider_proxyorders.core.ledger import inbox as inbox_module
 from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.triggers import events, inbox_watch
@@ -171,6 +172,48 @@ def test_who_was_told_of_is_not_asked_about_again(shop: Shop) -> None:
         assert shop.box.book.count("voodoo", "get") == asked
 
     asyncio.run(main())
+
+
+def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of its own wallet, and each order once; a ledger that is away for a moment between two pages loses nothing."""
+    ids = [f"o-{number}" for number in range(25)]
+    monkeypatch.setattr(events, "PAGE", 10)
+    monkeypatch.setattr(events, "AGAIN", 0.2)
+    made, read, hint_of = list[int](), list[int](), inbox_module._hint
+    monkeypatch.setattr(inbox_module, "_hint", lambda row: made.append(row["id"]) or hint_of(row))  # type: ignore[func-returns-value]
+    page_of = Inbox.newest_of_orders
+
+    def newest_of_orders(self: Inbox, *which: Any) -> list[Hint]:
+        read.append(1)
+        if len(read) == 2:
+            raise LedgerError("the ledger cannot be used")
+        return page_of(self, *which)
+
+    monkeypatch.setattr(Inbox, "newest_of_orders", newest_of_orders)
+
+    async def main() -> list[str]:
+        async with Watching():
+            pass
+        read.clear()
+        for copy in range(3):
+            for order_id in ids:
+                await asyncio.to_thread(shop.reported, order_id, copy)
+            others = [Hint(f"{copy}/{n}", "other", "voodoo:other", f"p-{n}", None, "completed") for n in range(40)]
+            await asyncio.to_thread(shop.inbox.keep, others)
+        for order_id in ids:
+            shop.order(order_id, "completed")
+        told: list[str] = []
+        stream = OrderEventTrigger(conn_id="voodoo_default").run()
+        async for event in stream:
+            if not told:
+                assert len(made) <= 10
+            told.append(event.payload["order_id"])
+            if len(told) == 25:
+                break
+        await stream.aclose()
+        return told
+
+    assert asyncio.run(main()) == ids
 
 
 def test_the_event_of_a_triggerer_that_died_is_told_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -150,6 +151,20 @@ def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> N
     assert inbox.order_of("v:c", "ref-2") == "order-2"
     assert inbox.order_of("v:c", "ref-9") is None
     assert inbox.order_of("v:other", "ref-2") is None
+
+
+def test_the_newest_of_each_order_is_read_page_by_page(database: str) -> None:
+    inbox = open_inbox(database)
+    for wallet in ("v:c", "v:other", "v:C"):
+        inbox.keep([replace(hint(number), wallet=wallet, digest=f"{wallet}/{number}") for number in range(7)])
+    inbox.keep([replace(hint(2), digest="2 again"), replace(hint(4), digest="4 again"), replace(hint(2), digest="2 once more")])
+    found: list[str] = []
+    last = 1  # order-0's own is not after it
+    while page := inbox.newest_of_orders("v:c", last, 2):
+        assert len(page) <= 2 and {row.wallet for row in page} == {"v:c"}
+        last = page[-1].number
+        found += [row.order_id for row in page]
+    assert found == [f"order-{number}" for number in (1, 3, 5, 6, 4, 2)]
 
 
 def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:

@@ -28,6 +28,14 @@ CHANNEL = "proxyorders_deliveries"
 
 _NEWEST = select(func.coalesce(func.max(deliveries.c.id), 0))
 _SINCE = select(deliveries).where(deliveries.c.id > bindparam("_after")).order_by(deliveries.c.id).limit(bindparam("_limit"))
+_LATER = deliveries.alias("later")
+# the wallet as an expression: by its index SQLite would read and sort all of the wallet's deliveries for each page
+_NEWEST_OF_ORDERS = _SINCE.where(
+    deliveries.c.wallet.concat("") == bindparam("_wallet"),
+    ~exists().where(
+        _LATER.c.wallet == deliveries.c.wallet, _LATER.c.order_id == deliveries.c.order_id, _LATER.c.id > deliveries.c.id
+    ),
+)
 _OF_REFERENCE = (
     select(deliveries.c.order_id)
     .where(deliveries.c.wallet == bindparam("_wallet"), deliveries.c.reference == bindparam("_reference"))
@@ -138,6 +146,12 @@ class Inbox:
         """Deliveries after a number, oldest first."""
         with speaking_of(self.engine.url), self._single.connect() as connection:
             rows = connection.execute(_SINCE, {"_after": number, "_limit": limit}).mappings()
+            return [_hint(row) for row in rows]
+
+    def newest_of_orders(self, wallet: str, number: int, limit: int = 1000) -> list[Hint]:
+        """The newest delivery of each of a wallet's orders, where it came after a number; oldest first."""
+        with speaking_of(self.engine.url), self._single.connect() as connection:
+            rows = connection.execute(_NEWEST_OF_ORDERS, {"_wallet": wallet, "_after": number, "_limit": limit}).mappings()
             return [_hint(row) for row in rows]
 
     def order_of(self, wallet: str, reference: str) -> str | None:
