@@ -186,6 +186,20 @@ def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:
     assert sorted((row.order_id, row.times) for row in inboxes[0].since(0)) == [("order-1", 40), ("order-2", 40)]
 
 
+def test_one_that_is_replayed_for_ever_fails_nobody(database: str) -> None:
+    """Its count ends where PostgreSQL's integer does; the deliveries that are kept together with it are kept."""
+    inbox, most = open_inbox(database), 2**31 - 1
+    inbox.keep([hint(1)])
+    with inbox.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE proxyorders_deliveries SET times = {most - 2}")
+    counted = []
+    for number in range(2, 6):
+        inbox.keep([hint(1), hint(number), hint(1)] if number > 2 else [hint(1), hint(number)])
+        counted.append(inbox.since(0)[0].times)
+    assert counted == [most - 1, most, most, most]
+    assert [row.order_id for row in inbox.since(0)] == [f"order-{number}" for number in range(1, 6)]
+
+
 def test_a_reader_misses_nothing_however_many_write(database: str) -> None:
     """Rows come to light in the order of their numbers: a reader that goes on from the last number sees every one."""
     import threading

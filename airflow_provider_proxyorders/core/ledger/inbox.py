@@ -49,7 +49,11 @@ _ONE_WRITER = 7_205_119_404
 #: Deliveries that are forgotten in one go, so that new ones need not wait for long.
 _BITE = 500
 _INSERT = f"INSERT INTO {deliveries.name} ({', '.join(_COLUMNS)})"
-_COUNT = f"ON CONFLICT (digest) DO UPDATE SET times = {deliveries.name}.times + excluded.times, last_at = excluded.last_at"
+#: More copies than this are not counted: PostgreSQL's integer ends here, and one that overflows would fail its whole group.
+_MOST_TIMES = 2**31 - 1
+_COUNT = f"""ON CONFLICT (digest) DO UPDATE SET last_at = excluded.last_at, times =
+    CASE WHEN {deliveries.name}.times > {_MOST_TIMES} - excluded.times THEN {_MOST_TIMES}
+    ELSE {deliveries.name}.times + excluded.times END"""
 # One statement for a group of any size, given as one JSON array of arrays: with a statement a row, taking and giving up the
 # interpreter's lock around each would cost more than the rows.
 _KEEP_IN_SQLITE = text(f"""
