@@ -83,6 +83,7 @@ class Scheme:
         given = headers.get(self.header.lower())
         if given is None:
             raise BadSignature(f"no header {self.header}")
+        secrets = [secret for secret in secrets if has_key(secret)]
         if not secrets:
             raise BadSignature("the connection has no webhook secret")
         stamp: str | None = None
@@ -124,12 +125,19 @@ class Scheme:
         return base64.b64encode(digest).decode() if standard else digest.hex()
 
 
+#: What may stand before a base64 secret of Standard Webhooks.
+PREFIX = "whsec_"
 #: Standard Webhooks as published.
 STANDARD = Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
 
 
+def has_key(secret: str) -> bool:
+    """Whether a secret is more than nothing, and more than the ``whsec_`` before it: with an empty key anybody could sign."""
+    return bool(secret.strip().removeprefix(PREFIX).strip())
+
+
 def _standard_key(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         return secret.encode()

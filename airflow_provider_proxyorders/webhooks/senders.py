@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.core.errors import ProxyOrdersError
-from airflow_provider_proxyorders.core.signatures import Scheme
+from airflow_provider_proxyorders.core.signatures import Scheme, has_key
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.vendors import Vendor
@@ -158,4 +158,4 @@ def scheme_of(vendor: Vendor) -> Scheme:
 def secrets_of(setting: Any) -> list[str]:
     """One secret or a list of them; empty ones do not count, since anybody could sign with those."""
     given = [setting] if isinstance(setting, str) else setting if isinstance(setting, list) else []
-    return [secret for secret in given if isinstance(secret, str) and secret.strip()]
+    return [secret for secret in given if isinstance(secret, str) and has_key(secret)]

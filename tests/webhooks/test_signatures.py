@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_proxyorders.core.signatures import STANDARD, BadSignature, OutsideTolerance, Scheme
+from airflow_provider_proxyorders.webhooks.senders import secrets_of
 
 from .conftest import delivery
 
@@ -55,6 +56,18 @@ def test_what_is_signed_is_verified_and_nothing_else(name: str) -> None:
     ):
         with pytest.raises(BadSignature):
             scheme.verify(wrong_body, wrong_headers, secrets, now=NOW)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("secret", ["", " ", "whsec_", " whsec_ ", "whsec_  "])
+def test_an_empty_key_proves_nothing(name: str, secret: str) -> None:
+    scheme, body = SCHEMES[name], delivery()
+    with pytest.raises(BadSignature, match="no webhook secret"):
+        scheme.verify(body, headers_of(scheme, body, secret), [secret], now=NOW)
+    with pytest.raises(BadSignature, match="does not fit"):
+        scheme.verify(body, headers_of(scheme, body, secret), [secret, SECRET], now=NOW)
+    scheme.verify(body, headers_of(scheme, body), [secret, SECRET], now=NOW)
+    assert secrets_of(secret) == [] and secrets_of([secret, SECRET]) == [SECRET]
 
 
 @pytest.mark.parametrize("name", ["timestamp", "stripe", "standard"])
