@@ -227,6 +227,11 @@ class Order:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows yet if it landed, also where it stands to be sent again after a sending without an answer."""
+        return self.step in OPEN or (self.ambiguous and self.step not in TAKEN)
+
     def result(self) -> dict[str, str | int | None]:
         """What a task hands on through XCom: strings, numbers and nulls, no secret."""
         return {

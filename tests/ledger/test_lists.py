@@ -84,3 +84,26 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
         [f"{one}order (wallet=? AND order_id=?)"],
         [f"{one}wallet (wallet=? AND updated_at>?)"],
     ]
+
+
+def doubtful(ledger: Ledger, key: str, wallet: str, step: Step) -> None:
+    """A purchase that stands to be sent again, or was refused then, after a sending whose answer was lost."""
+    intent = Intent(key, "create", "v", "c", wallet, "f" * 64, {}, Money(Decimal("1.00"), "USD"), laned=False)
+    order = ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=0)
+    order = ledger.record(order, Step.UNKNOWN, "no answer", Who())
+    order = ledger.record(order, Step.INTENDED, "sent again with the same reference", Who())
+    if step is Step.REJECTED:
+        ledger.record(ledger.claim(order, Who(), evidence={}, sent_seconds=0), step, "refused", Who())
+
+
+def test_everything_whose_outcome_nobody_knows(ledger: Ledger) -> None:
+    """P2: also what stands to be sent again, since its first sending may have landed and its task may never come back."""
+    assert keys(ledger.in_doubt()) == ["b2", "b1"]
+    intent = Intent("a5", "create", "v", "c", "v:a", "f" * 64, {}, Money(Decimal("1.00"), "USD"), laned=False)
+    ledger.intend(intent, Who())  # nothing of it has left yet
+    doubtful(ledger, "a6", "v:a", Step.INTENDED)
+    doubtful(ledger, "a7", "v:a", Step.REJECTED)
+    assert keys(ledger.in_doubt()) == ["a7", "a6", "b2", "b1"]
+    assert keys(ledger.in_doubt(wallet="v:a")) == ["a7", "a6"]
+    assert keys(ledger.in_doubt(wallet="v:a", limit=1)) == ["a7"]
+    assert keys(ledger.in_doubt()) == keys(order for order in ledger.orders() if order.in_doubt)

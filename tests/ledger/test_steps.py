@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_proxyorders.core.errors import LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim
-from airflow_provider_proxyorders.core.model import LIFE, Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.core.model import LIFE, TAKEN, Money, Order, OrderStatus, Step, VendorOrder, Who
 
 WHO = Who("dag", "run", "task", 3, 2, "host-1")
 
@@ -50,6 +50,19 @@ def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
     assert (found.step, found.order_id, found.vendor_status, found.fence) == (Step.PLACED, "77", "paid", 2)
     assert found.sent_until is not None and found.sent_at is not None
     assert found.sent_until - found.sent_at == timedelta(seconds=60)
+
+
+def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(ledger: Ledger) -> None:
+    odd = "\0half a pair \ud800, " + "long " * 100
+    order = ledger.claim(ledger.intend(intent(), WHO), WHO, evidence={"said": odd}, sent_seconds=60)
+    seen = VendorOrder("77", OrderStatus.FAILED, odd, reason=odd, price=Money(Decimal("2.25"), "MONOPOLY MONEY"))
+    order = ledger.record(order, Step.FAILED, odd, WHO, seen=seen)
+    ledger.freeze("v:c", odd)
+    found = ledger.find("k")
+    assert found is not None and found.step is Step.FAILED and found.order_id == "77"
+    assert found.vendor_status == "?half a pair ?, " + "long " * 36 + "long"
+    assert found.reason == "?half a pair ?, " + "long " * 100 == ledger.history("k")[-1].why == ledger.frozen("v:c")
+    assert found.price == Money(Decimal("2.25"), "MONOPOLY M")
 
 
 def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
@@ -191,3 +204,40 @@ def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
     assert ledger.owned("v:c") == ledger.owned("v:c", since=moment) == {"77"}
     assert ledger.owned("v:c", since=moment + timedelta(minutes=2)) == ledger.owned("v:other") == frozenset()
     assert [order.order_key for order in ledger.by_order_id("v:c", "77")] == ["k"]
+
+
+class TestDoubt:
+    """What stood to be sent may have landed before: a late answer or a person says so."""
+
+    @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
+    def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
+        order = ledger.record(sent(ledger), step, "it was proven absent", WHO, ambiguous=False)
+        assert ledger.charged("v:c")[1] == 0
+        doubted = ledger.doubt(order, "a late answer", WHO)
+        assert (doubted.step, doubted.ambiguous) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
+        assert ledger.charged("v:c") == (0, Decimal("2.50"))
+        with pytest.raises(WalletHeld):
+            ledger.intend(intent("another"), WHO)
+
+    def test_whoever_intended_it_meanwhile_cannot_send_it(self, ledger: Ledger) -> None:
+        order = ledger.intend(intent(), WHO)
+        ledger.doubt(order, "a late answer", WHO)
+        with pytest.raises(StaleClaim):
+            ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+
+    def test_what_was_sent_meanwhile_is_left_alone(self, ledger: Ledger) -> None:
+        order = ledger.intend(intent(), WHO)
+        claimed = ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+        with pytest.raises(StaleClaim):
+            ledger.doubt(order, "a late answer", WHO)
+        assert ledger.find("k") == claimed
+
+    @pytest.mark.parametrize("step", sorted(TAKEN | {Step.QUARANTINED}))
+    def test_only_what_stood_to_be_sent(self, tmp_path: Any, step: Step) -> None:
+        from airflow_provider_proxyorders.core.ledger import open_ledger
+
+        ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
+        order = at_step(ledger, step)
+        with pytest.raises(LedgerError, match="cannot go from"):
+            ledger.doubt(order, "no reason", WHO)
+        assert ledger.find("k") == order

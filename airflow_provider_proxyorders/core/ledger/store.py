@@ -14,7 +14,22 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, bindparam, exists, func, or_, select, union, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -213,17 +228,28 @@ class Ledger:
 
     def orders(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Order]:
         """Purchases, the most recently changed first."""
-        newest = purchases.c.updated_at.desc()
+        if in_steps is None:
+            return self._newest(wallet, [true()], limit)
+        return self._newest(wallet, [purchases.c.step == step.value for step in set(in_steps)], limit)
+
+    def in_doubt(self, *, wallet: str | None = None, limit: int = 100) -> list[Order]:
+        """Purchases of which nobody knows yet whether they landed (:attr:`Order.in_doubt`), the most recently changed first."""
+        still_open = [purchases.c.step == step.value for step in sorted(OPEN)]
+        to_send = [and_(purchases.c.step == step.value, purchases.c.ambiguous) for step in (Step.INTENDED, Step.REJECTED)]
+        return self._newest(wallet, [*still_open, *to_send], limit)
+
+    def _newest(self, wallet: str | None, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Order]:
+        """What fulfils one of these; asked for one after the other, since each step has its place in an index in this order."""
+        if not conditions:
+            return []
         mine = select(purchases) if wallet is None else select(purchases).where(purchases.c.wallet == wallet)
-        query = mine.order_by(newest).limit(limit)
-        if in_steps is not None:  # one step at a time, since each has its place in an index that is in this order
-            parts = [query.where(purchases.c.step == step.value).subquery() for step in set(in_steps)]
-            if not parts:
-                return []
-            found = union_all(*(select(part) for part in parts)).subquery()
-            query = select(found).order_by(found.c.updated_at.desc()).limit(limit)
+        query = mine.order_by(purchases.c.updated_at.desc()).limit(limit)
+        parts = [query.where(condition) for condition in conditions]
+        if len(parts) > 1:
+            found = union_all(*(select(part.subquery()) for part in parts)).subquery()
+            parts = [select(found).order_by(found.c.updated_at.desc()).limit(limit)]
         with self._read() as connection:
-            return [_order(row) for row in connection.execute(query).mappings()]
+            return [_order(row) for row in connection.execute(parts[0]).mappings()]
 
     def by_order_id(self, wallet: str, order_id: str) -> list[Order]:
         """The purchases (one creation, any number of extensions) of one vendor order, the most recently changed first."""
@@ -448,6 +474,24 @@ class Ledger:
                 changes |= self._count(connection, order, 0)
             step = Step.UNKNOWN if order.ambiguous else Step.INTENDED
             return self._change(connection, order, step, why, who, now, changes)
+
+    def doubt(self, order: Order, why: str, who: Who) -> Order:
+        """Take back into doubt what stood to be sent, since an earlier sending may have landed: UNKNOWN, counted as reserved.
+
+        Whoever has intended it meanwhile cannot send it any more.
+
+        :param order: INTENDED or REJECTED.
+        :raises StaleClaim: another worker has taken it further.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            self._lock(connection, order.wallet)
+            if order.step is Step.REJECTED:
+                order = self._change(connection, order, Step.INTENDED, why, who, now, {})
+            self._leave_lane(connection, order)
+            changes = self._count(connection, order, spending.millionths(order.reserved.amount))
+            changes |= {"ambiguous": True, "fence": order.fence + 1}
+            return self._change(connection, order, Step.UNKNOWN, why, who, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
         """Stop all purchases from a wallet, or with None allow them again."""
