@@ -444,9 +444,11 @@ class Desk(Watch):
     def _late_answer(self, claimed: Order, seen: VendorOrder, price: Money | None) -> Order:
         """The answer came after others had begun to look for the purchase: a proof is never thrown away."""
         now = self.ledger.find(claimed.order_key)
-        while now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED):
+        while now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED, Step.INTENDED, Step.REJECTED):
             step, why = self._step(now, seen), "a late answer: it landed"
             try:
+                if now.step in (Step.INTENDED, Step.REJECTED):  # nobody may send it again
+                    now = self.ledger.doubt(now, why, self.who)
                 return self.ledger.record(now, step, why, self.who, seen=seen, price=price)
             except StaleClaim:
                 now = self.ledger.find(claimed.order_key)
@@ -454,6 +456,9 @@ class Desk(Watch):
             return now
         why = f"a late answer says that {claimed.order_key!r} was taken as order {seen.order_id}, after it was given up"
         self.ledger.freeze(claimed.wallet, why)
+        with contextlib.suppress(LedgerError):  # being sent again: should that be refused, the first one still waits for a person
+            if now is not None and now.step is Step.SENT:
+                self.ledger.record(now, Step.SENT, why, self.who, ambiguous=True)
         raise OutcomeUnknown(
             f"{why}. Wallet {claimed.wallet!r} is frozen; look into the vendor's dashboard: "
             f"proxyorders ledger show '{claimed.order_key}'",

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airflow_provider_proxyorders.core.desk import Desk
 from airflow_provider_proxyorders.core.errors import OutcomeUnknown
-from airflow_provider_proxyorders.core.model import Order, Step, Who
+from airflow_provider_proxyorders.core.ledger import StaleClaim
+from airflow_provider_proxyorders.core.model import Order, Step, VendorOrder, Who
 from airflow_provider_proxyorders.core.transport import Http
 
 from ..desk.conftest import Shop
@@ -42,16 +44,20 @@ def test_a_worker_whose_doubt_another_one_settled_goes_on_with_the_answer(shop_o
     assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
 
 
-def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> None:
-    """The answer comes while another worker declares the purchase absent: the wallet is frozen, whoever writes first."""
-    shop = shop_of("proxyscrape")
-    desk = shop.desk()
+def bought_late(shop: Shop, desk: Desk) -> tuple[Order, VendorOrder]:
+    """A purchase that the vendor took, and whose worker has not heard of it yet; others may look for it by now."""
     prepared = desk.vendor.prepare_create(shop.request, "")
     order = desk._intend(desk._purchase("create", "k", prepared, None, None))
     claimed = shop.ledger.claim(order, Who(), evidence={}, sent_seconds=0)
-    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
-    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    return claimed, desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
 
+
+def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> None:
+    """The answer comes while another worker declares the purchase absent: it is kept, whoever writes first."""
+    shop = shop_of("proxyscrape")
+    desk = shop.desk()
+    claimed, seen = bought_late(shop, desk)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
     real = shop.ledger.find
 
     def find(order_key: str) -> Order | None:
@@ -61,9 +67,44 @@ def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> N
         return found
 
     shop.ledger.find = find  # type: ignore[method-assign]
+    assert desk._placed(claimed, seen).order_id == seen.order_id
+    assert shop.ledger.frozen("proxyscrape:main") is None
+    assert shop.delivered("k").order_id == seen.order_id and len(shop.bought()) == 1
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_sent(
+    shop_of: Callable[[str], Shop], refused: bool
+) -> None:
+    shop = shop_of("iproyal")
+    desk = shop.desk()
+    claimed, seen = bought_late(shop, desk)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
+    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+    if refused:
+        shop.ledger.record(shop.ledger.claim(again, Who(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Who())
+    placed = desk._placed(claimed, seen)
+    assert (placed.order_id, placed.price) == (seen.order_id, claimed.reserved)
+    assert shop.ledger.charged("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
+    with pytest.raises(StaleClaim):
+        shop.ledger.claim(again, Who(), evidence={}, sent_seconds=0)
+    assert shop.desk().place(shop.request, order_key="k").order_id == seen.order_id
+    assert len(shop.bought()) == 1 and shop.ledger.frozen("iproyal:main") is None
+
+
+def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Callable[[str], Shop]) -> None:
+    """The second sending is refused; that does not make the first one disappear."""
+    shop = shop_of("iproyal")
+    desk = shop.desk()
+    claimed, seen = bought_late(shop, desk)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
+    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+    sending = shop.ledger.claim(again, Who(), evidence={}, sent_seconds=60)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
         desk._placed(claimed, seen)
-    assert seen.order_id in (shop.ledger.frozen("proxyscrape:main") or "")
+    shop.ledger.record(sending, Step.REJECTED, "no money", Who())
+    assert [order.order_key for order in shop.ledger.in_doubt()] == ["k"]
+    assert seen.order_id in (shop.ledger.frozen("iproyal:main") or "")
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
