@@ -91,8 +91,7 @@ class Receiver:
         await send({"type": "http.response.body", "body": b""})
 
     async def _take(self, scope: Scope, receive: Receive) -> None:
-        path: str = scope["path"]
-        conn_id = path.removeprefix(scope.get("root_path", "")).strip("/")
+        conn_id = _rest(scope).strip("/")
         if not conn_id or "/" in conn_id or len(conn_id) > 250 or not conn_id.isprintable():  # it goes into the log
             raise Refused(404, "no connection is named")
         if scope["method"] != "POST":
@@ -196,6 +195,15 @@ async def _whole(conn_id: str, receive: Receive) -> bytes:
             raise Refused(413, f"{conn_id}: more than {LARGEST} bytes", CLOSE)
         if not message.get("more_body"):
             return body
+
+
+def _rest(scope: Scope) -> str:
+    """The path below where this app is mounted; the path of ``[api] base_url`` is before it unless a proxy strips it."""
+    path, root = scope["path"], scope.get("root_path", "")
+    for mounted_at in (root, root.removeprefix(scope.get("app_root_path", ""))):
+        if path.startswith(f"{mounted_at}/"):
+            return str(path[len(mounted_at) :])
+    return str(path)
 
 
 def _verify(sender: Sender, body: bytes, headers: Mapping[str, str]) -> None:

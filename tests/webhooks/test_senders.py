@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from airflow_provider_proxyorders.core.account import Account
 from airflow_provider_proxyorders.core.errors import ConfigError
@@ -203,7 +204,7 @@ class Post:
         self.conn_id, self.body, self.read, self.status = conn_id, body, 0, 0
         self.headers = [(name.encode(), value.encode()) for name, value in SCHEME.sign(body, secret).items()]
 
-    async def to(self, receiver: Receiver, **scope: str) -> int:
+    async def to(self, receiver: Any, **scope: Any) -> int:
         given = {"type": "http", "method": "POST", "path": f"/{self.conn_id}", "headers": self.headers, **scope}
         await receiver(given, self._receive, self._send)
         return self.status
@@ -258,3 +259,26 @@ def test_a_changed_secret_counts_at_once_for_who_signs_with_it(tmp_path: Path) -
 
     asyncio.run(main())
     assert [hint.order_id for hint in open_inbox(url).since(0)] == ["first", "second"]
+
+
+@pytest.mark.parametrize("base", ["", "/air", "/team/air", "/p"])
+@pytest.mark.parametrize("mount", ["", "/proxyorders/webhooks"])
+def test_it_is_reached_below_a_base_path_whether_the_proxy_strips_it_or_not(tmp_path: Path, base: str, mount: str) -> None:
+    """As Airflow mounts it, with the path of ``[api] base_url`` as ``root_path``."""
+    backend, url = Backend(c=SECRET), f"sqlite:///{tmp_path / 'ledger.db'}"
+
+    async def main() -> None:
+        receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
+        app: Any = receiver
+        if mount:
+            app = FastAPI(root_path=base)
+            app.mount(mount, receiver)
+        scope = {"query_string": b"", "root_path": "" if mount else base}
+        for number, path in enumerate((f"{mount}/c", f"{base}{mount}/c", f"{base}{mount}/c/")):
+            assert await Post("c", delivery(str(number))).to(app, path=path, **scope) == 200, path
+        for path in (f"{base}{mount}/x/c", f"{mount}/x/c", f"{base}{mount}/", f"{base}{mount}"):
+            assert await Post("c", delivery("deeper")).to(app, path=path, **scope) in (404, 307), path
+        await receiver._writer.close()  # type: ignore[union-attr]
+
+    asyncio.run(main())
+    assert [hint.order_id for hint in open_inbox(url).since(0)] == ["0", "1", "2"]
