@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
+from airflow_provider_proxyorders.sensors.watching import watch_here
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.ordering import (
     RETRIES,
@@ -140,15 +141,18 @@ class ProxyOrderSensor(BaseSensorOperator):
         """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
         from airflow.sdk.exceptions import AirflowSensorTimeout
 
-        self._began = datetime.fromisoformat(deadline) - timedelta(seconds=self.timeout)
+        until = datetime.fromisoformat(deadline)
+        self._began = until - timedelta(seconds=self.timeout)
         seen = self.poke(context)
+        if not seen.is_done and event.get("outcome") == "unreadable":
+            seen = watch_here(self, context, event.get("reason"), until, lambda: self._next or SHORTEST_PAUSE)
         if seen.is_done:
             return seen.xcom_value
-        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= datetime.fromisoformat(deadline):
+        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= until:
             raise AirflowSensorTimeout(
                 f"order {self.order_id} was still pending after {self.timeout:.0f} s; it stays at the vendor as it is"
             )
-        self._defer(datetime.fromisoformat(deadline))
+        self._defer(until)
 
     def _defer(self, deadline: datetime) -> None:
         from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger

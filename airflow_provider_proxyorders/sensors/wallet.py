@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
+from airflow_provider_proxyorders.sensors.watching import watch_here
 from airflow_provider_proxyorders.tasks.ordering import (
     RETRIES,
     RETRY_DELAY,
@@ -124,12 +125,15 @@ class WalletBalanceSensor(BaseSensorOperator):
         """Go on after the triggerer's hint: read the balance, and believe that."""
         from airflow.sdk.exceptions import AirflowSensorTimeout
 
+        until = datetime.fromisoformat(deadline)
         seen = self.poke(context)
+        if not seen.is_done and event.get("outcome") == "unreadable":
+            seen = watch_here(self, context, event.get("reason"), until, lambda: max(self.poll_interval, self._trouble or 0.0))
         if seen.is_done:
             return seen.xcom_value
-        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= datetime.fromisoformat(deadline):
+        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= until:
             raise AirflowSensorTimeout(f"the wallet of {self.conn_id!r} still held less than {self.at_least}")
-        self._defer(datetime.fromisoformat(deadline))
+        self._defer(until)
 
     def _defer(self, deadline: datetime) -> None:
         from airflow_provider_proxyorders.triggers.wallet import WalletLevelTrigger

@@ -28,6 +28,8 @@ RETRY_DELAY = timedelta(seconds=15)
 RETRY_POLICY = OrderRetryPolicy()
 #: No order is waited for longer than ten years; in seconds. A pause between two looks is at least this long.
 LONGEST, SHORTEST_PAUSE = 10 * 366 * 86400.0, 0.05
+#: What the triggerer could not read is looked at in the worker for so many seconds, before it is left to the triggerer again.
+WATCHED_HERE = 60.0
 
 
 @cache
@@ -110,7 +112,10 @@ class OrderOperator(BaseOperator):
         return self._hand_on(order, desk)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
-        """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
+        """Go on after the triggerer's hint: read the order at the vendor, and believe that.
+
+        Where the triggerer could not read it and the worker can, it is waited for as before: no try is lost over it.
+        """
         desk = self.hook.desk(context, self.log.info)
         order = desk.ledger.find(order_key)
         if order is None:
@@ -122,8 +127,13 @@ class OrderOperator(BaseOperator):
             tags = {"vendor": desk.vendor.name, "conn_id": self.conn_id}
             _compat.timing("resumed", max(0.0, time.time() - event["at"]), tags)
         self._leave_page(order, context)
-        if order.step.value == "placed" and event.get("outcome") == "final":
-            self._defer(order, datetime.fromisoformat(deadline))  # the hint was early; the read is the truth
+        until = datetime.fromisoformat(deadline)
+        waits_on = event.get("outcome") == "final"  # the hint was early; the read is the truth
+        if order.step.value == "placed" and event.get("outcome") == "unreadable":
+            order = self._watch_here(order, desk, event.get("reason"), until)
+            waits_on = datetime.now(timezone.utc) < until
+        if order.step.value == "placed" and waits_on:
+            self._defer(order, until)
         return self._hand_on(order, desk)
 
     def _hand_on(self, order: Order, desk: Desk) -> dict[str, Any]:
@@ -139,11 +149,23 @@ class OrderOperator(BaseOperator):
 
     def _glance(self, order: Order, desk: Desk) -> Order:
         """A first look in the worker: many orders are ready at once, and a task that need not defer is not deferred."""
+        first = min(desk.vendor.capabilities.polling.first, 2.0)
+        return self._watched(order, desk, datetime.now(timezone.utc) + timedelta(seconds=first), first)
+
+    def _watch_here(self, order: Order, desk: Desk, reason: Any, deadline: datetime) -> Order:
+        """Look at an order that the triggerer could not read, long enough that the two do not play ping-pong."""
+        now = datetime.now(timezone.utc)
+        until = max(now, min(deadline, now + timedelta(seconds=WATCHED_HERE)))
+        text = "The triggerer could not read order %s (%s), the worker can and looks at it for the next %.0f s"
+        self.log.warning(text, order.order_id, reason, (until - now).total_seconds())
+        return self._watched(order, desk, until, self.poll_interval)
+
+    def _watched(self, order: Order, desk: Desk, until: datetime, poll_interval: float | None) -> Order:
+        """Look at an order until it is final, or until a moment."""
         from airflow_provider_proxyorders.core.errors import OrderPending
 
-        first = min(desk.vendor.capabilities.polling.first, 2.0)
         try:
-            return desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=first), poll_interval=first)
+            return desk.wait(order, deadline=until, poll_interval=poll_interval)
         except OrderPending:
             return desk.ledger.find(order.order_key) or order
 
