@@ -129,6 +129,7 @@ class VendorError(ProxyOrdersError):
     :param status: HTTP status of the answer, None where there was no answer.
     :param vendor_text: the vendor's own words, shortened, without secrets.
     :param code: the vendor's machine-readable code, for vendors that send one.
+    :param retry_after: seconds the vendor asks to wait, None where it did not say.
     """
 
     def __init__(
@@ -139,8 +140,9 @@ class VendorError(ProxyOrdersError):
         vendor_text: str = "",
         code: str = "",
         retry: Retry | None = None,
+        retry_after: float | None = None,
     ):
-        self.status, self.vendor_text, self.code = status, vendor_text, code
+        self.status, self.vendor_text, self.code, self.retry_after = status, vendor_text, code, retry_after
         super().__init__(message, retry=retry)
 
 
@@ -165,16 +167,12 @@ class InsufficientFunds(RequestRefused):
 
 
 class Throttled(VendorError):
-    """429 on a reading call.
-
-    :param retry_after: seconds the vendor asks to wait, None where it did not say.
-    """
+    """429 on a reading call."""
 
     retry: Retry = "later"
 
     def __init__(self, message: str, *, retry_after: float | None = None, status: int = 429, vendor_text: str = ""):
-        self.retry_after = retry_after
-        super().__init__(message, status=status, vendor_text=vendor_text)
+        super().__init__(message, status=status, vendor_text=vendor_text, retry_after=retry_after)
 
 
 class VendorUnavailable(VendorError):

@@ -89,8 +89,7 @@ class Pauses:
         if not isinstance(error, (Throttled, VendorUnavailable, UnreadableAnswer)):
             return None
         self.trouble += 1
-        asked = error.retry_after if isinstance(error, Throttled) and error.retry_after else 0.0
-        return max(trouble_pause(self.polling, self.trouble, self.chance), asked)
+        return max(trouble_pause(self.polling, self.trouble, self.chance), error.retry_after or 0.0)
 
     def _bounded(self, pause: float) -> float:
         return min(pause, self.ceiling) if self.ceiling else pause
@@ -124,6 +123,10 @@ class Patience:
     def until(self) -> float:
         """Nobody asks before this moment."""
         return max(self._quiet, self._next)
+
+    def allows(self, began: float, now: float) -> bool:
+        """Whether a call that was begun at this moment, and stood in line since, may go out: nothing was learned meanwhile."""
+        return now >= self._quiet and began > self._refused
 
     def asking(self, now: float) -> None:
         """A call begins."""

@@ -125,7 +125,9 @@ class Answers:
             kind, message = RequestRefused, f"{self.title} refused it ({doing}).{tail}"
         else:
             kind, message = VendorUnavailable, f"{self.title} cannot answer right now ({doing}).{tail}"
-        return kind(message, status=response.status, vendor_text=said, code=self.error_code(response.data_or_none()))
+        code = self.error_code(response.data_or_none())
+        pause = response.retry_after if kind is VendorUnavailable else None  # to come back later helps no other one
+        return kind(message, status=response.status, vendor_text=said, code=code, retry_after=pause)
 
     def lacks_funds(self, response: Response) -> bool:
         """Whether a refusal says that the wallet holds too little."""

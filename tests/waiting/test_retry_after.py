@@ -1,0 +1,54 @@
+"""``Retry-After`` with whatever status: it is kept with the error, and whoever waits obeys it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from email.utils import formatdate
+
+import pytest
+
+from airflow_provider_proxyorders.core.errors import Throttled, VendorError, VendorUnavailable
+from airflow_provider_proxyorders.core.waiting import Patience, Pauses
+from airflow_provider_proxyorders.tasks.retrying import SOON, OrderRetryPolicy
+from tests.hooks.connections import Shops
+
+STATUSES = {429: Throttled, 500: VendorUnavailable, 502: VendorUnavailable, 503: VendorUnavailable, 504: VendorUnavailable}
+
+
+def failure(shops: Shops, status: int, after: str | None) -> VendorError:
+    """What a worker gets who reads the balance meanwhile."""
+    hook = shops.hook("iproyal")
+    shops.box.fault("iproyal", "balance", status=status, headers={"Retry-After": after} if after else {})
+    with pytest.raises(STATUSES[status]) as caught:
+        hook.get_balance()
+    return caught.value
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", STATUSES)
+def test_it_is_given_by_all_who_wait(shops: Shops, status: int, form: str) -> None:
+    error = failure(shops, status, "600" if form == "seconds" else formatdate(time.time() + 600, usegmt=True))
+    assert shops.box.book.count("iproyal", "balance") == 1  # it is too long to wait for in a worker
+    assert error.retry_after is not None and 590 < error.retry_after <= 600
+    polling = shops.hook("iproyal").vendor.capabilities.polling
+    assert (Pauses(polling).after_trouble(error, 0) or 0) >= error.retry_after
+    patience = Patience(polling, 8)
+    patience.failed(error, 1000.0)
+    assert patience.until >= 1000 + error.retry_after
+    assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == timedelta(seconds=error.retry_after)
+
+
+def test_without_it_the_pause_is_ours(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    error = failure(shops, 503, None)
+    assert error.retry_after is None
+    assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == SOON
+
+
+def test_it_says_nothing_where_coming_back_cannot_help(shops: Shops) -> None:
+    hook = shops.hook("iproyal")
+    shops.box.fault("iproyal", "balance", status=401, headers={"Retry-After": "600"})
+    with pytest.raises(VendorError) as caught:
+        hook.get_balance()
+    assert caught.value.retry_after is None
