@@ -19,6 +19,8 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,6 +86,7 @@ class Poller:
         self._opening, self._entry = asyncio.Lock(), asyncio.Lock()
         self.writing = asyncio.Semaphore(WRITING)
         self._refusal: tuple[float, Exception] | None = None
+        self._turned_away: Vendor | None = None
         self._waiting: dict[str, list[Waiter]] = {}
         self._agenda = Agenda()
         self._known: dict[Any, tuple[int, Any]] = {}
@@ -160,43 +163,62 @@ class Poller:
         :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one by now.
         :raises ProxyOrdersError: when it cannot be read; in trouble the next call waits as long as the vendor needs.
         """
-        vendor = await self.open()
+        await self.open()
         while True:
-            patience, http = self.patience, self._http
-            assert patience is not None and http is not None
+            vendor, patience, http = self.vendor, self.patience, self._http
+            assert vendor is not None and patience is not None and http is not None
             while (pause := patience.until - self.loop.time()) > 0:
                 await asyncio.sleep(pause)
             began = self.loop.time()
             patience.asking(began)
             try:
-                if vendor.renews_login:
-                    async with self._entry:  # one login for all calls
-                        await http.arun(vendor.login())
+                if not await self._may_go(vendor, http, began):
+                    async with self._opening:  # where the key was refused, the connection is being looked up
+                        continue
                 found = await http.arun(what(vendor))
             except (AuthenticationFailed, OrderingNotPermitted):
                 patience.refused(self.loop.time())
                 if not await self.renewed(vendor):
                     raise
-                vendor = await self.open()
-            except (Throttled, VendorUnavailable, UnreadableAnswer) as error:
+            except (Throttled, VendorUnavailable) as error:  # an answer that is not understood is trouble with that alone
                 patience.failed(error, self.loop.time())
                 raise
             else:
                 patience.well(began)
                 return found
 
+    async def _may_go(self, vendor: Vendor, http: AsyncHttp, began: float) -> bool:
+        """Log in where that is needed, once for all calls; tells whether a call that was begun at this moment may still go out.
+
+        What may be learned while it stands in line: that the vendor wants to be left alone, that the key is refused, or that the
+        connection holds another one.
+        """
+        if vendor.renews_login:
+            async with self._entry:
+                if not self._allowed(vendor, began):
+                    return False
+                await http.arun(vendor.login())
+        return self._allowed(vendor, began)
+
+    def _allowed(self, vendor: Vendor, began: float) -> bool:
+        assert self.patience is not None
+        return self.vendor is vendor and self.patience.allows(began, self.loop.time())
+
     async def renewed(self, refused: Vendor) -> bool:
-        """Whether the connection holds another key than one that was refused; then that is used. Asks Airflow, not the vendor."""
+        """Whether the connection holds another key than one that was refused; then that is used. Asks Airflow, not the vendor.
+
+        Other settings count as another key: they may decide how it is shown.
+        """
         async with self._opening:
             return await self._renewed(refused)
 
     async def other_key(self, every: float, at_most: float = NEVER) -> None:
-        """Wait until the connection holds another key than the one that was refused; asks Airflow only.
+        """Wait until the connection holds another key than the one that was refused last; asks Airflow only.
 
         :param every: seconds between two look-ups.
         :param at_most: seconds after which the wait ends all the same.
         """
-        refused, end = await self.open(), self.loop.time() + at_most
+        refused, end = self._turned_away or await self.open(), self.loop.time() + at_most
         while self.loop.time() < end and not await self.renewed(refused):
             await asyncio.sleep(min(every, at_most))
 
@@ -204,8 +226,9 @@ class Poller:
         if self.vendor is refused:
             with contextlib.suppress(ProxyOrdersError):
                 now = await self._look_up()
-                if (now.account.secret, now.account.base_url) != (refused.account.secret, refused.account.base_url):
+                if _shown(now) != _shown(refused):
                     self._use(now)
+        self._turned_away = refused
         return self.vendor is not refused
 
     def hint(self, hint: Hint) -> None:
@@ -327,17 +350,20 @@ class Poller:
         """Ask for some orders and tell who waits for them. Whatever goes wrong, they are looked at again or told so."""
         vendor, http, patience, began = self.vendor, self._http, self.patience, self.loop.time()
         assert vendor is not None and http is not None and patience is not None
-        self._counts["polls"] += 1
         try:
-            if vendor.renews_login:
-                async with self._entry:  # one login for all calls
-                    await http.arun(vendor.login())
+            if not await self._may_go(vendor, http, began):
+                await self._put_back(vendor, batch, began)
+                return
+            self._counts["polls"] += 1
             found = await self._read(vendor, http, batch)
             patience.well(began)
             self._seen(batch, found)
-        except OrderNotFound:
+        except OrderNotFound as error:
             patience.well(began)
-            self._missing(batch)
+            if len(batch) > 1:  # it says so of the call, and may mean any of them
+                await self._give_up(batch, error, str(error))
+            else:
+                self._missing(batch, alone=True)
         except (AuthenticationFailed, OrderingNotPermitted) as error:
             await self._refused(vendor, batch, error, began)
         except (Throttled, VendorUnavailable, UnreadableAnswer) as error:
@@ -353,7 +379,8 @@ class Poller:
         """The orders of one call; those that the vendor does not know are missing, or raise where it was asked for one."""
         from airflow_provider_proxyorders.core.known import arun_known
 
-        if len(self._known) > 16 + 2 * self.count // vendor.capabilities.ids_per_read:  # mostly of calls that are not made again
+        most = max(1, vendor.capabilities.ids_per_read)
+        if len(self._known) > 16 + 2 * self.count // most:  # mostly of calls that are not made again
             self._known.clear()
         if len(batch) > 1:
             return await arun_known(vendor.get_many(batch), http.asend, self._known, tuple(batch))
@@ -381,7 +408,7 @@ class Poller:
         for about, order_ids in groups.items():
             self._agenda.plan_together(order_ids, now + pauses[about])
         if missing:
-            self._missing(missing)
+            self._missing(missing, alone=len(batch) == 1)
 
     def _shown_to(self, waiter: Waiter, order: VendorOrder, now: float, spread: float) -> float:
         """Show a waiter its order as just read; returns the seconds until it wants to see it again."""
@@ -411,16 +438,21 @@ class Poller:
             return min(pause, max(now - waiter.hinted, self.vendor.capabilities.polling.fastest))
         return look_pause(self.vendor.capabilities.polling, waiter.age + now - waiter.began, waiter.ceiling, lambda: spread)
 
-    def _missing(self, order_ids: Iterable[str]) -> None:
-        """Orders that the vendor does not know: a new one may not show up yet, for an old one that is final."""
+    def _missing(self, order_ids: Iterable[str], alone: bool) -> None:
+        """Orders that the vendor does not know: a new one may not show up yet, for an old one that is final.
+
+        :param alone: it was asked for this one only; what a list does not show is asked for alone before anybody is told.
+        """
         now = self.loop.time()
         for order_id in order_ids:
             for waiter in self._waiting.get(order_id, ()):
                 waiter.looks += 1
                 if waiter.age_at(now) < self._settle:
                     self._agenda.plan(order_id, now + self._pause(waiter, now, random.random()))
-                else:
+                elif alone:
                     waiter.tell(News("unreadable", f"The vendor does not know order {order_id}", "OrderNotFound"))
+                else:
+                    self._agenda.plan_alone((order_id,))
 
     @property
     def _settle(self) -> float:
@@ -446,7 +478,10 @@ class Poller:
             self._agenda.plan(order_id, again)
         if patience.trouble > before and (patience.trouble in (1, 3, 6) or patience.trouble % 12 == 0):
             text = f"{self.vendor.title} cannot be asked ({type(error).__name__}), next try in {quiet:.0f} s"
-            self._begin(self._tell(list(self._waiting), News(None, text)))
+            if self.count > TALKATIVE:
+                self._note(text)
+            else:
+                self._begin(self._tell(list(self._waiting), News(None, text)))
 
     async def _refused(self, asked: Vendor, batch: list[str], error: ProxyOrdersError, began: float) -> None:
         """The key is not accepted: perhaps it was changed in the connection meanwhile, else everybody is told at once."""
@@ -462,19 +497,37 @@ class Poller:
             self._refusal = (self.loop.time(), error)
         if not judged:
             self._agenda = Agenda()  # of those who wait now nobody is looked at again
-            await self._tell(list(self._waiting), News("unreadable", str(error), type(error).__name__))
+            text = str(error)
+            if self.count > TALKATIVE:
+                self._note(text)
+                text = ""
+            await self._tell(list(self._waiting), News("unreadable", text, type(error).__name__))
+
+    async def _put_back(self, asked: Vendor, batch: list[str], began: float) -> None:
+        """Plan the orders of a call anew that was begun at this moment and did not go out, unless all who wait have been told."""
+        async with self._opening:  # where the key was refused, the connection is being looked up
+            judged = self._refusal is not None and self._refusal[0] >= began
+            if self.vendor is not asked or not judged:
+                self._agenda.plan_together(self._waited_for(batch), self.loop.time())
 
     async def _give_up(self, batch: list[str], error: Exception, text: str) -> None:
-        """A look that cannot be made ends the wait; where it was for many, the one to blame is found by asking for each."""
+        """A look that cannot be made ends the wait; where it was for many, the one to blame is found by asking for each.
+
+        Each of those calls is one like any other: it is made when the vendor may be asked, and where somebody still waits.
+        """
         if len(batch) > 1:
-            for order_id in batch:
-                await self._look([order_id])
+            self._agenda.plan_alone(self._waited_for(batch))
         else:
             await self._tell(batch, News("unreadable", f"Order {batch[0]} cannot be read: {text}", type(error).__name__))
 
     def _waited_for(self, batch: list[str]) -> list[str]:
         """Those of a call for whom somebody still waits now that it has ended."""
         return [order_id for order_id in batch if order_id in self._waiting]
+
+    def _note(self, text: str) -> None:
+        """A line in the triggerer's own log, in place of one for each of many; written by a thread, as theirs are."""
+        write = partial(logging.getLogger(__name__).warning, "Connection %s: %s", self.conn_id, text)
+        self.loop.run_in_executor(None, copy_context().run, write)
 
     async def _tell(self, order_ids: list[str], news: News) -> None:
         """Tell all who wait for these orders, some at a time."""
@@ -498,6 +551,11 @@ class Poller:
     def _tags(self) -> dict[str, Any]:
         assert self.vendor is not None
         return {"vendor": self.vendor.name, "conn_id": self.conn_id}
+
+
+def _shown(vendor: Vendor) -> tuple[Any, ...]:
+    """What decides whether a vendor takes a connection's key."""
+    return vendor.account.secret, vendor.account.base_url, dict(vendor.account.settings)
 
 
 _pollers: dict[tuple[asyncio.AbstractEventLoop, str], Poller] = {}

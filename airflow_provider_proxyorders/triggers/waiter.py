@@ -1,6 +1,7 @@
 """Who waits for an order in the triggerer, and what he is told.
 
-One rule: news that was not picked up yet is kept, in order, so nothing is lost between two looks.
+Two rules: news that was not picked up yet is kept, in order, so nothing is lost between two looks; but the end is not kept
+waiting by lines that only inform: those that nobody has picked up by then are left out.
 """
 
 from __future__ import annotations
@@ -79,8 +80,11 @@ class Waiter:
         """Hand on news."""
         if self._news is not None and not self._news.done():
             self._news.set_result(news)
-        else:
-            self.pending = [*(self.pending or ()), news]
+            return
+        kept = self.pending or []
+        if news.outcome is not None:
+            kept = [earlier for earlier in kept if earlier.outcome is not None]
+        self.pending = [*kept, news]
 
     def news(self) -> asyncio.Future[News]:
         """To be awaited: the next news."""

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from airflow_provider_proxyorders.triggers import poller
+from airflow_provider_proxyorders.triggers.waiter import News, Waiter
 from tests.hooks.connections import Shops
 
 from .room import Room, finish, seed, until, waiting_room
@@ -101,3 +102,39 @@ def test_what_is_usual_is_left_out_where_many_wait(
     waiting_room(story)
     shown = "".join(capfd.readouterr())
     assert ("is in-progress" in shown, f"Order {order_ids[0]} is confirmed" in shown) == (not many, not many)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_trouble_is_said_once_where_many_wait(
+    shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(poller, "TALKATIVE", 2 if many else 5)
+    conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
+    rules = [shops.box.fault("iproyal", status=503, times=1), shops.box.fault("iproyal", "list", status=401, nth=4)]
+
+    async def story(room: Room) -> None:
+        room.enter(conn_id, order_ids)
+        await room.all_end()
+        assert room.outcomes == {("unreadable", "AuthenticationFailed")}
+
+    waiting_room(story)
+    assert [rule.hits for rule in rules] == [1, 1]
+    shown = "".join(capfd.readouterr())
+    said = [record.getMessage() for record in caplog.records if record.name == poller.__name__]
+    for text in ("IPRoyal cannot be asked (VendorUnavailable)", "IPRoyal does not accept the key"):
+        assert shown.count(text) - sum(text in line for line in said if line in shown) == (0 if many else 5)
+        assert [line.startswith(f"Connection {conn_id}: {text}") for line in said if text in line] == [True] * many
+
+
+def test_the_end_does_not_wait_for_lines_that_nobody_has_picked_up() -> None:
+    async def story() -> list[News]:
+        waiter = Waiter("7", deadline=0.0, ceiling=None, age=0.0, final=lambda order: True)
+        waiter.tell(News(None, "one"))
+        waiter.tell(News(None, "two"))
+        heard = [await waiter.news()]
+        waiter.tell(News(None, "three"))
+        waiter.tell(News("final", ""))
+        waiter.tell(News("deadline", "too late"))
+        return [*heard, await waiter.news(), await waiter.news()]
+
+    assert asyncio.run(story()) == [News(None, "one"), News("final", ""), News("deadline", "too late")]
