@@ -322,7 +322,7 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, Figures]) -> None:
             later, its = (sum(map(len, figures.blocked[1:])) for figures in (ours, limit))
             verdicts.at_most(f"{many}: warnings of a blocked loop with {name}, later", later, its + 2)
         verdicts.at_most(f"{many}: orders that {name} lost", many if ours.lost is None else ours.lost, 0)
-        if PEER in found:
+        if PEER in found and found[PEER].asked_per_minute:  # it may be too busy starting to ask anybody
             verdicts.at_most(f"{many}: CPU of {name} ÷ {PEER}", ours.cpu / max(found[PEER].cpu, 0.01), 1.0)
 
 

@@ -185,6 +185,9 @@ def _kind_of_text(body: bytes | str) -> str:
 
 # ---------------------------------------------------------------------------------------------- careful reading
 
+#: No vendor documents how long its ids are; longer ones than this are not kept.
+LONGEST_ID = 200
+
 
 def pick(data: Any, *path: str) -> Any:
     """Walk into nested objects.
@@ -211,6 +214,17 @@ def text(data: Any, key: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value:
         raise UnreadableBody(f"{key} is {_kind(value)}, expected text")
+    return value
+
+
+def identifier(data: Any, key: str) -> str:
+    """A vendor's id, which the ledger must be able to keep: text or a whole number, printable, at most :data:`LONGEST_ID` long.
+
+    :raises UnreadableBody: when it is missing or something else.
+    """
+    value = text(data, key)
+    if len(value) > LONGEST_ID or not value.isprintable():
+        raise UnreadableBody(f"{key} is text that no id is")
     return value
 
 

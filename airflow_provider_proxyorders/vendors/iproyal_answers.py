@@ -17,6 +17,7 @@ from typing import Any
 from airflow_provider_proxyorders.core.model import Delivery, Money, OrderStatus, Proxy, Quote, VendorOrder
 from airflow_provider_proxyorders.core.wire import (
     UnreadableBody,
+    identifier,
     number,
     optional_number,
     optional_text,
@@ -105,7 +106,7 @@ def read_page(data: Any, page: int) -> tuple[Listed, bool]:
 
 def read_id(data: Any) -> str:
     """The id of an order, a whole number here."""
-    order_id = text(data, "id")
+    order_id = identifier(data, "id")
     if not (order_id.isascii() and order_id.isdigit()):
         raise UnreadableBody("id is text, expected a whole number")
     return order_id

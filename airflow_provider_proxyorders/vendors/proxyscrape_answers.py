@@ -17,6 +17,7 @@ from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, Or
 from airflow_provider_proxyorders.core.wire import (
     Response,
     UnreadableBody,
+    identifier,
     number,
     optional_number,
     optional_text,
@@ -48,7 +49,7 @@ CLOCK_SKEW = timedelta(minutes=10)
 def read_created(data: Any) -> VendorOrder:
     """The answer to create: an order id and nothing else, so there is no word of the vendor's on its status yet."""
     order_id = pick(data, "data")
-    if not isinstance(order_id, str) or not order_id or any(sign.isspace() for sign in order_id):
+    if not isinstance(order_id, str) or any(sign.isspace() for sign in identifier(data, "data")):
         raise UnreadableBody("data is no order id")
     return VendorOrder(order_id, OrderStatus.PENDING, "")
 
@@ -67,7 +68,7 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
         status = OrderStatus.PENDING  # nothing to use yet
     price = optional_number(data, "price")
     return VendorOrder(
-        order_id=text(data, "order_id"),
+        order_id=identifier(data, "order_id"),
         status=status,
         vendor_status=word,
         price=None if price is None else Money(price, optional_text(data, "currency") or currency),
@@ -94,7 +95,7 @@ def read_subaccounts(answer: Any) -> list[dict[str, Any]]:
     data = pick(answer, "data")
     known = []
     for entry in rows(data) if isinstance(data, list) else rows(data, "subaccounts"):
-        account = {"AccountID": text(entry, "AccountID")}
+        account = {"AccountID": identifier(entry, "AccountID")}
         known.append({**account, **{name: entry[name] for name in ("AccountType", "label", "time_added") if name in entry}})
     return known
 
@@ -103,8 +104,9 @@ def _traits(account: Any) -> dict[str, str]:
     """What a sub-account is recognised by; empty where there is none."""
     if optional_text(account, "AccountID") is None:
         return {}
-    traits = {"subaccount": "AccountID", "subaccount_type": "AccountType", "label": "label"}
-    return {ours: value for ours, theirs in traits.items() if (value := optional_text(account, theirs))}
+    traits = {"subaccount_type": "AccountType", "label": "label"}
+    known = {"subaccount": identifier(account, "AccountID")}
+    return known | {ours: value for ours, theirs in traits.items() if (value := optional_text(account, theirs))}
 
 
 def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> VendorOrder:

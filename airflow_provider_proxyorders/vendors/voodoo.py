@@ -22,6 +22,7 @@ from airflow_provider_proxyorders.core.wire import (
     Request,
     Response,
     UnreadableBody,
+    identifier,
     number,
     optional_count,
     optional_number,
@@ -213,7 +214,7 @@ class Voodoo(Vendor):
         told_why = [optional_text(data, "error"), optional_text(data, "error_message")]
         traits = {"item": "item", "item_name": "item_name", "reference": "merchant_order_id"}
         return VendorOrder(
-            order_id=text(data, "id"),
+            order_id=identifier(data, "id"),
             status=status,
             vendor_status=word,
             price=Money(price, self.account.currency) if price is not None else None,

@@ -398,6 +398,18 @@ def test_a_list_without_end_ends() -> None:
     assert number == 1000
 
 
+@pytest.mark.parametrize("odd", ["A" * 201, "A\x00", "A\ud800", "A\nB"])
+@pytest.mark.parametrize("vendor", ["voodoo", "proxyscrape", "iproyal"])
+def test_an_id_that_the_ledger_could_not_keep_leaves_the_outcome_unknown(vendor: str, odd: str) -> None:
+    """It is an answer to a purchase: not a failure, and not an order that nothing could be written down about."""
+    exchange = named(PURCHASES[vendor])
+    flow = flow_of(vendor_for(vendor, **exchange.data.get("account", {})), exchange)
+    assert next(flow).spends
+    answer = {"data": odd} if vendor == "proxyscrape" else {"id": odd, "status": "unpaid"}
+    with pytest.raises(OutcomeUnknown):
+        flow.send(Response(201, {}, json.dumps(answer).encode()))
+
+
 def test_a_request_shows_neither_body_nor_headers() -> None:
     login = next(vendor_for("voodoo").login())
     assert login.json == {"api_key": TOKENS["voodoo"]}

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Dialect,
     Engine,
     ForeignKey,
     Index,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     inspect,
     text,
 )
+from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_proxyorders.core.errors import LedgerError
 
@@ -35,6 +37,31 @@ VERSION_TABLE = "proxyorders_schema"
 UPGRADE_LOCK = 7_205_119_403
 
 metadata = MetaData()
+
+
+class Said(TypeDecorator[str]):
+    """What somebody else said, above all a vendor: a purchase must not fail to be written down for a sign in it.
+
+    What PostgreSQL or UTF-8 cannot hold is replaced, and what is too long is cut; ids are not such text, see ``wire.identifier``.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        if not value.isascii():
+            value = value.encode("utf-8", "replace").decode()
+        return value.replace("\0", "?")[: self.impl_instance.length]  # type: ignore[attr-defined]
+
+
+class ShortSaid(Said):
+    """The same in a column of a certain length."""
+
+    impl = String  # type: ignore[assignment]
+    cache_ok = True
+
 
 #: Times are ISO text in UTC with microseconds, which sorts as it reads and is the same on both databases.
 purchases = Table(
@@ -51,16 +78,16 @@ purchases = Table(
     Column("target", String(200)),
     Column("order_id", String(200)),
     Column("subaccount", String(200)),
-    Column("vendor_status", String(200)),
-    Column("currency", String(10)),
+    Column("vendor_status", ShortSaid(200)),
+    Column("currency", ShortSaid(10)),
     Column("reserved", Text, nullable=False),
     Column("price", Text),
     Column("counted", BigInteger, nullable=False),
     Column("counted_on", String(10), nullable=False),
     Column("expires_at", String(40)),
     Column("delivered", Integer),
-    Column("reason", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
+    Column("reason", Said, nullable=False),
+    Column("evidence", Said, nullable=False),
     Column("ambiguous", Boolean, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("sent_at", String(40)),
@@ -84,7 +111,7 @@ steps = Table(
     Column("step", String(20), nullable=False),
     Column("fence", Integer, nullable=False),
     Column("at", String(40), nullable=False),
-    Column("why", Text, nullable=False),
+    Column("why", Said, nullable=False),
     Column("dag_id", String(250)),
     Column("run_id", String(250)),
     Column("task_id", String(250)),
@@ -99,7 +126,7 @@ wallets = Table(
     "proxyorders_wallets",
     metadata,
     Column("wallet", String(300), primary_key=True),
-    Column("frozen", Text),
+    Column("frozen", Said),
     Column("lane_key", String(500)),
     Column("lane_until", String(40)),
 )
