@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("sandbox", help="run the three vendors on localhost (see: proxyorders sandbox --help)", add_help=False)
 
-    demo = commands.add_parser("demo", help="buy at every vendor of the sandbox under a real Airflow, and show the result")
+    demo = commands.add_parser("demo", help="in a checkout: buy at every vendor of the sandbox, under a real Airflow")
     demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
     demo.set_defaults(run=_demo)
 
@@ -159,9 +159,8 @@ def _open(arguments: argparse.Namespace) -> Ledger:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from airflow_provider_proxyorders.core.model import OPEN
-
-    orders = _open(arguments).orders(in_steps=sorted(OPEN) if arguments.open else None, limit=arguments.limit)
+    ledger, limit = _open(arguments), arguments.limit
+    orders = ledger.in_doubt(limit=limit) if arguments.open else ledger.orders(limit=limit)
     for order in orders:
         price = order.price or order.reserved
         print(
@@ -206,9 +205,14 @@ def _resolve(arguments: argparse.Namespace) -> int:
 
     ledger = _open(arguments)
     order = _find(ledger, arguments.order_key)
-    if order.step not in (Step.QUARANTINED, Step.UNKNOWN):
+    if order.step is Step.SENT and order.sent_until is not None and order.sent_until > ledger.clock():
         raise ConfigError(
-            f"{order.order_key!r} is {order.step.value}; only what is unknown or quarantined needs a person. Nothing changed."
+            f"{order.order_key!r} is being sent right now, or was when it was last seen; look again after "
+            f"{order.sent_until:%Y-%m-%d %H:%M:%S} UTC. Nothing changed."
+        )
+    if not order.in_doubt:
+        raise ConfigError(
+            f"{order.order_key!r} is {order.step.value}; only what nobody knows the outcome of needs a person. Nothing changed."
         )
     seen: VendorOrder | None = None
     step = Step.INTENDED
@@ -221,6 +225,10 @@ def _resolve(arguments: argparse.Namespace) -> int:
     if not _confirmed(f"Write down for good that {what}?", arguments.yes):
         print("nothing changed")
         return 1
+    if order.step is Step.SENT:
+        order = ledger.record(order, Step.UNKNOWN, "its worker is gone and left no answer", _person())
+    elif order.step in (Step.INTENDED, Step.REJECTED):  # no task may send it from here on
+        order = ledger.doubt(order, "a person looks into it", _person())
     if seen is not None:
         ledger.record(order, step, "adopted by a person", _person(), seen=seen)
     else:

@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.core.errors import (
     UnsupportedOperation,
 )
 from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.model import OPEN, Money
+from airflow_provider_proxyorders.core.model import Money
 from airflow_provider_proxyorders.core.transport import Http, run
 from airflow_provider_proxyorders.core.wire import Flow, Request, Response
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -252,7 +252,7 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
     if frozen:
         mend = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
         return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so nothing is bought: {frozen}", mend)
-    unsettled = ledger.orders(wallet=wallet, in_steps=sorted(OPEN), limit=100)
+    unsettled = ledger.in_doubt(wallet=wallet, limit=100)
     if unsettled:
         many = f"{len(unsettled)}{' or more' if len(unsettled) == 100 else ''}"
         text = f"{text}; the outcome of {many} purchases of wallet {wallet} is not known yet"

@@ -24,6 +24,27 @@ def lost(shops: Shops, ledger: Ledger) -> str:
     return shops.bought("voodoo")[0].order_id
 
 
+class Killed(BaseException):
+    """The worker is gone at this instruction."""
+
+
+@pytest.fixture
+def left(shops: Shops, ledger: Ledger) -> str:
+    """Key ``k`` was taken by Voodoo, its answer was lost, and its last try was killed before it sent the reference again."""
+
+    def say(line: str) -> None:
+        found = ledger.find("k")
+        if found is not None and found.ambiguous and found.step is Step.INTENDED:
+            raise Killed
+
+    shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
+    hook = shops.hook("voodoo", extra={"settle": 0})
+    with pytest.raises(Killed):
+        hook.desk(say=say).place(REQUESTS["voodoo"], order_key="k")
+    assert step(ledger) is Step.INTENDED
+    return shops.bought("voodoo")[0].order_id
+
+
 def step(ledger: Ledger, key: str = "k") -> Step:
     order = ledger.find(key)
     assert order is not None
@@ -239,6 +260,44 @@ class TestAdoptExtension:
         said = command("ledger", "resolve", "e", "--adopt", "7002", "--yes", "--unchecked")
         assert said.status == 1 and "extends order 7001, not 7002" in said.err
         assert step(ledger, "e") is Step.UNKNOWN
+
+
+class TestLeftBehind:
+    """P2: a purchase that may have landed and stands to be sent again, though no try will come back to it."""
+
+    def test_it_is_seen(self, shops: Shops, command: Command, left: str) -> None:
+        line = command("ledger", "list", "--open").out
+        assert "intended" in line and "voodoo" in line and line.count("\n") == 1
+
+    def test_the_doctor_tells_of_it(self, shops: Shops, command: Command, left: str) -> None:
+        assert "the outcome of 1 purchases" in " ".join(command("doctor", "voodoo_default").out.split())
+
+    def test_a_person_may_adopt_it(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
+        said = command("ledger", "resolve", "k", "--adopt", left, answers=("y",))
+        assert (said.status, said.err) == (0, "")
+        assert step(ledger) is Step.DELIVERED and ledger.in_doubt() == []
+        assert shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k").order_id == left
+        assert len(shops.bought("voodoo")) == 1
+
+    def test_or_say_that_it_is_not_there(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
+        assert command("ledger", "resolve", "k", "--absent", "--yes").status == 0
+        found = ledger.find("k")
+        assert found is not None and (found.step, found.ambiguous) == (Step.INTENDED, False)
+        assert ledger.charged(found.wallet)[1] == 0
+
+    def test_without_a_yes_nothing_changes(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
+        before = ledger.find("k")
+        assert command("ledger", "resolve", "k", "--adopt", left).status == 1
+        assert ledger.find("k") == before
+
+    def test_one_that_was_sent_by_a_worker_that_is_gone(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default"}
+        intent = Intent("k", "create", fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), **names)
+        ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=0)
+        taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
+        assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
+        found = ledger.find("k")
+        assert found is not None and found.order_id == taken.order_id and found.step is not Step.SENT
 
 
 class TestAbsent:

@@ -1,8 +1,8 @@
 """Judges one cell by the vendor's book and the ledger.
 
 Two rules: what was bought is what the vendor charged, whatever anybody else says; and an order counts as lost when the
-vendor took it and the ledger neither holds it under its id nor keeps the purchase in doubt (sent, unknown, quarantined, or about
-to be sent again under a reference that the vendor takes once).
+vendor took it and the ledger neither holds it under its id nor shows the purchase as one whose outcome nobody knows (sent, unknown,
+quarantined, or standing to be sent again after an answer that was lost).
 """
 
 from __future__ import annotations
@@ -164,4 +164,6 @@ def _accounted(charge: Mapping[str, Any], purchases: Sequence[Mapping[str, Any]]
 
 
 def _in_doubt(purchase: Mapping[str, Any]) -> bool:
-    return Step(purchase["step"]) in OPEN or (purchase["step"] == Step.INTENDED.value and purchase["ambiguous"])
+    """What ``proxyorders ledger list --open`` shows; see :attr:`Order.in_doubt`."""
+    step = Step(purchase["step"])
+    return step in OPEN or (purchase["ambiguous"] and step not in TAKEN)
