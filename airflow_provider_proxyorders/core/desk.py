@@ -93,6 +93,7 @@ class Desk(Watch):
         self._ticks = ticks
         self._renewed: set[str] = set()
         self._resent: set[str] = set()
+        self._unquoted: set[str] = set()
         #: what this try has sent, unless it is proven by now that nothing was bought
         self._sent: dict[str, Order] = {}
 
@@ -237,6 +238,7 @@ class Desk(Watch):
 
     def _quoted(self, purchase: Purchase, cap: Decimal) -> Money | None:
         body = purchase.prepared.body
+        self._unquoted.discard(purchase.order_key)
         if purchase.target is None:
             price = self.http.run(self.vendor.quote(body)).price
         else:
@@ -244,6 +246,7 @@ class Desk(Watch):
                 price = self.http.run(self.vendor.quote_extension(purchase.target, body)).price
             except RequestRefused as error:
                 self._say(f"{self.vendor.title} would not quote this extension, so the cap is reserved: {error}")
+                self._unquoted.add(purchase.order_key)
                 return None
         self._same_currency(price)
         if price.amount > cap:
@@ -314,6 +317,8 @@ class Desk(Watch):
             evidence = self.http.run(self.vendor.snapshot(_kind(purchase.kind), body, purchase.target))
             if purchase.still_due is not None:
                 purchase.still_due(evidence)
+            if purchase.order_key in self._unquoted:
+                evidence = {**evidence, "quoted": False}
             if order.ambiguous and self._by_reference:
                 evidence = {**evidence, **order.evidence}  # what was read before the first, doubtful sending counts
             balance = self._balance_for_floor()
@@ -410,7 +415,7 @@ class Desk(Watch):
         return self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
 
     def _placed(self, claimed: Order, seen: VendorOrder) -> Order:
-        price = seen.price or (claimed.reserved if self.vendor.capabilities.quote else None)
+        price = seen.price or self._quote_of(claimed)
         step, why = self._step(claimed, seen), f"the vendor says {seen.vendor_status!r}"
         try:
             placed = self._written(lambda: self.ledger.record(claimed, step, why, self.who, seen=seen, price=price))
@@ -428,6 +433,11 @@ class Desk(Watch):
             f"{f', price {placed.price}' if placed.price else ''}{f', {seen.vendor_status}' if seen.vendor_status else ''}"
         )
         return self._watch_price(placed)
+
+    def _quote_of(self, order: Order) -> Money | None:
+        """What the vendor quoted for a purchase; None where it did not, and only the cap is known."""
+        quoted = self.vendor.capabilities.quote and order.evidence.get("quoted", True)
+        return order.reserved if quoted else None
 
     def _written(self, write: Callable[[], Order]) -> Order:
         """Write down what came of a purchase; a ledger that fails for a moment is tried again, since this must not be lost."""
@@ -573,19 +583,28 @@ class Desk(Watch):
     def _look(self, order: Order) -> Finding:
         try:
             for _ in range(3):
-                others = self.ledger.meanwhile(order)
+                others = self._others(order)
                 finding = self.http.run(self._resolving(order, others))
-                if finding.verdict == "found" or self.ledger.meanwhile(order) == others:
+                if finding.verdict == "found" or self._others(order) == others:
                     break  # else what others spent during this look may be what it saw
             return finding
         except VendorError as error:
             # A failed read proves nothing: the purchase stays unknown and a later try looks again.
             raise self._unknown(order, f"the vendor could not be asked: {_line(error)}", retry="later") from None
 
-    def _resolving(self, order: Order, others: Decimal) -> Flow[Finding]:
+    def _others(self, order: Order) -> dict[str, Any]:
+        """What other purchases have to do with the wallet's balance; see :meth:`Vendor.resolve`."""
+        charged = [
+            {"price": f"{other.price.amount:f}", "body": other.request}
+            for other in self.ledger.charged_after(order)
+            if other.price is not None
+        ]
+        return {"others": f"{self.ledger.meanwhile(order):f}", "charged_after": charged}
+
+    def _resolving(self, order: Order, others: Mapping[str, Any]) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at
         owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
-        evidence = {**order.evidence, "others": f"{others:f}", "unsettled": self.ledger.unsettled(order)}
+        evidence = {**order.evidence, **others, "unsettled": self.ledger.unsettled(order)}
         return self.vendor.resolve(
             _kind(order.kind), order.request, order.target, evidence, sent_at, owned - {order.order_id or ""}
         )
@@ -596,7 +615,7 @@ class Desk(Watch):
     def _adopt(self, order: Order, finding: Finding) -> Order:
         assert finding.order is not None
         seen = finding.order
-        price = seen.price or (order.reserved if self.vendor.capabilities.quote else None)
+        price = seen.price or self._quote_of(order)
         adopted = self.ledger.record(order, self._step(order, seen), f"adopted: {finding.seen}", self.who, seen=seen, price=price)
         self._say(f"Order key {order.order_key!r}: its answer was lost, but it landed: order {adopted.order_id}. {finding.seen}")
         return self._watch_price(adopted)

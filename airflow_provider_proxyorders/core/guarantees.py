@@ -17,7 +17,8 @@ def sentences(vendor: type[Vendor]) -> dict[str, str]:
     capabilities = vendor.capabilities
     return {
         "create": _CREATE[capabilities.evidence],
-        "extend": "exactly once; unknown resolved from the order's expiry and its recorded extensions, else a person"
+        "extend": "exactly once; unknown resolved from the order's expiry, its recorded extensions and the balance, else a "
+        "person (one paid by card that does not show: always a person)"
         if capabilities.extend
         else "not offered by the vendor: refused before anything is sent",
         "price": "quoted right before the purchase, refused above the cap; where the vendor will not quote an extension, the cap "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from airflow_provider_proxyorders.core.errors import VendorError
@@ -169,19 +170,30 @@ class IPRoyal(IPRoyalReading):
         )
         if not comparable:
             return Finding("undecided", seen)
+        if body.get("card_id") is not None:  # an expiry may show late, and nothing else tells
+            return Finding("undecided", f"{seen}; paid by card, so the balance tells nothing: look at the card's charges")
         return (yield from self._nothing_found(body, evidence, seen))
 
     def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Finding]:
-        """Absent, unless money is missing that our other purchases (``others``) do not explain.
+        """Absent, unless money is missing that purchases sent later and taken beyond doubt do not explain to the cent.
 
-        A card leaves the wallet alone, so there only what was seen counts.
+        What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
+        A card leaves the wallet alone, so there only the list of orders counts.
         """
         if body.get("card_id") is not None:
             return Finding("absent", f"{seen}; paid by card, so the balance tells nothing")
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
-        others = decimal(evidence.get("others", "0"))
         seen = f"{seen}; {told(evidence, balance, change)}"
-        if change and -others <= change < 0:
-            return Finding("absent", f"{seen}, which other purchases of this ledger ({others:f}) explain")
-        return Finding("absent" if change == 0 else "undecided", seen)
+        if change is None:
+            return Finding("undecided", seen)
+        later = [one for one in evidence.get("charged_after", ()) if one["body"].get("card_id") is None]
+        known = sum((decimal(one["price"]) for one in later), Decimal(0))
+        if change == -known:
+            return Finding(
+                "absent", f"{seen}, as {len(later)} later purchases of this ledger explain ({known:f})" if known else seen
+            )
+        others = max(known, decimal(evidence.get("others", "0")))
+        if -others <= change <= 0:
+            return Finding("blind", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")
+        return Finding("undecided", seen)

@@ -149,7 +149,9 @@ capabilities that each vendor declares (the same table: `proxyorders guarantees`
 
 Before a purchase leaves, its intent and its SENT step are committed to the ledger. After that only a proof allows another
 sending: a refusal by the vendor, a connection that was never made, or evidence read twice, apart by the vendor's settle
-time, that nothing is there. Where evidence cannot decide, a person is asked (`proxyorders ledger resolve`).
+time, that nothing is there. Money that is missing from a wallet is put down to another purchase only where that one was
+sent later and is known to be taken, to the cent. Where evidence cannot decide, a person is asked
+(`proxyorders ledger resolve`).
 
 | vendor | settle time | what a lost purchase is recognised by |
 |---|---|---|

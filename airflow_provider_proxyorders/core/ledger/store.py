@@ -133,6 +133,18 @@ _KNOWN_BEFORE = exists().where(
     _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step.in_(_TAKEN), _BEFORE.c.id <= bindparam("_intent")
 )
 _TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), _unindexed(purchases.c.step).in_(_TAKEN), ~_KNOWN_BEFORE)
+_SENT_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.SENT.value)
+_SENT_BEFORE = exists().where(
+    _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step == Step.SENT.value, _BEFORE.c.id <= bindparam("_sent")
+)
+#: Sent after another purchase only, and known to be taken, at a known price that was not paid back.
+_CHARGED_AFTER = select(purchases).where(
+    purchases.c.order_key.in_(select(steps.c.order_key).where(steps.c.id > bindparam("_sent"), steps.c.step == Step.SENT.value)),
+    _unindexed(purchases.c.wallet) == bindparam("_wallet"),
+    _unindexed(purchases.c.step).in_([Step.PLACED.value, Step.DELIVERED.value, Step.EXPIRED.value]),
+    purchases.c.price.is_not(None),
+    ~_SENT_BEFORE,
+)
 _MEANWHILE = select(_UNDER_WAY.scalar_subquery() + _TAKEN_SINCE.scalar_subquery())  # at one moment: none is missed or seen twice
 
 
@@ -283,6 +295,16 @@ class Ledger:
         """What other purchases may have taken from the wallet since this one was intended last."""
         with self._read() as connection:
             return self._meanwhile(connection, order)
+
+    def charged_after(self, order: Order) -> list[Order]:
+        """Other purchases of the wallet that were charged after what was read for this one, beyond doubt.
+
+        Only those sent after it: one that was on its way already may have been charged before the look or after it.
+        """
+        with self._read() as connection:
+            sent = connection.execute(_SENT_LAST, {"_key": order.order_key}).scalar()
+            rows = connection.execute(_CHARGED_AFTER, {"_wallet": order.wallet, "_sent": sent}).mappings()
+            return [_order(row) for row in rows]
 
     def unsettled(self, order: Order) -> list[str]:
         """Ids of other orders of the wallet that may have been paid back since this one was intended last."""
