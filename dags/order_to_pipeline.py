@@ -101,7 +101,7 @@ with DAG("order_to_pipeline", schedule=None, catchup=False, doc_md=__doc__, tags
         task_id="deliver",
         conn_id="{{ params.conn_id }}",
         order_id="{{ ti.xcom_pull(task_ids='order')['order_id'] }}",
-        path="{{ params.folder }}/{{ ti.xcom_pull(task_ids='order')['order_id'] | replace('/', '_') }}.txt",  # ids are the vendor's
+        path="{{ params.folder }}/{{ ti.xcom_pull(task_ids='order')['order_id'] | replace('/', '_') }}.txt",
         check_url="{{ params.target }}",
         outlets=[FRESH],
     )
