@@ -7,6 +7,7 @@ codes, logins or a token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -28,6 +29,8 @@ from airflow_provider_proxyorders.core.wire import Request, Response, Unreadable
 
 T = TypeVar("T")
 
+#: How proxies are listed: a name or a number, and a port.
+_ADDRESS = re.compile(r"[\w\]]:\d{2,5}\b")
 #: 4xx that can come after the purchase was taken: a time limit, a conflict (with itself), a throttle behind the counter, and
 #: what load balancers say when they stopped waiting.
 DOUBTFUL = frozenset({408, 409, 425, 429, 460, 499})
@@ -172,6 +175,8 @@ class Answers:
             said = "an HTML page"
         elif data is None and start not in (b"{", b"["):  # broken JSON could be an order with its goods
             said = " ".join(response.text.split())
+            if _ADDRESS.search(said):
+                said = "text that holds addresses"  # of proxies, perhaps with their passwords
         said = self.account.redact(said)
         return said if len(said) <= limit else said[: limit - 3] + "..."
 

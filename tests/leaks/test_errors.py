@@ -41,6 +41,7 @@ def answers(goods: str) -> dict[str, dict[str, Any]]:
         },
         "a list": {"action": "body", "body": json.dumps([goods, [goods], {"code": goods}])},
         "other text": {"action": "body", "body": f"1.2.3:{goods}\nuser={goods}\n"},
+        "refused with the goods": {"action": "body", "status": 400, "body": f"10.1.2.3:8000:somebody:{goods}\n"},
         "HTML": {"action": "body", "body": f"<html><body>for {KEY}</body></html>"},
         "refused with the key": {"action": "body", "status": 400, "body": json.dumps({"error": f"{KEY} may not", "detail": KEY})},
         "not allowed": {"action": "status", "status": 403, "body": f"no: {KEY}"},
