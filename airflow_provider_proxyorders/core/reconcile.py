@@ -8,12 +8,26 @@ ledger, and either way evidence about a lost purchase could be misread.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 
 from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError, UnsupportedOperation
-from airflow_provider_proxyorders.core.model import OPEN, Money, Order, Step, VendorOrder, decimal
+from airflow_provider_proxyorders.core.errors import (
+    AuthenticationFailed,
+    OrderingNotPermitted,
+    ProxyOrdersError,
+    Throttled,
+    UnsupportedOperation,
+    VendorError,
+    VendorUnavailable,
+)
+from airflow_provider_proxyorders.core.model import Money, Order, Step, VendorOrder, decimal
 from airflow_provider_proxyorders.core.wire import dump_json, load_json
+
+#: After this time no try is on its way any more with a purchase that stands to be sent again.
+LEFT_BEHIND = timedelta(minutes=15)
+#: Orders that get no answer before the vendor counts as away, and nothing is concluded.
+MOST_UNANSWERED = 3
 
 
 @dataclass
@@ -21,9 +35,11 @@ class Findings:
     """What a comparison found.
 
     :param settled: order keys whose outcome was unknown and is known now.
-    :param undecided: order keys that are still open, with the reason.
+    :param undecided: order keys that are still open, or whose order cannot be read, with the reason.
     :param updated: order keys whose order has moved on at the vendor.
     :param strange: vendor ids that the ledger did not intend and that were not there before.
+    :param unclear: vendor ids that would be strange, and may belong to a purchase under way, with its key.
+    :param lasting: those of them that an earlier comparison could not tell apart either.
     :param missing: order keys whose order the vendor no longer lists.
     :param unexplained: how much the balance fell beyond what the ledger knows of, since the last comparison.
     """
@@ -32,13 +48,16 @@ class Findings:
     undecided: dict[str, str] = field(default_factory=dict)
     updated: list[str] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
+    unclear: dict[str, str] = field(default_factory=dict)
+    lasting: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexplained: Money | None = None
 
     @property
     def clean(self) -> bool:
         """Whether a person need not look."""
-        return not (self.undecided or self.strange or self.missing or (self.unexplained and self.unexplained.amount > 0))
+        fell = self.unexplained is not None and self.unexplained.amount > 0
+        return not (self.undecided or self.strange or self.lasting or self.missing or fell)
 
     def lines(self) -> list[str]:
         """For the log, a line a finding."""
@@ -46,6 +65,7 @@ class Findings:
         found += [f"moved on: {key}" for key in self.updated]
         found += [f"STILL OPEN: {key}: {why}" for key, why in self.undecided.items()]
         found += [f"NOT INTENDED by this ledger: {order_id}" for order_id in self.strange]
+        found += [f"MAY BE OURS, and not intended if it is not: {order_id} (of {key}?)" for order_id, key in self.unclear.items()]
         found += [f"NO LONGER LISTED by the vendor: {key}" for key in self.missing]
         if self.unexplained and self.unexplained.amount > 0:
             found.append(f"UNEXPLAINED: the balance fell by {self.unexplained} more than the ledger knows of")
@@ -59,11 +79,20 @@ def reconcile(desk: Desk) -> Findings:
     """
     findings = Findings()
     ledger, wallet = desk.ledger, desk.account.wallet
-    for order in ledger.orders(wallet=wallet, in_steps=(Step.SENT, Step.UNKNOWN, Step.QUARANTINED), limit=1000):
+    for order in ledger.in_doubt(wallet=wallet, limit=1000):
         _settle(desk, order, findings)
+    unanswered = 0
     for order in ledger.orders(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
-        if desk.refresh(order).step is not order.step:
-            findings.updated.append(order.order_key)
+        try:
+            if desk.refresh(order).step is not order.step:
+                findings.updated.append(order.order_key)
+        except (AuthenticationFailed, OrderingNotPermitted):
+            raise
+        except VendorError as error:  # of this order; it must not hide the others
+            unanswered += isinstance(error, (VendorUnavailable, Throttled))
+            if unanswered > MOST_UNANSWERED:
+                raise
+            findings.undecided[order.order_key] = f"order {order.order_id} was taken and cannot be read: {_line(error)}"
     _compare_orders(desk, findings)
     _compare_balance(desk, findings)
     return findings
@@ -71,10 +100,19 @@ def reconcile(desk: Desk) -> Findings:
 
 def _settle(desk: Desk, order: Order, findings: Findings) -> None:
     try:
+        if order.step in (Step.INTENDED, Step.REJECTED):
+            if desk.ledger.clock() - order.updated_at < LEFT_BEHIND:
+                findings.undecided[order.order_key] = "it may have been taken and charged; its own task is about to send it again"
+                return
+            order = desk.ledger.doubt(order, "no try of its task came back to it", desk.who)
         after = desk.settle(order)
         findings.settled.append(f"{after.order_key} ({after.step.value})")
     except ProxyOrdersError as error:
-        findings.undecided[order.order_key] = " ".join(str(error).split())[:300]
+        findings.undecided[order.order_key] = _line(error)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _compare_orders(desk: Desk, findings: Findings) -> None:
@@ -97,12 +135,16 @@ def _compare_orders(desk: Desk, findings: Findings) -> None:
         names = [(order, {order.order_id, order.traits.get("subaccount")} - {None}) for order in held]
         return [order for order, own in names if not own & ours and not ledger.fixed(reported + order.order_id)]
 
-    if strange():
-        # It may be a purchase of ours that landed while this comparison ran: then another look tells, or the next comparison.
-        under_way = ledger.orders(wallet=wallet, in_steps=(Step.PLACED,), limit=1000)
-        still_open = ledger.orders(wallet=wallet, in_steps=sorted(OPEN), limit=1)
-        if still_open or any(desk.refresh(order).step is Step.PLACED for order in under_way):
-            return
+    # It may be a purchase of ours that landed while this comparison ran: then another look tells, or the next comparison.
+    under_way = _maybe_unknown_by_name(desk, listed) if strange() else None
+    if under_way is not None:
+        for order in strange():
+            name = f"not told apart at {wallet}: {order.order_id}"
+            findings.unclear[order.order_id] = under_way.order_key
+            if ledger.fixed(name):
+                findings.lasting.append(order.order_id)
+            ledger.fix(name, under_way.order_key)
+        return
     found = strange()
     findings.strange = [order.order_id for order in found]
     if found:
@@ -112,6 +154,24 @@ def _compare_orders(desk: Desk, findings: Findings) -> None:
         ledger.fix(reported + order.order_id, order.vendor_status)
     if desk.vendor.capabilities.list_orders:
         findings.missing = [order.order_key for order in running if order.order_id not in listed]
+
+
+def _maybe_unknown_by_name(desk: Desk, listed: set[str]) -> Order | None:
+    """A purchase of ours whose order may stand in the vendor's list under a name that the ledger does not have yet."""
+    ledger, wallet = desk.ledger, desk.account.wallet
+    for order in ledger.in_doubt(wallet=wallet, limit=1):
+        return order
+    if desk.vendor.capabilities.list_orders:
+        return None  # each is listed under its id
+    for order in ledger.orders(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
+        if order.kind != "create" or order.order_id in listed:
+            continue
+        try:
+            if desk.refresh(order).step is Step.PLACED:
+                return order
+        except VendorError:
+            return order
+    return None
 
 
 def _compare_balance(desk: Desk, findings: Findings) -> None:

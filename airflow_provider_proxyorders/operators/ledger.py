@@ -19,11 +19,12 @@ class ReconcileLedgerOperator(BaseOperator):
 
     Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the
     ledger did not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told
-    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. What the vendor held before the first comparison counts
-    as known.
+    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. One that may still turn out to belong to a purchase under way
+    is only logged at first, and ``unclear`` when the next comparison cannot tell either. What the vendor held before the first
+    comparison counts as known.
 
-    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``missing`` (lists of keys and ids),
-    ``unexplained`` (text or null) and ``frozen`` (text or null).
+    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``unclear``, ``missing`` (lists of
+    keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param fail_on_findings: fail the task where a person should look, so that Airflow's alerts fire.
@@ -63,6 +64,7 @@ class ReconcileLedgerOperator(BaseOperator):
             "updated": findings.updated,
             "undecided": sorted(findings.undecided),
             "strange": findings.strange,
+            "unclear": findings.lasting,
             "missing": findings.missing,
             "unexplained": str(findings.unexplained) if findings.unexplained else None,
             "frozen": frozen,

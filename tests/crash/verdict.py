@@ -1,8 +1,8 @@
 """Judges one cell by the vendor's book and the ledger.
 
 Two rules: what was bought is what the vendor charged, whatever anybody else says; and an order counts as lost when the
-vendor took it and the ledger neither holds it under its id nor shows the purchase as one whose outcome nobody knows (sent, unknown,
-quarantined, or standing to be sent again after an answer that was lost).
+vendor took it and the ledger neither holds it under its id nor shows the purchase as one whose outcome nobody knows (sent,
+unknown, quarantined, or standing to be sent again after an answer that was lost).
 """
 
 from __future__ import annotations
