@@ -18,7 +18,7 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import copy_context
 from functools import partial
 from itertools import islice
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.ledger.inbox import Hint
     from airflow_provider_proxyorders.core.model import VendorOrder
     from airflow_provider_proxyorders.core.transport import AsyncHttp
-    from airflow_provider_proxyorders.core.wire import Flow
+    from airflow_provider_proxyorders.core.wire import Flow, Request, Response
     from airflow_provider_proxyorders.vendors.base import Vendor
 
 T = TypeVar("T")
@@ -69,6 +69,10 @@ TOLD_AT_ONCE = 50
 TALKATIVE = 500
 #: Lines that are written at the same time, each by a thread that the whole triggerer shares.
 WRITING = 2
+
+
+class _Held(Exception):
+    """A request did not go out: something was learned after its call had begun."""
 
 
 class Poller:
@@ -133,7 +137,8 @@ class Poller:
     def _use(self, vendor: Vendor) -> None:
         from airflow_provider_proxyorders.core.transport import AsyncHttp
 
-        http = AsyncHttp(vendor.account, connections=IN_FLIGHT, tries=1)  # refuses an address that is none
+        # refuses an address that is none
+        http = AsyncHttp(vendor.account, connections=IN_FLIGHT, tries=1, sleep=partial(self._in_pace, vendor))
         if self._http is not None:
             self._left.append(self._http)  # calls may be under way in it; closed at the end
         self.vendor, self._http, self._known = vendor, http, {}  # another account may read an answer in another way
@@ -163,6 +168,8 @@ class Poller:
         :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one by now.
         :raises ProxyOrdersError: when it cannot be read; in trouble the next call waits as long as the vendor needs.
         """
+        from airflow_provider_proxyorders.core.transport import arun
+
         await self.open()
         while True:
             vendor, patience, http = self.vendor, self.patience, self._http
@@ -172,10 +179,11 @@ class Poller:
             began = self.loop.time()
             patience.asking(began)
             try:
-                if not await self._may_go(vendor, http, began):
-                    async with self._opening:  # where the key was refused, the connection is being looked up
-                        continue
-                found = await http.arun(what(vendor))
+                send = await self._sender(vendor, http, began)
+                found = await arun(what(vendor), send)
+            except _Held:
+                async with self._opening:  # where the key was refused, the connection is being looked up
+                    continue
             except (AuthenticationFailed, OrderingNotPermitted):
                 patience.refused(self.loop.time())
                 if not await self.renewed(vendor):
@@ -187,22 +195,37 @@ class Poller:
                 patience.well(began)
                 return found
 
-    async def _may_go(self, vendor: Vendor, http: AsyncHttp, began: float) -> bool:
-        """Log in where that is needed, once for all calls; tells whether a call that was begun at this moment may still go out.
+    async def _sender(self, vendor: Vendor, http: AsyncHttp, began: float) -> Callable[[Request], Awaitable[Response]]:
+        """Log in where that is needed, once for all calls; returns what sends the requests of a call begun at this moment.
 
-        What may be learned while it stands in line: that the vendor wants to be left alone, that the key is refused, or that the
-        connection holds another one.
+        :raises _Held: here or there; see :meth:`_check`.
         """
+
+        async def send(request: Request) -> Response:
+            self._check(vendor, began)
+            return await http.asend(request)
+
         if vendor.renews_login:
             async with self._entry:
-                if not self._allowed(vendor, began):
-                    return False
+                self._check(vendor, began)
                 await http.arun(vendor.login())
-        return self._allowed(vendor, began)
+        self._check(vendor, began)
+        return send
 
-    def _allowed(self, vendor: Vendor, began: float) -> bool:
+    async def _in_pace(self, vendor: Vendor, seconds: float) -> None:
+        """Let a request wait for its place in the pace."""
+        began = self.loop.time()
+        await asyncio.sleep(seconds)
+        self._check(vendor, began)
+
+    def _check(self, vendor: Vendor, began: float) -> None:
+        """Whether what was begun at this moment may still go out.
+
+        :raises _Held: the vendor wants to be left alone since, the key was refused, or the connection holds another one.
+        """
         assert self.patience is not None
-        return self.vendor is vendor and self.patience.allows(began, self.loop.time())
+        if self.vendor is not vendor or not self.patience.allows(began, self.loop.time()):
+            raise _Held
 
     async def renewed(self, refused: Vendor) -> bool:
         """Whether the connection holds another key than one that was refused; then that is used. Asks Airflow, not the vendor.
@@ -351,13 +374,13 @@ class Poller:
         vendor, http, patience, began = self.vendor, self._http, self.patience, self.loop.time()
         assert vendor is not None and http is not None and patience is not None
         try:
-            if not await self._may_go(vendor, http, began):
-                await self._put_back(vendor, batch, began)
-                return
+            send = await self._sender(vendor, http, began)
             self._counts["polls"] += 1
-            found = await self._read(vendor, http, batch)
+            found = await self._read(vendor, send, batch)
             patience.well(began)
             self._seen(batch, found)
+        except _Held:
+            await self._put_back(vendor, batch, began)
         except OrderNotFound as error:
             patience.well(began)
             if len(batch) > 1:  # it says so of the call, and may mean any of them
@@ -375,7 +398,9 @@ class Poller:
             logging.getLogger(__name__).exception("Poller of connection %s", self.conn_id)
             await self._give_up(batch, error, f"{type(error).__name__} while looking")
 
-    async def _read(self, vendor: Vendor, http: AsyncHttp, batch: list[str]) -> Mapping[str, VendorOrder]:
+    async def _read(
+        self, vendor: Vendor, send: Callable[[Request], Awaitable[Response]], batch: list[str]
+    ) -> Mapping[str, VendorOrder]:
         """The orders of one call; those that the vendor does not know are missing, or raise where it was asked for one."""
         from airflow_provider_proxyorders.core.known import arun_known
 
@@ -383,8 +408,8 @@ class Poller:
         if len(self._known) > 16 + 2 * self.count // most:  # mostly of calls that are not made again
             self._known.clear()
         if len(batch) > 1:
-            return await arun_known(vendor.get_many(batch), http.asend, self._known, tuple(batch))
-        return {batch[0]: await arun_known(vendor.get(batch[0]), http.asend, self._known, batch[0])}
+            return await arun_known(vendor.get_many(batch), send, self._known, tuple(batch))
+        return {batch[0]: await arun_known(vendor.get(batch[0]), send, self._known, batch[0])}
 
     def _seen(self, batch: list[str], found: Mapping[str, VendorOrder]) -> None:
         now, spread, waiting = self.loop.time(), random.random(), self._waiting
@@ -504,7 +529,7 @@ class Poller:
             await self._tell(list(self._waiting), News("unreadable", text, type(error).__name__))
 
     async def _put_back(self, asked: Vendor, batch: list[str], began: float) -> None:
-        """Plan the orders of a call anew that was begun at this moment and did not go out, unless all who wait have been told."""
+        """Plan the orders of a call anew that was begun at this moment and was held, unless all who wait have been told."""
         async with self._opening:  # where the key was refused, the connection is being looked up
             judged = self._refusal is not None and self._refusal[0] >= began
             if self.vendor is not asked or not judged:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_proxyorders.core.errors import AuthenticationFailed, UnreadableAnswer
 from airflow_provider_proxyorders.sandbox.faults import Rule
-from airflow_provider_proxyorders.triggers.poller import waiting_on
+from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT, waiting_on
 from airflow_provider_proxyorders.vendors import voodoo
 from tests.hooks.connections import Shops
 
@@ -80,6 +80,54 @@ class TestALoginThatRanOut:
         room = waiting_room(story)
         assert room.outcomes == {("final", None)} and len(room.events) == MANY
         assert shops.box.book.count("voodoo", "token") == 3 and shops.looked_up.count(conn_id) == 2
+
+
+class TestACallUnderWay:
+    """It sends nothing more once another one has learned that the vendor wants to be left alone."""
+
+    async def quiet(self, shops: Shops, vendor: str, rule: Rule) -> int:
+        """Requests after the one that taught it."""
+        await until(lambda: rule.hits == 1)
+        before = shops.box.book.count(vendor)
+        await asyncio.sleep(2.0)
+        return shops.box.book.count(vendor) - before
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_that_waits_for_its_place_in_the_pace(self, shops: Shops, status: int) -> None:
+        conn_id, order_ids = shops.connect("proxyscrape", extra={"requests_per_second": 5}), seed(shops, "proxyscrape", MANY)
+        rule = shops.box.fault("proxyscrape", status=status, headers={"Retry-After": "30"}, nth=10)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            assert await self.quiet(shops, "proxyscrape", rule) <= 1
+
+        waiting_room(story)
+
+    def test_that_reads_page_by_page(self, shops: Shops) -> None:
+        conn_id, order_ids = shops.connect("iproyal", extra={"page_size": 5}), seed(shops, "iproyal", 800)
+        rule = shops.box.fault("iproyal", status=429, headers={"Retry-After": "30"}, nth=60)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            assert await self.quiet(shops, "iproyal", rule) <= IN_FLIGHT
+
+        waiting_room(story)
+
+    def test_goes_on_when_the_vendor_may_be_asked_again(self, shops: Shops) -> None:
+        conn_id, order_ids = (
+            shops.connect("iproyal", extra={"page_size": 5, "requests_per_second": 100}),
+            seed(shops, "iproyal", 300),
+        )
+        rule = shops.box.fault("iproyal", status=429, headers={"Retry-After": "1"}, nth=30)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await until(lambda: rule.hits == 1)
+            finish(shops, "iproyal", order_ids)
+            await room.all_end()
+
+        room = waiting_room(story)
+        assert room.outcomes == {("final", None)} and len(room.events) == 300
 
 
 def test_a_balance_that_cannot_be_read_silences_no_order(shops: Shops) -> None:
