@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from airflow_provider_proxyorders.core.account import Account, Caps
 from airflow_provider_proxyorders.core.errors import ConfigError
 from airflow_provider_proxyorders.core.model import decimal
+from airflow_provider_proxyorders.core.signatures import has_key
 from airflow_provider_proxyorders.core.wire import UnreadableBody, exact, load_json
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
 
@@ -168,8 +169,8 @@ class _Reader:
         """One secret as text or several as a list; they are never shown."""
         value = self.extra.get(name)
         listed = value if isinstance(value, list) else [value]
-        if value is not None and not all(isinstance(secret, str) and secret.strip() for secret in listed or [None]):
-            raise self.wrong(name, "must be text, or a list of texts while it is being changed")
+        if value is not None and not all(isinstance(secret, str) and has_key(secret) for secret in listed or [None]):
+            raise self.wrong(name, "must be text that is not empty, or a list of such texts while it is being changed")
         return value
 
     def number(self, name: str, *, least: Decimal, example: str, most: Decimal | None = None) -> Decimal | None:
