@@ -19,9 +19,9 @@ class ReconcileLedgerOperator(BaseOperator):
 
     Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the
     ledger did not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told
-    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. One that may still turn out to belong to a purchase under way
-    is only logged at first, and ``unclear`` when the next comparison cannot tell either. What the vendor held before the first
-    comparison counts as known.
+    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. One that may still turn out to belong to a purchase under
+    way is only logged at first, and ``unclear`` when the next comparison cannot tell either. What the vendor held before the
+    first comparison counts as known.
 
     Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``unclear``, ``missing`` (lists of
     keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).

@@ -1,13 +1,16 @@
-"""Connections to the ledger's database: kept, and replaced when they ended while nobody used them."""
+"""Connections to the ledger's database: kept, replaced when they ended while idle, and none holds up others for ever."""
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
-from airflow_provider_proxyorders.core.ledger import engine, open_ledger
+from airflow_provider_proxyorders.core.ledger import engine, open_ledger, schema
 
 
 def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +46,51 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         writing.execute(text("UPDATE proxyorders_anchors SET value = '2'"))
         assert ledger.fixed("a") == "1"
     assert ledger.fixed("a") == "2"
+
+
+def shown(link: Any) -> list[str]:
+    names = ("lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_isolation", "transaction_isolation")
+    return [link.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names]
+
+
+def test_no_lock_and_no_standstill_lasts_for_ever(postgres_url: str) -> None:
+    """Whatever the server's own defaults are: the limits are reckoned with READ COMMITTED."""
+    postgres_url += "&options=-c%20default_transaction_isolation%3Dserializable"
+    ledger = open_ledger(postgres_url)
+    expected = ["30s", "20s", "read committed", "read committed"]
+    with ledger.engine.begin() as link:
+        assert shown(link) == expected
+    with engine.reading(ledger.engine).connect() as link:
+        assert shown(link) == expected
+
+
+def test_limits_of_your_own_are_kept(postgres_url: str) -> None:
+    options = "-c lock_timeout=7s -c idle_in_transaction_session_timeout=1min".replace(" ", "%20").replace("=", "%3D")
+    with open_ledger(f"{postgres_url}&options={options}").engine.begin() as link:
+        assert shown(link)[:2] == ["7s", "1min"]
+
+
+def test_they_are_set_once_a_connection(postgres_url: str) -> None:
+    ledger = open_ledger(postgres_url)
+    asked: list[str] = []
+    event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
+    for _ in range(3):
+        ledger.fix("a", "1")
+        assert ledger.fixed("a") == "1"
+    assert len(asked) == 9 and not any("timeout" in statement for statement in asked)
+
+
+def test_an_upgrade_may_take_longer(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several hosts begin at once on a large ledger: they wait until the first one is done."""
+    monkeypatch.setattr(engine, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(engine, "STANDSTILL", 0.2)
+    real = schema._upgrade
+
+    def slow(connection: Connection) -> None:
+        time.sleep(1.0)
+        real(connection)
+
+    monkeypatch.setattr(schema, "_upgrade", slow)
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda name: open_ledger(f"{postgres_url}&application_name={name}"), ("a", "b", "c")))
+    assert [ledger.fix("x", "1") for ledger in made] == ["1"] * 3

@@ -1,7 +1,8 @@
 """Opens the ledger's database: SQLite with full durability, or PostgreSQL.
 
 One engine per process and address, since opening a connection costs more than a purchase's three commits. A connection
-that was used a moment ago is not asked whether it still lives: that would be a third of a purchase's trips to PostgreSQL.
+that was used a moment ago is not asked whether it still lives: that would be a third of a purchase's trips to PostgreSQL. And no
+process holds up the others for ever: PostgreSQL ends who stands still in the middle of a write, and ends long waits as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ READ_ONLY = "proxyorders_read_only"
 #: Seconds after which an idle connection is tried before it is used: a firewall or a restart may have ended it.
 IDLE = 1.0
 USED = "proxyorders_used"
+#: Seconds for which PostgreSQL lets a statement wait for rows that somebody else is writing.
+LOCK_WAIT = 30.0
+#: Seconds after which PostgreSQL ends who began to write and does not go on; less, so that who waits for it gets its turn.
+STANDSTILL = 20.0
 _engines: dict[tuple[str, int], Engine] = {}
+_LOCK_NOT_AVAILABLE, _STOOD_STILL = "55P03", "25P03"
 ADVICE = (
     "Check [proxyorders] ledger_url: a writable file for SQLite (sqlite:////absolute/path.db), or "
     "postgresql+psycopg://user:password@host/database."
@@ -71,7 +77,9 @@ def _new(url: str) -> Engine:
             event.listen(engine, "begin", _sqlite_begin)
             return engine
         if address.get_backend_name() == "postgresql":
-            engine = create_engine(address, pool_size=2, connect_args={"connect_timeout": 10})
+            # The limits are reckoned with READ COMMITTED, whatever the server's default is.
+            engine = create_engine(address, pool_size=2, connect_args={"connect_timeout": 10}, isolation_level="READ COMMITTED")
+            event.listen(engine, "connect", _postgres_connect)
             event.listen(engine, "checkin", _note_use)
             event.listen(engine, "checkout", _try_idle(engine))
             return engine
@@ -90,10 +98,18 @@ def speaking_of(url: URL) -> Iterator[None]:
             retry="never",
         ) from None
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise LedgerError(
-            f"the ledger at {url.render_as_string(hide_password=True)} cannot be used: {cause[0] if cause else error}. {ADVICE}"
-        ) from error
+        place, origin = url.render_as_string(hide_password=True), getattr(error, "orig", None)
+        if getattr(origin, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise LedgerError(
+                f"the ledger at {place} was held by another process for longer than its lock_timeout; nothing was written now."
+            ) from error
+        if getattr(origin, "sqlstate", None) == _STOOD_STILL:
+            raise LedgerError(
+                f"this process stood still while it wrote to the ledger at {place}, for longer than "
+                "idle_in_transaction_session_timeout, so others were given their turn; what it was writing is taken back."
+            ) from error
+        cause = str(origin or error).strip().splitlines()
+        raise LedgerError(f"the ledger at {place} cannot be used: {cause[0] if cause else error}. {ADVICE}") from error
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
@@ -108,6 +124,22 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
 def _sqlite_begin(connection: Connection) -> None:
     if not connection.get_execution_options().get(READ_ONLY):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgres_connect(connection: Any, _record: Any) -> None:
+    """Once a connection, and as a statement: poolers such as pgbouncer refuse the same as options of the connection.
+
+    Limits that the server, the role or the address sets are kept.
+    """
+    limits = {"lock_timeout": LOCK_WAIT, "idle_in_transaction_session_timeout": STANDSTILL}
+    parts = [
+        f"CASE WHEN current_setting('{name}') = '0' THEN set_config('{name}', '{seconds * 1000:.0f}', false) END"
+        for name, seconds in limits.items()
+    ]
+    connection.autocommit = True  # in one trip; and what a transaction sets would be gone if it were taken back
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT set_config('default_transaction_isolation', 'read committed', false), {', '.join(parts)}")
+    connection.autocommit = False
 
 
 def _note_use(_connection: Any, record: Any) -> None:

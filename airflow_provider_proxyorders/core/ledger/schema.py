@@ -195,6 +195,8 @@ def ensure(engine: Engine) -> None:
         return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):  # an upgrade of a large ledger takes its time
+                connection.execute(text(f"SET LOCAL {limit} = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         version = version_of(connection)  # somebody else may have upgraded while this process waited for the lock
         if version == HEAD:
