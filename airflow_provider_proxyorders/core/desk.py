@@ -27,6 +27,7 @@ from airflow_provider_proxyorders.core.errors import (
     LedgerError,
     NeverSent,
     OrderingNotPermitted,
+    OrderKeyConflict,
     OrderNotFound,
     OutcomeUnknown,
     ProxyOrdersError,
@@ -169,7 +170,12 @@ class Desk(Watch):
             raise
 
     def _doubtful(self, purchase: Purchase, error: ProxyOrdersError) -> Order | None:
-        """The purchase, where an error that sent nothing itself comes after a sending that may have been taken."""
+        """The purchase, where an error that sent nothing itself comes after a sending that may have been taken.
+
+        Or beside one: another try may have sent it, and that this one did not says nothing about the money.
+        """
+        if isinstance(error, OrderKeyConflict):
+            return None  # what it asked for was never sent; the key stands for something else
         sent = self._sent.get(purchase.order_key)
         if isinstance(error, LedgerError):
             return sent
@@ -177,7 +183,9 @@ class Desk(Watch):
             known = self.ledger.find(purchase.order_key)
         except LedgerError:
             return sent
-        return known if known is not None and known.ambiguous and known.step not in TAKEN else None
+        if known is None or known.step in TAKEN:
+            return None
+        return known if known.ambiguous or known.step in OPEN else None
 
     def _until_placed(self, purchase: Purchase) -> Order:
         known = self.ledger.find(purchase.order_key)
@@ -315,13 +323,17 @@ class Desk(Watch):
         claimed: Order | None = None
         try:
             evidence = self.http.run(self.vendor.snapshot(_kind(purchase.kind), body, purchase.target))
-            if purchase.still_due is not None:
+            self._same_currency(Money(Decimal(0), evidence.get("currency")))
+            balance = self._balance_for_floor()
+            if purchase.still_due is not None:  # it may switch the vendor's own renewal off, so what else can refuse comes first
+                self.ledger.check(order, balance=balance, min_balance=self.account.caps.min_balance)
+                if self._fence is not None:
+                    self._fence(purchase.order_key)
                 purchase.still_due(evidence)
             if purchase.order_key in self._unquoted:
                 evidence = {**evidence, "quoted": False}
             if order.ambiguous and self._by_reference:
                 evidence = {**evidence, **order.evidence}  # what was read before the first, doubtful sending counts
-            balance = self._balance_for_floor()
 
             def permit(_request: Request) -> None:
                 nonlocal claimed
@@ -489,15 +501,22 @@ class Desk(Watch):
         return self._settle(order, None)
 
     def _reported(self, order: Order) -> Finding | None:
-        """The order that a verified webhook names for a purchase whose answer was lost, read at the vendor before it counts."""
+        """The order that a verified webhook names for a purchase whose answer was lost, read at the vendor before it counts.
+
+        A reference that a user chose may be that of an earlier purchase, too: what that one owns is not this one's.
+        """
         reference = self.vendor.reference_in(order.request)
-        order_id = self.ledger.reported(order.wallet, reference) if reference else None
-        if order_id is None:
-            return None
-        seen = self.http.run(self.vendor.get(order_id))
-        if seen.traits.get("reference") not in (None, reference):
-            return None  # not this purchase's, whatever the delivery said
-        return Finding("found", f"the vendor's webhook names order {order_id} for reference {reference}", seen)
+        for order_id in self.ledger.reported(order.wallet, reference) if reference else ():
+            owners = self.ledger.by_order_id(order.wallet, order_id)
+            if any(owner.kind == "create" and owner.order_key != order.order_key for owner in owners):
+                continue
+            try:
+                seen = self.http.run(self.vendor.get(order_id))
+            except OrderNotFound:
+                continue
+            if seen.traits.get("reference") == reference:  # else it is not this purchase's, whatever the delivery said
+                return Finding("found", f"the vendor's webhook names order {order_id} for reference {reference}", seen)
+        return None
 
     def _is(self, known: Order, seen: VendorOrder) -> bool:
         """Whether a purchase is known to be this order, perhaps by what else its evidence called it."""

@@ -91,7 +91,10 @@ class Vendor(Answers):
         return frozenset({order.order_id})
 
     def reference_in(self, body: Mapping[str, Any]) -> str | None:
-        """Our reference in the body of a purchase, for vendors whose orders carry one."""
+        """Our reference in the body of a purchase, for vendors whose orders carry one.
+
+        An order that is read tells it as ``traits["reference"]``; without that no webhook makes it ours.
+        """
         return None
 
     def is_duplicate(self, error: VendorError) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded, InsufficientFunds, RequestRefused
-from airflow_provider_proxyorders.core.model import Step
+from airflow_provider_proxyorders.core.ledger import open_ledger
+from airflow_provider_proxyorders.core.model import Order, Step
 
 from .conftest import PRICES, Shop
 
@@ -78,6 +80,53 @@ def test_limits_in_another_currency_cannot_be_compared(shop_of: Callable[[str], 
     shop.currency = "EUR"
     shop.caps = Caps(max_order_price=Decimal(25), min_balance=Decimal(1))
     refused(shop, r"the wallet is in USD, but the limits .* are in EUR")
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_wallet_in_another_currency_is_refused_without_any_floor(shop_of: Callable[[str], Shop], vendor: str) -> None:
+    """Nobody needs to wait for the order, nor to have set a minimum balance, for its wallet to be found out."""
+    shop = shop_of(vendor)
+    if vendor == "iproyal":  # it names no currency, so the connection's is believed
+        shop.currency = "EUR"
+        shop.delivered("k")
+        return
+    shop.currency = "EUR"
+    refused(shop, r"the wallet is in USD, but the limits .* are in EUR")
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("hindrance", ["floor", "frozen", "superseded"])
+def test_what_else_can_refuse_an_extension_does_so_before_the_last_question(
+    shop_of: Callable[[str], Shop], request: pytest.FixtureRequest, database: str, hindrance: str
+) -> None:
+    """The last question may switch the vendor's own renewal off: an order must not lapse because it was then refused."""
+    shop = shop_of("iproyal")
+    if database == "postgres":
+        shop.ledger = open_ledger(request.getfixturevalue("postgres_url"))
+    order = shop.delivered("k")
+    assert order.order_id is not None
+    asked: list[Mapping[str, Any]] = []
+
+    def superseded(order_key: str) -> None:
+        raise RuntimeError("another try has taken over")
+
+    desk = shop.desk(fence=superseded if hindrance == "superseded" else None)
+    if hindrance == "floor":
+        shop.caps = Caps(max_order_price=Decimal("25.00"), min_balance=Decimal(990))
+        desk = shop.desk()
+    elif hindrance == "frozen":
+        intended = desk._in_turn
+
+        def then_frozen(intent: Any) -> Order:
+            try:
+                return intended(intent)
+            finally:
+                shop.ledger.freeze(intent.wallet, "a person has to look")
+
+        desk._in_turn = then_frozen  # type: ignore[method-assign]
+    with pytest.raises((CapExceeded, RuntimeError), match="would be broken|is frozen|taken over"):
+        desk.extend(order.order_id, {"product_plan_id": 22}, order_key="e", still_due=asked.append)
+    assert asked == [] and [entry.kind for entry in shop.bought()] == ["create"]
 
 
 def test_an_empty_wallet_is_a_refusal_that_a_top_up_mends(shop: Shop) -> None:

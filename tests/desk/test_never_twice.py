@@ -239,9 +239,22 @@ def test_a_try_that_may_still_be_sending_is_waited_for(shop: Shop) -> None:
     prepared = desk.vendor.prepare_create(shop.request, desk.reference("k"))
     order = desk._intend(desk._purchase("create", "k", prepared, None, None))
     shop.ledger.claim(order, Who(), evidence={}, sent_seconds=3600)
-    with pytest.raises(WalletHeld, match="not sent twice"):
+    with pytest.raises(OutcomeUnknown, match="not sent twice") as error:
         shop.desk(patience=0.1).place(shop.request, order_key="k")
+    assert (error.value.money, error.value.retry) == ("unknown", "soon"), "the other try may have bought it"
+    assert "Nothing was bought" not in str(error.value)
     assert shop.bought() == []
+
+
+def test_another_request_under_the_key_of_a_purchase_under_way_is_a_conflict(shop: Shop) -> None:
+    """It was never sent, whatever becomes of the purchase that the key stands for."""
+    desk = shop.desk()
+    prepared = desk.vendor.prepare_create(shop.request, desk.reference("k"))
+    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
+    shop.ledger.claim(order, Who(), evidence={}, sent_seconds=3600)
+    other = {**shop.request, ("proxies[us]" if shop.name == "proxyscrape" else "quantity"): 7}
+    with pytest.raises(OrderKeyConflict, match="Nothing was sent"):
+        shop.desk().place(other, order_key="k")
 
 
 def test_a_quarantined_purchase_holds_the_wallet_and_says_so_at_once(shop_of: Callable[[str], Shop]) -> None:

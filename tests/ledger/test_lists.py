@@ -82,6 +82,7 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
         [f"{one}step (step=?)"] * 2,
         [f"{one}open (wallet=? AND step=?)"] * 2,
         [f"{one}order (wallet=? AND order_id=?)"],
+        [f"{one}open (wallet=? AND step=?)"],
         [f"{one}wallet (wallet=? AND updated_at>?)"],
     ]
 

@@ -199,10 +199,13 @@ def test_a_value_is_decided_once(ledger: Ledger) -> None:
 
 
 def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
-    placed(ledger)
+    order = placed(ledger)
     moment = datetime.now(timezone.utc) - timedelta(minutes=1)
+    later = moment + timedelta(minutes=2)
     assert ledger.owned("v:c") == ledger.owned("v:c", since=moment) == {"77"}
-    assert ledger.owned("v:c", since=moment + timedelta(minutes=2)) == ledger.owned("v:other") == frozenset()
+    assert ledger.owned("v:c", since=later) == {"77"}, "it may still open a sub-account"
+    ledger.record(order, Step.DELIVERED, "", WHO)
+    assert ledger.owned("v:c", since=later) == ledger.owned("v:other") == frozenset()
     assert [order.order_key for order in ledger.by_order_id("v:c", "77")] == ["k"]
 
 

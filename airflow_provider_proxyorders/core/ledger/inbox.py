@@ -238,3 +238,10 @@ async def news(url: str, patience: float, every: float = 0.5) -> AsyncIterator[N
                     pass
     except psycopg.Error as error:
         raise LedgerError(f"the inbox cannot be listened to: {type(error).__name__}") from None
+
+
+def orders_told(inbox: Inbox, wallet: str, reference: str) -> list[str]:
+    """The vendor's ids of all orders that deliveries named with a reference of ours, in the order in which they came."""
+    told = select(deliveries.c.order_id).where(deliveries.c.wallet == wallet, deliveries.c.reference == reference)
+    with speaking_of(inbox.engine.url), inbox._single.connect() as connection:
+        return list(dict.fromkeys(connection.execute(told.order_by(deliveries.c.id)).scalars()))

@@ -37,7 +37,7 @@ from airflow_provider_proxyorders.core.account import Caps
 from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, MoneyState, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.core.ledger import schema, spending
 from airflow_provider_proxyorders.core.ledger.engine import engine_for, reading, speaking_of
-from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+from airflow_provider_proxyorders.core.ledger.inbox import Inbox, orders_told
 from airflow_provider_proxyorders.core.ledger.schema import anchors, purchases, steps, wallets
 from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
 from airflow_provider_proxyorders.core.wire import dump_json, load_json
@@ -273,16 +273,17 @@ class Ledger:
     def owned(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
         """Vendor ids (orders and sub-accounts) that belong to purchases of a wallet.
 
-        :param since: only purchases that changed since then; None = all.
+        :param since: only purchases that changed since then, or may still open something (PLACED); None = all.
         """
         # a condition on order_id would lead SQLite to the index of ids, and so through all of the wallet
-        query = select(purchases.c.order_id, purchases.c.subaccount).where(
+        mine = select(purchases.c.order_id, purchases.c.subaccount).where(
             purchases.c.wallet == wallet, purchases.c.kind == "create"
         )
-        if since is not None:
-            query = query.where(purchases.c.updated_at >= _stamp(since))
+        queries = [mine]
+        if since is not None:  # two, since each has its place in an index; what ends in between is in the second
+            queries = [mine.where(purchases.c.step == Step.PLACED.value), mine.where(purchases.c.updated_at >= _stamp(since))]
         with self._read() as connection:
-            return frozenset(found for row in connection.execute(query) for found in row if found)
+            return frozenset(found for query in queries for row in connection.execute(query) for found in row if found)
 
     def charged(self, wallet: str) -> tuple[Decimal, Decimal]:
         """What all purchases of a wallet are known to have been charged, over all time, and at most by now."""
@@ -312,9 +313,21 @@ class Ledger:
             rows = connection.execute(_UNSETTLED, self._since(connection, order)).scalars()
             return sorted(order_id for order_id in rows if order_id)
 
-    def reported(self, wallet: str, reference: str) -> str | None:
-        """The vendor's id of the order with a reference of ours, where a verified webhook told it."""
-        return Inbox(self.engine).order_of(wallet, reference)
+    def reported(self, wallet: str, reference: str) -> list[str]:
+        """The vendor's ids of orders with a reference of ours, as verified webhooks told them; one at most, normally."""
+        return orders_told(Inbox(self.engine), wallet, reference)
+
+    def check(self, order: Order, *, balance: Money | None, min_balance: Decimal | None) -> None:
+        """Refuse early what :meth:`claim` would refuse as things stand; only that one decides.
+
+        :raises CapExceeded: the wallet is frozen, or too little would remain in it. Nothing was sent.
+        """
+        with self._read() as connection:
+            wallet = connection.execute(select(wallets).where(_WALLET), {"_wallet": order.wallet}).mappings().first()
+            if wallet is not None:
+                self._refuse_frozen(wallet)
+            if min_balance is not None and balance is not None:
+                self._check_balance(connection, order, balance, min_balance)
 
     def frozen(self, wallet: str) -> str | None:
         """Why nothing more may be bought from a wallet, None where it may."""
