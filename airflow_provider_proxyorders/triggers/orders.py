@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.triggers.waiter import News, Waiter, loop_dead
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.core.model import VendorOrder
+    from airflow_provider_proxyorders.triggers.poller import Poller
     from airflow_provider_proxyorders.vendors import Vendor
 
 #: A refused key is shown to the vendor again after so many seconds, or as soon as a look-up this often finds another one.
@@ -89,7 +90,8 @@ class ProxyOrderTrigger(BaseTrigger):
         """Log what is news until something ends the wait.
 
         A line goes through a pipe to the triggerer's supervisor, which reads it when it has nothing to write into its database;
-        so it is written by a thread, a few at a time: thousands of them at once would hold the loop for seconds.
+        so it is written by a thread, a few at a time: thousands of them at once would hold the loop for seconds. Where many wait,
+        nobody stands in line to write one: what an order ends with would come as late as the last of the lines.
         """
         from airflow_provider_proxyorders.core.errors import ProxyOrdersError
 
@@ -112,15 +114,23 @@ class ProxyOrderTrigger(BaseTrigger):
             try:
                 while True:
                     news = await waiter.news()
-                    if news.outcome is not None:
+                    ended, crowded = news.outcome is not None, poller.crowded
+                    if ended:
                         poller.leave(waiter)  # or it would be asked about while the line is written
-                    if news.text:
-                        async with poller.writing:
-                            await self.log.ainfo("%s", news.text)
-                    if news.outcome is not None:
+                    if news.text and crowded and not ended:
+                        poller.begin(self._write(poller, waiter, news))
+                    elif news.text and not (crowded and poller.writing.locked()):
+                        await self._write(poller, waiter, news)
+                    if ended:
                         return news
             finally:
                 poller.leave(waiter)
+
+    async def _write(self, poller: Poller, waiter: Waiter, news: News) -> None:
+        """Write a line in its turn, unless it only informs and nobody waits any more."""
+        async with poller.writing:
+            if news.outcome is not None or not waiter.gone:
+                await self.log.ainfo("%s", news.text)
 
     def _extended(self, vendor: Vendor, order: VendorOrder) -> bool:
         from airflow_provider_proxyorders.core.model import OrderStatus

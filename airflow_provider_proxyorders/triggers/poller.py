@@ -146,6 +146,11 @@ class Poller:
         if vendor.webhook is not None and vendor.account.settings.get("webhook_secret"):
             inbox_watch().join(self)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more wait than the triggerer's log has room for."""
+        return self.count > TALKATIVE
+
     # -- coming and going ------------------------------------------------------------------------------------------
 
     def enter(self, waiter: Waiter) -> None:
@@ -323,7 +328,7 @@ class Poller:
         self._pass_deadlines(now)
         while batch := self._take(now):
             self._calls += 1
-            self._begin(self._looks(batch)).add_done_callback(self._landed)
+            self.begin(self._looks(batch)).add_done_callback(self._landed)
         if now >= self._shown_at + SHOWN_EVERY:
             self._show()
         self._arm()
@@ -340,7 +345,8 @@ class Poller:
         most, fastest = self.vendor.capabilities.ids_per_read, self.vendor.capabilities.polling.fastest
         return self._agenda.take(now + TOGETHER * fastest if most > 1 else now, max(1, most))
 
-    def _begin(self, work: Any) -> asyncio.Task[None]:
+    def begin(self, work: Any) -> asyncio.Task[None]:
+        """Let something happen beside; it ends with the poller at the latest."""
         task: asyncio.Task[None] = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -439,12 +445,12 @@ class Poller:
         """Show a waiter its order as just read; returns the seconds until it wants to see it again."""
         waiter.looks += 1
         if waiter.final(order):
-            text = f"Order {order.order_id} is {order.vendor_status}" if self.count <= TALKATIVE else ""
+            text = f"Order {order.order_id} is {order.vendor_status}" if not self.crowded else ""
             waiter.tell(News("final", text, status=order.status))
             return NEVER
         pause = self._pause(waiter, now, spread)
         if order.vendor_status != waiter.status:
-            usual, waiter.status = waiter.status is None and self.count > TALKATIVE, order.vendor_status
+            usual, waiter.status = waiter.status is None and self.crowded, order.vendor_status
             if not usual:
                 waiter.tell(News(None, f"Order {order.order_id} is {order.vendor_status}"))
         elif (waited := now - waiter.began) >= waiter.still:
@@ -503,10 +509,10 @@ class Poller:
             self._agenda.plan(order_id, again)
         if patience.trouble > before and (patience.trouble in (1, 3, 6) or patience.trouble % 12 == 0):
             text = f"{self.vendor.title} cannot be asked ({type(error).__name__}), next try in {quiet:.0f} s"
-            if self.count > TALKATIVE:
+            if self.crowded:
                 self._note(text)
             else:
-                self._begin(self._tell(list(self._waiting), News(None, text)))
+                self.begin(self._tell(list(self._waiting), News(None, text)))
 
     async def _refused(self, asked: Vendor, batch: list[str], error: ProxyOrdersError, began: float) -> None:
         """The key is not accepted: perhaps it was changed in the connection meanwhile, else everybody is told at once."""
@@ -523,7 +529,7 @@ class Poller:
         if not judged:
             self._agenda = Agenda()  # of those who wait now nobody is looked at again
             text = str(error)
-            if self.count > TALKATIVE:
+            if self.crowded:
                 self._note(text)
                 text = ""
             await self._tell(list(self._waiting), News("unreadable", text, type(error).__name__))

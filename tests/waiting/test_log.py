@@ -85,6 +85,42 @@ def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
         assert f"Order {order_id} is confirmed".encode() in pipe.text
 
 
+@pytest.mark.parametrize("ends", ["final", "unreadable", "deadline"])
+def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller, "TALKATIVE", 2)
+    conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
+    pipe = Pipe()
+    log = structlog.wrap_logger(
+        structlog.BytesLogger(pipe),  # type: ignore[arg-type]
+        processors=[lambda logger, method, event: event["event"].encode()],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+    )
+
+    async def story(room: Room) -> None:
+        room.enter(conn_id, order_ids, deadline=3.0 if ends == "deadline" else 60.0)
+        for trigger in room.triggers:
+            trigger._log = log
+        await until(lambda: shops.box.book.count("iproyal") >= 3)
+        finish(shops, "iproyal", order_ids, "unpaid")  # a line for each of them
+        await until(pipe.writing.is_set)
+        if ends == "final":
+            finish(shops, "iproyal", order_ids)
+        elif ends == "unreadable":
+            shops.box.fault("iproyal", status=401)
+        await until(lambda: len(room.events) >= MANY - 2)  # of the last two one may say that not many wait
+        pipe.read.set()
+        await room.all_end()
+        assert {outcome for outcome, _ in room.outcomes} == {ends}
+
+    try:
+        waiting_room(story)
+    finally:
+        pipe.read.set()
+        pipe.close()
+    assert not pipe.late
+    assert 1 <= pipe.text.count(b"is unpaid") <= 2 * poller.WRITING
+
+
 @pytest.mark.parametrize("many", [False, True])
 def test_what_is_usual_is_left_out_where_many_wait(
     shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
