@@ -6,7 +6,7 @@ comes before the vendor worked on the request or after is decided when it leaves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, cast
@@ -62,9 +62,18 @@ class Line:
     def __init__(self, wire: Wire, worker: Worker, network: Network):
         self._wire, self._worker, self._network = wire, worker, network
 
-    def request(self, method: str, url: str, *, params: Any, data: bytes | None, headers: Mapping[str, str], **_: Any) -> Answer:
-        path = url.removeprefix(self._wire.account.base_url)
-        return self._network.carry(self._wire, self._worker, Asked(method, path, params or (), data or b"", headers))
+    def prepare_request(self, request: requests.Request) -> requests.Request:
+        """As it is: nothing can be wrong with it here."""
+        return request
+
+    def merge_environment_settings(self, *_: Any) -> dict[str, Any]:
+        """No proxies and no certificates."""
+        return {}
+
+    def send(self, ready: requests.Request, **_: Any) -> Answer:
+        path = ready.url.removeprefix(self._wire.account.base_url)
+        params = tuple(ready.params or ())
+        return self._network.carry(self._wire, self._worker, Asked(ready.method, path, params, ready.data or b"", ready.headers))
 
     def close(self) -> None:
         """There is no connection to drop."""
