@@ -276,12 +276,20 @@ def _adoptable(order: Order, order_id: str, *, checked: bool) -> tuple[VendorOrd
 
 
 def _unfreeze(arguments: argparse.Namespace) -> int:
+    from airflow_provider_proxyorders.core.model import Step
+
     ledger = _open(arguments)
     why = ledger.frozen(arguments.wallet)
     if why is None:
         print(f"wallet {arguments.wallet!r} is not frozen")
         return 0
     print(f"wallet {arguments.wallet!r} was frozen because {why}")
+    for order in ledger.in_doubt(wallet=arguments.wallet, limit=1000):
+        if order.step is Step.REJECTED:  # its task would send it again, since a refusal proves that nothing was bought
+            raise ConfigError(
+                f"{order.order_key!r} was refused after an earlier sending that may have been taken. Say first what became of "
+                f"that: proxyorders ledger resolve {order.order_key!r}, with --adopt ORDER_ID or --absent. Nothing changed."
+            )
     if not _confirmed("Allow purchases from it again?", arguments.yes):
         print("nothing changed")
         return 1

@@ -357,6 +357,22 @@ class TestUnfreeze:
         assert command("ledger", "unfreeze", "w", "--yes").status == 0
         assert (ledger.frozen("w"), command.asked) == (None, [])
 
+    def test_not_before_a_refused_purchase_that_may_have_landed_is_settled(
+        self, shops: Shops, command: Command, ledger: Ledger
+    ) -> None:
+        """A late answer came while it was sent again, and that was refused: its task would send it a third time."""
+        order = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Who(), ambiguous=False)
+        order = ledger.claim(order, Who(), evidence={}, sent_seconds=0)
+        ledger.record(ledger.record(order, Step.SENT, "a late answer", Who(), ambiguous=True), Step.REJECTED, "no money", Who())
+        ledger.freeze(order.wallet, "a late answer says that 'k' was taken")
+        said = command("ledger", "unfreeze", order.wallet, "--yes")
+        assert said.status == 1 and "proxyorders ledger resolve 'k'" in said.err and "Nothing changed" in said.err
+        assert ledger.frozen(order.wallet)
+        taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
+        assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
+        assert command("ledger", "unfreeze", order.wallet, "--yes").status == 0
+        assert ledger.frozen(order.wallet) is None
+
     def test_one_that_is_not_frozen(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         said = command("ledger", "unfreeze", "w")
         assert said.status == 0 and "is not frozen" in said.out
