@@ -69,6 +69,8 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
     ledger.orders(wallet="v:a")
     ledger.orders(in_steps=[Step.UNKNOWN, Step.SENT])
     ledger.orders(wallet="v:a", in_steps=[Step.UNKNOWN, Step.DELIVERED])
+    ledger.in_doubt(wallet="v:a")
+    ledger.in_doubt()
     ledger.by_order_id("v:a", "id-1")
     ledger.owned("v:a", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
     plans = []
@@ -81,6 +83,8 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
         [f"{one}wallet (wallet=?)"],
         [f"{one}step (step=?)"] * 2,
         [f"{one}open (wallet=? AND step=?)"] * 2,
+        [f"{one}open (wallet=? AND step=?)"] * 5,
+        [f"{one}step (step=?)"] * 5,
         [f"{one}order (wallet=? AND order_id=?)"],
         [f"{one}open (wallet=? AND step=?)"],
         [f"{one}wallet (wallet=? AND updated_at>?)"],
