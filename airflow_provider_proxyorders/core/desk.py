@@ -45,6 +45,8 @@ from airflow_provider_proxyorders.vendors.base import Finding, Prepared, Vendor
 
 #: How long a purchase that landed waits for the webhook that tells its id before a person is asked, where webhooks are set up.
 WEBHOOK_PATIENCE = timedelta(hours=2)
+#: For how many settle times a look that could not see everything may be repeated: others may still be on their way.
+BLIND_PATIENCE = 5
 #: Errors after sending that prove that nothing was bought. Whatever is not here leaves the outcome unknown.
 PROOFS = (AuthenticationFailed, OrderingNotPermitted, OrderNotFound, RequestRefused, NeverSent, ConfigError)
 
@@ -576,7 +578,8 @@ class Desk(Watch):
             )
             first = _run_of(looks, finding.verdict)
             waited = (began - first).total_seconds()  # between the looks: to write one down can take any time
-            left = self.settle_time - waited
+            blind = finding.verdict == "blind"
+            left = self.settle_time * (BLIND_PATIENCE if blind else 1) - waited
             if left <= 0 and len(looks) > 1:
                 if finding.verdict == "absent":
                     self._say(f"Order key {order.order_key!r}: proven absent ({finding.seen}); it may be sent again")
@@ -587,8 +590,9 @@ class Desk(Watch):
                 raise self._quarantined(order)
             if left > 120:
                 raise self._unknown(order, f"{finding.verdict} at the first look: {finding.seen}", retry="later")
-            self._say(f"Order key {order.order_key!r}: {finding.verdict} so far ({finding.seen}); looking again in {left:.0f} s")
-            self._sleep(max(left, 0.0))
+            pause = max(0.0, min(left, self.settle_time))
+            self._say(f"Order key {order.order_key!r}: {finding.verdict} so far ({finding.seen}); looking again in {pause:.0f} s")
+            self._sleep(pause)
 
     def _sendable_again(self, order: Order) -> Order:
         """A vendor that takes one order per reference may be sent the same purchase again: at worst it says "I have that"."""
@@ -613,12 +617,15 @@ class Desk(Watch):
 
     def _others(self, order: Order) -> dict[str, Any]:
         """What other purchases have to do with the wallet's balance; see :meth:`Vendor.resolve`."""
-        charged = [
-            {"price": f"{other.price.amount:f}", "body": other.request}
-            for other in self.ledger.charged_after(order)
-            if other.price is not None
+        reckonings = [
+            {
+                "balance": before.get("balance"),
+                "currency": before.get("currency"),
+                "charged": [{"price": f"{one.price.amount:f}", "body": one.request} for one in charged if one.price is not None],
+            }
+            for before, charged in self.ledger.reckonings(order)
         ]
-        return {"others": f"{self.ledger.meanwhile(order):f}", "charged_after": charged}
+        return {"others": f"{self.ledger.meanwhile(order):f}", "reckonings": reckonings}
 
     def _resolving(self, order: Order, others: Mapping[str, Any]) -> Flow[Finding]:
         sent_at = order.sent_at or order.created_at

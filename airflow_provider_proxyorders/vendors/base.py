@@ -204,9 +204,9 @@ class Vendor(Answers):
         A read that fails raises; it is never taken for "absent".
 
         :param evidence: what :meth:`snapshot` read before the purchase; beside it ``others``, what other purchases of the
-            ledger may at most have taken from the wallet since; ``charged_after``, ``price`` and ``body`` of those that were
-            charged since beyond doubt (only they explain that money is missing); and ``unsettled``, ids of other orders that
-            may have been paid back.
+            ledger may at most have taken from the wallet since; ``reckonings``, each a ``balance`` and ``currency`` read before
+            the purchase and ``price`` and ``body`` of what was ``charged`` since beyond doubt (only that explains that money is
+            missing); and ``unsettled``, ids of other orders that may have been paid back.
         :param sent_at: when it was sent, aware UTC.
         :param owned: order ids and sub-account ids that the ledger already owns; they are somebody else's purchase.
         """

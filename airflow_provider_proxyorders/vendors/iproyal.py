@@ -175,7 +175,7 @@ class IPRoyal(IPRoyalReading):
         return (yield from self._nothing_found(body, evidence, seen))
 
     def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Finding]:
-        """Absent, unless money is missing that purchases sent later and taken beyond doubt do not explain to the cent.
+        """Absent, unless money is missing that is not explained, to the cent, by what others were charged beyond doubt.
 
         What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
         A card leaves the wallet alone, so there only the list of orders counts.
@@ -185,15 +185,12 @@ class IPRoyal(IPRoyalReading):
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
         seen = f"{seen}; {told(evidence, balance, change)}"
-        if change is None:
+        others = decimal(evidence.get("others", "0"))
+        if change is None or not -others <= change <= 0:
             return Finding("undecided", seen)
-        later = [one for one in evidence.get("charged_after", ()) if one["body"].get("card_id") is None]
-        known = sum((decimal(one["price"]) for one in later), Decimal(0))
-        if change == -known:
-            return Finding(
-                "absent", f"{seen}, as {len(later)} later purchases of this ledger explain ({known:f})" if known else seen
-            )
-        others = max(known, decimal(evidence.get("others", "0")))
-        if -others <= change <= 0:
-            return Finding("blind", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")
-        return Finding("undecided", seen)
+        for before in evidence.get("reckonings") or [{**evidence, "charged": []}]:  # each of them is a proof
+            charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
+            if balance_change(before, balance) == -sum(charged, Decimal(0)):
+                why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
+                return Finding("absent", f"{seen}{why}")
+        return Finding("blind", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")

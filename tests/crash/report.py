@@ -149,9 +149,9 @@ capabilities that each vendor declares (the same table: `proxyorders guarantees`
 
 Before a purchase leaves, its intent and its SENT step are committed to the ledger. After that only a proof allows another
 sending: a refusal by the vendor, a connection that was never made, or evidence read twice, apart by the vendor's settle
-time, that nothing is there. Money that is missing from a wallet is put down to another purchase only where that one was
-sent later and is known to be taken, to the cent. Where evidence cannot decide, a person is asked
-(`proxyorders ledger resolve`).
+time, that nothing is there. Money that is missing from a wallet is put down to other purchases only where these are known
+to be taken, were surely charged after the balance it is compared with, and account for it to the cent. Where evidence
+cannot decide, a person is asked (`proxyorders ledger resolve`).
 
 | vendor | settle time | what a lost purchase is recognised by |
 |---|---|---|
@@ -162,8 +162,9 @@ What is assumed, and what happens where it does not hold:
 - **An order that was taken shows up within the settle time**: the vendor's default above, or `settle` in the connection. A
   vendor that takes an order later than that, after two looks found nothing, can be sent it twice. Raise `settle` if in
   doubt.
-- **No money of just the price comes in while an answer is lost**, where the balance is the evidence (ProxyScrape): a top-up of
-  that amount, or a refund of an order that had been delivered, looks like a purchase that was never charged.
+- **No money of just the price comes in while an answer is lost**, where the balance is the evidence (ProxyScrape; at IPRoyal
+  where the order or its extension shows too late as well): a top-up of that amount, or a refund of an order that had been
+  delivered, looks like a purchase that was never charged.
 - **Nobody else buys from the wallet at the same moment**, unless the vendor lists orders. Purchases of this package take
   turns. One by hand in the dashboard, of the same product and while an answer is lost, can be taken for ours, or leaves the
   question to a person. `ReconcileLedgerOperator` finds what nobody intended.

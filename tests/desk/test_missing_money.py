@@ -113,6 +113,24 @@ def test_a_purchase_that_was_sent_later_and_taken_explains_its_price(shop: Shop)
     assert any("explain" in entry.why for entry in shop.ledger.history("k1"))
 
 
+def test_a_purchase_that_was_on_its_way_explains_its_price_by_what_was_read_before_it(shop: Shop) -> None:
+    """Whether it was charged before our look or after is not known, but it surely was after the look for itself."""
+    second = Extension(shop, 2).sent()
+    first = Extension(shop, 1).sent()
+    second.reach().answer()
+    assert first.retry().step is Step.PLACED
+    assert extensions(shop) == [second.target, first.target]
+
+
+def test_a_purchase_that_was_on_its_way_does_not_explain_ours_as_well(shop: Shop) -> None:
+    second = Extension(shop, 2).sent()
+    first = Extension(shop, 1).sent().reach()
+    second.reach().answer()
+    with pytest.raises(Quarantined):
+        first.retry()
+    assert extensions(shop) == [first.target, second.target]
+
+
 def test_more_than_the_others_took_is_not_explained(shop: Shop) -> None:
     first, second = Extension(shop, 1).sent(), Extension(shop, 2).sent().reach().answer()
     first.reach()

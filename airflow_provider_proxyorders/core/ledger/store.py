@@ -133,17 +133,31 @@ _KNOWN_BEFORE = exists().where(
     _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step.in_(_TAKEN), _BEFORE.c.id <= bindparam("_intent")
 )
 _TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), _unindexed(purchases.c.step).in_(_TAKEN), ~_KNOWN_BEFORE)
-_SENT_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.SENT.value)
-_SENT_BEFORE = exists().where(
-    _BEFORE.c.order_key == purchases.c.order_key, _BEFORE.c.step == Step.SENT.value, _BEFORE.c.id <= bindparam("_sent")
-)
-#: Sent after another purchase only, and known to be taken, at a known price that was not paid back.
-_CHARGED_AFTER = select(purchases).where(
-    purchases.c.order_key.in_(select(steps.c.order_key).where(steps.c.id > bindparam("_sent"), steps.c.step == Step.SENT.value)),
+_SENT = steps.c.step == Step.SENT.value
+_SENT_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), _SENT)
+_ITS_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == purchases.c.order_key, _SENT).correlate(purchases)
+#: Sent at a moment or after it (what it was sent before is proven not to have landed), and taken, at a known price that was not
+#: paid back.
+_CHARGED_SINCE = select(purchases).where(
+    purchases.c.order_key.in_(select(steps.c.order_key).where(steps.c.id >= bindparam("_sent"), _SENT)),
+    purchases.c.order_key != bindparam("_key"),
     _unindexed(purchases.c.wallet) == bindparam("_wallet"),
     _unindexed(purchases.c.step).in_([Step.PLACED.value, Step.DELIVERED.value, Step.EXPIRED.value]),
     purchases.c.price.is_not(None),
-    ~_SENT_BEFORE,
+)
+#: The last step at which a purchase was intended before it was sent at a moment.
+_INTENT_OF = _INTENT.where(steps.c.id < bindparam("_sent"))
+#: What was on its way when a purchase was intended, and was taken: charged before the look that followed, or after it.
+_BESIDE = (
+    select(purchases, _ITS_LAST.scalar_subquery().label("sent"))
+    .where(
+        *_another_with(*_TAKEN),
+        _unindexed(purchases.c.step).in_(_TAKEN),
+        ~_KNOWN_BEFORE,
+        _ITS_LAST.scalar_subquery() < bindparam("_sent"),
+    )
+    .order_by("sent")
+    .limit(1)
 )
 _MEANWHILE = select(_UNDER_WAY.scalar_subquery() + _TAKEN_SINCE.scalar_subquery())  # at one moment: none is missed or seen twice
 
@@ -297,15 +311,26 @@ class Ledger:
         with self._read() as connection:
             return self._meanwhile(connection, order)
 
-    def charged_after(self, order: Order) -> list[Order]:
-        """Other purchases of the wallet that were charged after what was read for this one, beyond doubt.
+    def reckonings(self, order: Order, most: int = 20) -> list[tuple[Mapping[str, Any], list[Order]]]:
+        """Evidence read before this purchase left, and the other purchases of the wallet charged since then beyond doubt.
 
-        Only those sent after it: one that was on its way already may have been charged before the look or after it.
+        The first is its own evidence. One that was on its way at that look may have been charged before it or after it, but
+        surely after the look for itself: so the next evidence is that one's, and so on back to where nothing else was under way.
         """
+        found: list[tuple[Mapping[str, Any], list[Order]]] = []
         with self._read() as connection:
+            since = order
             sent = connection.execute(_SENT_LAST, {"_key": order.order_key}).scalar()
-            rows = connection.execute(_CHARGED_AFTER, {"_wallet": order.wallet, "_sent": sent}).mappings()
-            return [_order(row) for row in rows]
+            while sent is not None and len(found) < most:
+                about = {**_about(order), "_sent": sent}
+                charged = connection.execute(_CHARGED_SINCE, about).mappings()
+                found.append((since.evidence, [_order(row) for row in charged]))
+                intent = connection.execute(_INTENT_OF, {"_key": since.order_key, "_sent": sent}).scalar()
+                beside = connection.execute(_BESIDE, {**about, "_intent": intent}).mappings().first()
+                if beside is None:
+                    break
+                since, sent = _order(beside), beside["sent"]
+        return found
 
     def unsettled(self, order: Order) -> list[str]:
         """Ids of other orders of the wallet that may have been paid back since this one was intended last."""
