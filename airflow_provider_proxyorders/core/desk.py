@@ -45,7 +45,8 @@ from airflow_provider_proxyorders.vendors.base import Finding, Prepared, Vendor
 
 #: How long a purchase that landed waits for the webhook that tells its id before a person is asked, where webhooks are set up.
 WEBHOOK_PATIENCE = timedelta(hours=2)
-#: For how many settle times a look that could not see everything may be repeated: others may still be on their way.
+#: For how many settle times, beside the time of one sending, a look that could not see everything may be repeated: others may
+#: still be on their way.
 BLIND_PATIENCE = 5
 #: Errors after sending that prove that nothing was bought. Whatever is not here leaves the outcome unknown.
 PROOFS = (AuthenticationFailed, OrderingNotPermitted, OrderNotFound, RequestRefused, NeverSent, ConfigError)
@@ -579,7 +580,7 @@ class Desk(Watch):
             first = _run_of(looks, finding.verdict)
             waited = (began - first).total_seconds()  # between the looks: to write one down can take any time
             blind = finding.verdict == "blind"
-            left = self.settle_time * (BLIND_PATIENCE if blind else 1) - waited
+            left = self.settle_time * (BLIND_PATIENCE if blind else 1) + (self._sending_time if blind else 0) - waited
             if left <= 0 and len(looks) > 1:
                 if finding.verdict == "absent":
                     self._say(f"Order key {order.order_key!r}: proven absent ({finding.seen}); it may be sent again")
