@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.sandbox.shop import Ask, Call
+from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Call
 
 
 def main() -> None:

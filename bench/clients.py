@@ -1,6 +1,6 @@
 """Which HTTP client polls with the least CPU: sixteen requests in flight on kept connections, CPU of this process per request.
 
-This decides the choice of ``core/transport.py``: aiohttp in the triggerer, where every waiting order costs CPU; requests in
+This decides the choice of ``transport/endpoint.py``: aiohttp in the triggerer, where every waiting order costs CPU; requests in
 workers, where a task makes a handful of calls and people expect a ``requests.Session``. The server is another process.
 """
 
@@ -119,9 +119,10 @@ def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> 
 
 
 def ours(root: str, path: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> dict[str, Burst]:
-    from airflow_provider_proxyorders.core.account import Account
-    from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-    from airflow_provider_proxyorders.core.wire import Request
+    from airflow_provider_proxyorders.domain.account import Account
+    from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+    from airflow_provider_proxyorders.transport.worker import Http
+    from airflow_provider_proxyorders.wire.messages import Request
 
     account = Account("iproyal", "bench", "iproyal:bench", root, "token")
     request = Request("GET", path, "bench")

@@ -24,9 +24,9 @@ import measuring
 from measuring import Verdicts
 from sqlalchemy import event, text
 
-from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger, open_ledger
-from airflow_provider_proxyorders.core.model import OPEN, Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.account import Caps
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 
 SMALL = 400
 LIMIT = 2.0
@@ -148,7 +148,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "the newest, any wallet": lambda: rows(100, ledger.orders()),
         "the newest of the big wallet": lambda: rows(100, ledger.orders(wallet=BIG)),
         "the newest of a rare wallet": lambda: ledger.orders(wallet=RARE, limit=4),
-        "a wallet's open ones": lambda: ledger.orders(wallet=BIG, in_steps=sorted(OPEN)),
+        "a wallet's open ones": lambda: ledger.in_doubt(wallet=BIG),
         "a wallet's placed ones": lambda: ledger.orders(wallet=BIG, in_steps=(Step.PLACED,), limit=1000),
         "what a webhook told of a reference": lambda: ledger.reported(BIG, "af-unknown"),
         "the newest that failed": lambda: rows(4, ledger.orders(in_steps=(Step.FAILED,), limit=4)),
@@ -158,7 +158,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 #: Asked by nobody who waits for it, and its answer grows with the ledger: explained, not timed.
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
-        "all that wait for a person": lambda: ledger.orders(in_steps=sorted(OPEN)),
+        "all that wait for a person": lambda: ledger.in_doubt(),
         "what a wallet was charged": lambda: ledger.charged(RARE),
     }
 

@@ -174,7 +174,7 @@ def receiver(folder: Path) -> Iterator[str]:
     """The package's webhook receiver on the ledger in this folder; its address for the vendor."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "airflow_provider_proxyorders.cli", "webhooks", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", "webhooks", "serve", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **at(folder)})
     try:
         deadline = time.monotonic() + 60

@@ -138,7 +138,7 @@ class Ours:
     """``create_order`` of the hook, on one ledger."""
 
     def __init__(self, url: str):
-        from airflow_provider_proxyorders.core.ledger import open_ledger
+        from airflow_provider_proxyorders.ledger import open_ledger
 
         self.url = url
         self.ledger = open_ledger(url)

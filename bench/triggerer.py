@@ -28,7 +28,7 @@ import measuring
 from measuring import Verdicts
 from waiters import Contender, HttpSensor, IPRoyal, OursSingle
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 OURS, RESUMED = "ours, list, ends from its trigger", "ours, list, goes on in a worker"
 SINGLE, LIMIT, PEER = "ours, single reads", "limit, 100 ids a call", "HttpSensor, deferrable"

@@ -19,8 +19,8 @@ from typing import Any
 import measuring
 from measuring import Series, Verdicts
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 SECRET = "bench-webhook-secret"
 EVERY = 30

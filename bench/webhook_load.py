@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import uvloop
 
-from airflow_provider_proxyorders.core.signatures import Scheme
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 
 def requests(url: str, secret: str, many: int) -> list[bytes]:

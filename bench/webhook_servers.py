@@ -19,7 +19,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+from airflow_provider_proxyorders.ledger.inbox import open_inbox
 
 Row = tuple[str, str, str, str, str, str, str, str]
 Keep = Callable[[list[Row]], Awaitable[None]]

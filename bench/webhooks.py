@@ -26,7 +26,7 @@ import measuring
 import psutil
 from measuring import Verdicts
 
-from airflow_provider_proxyorders.core.signatures import Scheme
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 SECRET = "bench-webhook-secret"
 CONNECTIONS = 64
@@ -75,7 +75,7 @@ def server(name: str, database: str = "") -> Iterator[Server]:
     """One of the contenders; ends with the block."""
     port = free_port()
     if name == OURS:
-        command = [sys.executable, "-m", "airflow_provider_proxyorders.cli", "webhooks", "serve", "--port", str(port)]
+        command = [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", "webhooks", "serve", "--port", str(port)]
     else:
         word = "fastapi" if name == FASTAPI else "plain"
         command = [sys.executable, str(HERE / "webhook_servers.py"), word, str(port), SECRET, database]

@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_open_ledgers() -> Iterator[None]:
     """Every test has ledgers of its own, so without this thousands of files would be open at the end of a run."""
     yield
-    engines = sys.modules.get("airflow_provider_proxyorders.core.ledger.engine")
+    engines = sys.modules.get("airflow_provider_proxyorders.ledger.engine")
     if engines is not None:
         engines.close()
 

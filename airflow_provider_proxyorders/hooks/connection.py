@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from airflow_provider_proxyorders.core.account import Account, Caps
-from airflow_provider_proxyorders.core.errors import ConfigError
-from airflow_provider_proxyorders.core.model import decimal
-from airflow_provider_proxyorders.core.signatures import has_key
-from airflow_provider_proxyorders.core.wire import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.account import Account, Caps
+from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
+from airflow_provider_proxyorders.wire.signatures import has_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

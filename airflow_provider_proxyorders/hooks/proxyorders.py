@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection, Context
 
-    from airflow_provider_proxyorders.core.desk import Desk
-    from airflow_provider_proxyorders.core.ledger import Ledger
-    from airflow_provider_proxyorders.core.model import Balance, Delivery, Order, Quote, VendorOrder, Who
-    from airflow_provider_proxyorders.core.transport import Http
-    from airflow_provider_proxyorders.core.wire import Flow
+    from airflow_provider_proxyorders.domain.model import Balance, Delivery, Order, Quote, VendorOrder, Who
+    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.transport.worker import Http
     from airflow_provider_proxyorders.vendors import Capabilities, Vendor
+    from airflow_provider_proxyorders.wire.messages import Flow
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class ProxyOrdersHook(BaseHook):
     @cached_property
     def http(self) -> Http:
         """The kept HTTP session of this hook; every call has a time limit."""
-        from airflow_provider_proxyorders.core.transport import Http
+        from airflow_provider_proxyorders.transport.worker import Http
 
         return Http(self.vendor.account)
 
@@ -86,7 +86,7 @@ class ProxyOrdersHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Check by reading that the key is good. Whether it may order shows only when it does; nothing is bought."""
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         try:
             return True, self._read(self.vendor.check_access())
@@ -201,8 +201,8 @@ class ProxyOrdersHook(BaseHook):
 
         :raises ConfigError: when the order has no expiry to extend from. Nothing was sent.
         """
-        from airflow_provider_proxyorders.core.errors import ConfigError
-        from airflow_provider_proxyorders.core.wire import dump_json
+        from airflow_provider_proxyorders.domain.errors import ConfigError
+        from airflow_provider_proxyorders.domain.exact_json import dump_json
 
         context = context or _compat.context_or_none()
         anchor = None
@@ -247,7 +247,7 @@ class ProxyOrdersHook(BaseHook):
 
         :param context: of the running task; looked up when not given.
         """
-        from airflow_provider_proxyorders.core.desk import Desk
+        from airflow_provider_proxyorders.purchase.buyer import Desk
 
         context = context or _compat.context_or_none()
         who = who_of(context) if context is not None else _outside()
@@ -326,7 +326,7 @@ def _still_ends(order_id: str, expiry: str) -> Callable[[Mapping[str, Any]], Non
     """The question for the last read before an extension leaves: the period it is known by may have been paid for meanwhile."""
 
     def check(evidence: Mapping[str, Any]) -> None:
-        from airflow_provider_proxyorders.core.errors import NotDue
+        from airflow_provider_proxyorders.domain.errors import NotDue
 
         began, ends = datetime.fromisoformat(expiry), evidence.get("expires_at")
         if ends and datetime.fromisoformat(ends) > began:
@@ -340,7 +340,7 @@ def _still_ends(order_id: str, expiry: str) -> Callable[[Mapping[str, Any]], Non
 
 def who_of(context: Mapping[str, Any]) -> Who:
     """Who is asking, from a task's context."""
-    from airflow_provider_proxyorders.core.model import Who
+    from airflow_provider_proxyorders.domain.model import Who
 
     ti = context["ti"]
     return Who(
@@ -363,7 +363,7 @@ def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
         try:
             store.set("proxyorders_order_key", order_key)
         except Exception as error:
-            from airflow_provider_proxyorders.core.errors import LedgerError
+            from airflow_provider_proxyorders.domain.errors import LedgerError
 
             logging.getLogger(__name__).debug("task state store", exc_info=True)
             raise LedgerError(
@@ -375,7 +375,7 @@ def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
 
 
 def _outside() -> Who:
-    from airflow_provider_proxyorders.core.model import Who
+    from airflow_provider_proxyorders.domain.model import Who
 
     return Who(host=socket.gethostname())
 
@@ -385,9 +385,9 @@ def price_cap(value: Decimal | str | int | None) -> Decimal | None:
 
     :raises ConfigError: when it is no positive decimal number. Nothing was sent.
     """
-    from airflow_provider_proxyorders.core.errors import ConfigError
-    from airflow_provider_proxyorders.core.model import decimal
-    from airflow_provider_proxyorders.core.wire import exact
+    from airflow_provider_proxyorders.domain.errors import ConfigError
+    from airflow_provider_proxyorders.domain.exact_json import exact
+    from airflow_provider_proxyorders.domain.model import decimal
     from airflow_provider_proxyorders.hooks.connection import LARGEST_AMOUNT
 
     if value is None or value == "":

@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.core.errors import LedgerError
+from airflow_provider_proxyorders.domain.errors import LedgerError
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def ledger() -> Ledger:
 
     :raises LedgerError: when they could not share it, or when it cannot be opened. Nothing was bought.
     """
-    from airflow_provider_proxyorders.core.ledger import open_ledger
+    from airflow_provider_proxyorders.ledger import open_ledger
 
     url = ledger_url()
     refuse_unshared(url)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.sdk import Asset, BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.core.health import Health
-    from airflow_provider_proxyorders.core.model import Delivery
+    from airflow_provider_proxyorders.delivery.proxy_check import Health
+    from airflow_provider_proxyorders.domain.model import Delivery
 
 Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests"]
 
@@ -41,7 +41,7 @@ class DeliverProxiesOperator(BaseOperator):
         ``s3://aws_default@bucket/fresh.txt`` (templated). Where tasks run on several hosts, choose a store that all of them
         reach.
     :param format: ``url`` or ``host:port:user:pass`` (one a line), ``jsonl``, ``csv``, ``list`` (a JSON list of URLs) or
-        ``requests`` (a JSON list of mappings); see ``core/formats.py``.
+        ``requests`` (a JSON list of mappings); see ``delivery/formats.py``.
     :param at_least: so many entries must be there, healthy ones where ``check_url`` is given; with fewer the task fails, is
         tried again later, and the file stays as it was.
     :param check_url: fetch this page through every proxy first (templated); by default nothing is checked.
@@ -86,7 +86,7 @@ class DeliverProxiesOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from hashlib import sha256
 
-        from airflow_provider_proxyorders.core.formats import dump
+        from airflow_provider_proxyorders.delivery.formats import dump
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
         delivery = ProxyOrdersHook(self.conn_id).get_delivery(str(self.order_id))
@@ -115,7 +115,7 @@ class DeliverProxiesOperator(BaseOperator):
     def _check(self, delivery: Delivery) -> Health | None:
         if not self.check_url or not delivery.proxies:
             return None
-        from airflow_provider_proxyorders.core.health import check
+        from airflow_provider_proxyorders.delivery.proxy_check import check
 
         health = check(delivery.proxies, self.check_url, timeout=self.check_timeout, at_once=self.check_at_once)
         self.log.info("Order %s: %s", self.order_id, health)
@@ -123,7 +123,7 @@ class DeliverProxiesOperator(BaseOperator):
 
     def _require_enough(self, delivery: Delivery, health: Health | None) -> None:
         """:raises OrderPending: when there is too little to hand on; the next try looks again."""
-        from airflow_provider_proxyorders.core.errors import OrderPending
+        from airflow_provider_proxyorders.domain.errors import OrderPending
 
         there = delivery.count if health is None else health.healthy
         if there >= self.at_least:
@@ -147,7 +147,7 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     """
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_provider_proxyorders.core.formats import load
+    from airflow_provider_proxyorders.delivery.formats import load
     from airflow_provider_proxyorders.hooks.proxyorders import mask
 
     delivery = load(ObjectStoragePath(path).read_bytes().decode(), format)

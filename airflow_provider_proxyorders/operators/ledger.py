@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,8 +50,8 @@ class ReconcileLedgerOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowFailException
 
-        from airflow_provider_proxyorders.core.reconcile import reconcile
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+        from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
         desk = ProxyOrdersHook(self.conn_id).desk(context, self.log.info)
         findings = reconcile(desk)

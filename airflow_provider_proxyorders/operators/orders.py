@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_proxyorders.operators.extending import ExtendProxyOrderOperator
-from airflow_provider_proxyorders.operators.renewals import FindExpiringOrdersOperator
-from airflow_provider_proxyorders.tasks.inputs import body_of, choice
-from airflow_provider_proxyorders.tasks.ordering import OrderOperator
+from airflow_provider_proxyorders.domain.inputs import body_of, choice
+from airflow_provider_proxyorders.operators.extend import ExtendProxyOrderOperator
+from airflow_provider_proxyorders.operators.find_expiring import FindExpiringOrdersOperator
+from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

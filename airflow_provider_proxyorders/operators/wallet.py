@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.tasks.inputs import body_of, ids_of
-from airflow_provider_proxyorders.tasks.ordering import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.domain.inputs import body_of, ids_of
+from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
 
-    from airflow_provider_proxyorders.core.crossing import Levels
-    from airflow_provider_proxyorders.core.errors import ProxyOrdersError
-    from airflow_provider_proxyorders.core.ledger.alarms import Crossing
-    from airflow_provider_proxyorders.core.purse import Purse
+    from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+    from airflow_provider_proxyorders.domain.levels import Levels
+    from airflow_provider_proxyorders.ledger.alarms import Crossing
+    from airflow_provider_proxyorders.wallet.check import Purse
 
 Amount = str | int | Decimal
 
@@ -105,7 +105,7 @@ class CheckWalletOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowFailException
 
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         result: dict[str, Any] = {}
         errors: dict[str, Exception] = {}
@@ -137,10 +137,10 @@ class CheckWalletOperator(BaseOperator):
 
     def _check(self, conn_id: str, context: Context, undelivered: list[str]) -> tuple[dict[str, Any], ProxyOrdersError | None]:
         """Look at one wallet and tell of a crossing; returns the facts, and why not all of them could be read."""
-        from airflow_provider_proxyorders.core.dates import duration
-        from airflow_provider_proxyorders.core.ledger.alarms import Alarms
-        from airflow_provider_proxyorders.core.purse import look
+        from airflow_provider_proxyorders.domain.dates import duration
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+        from airflow_provider_proxyorders.ledger.alarms import Alarms
+        from airflow_provider_proxyorders.wallet.check import look
 
         horizon, term, extension = _given(self.horizon), _given(self.term), _given(self.extension)
         horizon = None if horizon is None else duration("horizon", horizon)
@@ -183,7 +183,7 @@ class CheckWalletOperator(BaseOperator):
 
         :raises ConfigError: when none of them took it; then it is repeated.
         """
-        from airflow_provider_proxyorders.core.errors import ConfigError
+        from airflow_provider_proxyorders.domain.errors import ConfigError
 
         self.log.log(30 if alert["state"] == "low" else 20, "ALERT: %s. %s", alert["subject"], alert["text"])
         failed: list[str] = []
@@ -204,7 +204,7 @@ class CheckWalletOperator(BaseOperator):
     # -- what was asked for ----------------------------------------------------------------------------------------
 
     def _conn_ids(self) -> list[str]:
-        from airflow_provider_proxyorders.core.errors import ConfigError
+        from airflow_provider_proxyorders.domain.errors import ConfigError
 
         found = [*dict.fromkeys(ids_of("conn_ids", self.conn_ids) or ())]
         if not found:
@@ -216,8 +216,8 @@ class CheckWalletOperator(BaseOperator):
 
         :raises ConfigError: when they are no amounts, or in the wrong order.
         """
-        from airflow_provider_proxyorders.core.crossing import Levels
-        from airflow_provider_proxyorders.core.errors import ConfigError
+        from airflow_provider_proxyorders.domain.errors import ConfigError
+        from airflow_provider_proxyorders.domain.levels import Levels
 
         given = []
         for name, value in (("low_balance", self.low_balance), ("recovered_at", self.recovered_at)):
@@ -237,7 +237,7 @@ class CheckWalletOperator(BaseOperator):
             raise ConfigError(f"connection {conn_id!r}: {error}") from None
 
     def _unchecked(self, errors: Mapping[str, Exception], many: int, undelivered: Sequence[str]) -> Exception:
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         said = "; ".join(f"{conn_id}: {type(error).__name__}: {error}" for conn_id, error in errors.items())
         others = " The others were checked." if many > len(errors) else ""
@@ -260,7 +260,7 @@ def _given(value: Any) -> Any:
 
 def _amount(name: str, value: object) -> Decimal:
     """:raises ValueError: when it is no exact amount."""
-    from airflow_provider_proxyorders.core.model import decimal
+    from airflow_provider_proxyorders.domain.model import decimal
 
     try:
         return decimal(value)

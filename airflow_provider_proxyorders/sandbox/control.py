@@ -21,14 +21,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_proxyorders.core.model import decimal
-from airflow_provider_proxyorders.core.wire import exact
+from airflow_provider_proxyorders.domain.exact_json import exact
+from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.sandbox.iproyal import IPRoyalShop
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
-from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Outcome, Shop
+from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Outcome, Shop
 from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
-from airflow_provider_proxyorders.sandbox.world import World
 
 Command = Mapping[str, Any]
 

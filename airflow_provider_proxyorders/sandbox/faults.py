@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
-from airflow_provider_proxyorders.sandbox.shop import Answer
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer
 
 Moment = Literal["before", "after"]
 Action = Literal["delay", "pause", "hang", "reset", "close", "truncate", "status", "body", "empty"]

@@ -13,9 +13,20 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from airflow_provider_proxyorders.core.model import decimal
-from airflow_provider_proxyorders.sandbox.goods import HOST, Lot
-from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, cents, number, whole
+from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Lot
+from airflow_provider_proxyorders.sandbox.vendor_base import (
+    Answer,
+    Ask,
+    Call,
+    Outcome,
+    Refusal,
+    Shop,
+    Wallet,
+    cents,
+    number,
+    whole,
+)
 
 CURRENCY = "USD"
 DAY = 86400

@@ -17,15 +17,15 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
-from airflow_provider_proxyorders.core.wire import UnreadableBody, load_json
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
 from airflow_provider_proxyorders.sandbox import control as controls
-from airflow_provider_proxyorders.sandbox.book import Book
+from airflow_provider_proxyorders.sandbox.charges import Book
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.faults import Rule, act
-from airflow_provider_proxyorders.sandbox.forward import Forward
-from airflow_provider_proxyorders.sandbox.goods import HOST
-from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call
-from airflow_provider_proxyorders.sandbox.world import World
+from airflow_provider_proxyorders.sandbox.forward_proxy import Forward
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
+from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call
 
 OWN = "_sandbox"
 #: seconds that requests in progress get when the server stops

@@ -10,9 +10,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from airflow_provider_proxyorders.sandbox.goods import HOST
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
 from airflow_provider_proxyorders.sandbox.server import OWN, HttpSide
-from airflow_provider_proxyorders.sandbox.world import World
+from airflow_provider_proxyorders.sandbox.state import World
 
 #: without a cap nothing is bought, so the printed connections carry one
 _CAP = "100"

@@ -16,9 +16,20 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.core.model import decimal
-from airflow_provider_proxyorders.sandbox.courier import Courier
-from airflow_provider_proxyorders.sandbox.shop import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, cents, number, whole
+from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.sandbox.vendor_base import (
+    Answer,
+    Ask,
+    Call,
+    Outcome,
+    Refusal,
+    Shop,
+    Wallet,
+    cents,
+    number,
+    whole,
+)
+from airflow_provider_proxyorders.sandbox.webhook_sender import Courier
 
 TOKEN_LIFE = 2 * 3600
 FINAL = ("completed", "partial", "failed")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
-from airflow_provider_proxyorders.sensors.watching import watch_here
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
-from airflow_provider_proxyorders.tasks.ordering import (
+from airflow_provider_proxyorders.tasks.order_operator import (
     RETRIES,
     RETRY_DELAY,
     RETRY_POLICY,
@@ -19,13 +18,14 @@ from airflow_provider_proxyorders.tasks.ordering import (
     default_deferrable,
     seconds,
 )
+from airflow_provider_proxyorders.tasks.waiting_sensor import watch_here
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.core.model import VendorOrder
-    from airflow_provider_proxyorders.core.waiting import Pauses
+    from airflow_provider_proxyorders.domain.model import VendorOrder
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+    from airflow_provider_proxyorders.purchase.polling import Pauses
 
 
 class ProxyOrderSensor(BaseSensorOperator):
@@ -78,7 +78,7 @@ class ProxyOrderSensor(BaseSensorOperator):
     @cached_property
     def pauses(self) -> Pauses:
         """The rules of when to look again, the same as in the triggerer."""
-        from airflow_provider_proxyorders.core.waiting import Pauses
+        from airflow_provider_proxyorders.purchase.polling import Pauses
 
         vendor = self.hook.vendor
         settle = vendor.account.settings.get("settle")
@@ -97,7 +97,7 @@ class ProxyOrderSensor(BaseSensorOperator):
 
         :raises OrderNotUsable: when it ended badly.
         """
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         age = self._age(context)
         try:
@@ -176,7 +176,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         page = self.hook.order_page(seen.order_id)
         if page:
             context["ti"].xcom_push(key=PAGE, value=page)
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         try:
             return self.hook.desk(context, self.log.info).hand_on(seen, on_partial=self.on_partial)
@@ -208,7 +208,7 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
         self.backstop = seconds("backstop", backstop, SHORTEST_PAUSE)
 
     def execute(self, context: Context) -> Any:
-        from airflow_provider_proxyorders.core.errors import ConfigError
+        from airflow_provider_proxyorders.domain.errors import ConfigError
 
         vendor = self.hook.vendor
         if vendor.webhook is None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
-from airflow_provider_proxyorders.sensors.watching import watch_here
-from airflow_provider_proxyorders.tasks.ordering import (
+from airflow_provider_proxyorders.tasks.order_operator import (
     RETRIES,
     RETRY_DELAY,
     RETRY_POLICY,
@@ -19,12 +18,13 @@ from airflow_provider_proxyorders.tasks.ordering import (
     default_deferrable,
     seconds,
 )
+from airflow_provider_proxyorders.tasks.waiting_sensor import watch_here
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.core.waiting import Pauses
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+    from airflow_provider_proxyorders.purchase.polling import Pauses
 
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
@@ -78,7 +78,7 @@ class WalletBalanceSensor(BaseSensorOperator):
     @cached_property
     def pauses(self) -> Pauses:
         """How long a vendor in trouble is left alone."""
-        from airflow_provider_proxyorders.core.waiting import Pauses
+        from airflow_provider_proxyorders.purchase.polling import Pauses
 
         return Pauses(self.hook.vendor.capabilities.polling)
 
@@ -87,7 +87,7 @@ class WalletBalanceSensor(BaseSensorOperator):
 
         :raises VendorError: when it cannot be read, and waiting does not help.
         """
-        from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 
         try:
             balance = self.hook.get_balance().available
@@ -156,7 +156,7 @@ class WalletBalanceSensor(BaseSensorOperator):
 
     def _enough(self) -> Decimal:
         """:raises ValueError: when ``at_least`` is no exact amount."""
-        from airflow_provider_proxyorders.core.model import decimal
+        from airflow_provider_proxyorders.domain.model import decimal
 
         try:
             return decimal(self.at_least)

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Throttled, UnreadableAnswer, VendorUnavailable
-from airflow_provider_proxyorders.core.waiting import trouble_pause
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Throttled, UnreadableAnswer, VendorUnavailable
+from airflow_provider_proxyorders.purchase.polling import trouble_pause
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.model import Money
+    from airflow_provider_proxyorders.domain.model import Money
     from airflow_provider_proxyorders.triggers.poller import Poller
 
 #: A reading that is younger than this part of the interval serves another watcher as well.

@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.triggers.inbox_watch import inbox_watch
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.triggers.inbox_listener import inbox_watch
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.ledger import Ledger
-    from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox
+    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
     from airflow_provider_proxyorders.triggers.poller import Poller
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
 
 def _beginning(book: Ledger, conn_id: str) -> tuple[Inbox, int]:
     """The inbox, and the number after which came what came since the events of this connection were first asked for."""
-    from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+    from airflow_provider_proxyorders.ledger.inbox import Inbox
 
     inbox = Inbox(book.engine)
     return inbox, int(book.fix(f"events of {conn_id} begin after", str(inbox.newest())))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
-from airflow_provider_proxyorders.triggers.waiter import News, Waiter, loop_deadline, seconds_since
+from airflow_provider_proxyorders.triggers.subscription import News, Waiter, loop_deadline, seconds_since
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.model import VendorOrder
+    from airflow_provider_proxyorders.domain.model import VendorOrder
     from airflow_provider_proxyorders.triggers.poller import Poller
     from airflow_provider_proxyorders.vendors import Vendor
 
@@ -93,7 +93,7 @@ class ProxyOrderTrigger(BaseTrigger):
         so it is written by a thread, a few at a time: thousands of them at once would hold the loop for seconds. Where many wait,
         nobody stands in line to write one: what an order ends with would come as late as the last of the lines.
         """
-        from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         async with waiting_on(self.conn_id) as poller:
             try:
@@ -133,7 +133,7 @@ class ProxyOrderTrigger(BaseTrigger):
                 await self.log.ainfo("%s", news.text)
 
     def _extended(self, vendor: Vendor, order: VendorOrder) -> bool:
-        from airflow_provider_proxyorders.core.model import OrderStatus
+        from airflow_provider_proxyorders.domain.model import OrderStatus
 
         gone = order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED)
         return gone or vendor.extended(self.evidence, order)
@@ -162,7 +162,7 @@ class OrderEventTrigger(BaseEventTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {"conn_id": self.conn_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from airflow_provider_proxyorders.core.errors import AuthenticationFailed, OrderingNotPermitted, ProxyOrdersError
+        from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderingNotPermitted, ProxyOrdersError
         from airflow_provider_proxyorders.triggers.events import endings
 
         async with waiting_on(self.conn_id) as poller:

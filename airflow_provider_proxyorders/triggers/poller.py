@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     ConfigError,
     OrderingNotPermitted,
@@ -37,17 +37,17 @@ from airflow_provider_proxyorders.core.errors import (
     UnreadableAnswer,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.core.waiting import Patience, look_pause, trouble_pause
-from airflow_provider_proxyorders.triggers.agenda import Agenda
-from airflow_provider_proxyorders.triggers.inbox_watch import inbox_watch
-from airflow_provider_proxyorders.triggers.waiter import News, Waiter
+from airflow_provider_proxyorders.purchase.polling import Patience, look_pause, trouble_pause
+from airflow_provider_proxyorders.triggers.inbox_listener import inbox_watch
+from airflow_provider_proxyorders.triggers.schedule import Agenda
+from airflow_provider_proxyorders.triggers.subscription import News, Waiter
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.ledger.inbox import Hint
-    from airflow_provider_proxyorders.core.model import VendorOrder
-    from airflow_provider_proxyorders.core.transport import AsyncHttp
-    from airflow_provider_proxyorders.core.wire import Flow, Request, Response
+    from airflow_provider_proxyorders.domain.model import VendorOrder
+    from airflow_provider_proxyorders.ledger.inbox import Hint
+    from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
     from airflow_provider_proxyorders.vendors.base import Vendor
+    from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Poller:
         return vendor
 
     def _use(self, vendor: Vendor) -> None:
-        from airflow_provider_proxyorders.core.transport import AsyncHttp
+        from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 
         # refuses an address that is none
         http = AsyncHttp(vendor.account, connections=IN_FLIGHT, tries=1, sleep=partial(self._in_pace, vendor))
@@ -173,7 +173,7 @@ class Poller:
         :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one by now.
         :raises ProxyOrdersError: when it cannot be read; in trouble the next call waits as long as the vendor needs.
         """
-        from airflow_provider_proxyorders.core.transport import arun
+        from airflow_provider_proxyorders.transport.flow import arun
 
         await self.open()
         while True:
@@ -408,7 +408,7 @@ class Poller:
         self, vendor: Vendor, send: Callable[[Request], Awaitable[Response]], batch: list[str]
     ) -> Mapping[str, VendorOrder]:
         """The orders of one call; those that the vendor does not know are missing, or raise where it was asked for one."""
-        from airflow_provider_proxyorders.core.known import arun_known
+        from airflow_provider_proxyorders.transport.answer_cache import arun_known
 
         most = max(1, vendor.capabilities.ids_per_read)
         if len(self._known) > 16 + 2 * self.count // most:  # mostly of calls that are not made again

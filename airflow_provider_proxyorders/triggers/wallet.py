@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from airflow_provider_proxyorders.core.crossing import Levels, judge
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     ConfigError,
     OrderingNotPermitted,
@@ -27,14 +26,15 @@ from airflow_provider_proxyorders.core.errors import (
     UnreadableAnswer,
     VendorUnavailable,
 )
+from airflow_provider_proxyorders.domain.levels import Levels, judge
 from airflow_provider_proxyorders.triggers.balance import balances
 from airflow_provider_proxyorders.triggers.orders import KEY_LOOKED_UP, KEY_REFUSED
 from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
-from airflow_provider_proxyorders.triggers.waiter import loop_deadline
+from airflow_provider_proxyorders.triggers.subscription import loop_deadline
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.core.ledger.alarms import Crossing
-    from airflow_provider_proxyorders.core.model import Money
+    from airflow_provider_proxyorders.domain.model import Money
+    from airflow_provider_proxyorders.ledger.alarms import Crossing
     from airflow_provider_proxyorders.triggers.poller import Poller
 
 #: Seconds between two readings of a balance; money arrives by hand.
@@ -209,22 +209,22 @@ class WalletBalanceTrigger(BaseEventTrigger):
 
 
 def _observe(wallet: str, name: str, state: Any, balance: str) -> Crossing | None:
-    from airflow_provider_proxyorders.core.ledger.alarms import Alarms
     from airflow_provider_proxyorders.hooks.settings import ledger
+    from airflow_provider_proxyorders.ledger.alarms import Alarms
 
     return Alarms(ledger().engine).observe(wallet, name, state, balance=balance)
 
 
 def _confirm(crossing: Crossing) -> None:
-    from airflow_provider_proxyorders.core.ledger.alarms import Alarms
     from airflow_provider_proxyorders.hooks.settings import ledger
+    from airflow_provider_proxyorders.ledger.alarms import Alarms
 
     Alarms(ledger().engine).confirm(crossing)
 
 
 def _amount(name: str, value: str) -> Decimal:
     """:raises ValueError: when it is no exact amount."""
-    from airflow_provider_proxyorders.core.model import decimal
+    from airflow_provider_proxyorders.domain.model import decimal
 
     try:
         return decimal(value)

@@ -1,6 +1,6 @@
 """Vendors: one file each, no I/O, found through the entry-point group ``airflow_provider_proxyorders.vendors``.
 
-What is named here is loaded when it is used, for the reason told in ``core/ledger/__init__.py``.
+What is named here is loaded when it is used, for the reason told in ``ledger/__init__.py``.
 """
 
 from __future__ import annotations

@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote as url_quote
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
-from airflow_provider_proxyorders.core.model import Balance, Delivery, Quote, VendorOrder
-from airflow_provider_proxyorders.core.signatures import Scheme
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response, UnreadableBody, when
-from airflow_provider_proxyorders.vendors.answers import Answers
-from airflow_provider_proxyorders.vendors.terms import Capabilities, Filters, Finding, Kind, Polling, Prepared, Setting
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
+from airflow_provider_proxyorders.domain.model import Balance, Delivery, Quote, VendorOrder
+from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Finding, Kind, Polling, Prepared, Setting
+from airflow_provider_proxyorders.vendors.judging import Answers
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from airflow_provider_proxyorders.wire.reading import when
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 __all__ = [
     "Capabilities",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_proxyorders.core.model import Balance, Money, decimal
+from airflow_provider_proxyorders.domain.model import Balance, Money, decimal
 
 
 def balance_evidence(balance: Balance) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.core.errors import InvalidRequest
-from airflow_provider_proxyorders.core.model import decimal
-from airflow_provider_proxyorders.core.wire import exact
+from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.exact_json import exact
+from airflow_provider_proxyorders.domain.model import decimal
 
 FieldKind = Literal["integer", "number", "text", "boolean", "id", "object", "list", "any"]
 

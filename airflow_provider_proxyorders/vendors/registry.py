@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from airflow_provider_proxyorders.core.errors import ConfigError
+from airflow_provider_proxyorders.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.vendors.base import Vendor

@@ -14,23 +14,9 @@ from collections.abc import Generator, Mapping
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_proxyorders.core.errors import VendorError
-from airflow_provider_proxyorders.core.model import Balance, Delivery, Money, OrderStatus, VendorOrder
-from airflow_provider_proxyorders.core.signatures import Scheme
-from airflow_provider_proxyorders.core.wire import (
-    Flow,
-    Request,
-    Response,
-    UnreadableBody,
-    identifier,
-    number,
-    optional_count,
-    optional_number,
-    optional_text,
-    rows,
-    text,
-    when,
-)
+from airflow_provider_proxyorders.domain.errors import VendorError
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
+from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Finding,
@@ -43,6 +29,18 @@ from airflow_provider_proxyorders.vendors.base import (
 )
 from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
 from airflow_provider_proxyorders.vendors.fields import Field, check, convert
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from airflow_provider_proxyorders.wire.reading import (
+    identifier,
+    number,
+    optional_count,
+    optional_number,
+    optional_text,
+    rows,
+    text,
+    when,
+)
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 #: Seconds for which a token is used. It lives 2 hours (/authentication); the margin covers a slow call and another clock.
 TOKEN_USE = 110 * 60

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.core.errors import ConfigError
-from airflow_provider_proxyorders.core.ledger.inbox import Inbox, open_inbox
+from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_rate, webhook_retention
+from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.webhooks.receiver import Receiver
 from airflow_provider_proxyorders.webhooks.senders import Senders

@@ -14,12 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, digest_of
-from airflow_provider_proxyorders.core.ledger.pruning import keep_pruned
-from airflow_provider_proxyorders.core.signatures import BadSignature
-from airflow_provider_proxyorders.core.wire import UnreadableBody, load_json
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
+from airflow_provider_proxyorders.ledger.pruning import keep_pruned
 from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders
+from airflow_provider_proxyorders.wire.signatures import BadSignature
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError
-from airflow_provider_proxyorders.core.signatures import Scheme, has_key
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.wire.signatures import Scheme, has_key
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.vendors import Vendor
@@ -141,7 +141,7 @@ def scheme_of(vendor: Vendor) -> Scheme:
 
     :raises ConfigError: when the setting is none.
     """
-    from airflow_provider_proxyorders.core.errors import ConfigError
+    from airflow_provider_proxyorders.domain.errors import ConfigError
 
     assert vendor.webhook is not None
     changes: Any = vendor.account.settings.get("webhook_scheme")

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 from .browser import Browser, NoBrowser
 from .story import ALERT, ENVIRONMENT, REFILL, RENEWAL, Story, connections

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 VENDORS = ("iproyal", "proxyscrape", "voodoo")
 WEBHOOK_SECRET = "secret-of-the-pictures"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.cli import main
-from airflow_provider_proxyorders.core.ledger import Ledger
+from airflow_provider_proxyorders.cli.main import main
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.ledger import Ledger
 from tests.hooks import connections
 from tests.hooks.connections import Shops
 

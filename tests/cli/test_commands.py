@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import airflow_provider_proxyorders
-from airflow_provider_proxyorders.core.guarantees import sentences, table
+from airflow_provider_proxyorders.purchase.guarantees import sentences, table
 from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 
 from .conftest import Command
@@ -131,7 +131,7 @@ class TestProgram:
         assert done.returncode == 1 and "Try another --port" in done.stderr
 
 
-MODULE = "airflow_provider_proxyorders.cli"
+MODULE = "airflow_provider_proxyorders.cli.main"
 
 #: Runs in a process of its own, since it makes Airflow's database and puts a connection into it.
 IN_AIRFLOWS_DATABASE = """
@@ -145,9 +145,9 @@ session.add(Connection(conn_id="stored", conn_type="voodoo", host=sys.argv[1], p
 session.commit()
 session.close()
 
-from airflow_provider_proxyorders.cli import main
-from airflow_provider_proxyorders.core.ledger import Intent, open_ledger
-from airflow_provider_proxyorders.core.model import Money, Step, Who, decimal
+from airflow_provider_proxyorders.cli.main import main
+from airflow_provider_proxyorders.ledger import Intent, open_ledger
+from airflow_provider_proxyorders.domain.model import Money, Step, Who, decimal
 from airflow_provider_proxyorders.hooks.settings import ledger_url
 
 ledger = open_ledger(ledger_url())

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders import cli_doctor
-from airflow_provider_proxyorders.core.errors import LedgerError, OutcomeUnknown
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.core.ledger.condition import examine
-from airflow_provider_proxyorders.core.ledger.schema import HEAD, VERSION_TABLE
+from airflow_provider_proxyorders.cli.main import doctor as cli_doctor
+from airflow_provider_proxyorders.domain.errors import LedgerError, OutcomeUnknown
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.inspect import examine
+from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
 
 from .conftest import Command
@@ -48,9 +48,9 @@ class Doctor:
 
 @pytest.fixture
 def doctor(command: Command, shops: Shops, monkeypatch: pytest.MonkeyPatch) -> Doctor:
-    from airflow_provider_proxyorders.core import transport
+    from airflow_provider_proxyorders.transport.worker import Http
 
-    monkeypatch.setattr(transport.Http, "retrying", quick(transport.Http.retrying))
+    monkeypatch.setattr(Http, "retrying", quick(Http.retrying))
     return Doctor(command, shops)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown, ProxyOrdersError
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger
-from airflow_provider_proxyorders.core.model import Money, Order, Step, VendorOrder, Who, decimal
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, ProxyOrdersError
+from airflow_provider_proxyorders.domain.model import Money, Order, Step, VendorOrder, Who, decimal
+from airflow_provider_proxyorders.ledger import Intent, Ledger
 from tests.hooks.connections import REQUESTS, Shops
 
 from .conftest import Command
@@ -221,7 +221,7 @@ class TestAdopt:
         order = ledger.intend(intent, Who())
         if known is not Step.INTENDED:
             order = ledger.claim(order, Who(), evidence={}, sent_seconds=0)
-            from airflow_provider_proxyorders.core.model import OrderStatus
+            from airflow_provider_proxyorders.domain.model import OrderStatus
 
             seen = VendorOrder("1", OrderStatus.PENDING, "pending") if known is Step.PLACED else None
             ledger.record(order, known, "", Who(), seen=seen)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox
-from airflow_provider_proxyorders.core.model import OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from tests.hooks.connections import Shops
 
 from .conftest import Command

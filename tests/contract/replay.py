@@ -1,10 +1,10 @@
-"""The vendors of this package; how exchanges are replayed is in ``airflow_provider_proxyorders.testing``."""
+"""The vendors of this package; how exchanges are replayed is in ``airflow_provider_proxyorders.testing.replay``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airflow_provider_proxyorders.testing import (
+from airflow_provider_proxyorders.testing.replay import (
     FOLDER,
     SPENDING,
     TOKENS,

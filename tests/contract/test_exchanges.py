@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
 from tests.contract.replay import SPENDING, VENDORS, Exchange, exchanges, play, verify
 
 KEYS = {"vendor", "operation", "case", "source", "account", "call", "sandbox", "steps", "expect"}

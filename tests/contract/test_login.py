@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import AuthenticationFailed
-from airflow_provider_proxyorders.core.wire import Response, dump_json
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed
+from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.vendors import voodoo
 from airflow_provider_proxyorders.vendors.base import Vendor
+from airflow_provider_proxyorders.wire.messages import Response
 from tests.contract.replay import vendor_for
 
 BODY = {"item_id": 5120, "merchant_order_id": "af-1"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import InvalidRequest, UnsupportedOperation
-from airflow_provider_proxyorders.core.wire import dump_json, load_json
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnsupportedOperation
+from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.vendors.base import Filters, Prepared
 from tests.contract.replay import exchanges, vendor_for
 

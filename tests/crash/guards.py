@@ -16,8 +16,8 @@ Patch = Callable[[Any, str, Any], None]
 
 def intent(patch: Patch) -> None:
     """What is intended and sent is written down only when its outcome is known."""
-    from airflow_provider_proxyorders.core.ledger import Ledger, schema
-    from airflow_provider_proxyorders.core.model import Step
+    from airflow_provider_proxyorders.domain.model import Step
+    from airflow_provider_proxyorders.ledger import Ledger, schema
 
     record = Ledger.record
 
@@ -55,7 +55,8 @@ def fence(patch: Patch) -> None:
     """A step is written whether or not the purchase still stands where the writer saw it."""
     from sqlalchemy import update
 
-    from airflow_provider_proxyorders.core.ledger import schema, store
+    from airflow_provider_proxyorders.ledger import ledger as store
+    from airflow_provider_proxyorders.ledger import schema
 
     anyhow = update(schema.purchases).where(store._KEY).returning(schema.purchases)
     patch(store, "_UPDATE_IF_UNCHANGED", anyhow)
@@ -70,8 +71,8 @@ def airflow_fence(patch: Patch) -> None:
 
 def evidence(patch: Patch) -> None:
     """A purchase whose answer was lost is sent again without looking for it."""
-    from airflow_provider_proxyorders.core.desk import Desk
-    from airflow_provider_proxyorders.core.model import Step
+    from airflow_provider_proxyorders.domain.model import Step
+    from airflow_provider_proxyorders.purchase.buyer import Desk
 
     def settle(desk: Any, order: Any, purchase: Any) -> Any:
         if order.step is Step.SENT:
@@ -83,29 +84,29 @@ def evidence(patch: Patch) -> None:
 
 def running(patch: Patch) -> None:
     """A try that may still be sending is taken for dead."""
-    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Desk
 
     patch(Desk, "_may_be_running", lambda desk, order: False)
 
 
 def held_up(patch: Patch) -> None:
     """A worker that was held up after it wrote SENT sends all the same."""
-    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Desk
 
     patch(Desk, "_held_up", lambda desk, ticks, moment: 0.0)
 
 
 def lane(patch: Patch) -> None:
     """Purchases on one wallet need not take turns."""
-    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.ledger import Ledger
 
     patch(Ledger, "_take_lane", lambda *args: None)
 
 
 def reservation(patch: Patch) -> None:
     """A purchase counts for the limits when it was charged, not when it is intended."""
-    from airflow_provider_proxyorders.core.ledger import Ledger, schema
-    from airflow_provider_proxyorders.core.model import Step
+    from airflow_provider_proxyorders.domain.model import Step
+    from airflow_provider_proxyorders.ledger import Ledger, schema
 
     intend = Ledger.intend
 
@@ -124,7 +125,7 @@ def reservation(patch: Patch) -> None:
 
 def fingerprint(patch: Patch) -> None:
     """A key stands for whatever request comes with it."""
-    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Desk
 
     purchase = Desk._purchase
     patch(Desk, "_purchase", lambda *args: dataclasses.replace(purchase(*args), fingerprint="0" * 64))
@@ -132,21 +133,21 @@ def fingerprint(patch: Patch) -> None:
 
 def settle(patch: Patch) -> None:
     """The second look follows the first at once."""
-    from airflow_provider_proxyorders.core.watch import Watch
+    from airflow_provider_proxyorders.purchase.tracker import Watch
 
     patch(Watch, "settle_time", 0.0)
 
 
 def owned(patch: Patch) -> None:
     """Orders that belong to another key are not left out when one is looked for."""
-    from airflow_provider_proxyorders.core.ledger import Ledger
+    from airflow_provider_proxyorders.ledger import Ledger
 
     patch(Ledger, "owned", lambda ledger, wallet, since=None: frozenset())
 
 
 def doubt(patch: Patch) -> None:
     """A refusal is believed also where an earlier try may have landed."""
-    from airflow_provider_proxyorders.core.desk import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Desk
 
     after_failure = Desk._after_failure
 
@@ -158,14 +159,14 @@ def doubt(patch: Patch) -> None:
 
 def permit(patch: Patch) -> None:
     """Anybody who holds a transport may send a purchase."""
-    from airflow_provider_proxyorders.core import transport
+    from airflow_provider_proxyorders.transport import flow
 
-    patch(transport, "_allowed", lambda request, permit, send: send(request))
+    patch(flow, "_allowed", lambda request, permit, send: send(request))
 
 
 def once(patch: Patch) -> None:
     """The transport repeats a purchase as it repeats a read."""
-    from airflow_provider_proxyorders.core.transport import Http
+    from airflow_provider_proxyorders.transport.worker import Http
 
     send = Http.send
     patch(Http, "send", lambda http, request: send(http, dataclasses.replace(request, spends=False)))

@@ -27,10 +27,11 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
     """
     from airflow.sdk import BaseOperator
 
-    from airflow_provider_proxyorders.core.ledger import Ledger
-    from airflow_provider_proxyorders.core.model import TAKEN, Step
-    from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-    from airflow_provider_proxyorders.core.watch import Watch
+    from airflow_provider_proxyorders.domain.model import TAKEN, Step
+    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.purchase.tracker import Watch
+    from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+    from airflow_provider_proxyorders.transport.worker import Http
 
     def die(_: Any = None) -> None:
         try:
@@ -100,7 +101,7 @@ def whatever_comes(owner: type, name: str, act: Callable[[], None]) -> None:
 
 def before_the_answer_is_read(act: Callable[[], None]) -> None:
     """Act when the purchase is written to its connection and the answer is there, or has not come in time."""
-    from airflow_provider_proxyorders.core.transport import Http
+    from airflow_provider_proxyorders.transport.worker import Http
 
     spending = False
     spend, getresponse = Http._spend, HTTPConnection.getresponse

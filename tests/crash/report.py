@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from airflow_provider_proxyorders import __version__
-from airflow_provider_proxyorders.core import guarantees
+from airflow_provider_proxyorders.purchase import guarantees
 from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 
 from .cells import FAULTS, MODES, OPERATIONS, POINTS, WAITS, Cell, core, product

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.account import Caps
+from airflow_provider_proxyorders.domain.errors import (
     CapExceeded,
     LedgerError,
     OutcomeUnknown,
@@ -28,9 +28,9 @@ from airflow_provider_proxyorders.core.errors import (
     SpendRefused,
     WalletHeld,
 )
-from airflow_provider_proxyorders.core.model import Order, Step
+from airflow_provider_proxyorders.domain.model import Order, Step
 
-from ..desk.conftest import PRICES, Shop
+from ..purchase.conftest import PRICES, Shop
 from .guards import GUARDS
 
 ShopOf = Callable[[str], Shop]

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown
-from airflow_provider_proxyorders.core.ledger import StaleClaim
-from airflow_provider_proxyorders.core.model import Order, Step, VendorOrder, Who
-from airflow_provider_proxyorders.core.transport import Http
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.model import Order, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import StaleClaim
+from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.transport.worker import Http
 
-from ..desk.conftest import Shop
+from ..purchase.conftest import Shop
 
 
 def test_a_worker_that_came_second_goes_on_with_what_the_first_bought(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_proxyorders.core.model import OPEN, TAKEN, Step
+from airflow_provider_proxyorders.domain.model import OPEN, TAKEN, Step
 
 from .cells import Cell
 

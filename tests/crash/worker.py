@@ -235,7 +235,7 @@ def _context(cell: Cell, number: int) -> Any:
 
 def prepare(ledger_url: str, say: Say) -> None:
     """Bring the ledger's database to its version, once for all."""
-    from airflow_provider_proxyorders.core.ledger import open_ledger
+    from airflow_provider_proxyorders.ledger import open_ledger
 
     open_ledger(ledger_url)
     say({})
@@ -243,7 +243,7 @@ def prepare(ledger_url: str, say: Say) -> None:
 
 def audit(place: Place, say: Say) -> None:
     """What the ledger says about the cell's wallet."""
-    from airflow_provider_proxyorders.core.ledger import open_ledger
+    from airflow_provider_proxyorders.ledger import open_ledger
 
     ledger = open_ledger(place.ledger_url)
     purchases = []
@@ -276,15 +276,15 @@ def warm() -> None:
         "tenacity",
         "uvicorn",
         "zoneinfo",
-        "airflow_provider_proxyorders.core.desk",
-        "airflow_provider_proxyorders.core.ledger",
-        "airflow_provider_proxyorders.core.transport",
+        "airflow_provider_proxyorders.purchase.buyer",
+        "airflow_provider_proxyorders.ledger",
+        "airflow_provider_proxyorders.transport.endpoint",
         "airflow_provider_proxyorders.hooks.connection",
         "airflow_provider_proxyorders.hooks.proxyorders",
         "airflow_provider_proxyorders.hooks.settings",
         "airflow_provider_proxyorders.operators.orders",
         "airflow_provider_proxyorders.sandbox",
-        "airflow_provider_proxyorders.tasks.retrying",
+        "airflow_provider_proxyorders.tasks.retry_policy",
         "airflow_provider_proxyorders.triggers.orders",
         "airflow_provider_proxyorders.vendors.registry",
         "airflow_provider_proxyorders.webhooks.app",

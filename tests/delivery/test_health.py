@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_proxyorders.core.health import check
-from airflow_provider_proxyorders.core.model import Proxy
-from airflow_provider_proxyorders.core.transport import aprobe
+from airflow_provider_proxyorders.delivery.proxy_check import check
+from airflow_provider_proxyorders.domain.model import Proxy
+from airflow_provider_proxyorders.transport.probe import aprobe
 from tests.hooks.connections import Shops
 
 from .test_operator import bought

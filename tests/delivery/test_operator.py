@@ -16,8 +16,8 @@ from airflow.sdk import Asset
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.log import redact
 
-from airflow_provider_proxyorders.core.errors import ConfigError, OrderPending
-from airflow_provider_proxyorders.core.model import Delivery, Proxy
+from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
+from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 from airflow_provider_proxyorders.hooks import proxyorders as hooks
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery, store
 from tests.hooks.connections import REQUESTS, VENDORS, Shops

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 from tests.conftest import new_database
 
 VENDORS = ("proxyscrape", "iproyal", "voodoo")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 from tests.leaks.play import play
 
 from .test_main_job import all_logs, goods

@@ -19,7 +19,7 @@ VENDORS = ("proxyscrape", "iproyal", "voodoo")
 def start(folder: Path) -> subprocess.Popen[str]:
     """The demo, with its temporary files in a folder of the test."""
     return subprocess.Popen(
-        [sys.executable, "-m", "airflow_provider_proxyorders.cli", "demo"],
+        [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", "demo"],
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.model import Step
-from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
 
 from .conftest import VENDORS, connection

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 from tests.month.books import summary, wrong
 from tests.month.plan import WEEK, Plan
 from tests.month.play import Month

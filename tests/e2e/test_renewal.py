@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 from .test_main_job import all_logs, wait_for_task
 

@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 MANY = int(os.environ.get("PROXYORDERS_WAITING", "60"))
 BOUGHT = MANY // 10

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.model import Step
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 from .conftest import WATCHED, WATCHED_TOKEN
 from .test_main_job import all_logs

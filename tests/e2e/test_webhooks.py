@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from airflow_provider_proxyorders.core.signatures import Scheme
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 from .conftest import WEBHOOK_SECRET
 from .test_main_job import all_logs, wait_for_task

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import open_ledger
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Entry, Sandbox
 
 VENDORS = ("iproyal", "proxyscrape", "voodoo")

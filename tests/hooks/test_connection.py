@@ -12,8 +12,8 @@ from airflow.sdk import Connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import ConfigError
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.connection import COMMON, account_for, vendor_for
 from airflow_provider_proxyorders.vendors import vendor_class
 

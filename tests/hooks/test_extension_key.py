@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import ConfigError, NotDue, VendorUnavailable
-from airflow_provider_proxyorders.core.model import Order
+from airflow_provider_proxyorders.domain.errors import ConfigError, NotDue, VendorUnavailable
+from airflow_provider_proxyorders.domain.model import Order
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
 from .connections import Shops

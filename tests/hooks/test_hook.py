@@ -11,7 +11,7 @@ import requests
 from airflow.sdk import BaseHook
 from airflow.sdk.log import redact
 
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     CapExceeded,
     ConfigError,
     InvalidRequest,
@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.core.errors import (
     ProxyOrdersError,
     UnsupportedOperation,
 )
-from airflow_provider_proxyorders.core.model import Order, OrderStatus, Step
+from airflow_provider_proxyorders.domain.model import Order, OrderStatus, Step
 from airflow_provider_proxyorders.hooks.proxyorders import IPRoyalHook, ProxyOrdersHook, ProxyScrapeHook, VoodooHook
 
 from .connections import PRICES, REQUESTS, VENDORS, Shops

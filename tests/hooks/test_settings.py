@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import LedgerError
+from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url, webhook_rate, webhook_retention
 
 URL, EXECUTOR = "AIRFLOW__PROXYORDERS__LEDGER_URL", "AIRFLOW__CORE__EXECUTOR"

@@ -23,11 +23,11 @@ from typing import Any
 
 import requests
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
 
 from .scan import Canary, Hit, Scanner
@@ -232,7 +232,7 @@ def _what_the_command_prints(airflow: LocalAirflow, folder: Path) -> None:
     ]
     for number, arguments in enumerate(words):
         done = subprocess.run(
-            [sys.executable, "-m", "airflow_provider_proxyorders.cli", *arguments],
+            [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", *arguments],
             env=airflow.env, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == (1 if arguments[-1] == "?" else 0), done.stderr

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from airflow_provider_proxyorders.cli import main
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+from airflow_provider_proxyorders.cli.main import main
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator
 from tests.hooks import connections
 from tests.hooks.connections import REQUESTS, VENDORS, Shops

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

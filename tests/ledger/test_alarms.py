@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from airflow_provider_proxyorders.core.crossing import Levels, judge, plain
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.core.ledger.alarms import Alarms, Crossing, open_alarms
-from airflow_provider_proxyorders.core.ledger.schema import HEAD, VERSION_TABLE
+from airflow_provider_proxyorders.domain.levels import Levels, judge, plain
+from airflow_provider_proxyorders.ledger import open_ledger
+from airflow_provider_proxyorders.ledger.alarms import Alarms, Crossing, open_alarms
+from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE
 
 W, N = "iproyal:main", "below 50"
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -200,7 +200,7 @@ class TestRaces:
         open_alarms(ledger_url)
         script = (
             "import sys\n"
-            "from airflow_provider_proxyorders.core.ledger.alarms import open_alarms\n"
+            "from airflow_provider_proxyorders.ledger.alarms import open_alarms\n"
             "alarms = open_alarms(sys.argv[1])\n"
             "print('ready', flush=True)\n"
             "sys.stdin.readline()\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from airflow_provider_proxyorders.core.ledger import engine, open_ledger, schema
+from airflow_provider_proxyorders.ledger import engine, open_ledger, schema
 
 
 def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

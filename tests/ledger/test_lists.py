@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger, open_ledger
-from airflow_provider_proxyorders.core.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.core.ledger.engine import engine_for
-from airflow_provider_proxyorders.core.ledger.schema import HEAD, KNOWN, VERSION_TABLE, metadata
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger import open_ledger
+from airflow_provider_proxyorders.ledger.engine import engine_for
+from airflow_provider_proxyorders.ledger.schema import HEAD, KNOWN, VERSION_TABLE, metadata
 
 
 def test_first_use_builds_what_the_code_describes(ledger_url: str) -> None:
@@ -28,7 +28,7 @@ def test_the_code_knows_every_migration() -> None:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    import airflow_provider_proxyorders.core.ledger.schema as schema
+    import airflow_provider_proxyorders.ledger.schema as schema
 
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))

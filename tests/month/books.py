@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.model import Step
+from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.sandbox.book import Entry
+from airflow_provider_proxyorders.sandbox.charges import Entry
 
 from .plan import DAY
 from .play import VENDOR, WALLET, Day, Running, Story

@@ -13,14 +13,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_proxyorders.core.account import Account, Caps
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.domain.account import Account, Caps
+from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.purchase.buyer import Desk
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.sandbox.iproyal_catalogue import Plan as Sold
-from airflow_provider_proxyorders.sandbox.iproyal_orders import Order
+from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan as Sold
+from airflow_provider_proxyorders.sandbox.iproyal.orders import Order
+from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
 
 from .plan import DAY, Plan, Wanted

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.crossing import Levels
-from airflow_provider_proxyorders.core.errors import RequestRefused
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.core.ledger.alarms import Alarms
-from airflow_provider_proxyorders.core.purse import look
+from airflow_provider_proxyorders.domain.errors import RequestRefused
+from airflow_provider_proxyorders.domain.levels import Levels
+from airflow_provider_proxyorders.ledger import open_ledger
+from airflow_provider_proxyorders.ledger.alarms import Alarms
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.wallet.check import look
 
 from .books import wrong
 from .plan import DAY, WEEK, Plan

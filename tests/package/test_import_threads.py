@@ -39,6 +39,6 @@ print(*sorted(set(wrong)), sep="\\n")
 
 
 def test_modules_can_be_loaded_by_many_threads_at_once() -> None:
-    packages = [f"airflow_provider_proxyorders.{name}" for name in ("core.ledger", "vendors")]
+    packages = [f"airflow_provider_proxyorders.{name}" for name in ("ledger", "vendors")]
     done = subprocess.run([sys.executable, "-c", LOAD, *packages], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr

@@ -68,7 +68,7 @@ def test_its_form_and_its_guarantees_are_there(package: Path) -> None:
     )
     assert "extra__acme__max_order_price" in forms and "api.acme.example" in forms
     assert "| Acme | create | at most once, and exactly once" in run(
-        package, "-m", "airflow_provider_proxyorders.cli", "guarantees"
+        package, "-m", "airflow_provider_proxyorders.cli.main", "guarantees"
     )
 
 

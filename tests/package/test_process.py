@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airflow_provider_proxyorders.local_airflow.process import Process
+from airflow_provider_proxyorders.testing.local_airflow.process import Process
 
 #: a parent that ignores SIGTERM, with a child in a process group of its own that ignores it too
 STUBBORN = """
@@ -72,7 +72,7 @@ def test_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
     script = f"""
 import os, sys, time
 from pathlib import Path
-from airflow_provider_proxyorders.local_airflow.process import Process
+from airflow_provider_proxyorders.testing.local_airflow.process import Process
 process = Process([sys.executable, "-c", {POLITE!r}], dict(os.environ), Path("."), Path("log"))
 process.start()
 while "ready" not in Path("log").read_text(): time.sleep(0.02)

@@ -56,7 +56,7 @@ def test_holds_what_it_needs_and_nothing_else(wheel: Path, project: Path) -> Non
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
     ]
     assert set(wanted) == {name for name in names if ".dist-info/" not in name}
-    for part in ("py.typed", "core/ledger/migrations/env.py"):
+    for part in ("py.typed", "ledger/migrations/env.py"):
         assert f"airflow_provider_proxyorders/{part}" in names
     assert any(name.startswith("airflow_provider_proxyorders/sandbox/exchanges/") and name.endswith(".json") for name in names)
 

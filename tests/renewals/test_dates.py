@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.dates import duration, later, moment
-from airflow_provider_proxyorders.core.errors import InvalidRequest
-from airflow_provider_proxyorders.core.wire import when
+from airflow_provider_proxyorders.domain.dates import duration, later, moment
+from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.wire.reading import when
 
 BERLIN, NEW_YORK, KOLKATA = "Europe/Berlin", "America/New_York", "Asia/Kolkata"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown
-from airflow_provider_proxyorders.core.renewals import Found, Only, find_due
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.renewal.search import Found, Only, find_due
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import REQUESTS, Shops
 
@@ -76,7 +76,7 @@ class TestHorizon:
 
     def test_a_calendar_horizon_is_counted_in_the_connections_zone(self, shops: Shops, held: Held) -> None:
         """The night of 2030-03-31 has an hour less in Berlin, so a day there ends an hour sooner."""
-        from airflow_provider_proxyorders.core.dates import duration
+        from airflow_provider_proxyorders.domain.dates import duration
 
         held(1, expire_date="2030-03-31 11:00:00")
         as_of, day = datetime(2030, 3, 30, 11, 30, tzinfo=timezone.utc), duration("within", "P1D")
@@ -85,7 +85,7 @@ class TestHorizon:
         assert due(find(shops, as_of, within=DAY, connection={"extra": extra})) == ["1"]
 
     def test_the_last_day_of_february(self, shops: Shops, held: Held) -> None:
-        from airflow_provider_proxyorders.core.dates import duration
+        from airflow_provider_proxyorders.domain.dates import duration
 
         for number, text in ((1, "2028-02-29 12:00:00"), (2, "2028-02-29 12:00:01"), (3, "2028-03-01 00:00:00")):
             held(number, expire_date=text)
@@ -225,7 +225,7 @@ class TestLedger:
         assert due(find(shops, now)) == ["1"]
 
     def test_a_person_has_to_decide(self, shops: Shops, now: datetime, held: Held) -> None:
-        from airflow_provider_proxyorders.core.model import Step, Who
+        from airflow_provider_proxyorders.domain.model import Step, Who
 
         held(1)
         desk = self._lose_an_answer(shops)

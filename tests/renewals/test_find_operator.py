@@ -11,9 +11,9 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.core.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidRequest
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator, FindExpiringOrdersOperator
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 from tests.hooks.connections import REQUESTS, Shops
 from tests.tasks.tasks import context, through_json
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError
-from airflow_provider_proxyorders.core.ledger import open_ledger
-from airflow_provider_proxyorders.core.renewals import find_due
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator, FindExpiringOrdersOperator
+from airflow_provider_proxyorders.renewal.search import find_due
 from tests.hooks.connections import Shops
 from tests.tasks.tasks import Run, context
 
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 TASK = """
 import json, sys
 from airflow.sdk.exceptions import AirflowSkipException
-from airflow_provider_proxyorders.core.renewals import find_due
+from airflow_provider_proxyorders.renewal.search import find_due
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
 from tests.tasks.tasks import context
 task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", order_id="7001", request={"product_plan_id": 22},

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.core.errors import InvalidRequest, OrderNotFound, OrderNotUsable, UnsupportedOperation
-from airflow_provider_proxyorders.core.model import Order
-from airflow_provider_proxyorders.core.renewals import Found, Only, find_due
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound, OrderNotUsable, UnsupportedOperation
+from airflow_provider_proxyorders.domain.model import Order
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
+from airflow_provider_proxyorders.renewal.search import Found, Only, find_due
 from tests.hooks.connections import PRICES, REQUESTS, Shops
 from tests.tasks.tasks import Run, context
 

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airflow_provider_proxyorders.core.signatures import BadSignature, Scheme
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.sandbox.courier import payload, post
+from airflow_provider_proxyorders.sandbox.webhook_sender import payload, post
+from airflow_provider_proxyorders.wire.signatures import BadSignature, Scheme
 
 SECRET = "s3cret-for-hooks"
 

@@ -90,5 +90,8 @@ def test_it_brings_no_part_of_the_other_side():
     loaded = done.stdout.decode().split()
     assert "airflow_provider_proxyorders.sandbox.server" in loaded
     ours = {name for name in loaded if name.startswith("airflow_provider_proxyorders.") and ".sandbox" not in name}
-    assert ours == {f"airflow_provider_proxyorders.{name}" for name in ("core", "core.model", "core.signatures", "core.wire")}
+    assert ours == {
+        f"airflow_provider_proxyorders.{name}"
+        for name in ("domain", "domain.exact_json", "domain.model", "wire", "wire.reading", "wire.signatures")
+    }
     assert not {"airflow", "requests", "sqlalchemy"} & set(loaded)

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger, schema
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger, schema
 
 from .clockwork import Worker
 from .scenario import Weather

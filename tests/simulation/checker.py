@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders.core.errors import CapExceeded, OrderKeyConflict, OrderNotUsable, ProxyOrdersError
-from airflow_provider_proxyorders.core.model import OPEN, TAKEN, Order, Step
-from airflow_provider_proxyorders.core.reconcile import Findings
+from airflow_provider_proxyorders.domain.errors import CapExceeded, OrderKeyConflict, OrderNotUsable, ProxyOrdersError
+from airflow_provider_proxyorders.domain.model import OPEN, TAKEN, Order, Step
+from airflow_provider_proxyorders.wallet.reconcile import Findings
 
 from .clockwork import Worker
 from .market import SOMEBODY, Charge

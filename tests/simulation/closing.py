@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from airflow_provider_proxyorders.core.errors import CapExceeded
-from airflow_provider_proxyorders.core.ledger.schema import purchases, spending, steps
-from airflow_provider_proxyorders.core.ledger.spending import millionths
-from airflow_provider_proxyorders.core.model import LIFE, OPEN, TAKEN, Step
+from airflow_provider_proxyorders.domain.errors import CapExceeded
+from airflow_provider_proxyorders.domain.model import LIFE, OPEN, TAKEN, Step
+from airflow_provider_proxyorders.ledger.schema import purchases, spending, steps
+from airflow_provider_proxyorders.ledger.spending import millionths
 
 from .market import SOMEBODY, Charge
 from .verdict import Verdict

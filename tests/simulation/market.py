@@ -15,12 +15,14 @@ from urllib.parse import unquote
 import simplejson
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_proxyorders.core.wire import Response, dump_json, load_json, when
-from airflow_provider_proxyorders.sandbox.book import Entry
+from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
+from airflow_provider_proxyorders.sandbox.charges import Entry
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
-from airflow_provider_proxyorders.sandbox.shop import Ask, Call
-from airflow_provider_proxyorders.sandbox.world import World
-from airflow_provider_proxyorders.vendors.proxyscrape_answers import CLOCK_SKEW
+from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Call
+from airflow_provider_proxyorders.vendors.proxyscrape.answers import CLOCK_SKEW
+from airflow_provider_proxyorders.wire.messages import Response
+from airflow_provider_proxyorders.wire.reading import when
 
 #: Who bought what was bought in the vendor's dashboard, past the ledger.
 SOMEBODY = "somebody else"

@@ -15,9 +15,10 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.transport import Http, Pacer
-from airflow_provider_proxyorders.core.wire import Response
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.transport.endpoint import Pacer
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Response
 
 from .clockwork import Worker
 from .market import Asked, Market

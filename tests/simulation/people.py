@@ -9,11 +9,11 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Quarantined
-from airflow_provider_proxyorders.core.ledger import StaleClaim
-from airflow_provider_proxyorders.core.model import STEP_OF, Order, Step, Who
-from airflow_provider_proxyorders.core.reconcile import reconcile
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Quarantined
+from airflow_provider_proxyorders.domain.model import STEP_OF, Order, Step, Who
+from airflow_provider_proxyorders.ledger import StaleClaim
+from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
 from .clockwork import Worker
 

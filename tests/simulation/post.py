@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, digest_of
-from airflow_provider_proxyorders.core.wire import load_json
-from airflow_provider_proxyorders.sandbox.courier import Courier, payload
+from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
 from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
+from airflow_provider_proxyorders.sandbox.webhook_sender import Courier, payload
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 from .tasks import account

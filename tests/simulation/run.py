@@ -10,11 +10,11 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.ledger import Ledger
+from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.purchase.buyer import Desk
 from airflow_provider_proxyorders.sandbox.iproyal import IPRoyalShop
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
-from airflow_provider_proxyorders.sandbox.shop import Outcome
+from airflow_provider_proxyorders.sandbox.vendor_base import Outcome
 from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
 from airflow_provider_proxyorders.vendors import voodoo
 

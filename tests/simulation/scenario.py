@@ -15,7 +15,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.core.account import Caps
+from airflow_provider_proxyorders.domain.account import Caps
 
 Kind = Literal["plain", "late", "clocks", "foreign"]
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import LedgerError, ProxyOrdersError, Quarantined
-from airflow_provider_proxyorders.core.model import Order, Who
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersError, Quarantined
+from airflow_provider_proxyorders.domain.model import Order, Who
+from airflow_provider_proxyorders.purchase.buyer import Desk
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Caps
-from airflow_provider_proxyorders.core.errors import CapExceeded, LedgerError, WalletHeld
-from airflow_provider_proxyorders.core.ledger import Intent, Ledger, StaleClaim, open_ledger
-from airflow_provider_proxyorders.core.model import Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.account import Caps
+from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, WalletHeld
+from airflow_provider_proxyorders.domain.model import Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
 
 from . import run as run_module
 from .books import Books

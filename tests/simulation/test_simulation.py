@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, or_, true, update
 
-from airflow_provider_proxyorders.core import desk
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown
-from airflow_provider_proxyorders.core.ledger import Ledger, spending, store
-from airflow_provider_proxyorders.core.ledger.schema import purchases
-from airflow_provider_proxyorders.core.watch import Watch
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.ledger import Ledger, spending
+from airflow_provider_proxyorders.ledger import ledger as store
+from airflow_provider_proxyorders.ledger.schema import purchases
+from airflow_provider_proxyorders.purchase import buyer as desk
+from airflow_provider_proxyorders.purchase.tracker import Watch
 
 from .books import Books
 from .campaign import CHUNK, State, campaign, summary

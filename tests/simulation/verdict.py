@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import RowMapping, bindparam, select
 
-from airflow_provider_proxyorders.core.ledger.schema import purchases
-from airflow_provider_proxyorders.sandbox.book import Entry
+from airflow_provider_proxyorders.ledger.schema import purchases
+from airflow_provider_proxyorders.sandbox.charges import Entry
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
 
 from .market import Charge

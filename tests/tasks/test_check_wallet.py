@@ -16,7 +16,7 @@ from airflow.sdk import BaseNotifier
 from airflow.sdk.exceptions import AirflowFailException
 from sqlalchemy import text
 
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.operators.wallet import CheckWalletOperator
 from tests.hooks.connections import REQUESTS, Shops
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     CapExceeded,
     ConfigError,
@@ -26,8 +26,8 @@ from airflow_provider_proxyorders.core.errors import (
     RequestRefused,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.core.ledger import Ledger
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, default_key
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from tests.hooks.connections import PRICES, REQUESTS, Shops
@@ -246,7 +246,7 @@ class TestDefinition:
         assert (own.retries, own.retry_policy, own.retry_delay) == (0, None, timedelta(minutes=5))
 
     def test_deferrable_follows_airflows_setting(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from airflow_provider_proxyorders.tasks import ordering
+        from airflow_provider_proxyorders.tasks import order_operator as ordering
 
         monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
         clear: Any = getattr(ordering.default_deferrable, "cache_clear", lambda: None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     CapExceeded,
     ConfigError,
     InvalidRequest,

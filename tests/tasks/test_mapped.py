@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.operators.orders import (
 from airflow_provider_proxyorders.operators.wallet import CheckWalletOperator
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor, ProxyOrderWebhookSensor
 from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
-from airflow_provider_proxyorders.tasks.retrying import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 
 CASES: list[tuple[Any, dict[str, Any], str]] = [
     (CreateProxyOrderOperator, {"request": {"quantity": 1}}, "conn_id"),

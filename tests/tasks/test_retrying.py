@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 
-from airflow_provider_proxyorders.core import errors
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError, Throttled
-from airflow_provider_proxyorders.core.ledger import StaleClaim
-from airflow_provider_proxyorders.core.wire import LONGEST_ASKED
-from airflow_provider_proxyorders.tasks.retrying import LATER, SOON, OrderRetryPolicy
+from airflow_provider_proxyorders.domain import errors
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Throttled
+from airflow_provider_proxyorders.ledger import StaleClaim
+from airflow_provider_proxyorders.tasks.retry_policy import LATER, SOON, OrderRetryPolicy
+from airflow_provider_proxyorders.wire.messages import LONGEST_ASKED
 
 #: what the head of errors.py says of each
 SAID: dict[str, str] = {

@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from airflow_provider_proxyorders.core.errors import (
-    AuthenticationFailed,
-    OrderNotFound,
-    OrderNotUsable,
-    UnsupportedOperation,
-)
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderNotFound, OrderNotUsable, UnsupportedOperation
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.tasks.links import PAGE
 from tests.hooks.connections import REQUESTS, Shops

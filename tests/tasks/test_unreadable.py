@@ -14,12 +14,12 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout, TaskDeferred
 
-from airflow_provider_proxyorders.core.errors import AuthenticationFailed, OrderPending
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderPending
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, ExtendProxyOrderOperator
-from airflow_provider_proxyorders.sensors import watching
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
-from airflow_provider_proxyorders.tasks import ordering
+from airflow_provider_proxyorders.tasks import order_operator as ordering
+from airflow_provider_proxyorders.tasks import waiting_sensor as watching
 from airflow_provider_proxyorders.triggers import wallet
 from tests.hooks.connections import REQUESTS, Shops
 

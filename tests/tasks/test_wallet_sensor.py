@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
 
-from airflow_provider_proxyorders.core.errors import AuthenticationFailed, ConfigError
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, ConfigError
 from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
 from airflow_provider_proxyorders.triggers import wallet
 from tests.hooks.connections import Shops

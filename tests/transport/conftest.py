@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response
+from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
 #: a body that each vendor takes

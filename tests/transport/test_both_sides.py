@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import ProxyOrdersError
-from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-from airflow_provider_proxyorders.core.wire import Request
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Request
 from tests.contract.replay import SPENDING, Exchange, exchanges, flow_of, view
 
 from .conftest import VENDORS, Naps, Side, ask, create, vendor_of
@@ -176,7 +177,7 @@ class TestPace:
     def test_threads_share_a_pace(self) -> None:
         import threading
 
-        from airflow_provider_proxyorders.core.transport import Pacer
+        from airflow_provider_proxyorders.transport.endpoint import Pacer
 
         pacer, places = Pacer(10.0, clock=lambda: 0.0), Naps()
         threads = [threading.Thread(target=lambda: places.append(pacer.reserve())) for _ in range(20)]
@@ -187,7 +188,7 @@ class TestPace:
         assert sorted(places) == pytest.approx([place / 10 for place in range(20)])
 
     def test_a_pause_is_not_saved_up(self) -> None:
-        from airflow_provider_proxyorders.core.transport import Pacer
+        from airflow_provider_proxyorders.transport.endpoint import Pacer
 
         now = [0.0]
         pacer = Pacer(1.0, clock=lambda: now[0])

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_proxyorders.core import transport
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown, VendorUnavailable
-from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.core.wire import Request
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, VendorUnavailable
+from airflow_provider_proxyorders.transport import triggerer, worker
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Request
 
 from .conftest import Naps, Side, account, ask
 from .wires import Talk, answer, wire
@@ -151,7 +151,8 @@ def huge_when_unpacked(talk: Talk) -> None:
 def test_a_huge_body_ends(side: Side, script: Callable[[Talk], None], monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc
 
-    monkeypatch.setattr(transport, "LARGEST_BODY", 2_000_000)
+    for module in (worker, triggerer):
+        monkeypatch.setattr(module, "LARGEST_BODY", 2_000_000)
     with wire(once(script)) as server:
         tracemalloc.start()
         try:
@@ -164,7 +165,8 @@ def test_a_huge_body_ends(side: Side, script: Callable[[Talk], None], monkeypatc
 
 
 def test_a_purchase_with_a_huge_answer_is_unknown(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 2_000_000)
+    for module in (worker, triggerer):
+        monkeypatch.setattr(module, "LARGEST_BODY", 2_000_000)
     with wire(huge_body) as server, pytest.raises(OutcomeUnknown, match="did not end"):
         Http(account(server.url, timeout=5.0), naps).send(BUY)
     assert len(server.asked) == 1

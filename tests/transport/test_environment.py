@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError, VendorUnavailable
-from airflow_provider_proxyorders.core.transport import Http
-from airflow_provider_proxyorders.core.wire import Request
+from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError, VendorUnavailable
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Request
 
 from .conftest import SECRET, Naps, Side, account, ask, create, vendor_of
 from .test_never_left import tunnel

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import NeverSent, OutcomeUnknown, VendorUnavailable
-from airflow_provider_proxyorders.core.transport import READ_TRIES, Http
-from airflow_provider_proxyorders.core.wire import Request
+from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown, VendorUnavailable
+from airflow_provider_proxyorders.transport.endpoint import READ_TRIES
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Request
 
 from .conftest import Naps, Side, account, ask
 from .wires import Talk, Wire, answer, deaf, free_port, proper, wire

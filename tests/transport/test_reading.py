@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import tenacity
 
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     OrderNotFound,
     ProxyOrdersError,
     Throttled,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.core.transport import LONGEST_PAUSE, READ_TRIES, Http, Unreached
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.endpoint import LONGEST_PAUSE, READ_TRIES, Unreached
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 from .conftest import Naps, Side, account, ask, vendor_of
 from .wires import Talk, answer, wire

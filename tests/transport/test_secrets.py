@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import ConfigError, ProxyOrdersError
-from airflow_provider_proxyorders.core.transport import Http
+from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
 from .conftest import Naps, Side, account, create, vendor_of

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core import transport
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown, SpendRefused, VendorUnavailable
-from airflow_provider_proxyorders.core.transport import AsyncHttp, Http
-from airflow_provider_proxyorders.core.wire import Flow, Request, Response
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, SpendRefused, VendorUnavailable
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport import flow, worker
+from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 from .conftest import Naps, Side, account, ask, create, vendor_of
 from .wires import Talk, answer, wire
@@ -54,7 +55,7 @@ class TestOnlyWorkersSpend:
         assert box.book.charges() == []
 
     def test_the_side_of_the_triggerer_cannot_be_given_a_permit(self) -> None:
-        for drive in (transport.arun, AsyncHttp.arun, AsyncHttp.asend):
+        for drive in (flow.arun, AsyncHttp.arun, AsyncHttp.asend):
             assert "permit" not in inspect.signature(drive).parameters
 
     def test_what_comes_before_a_refused_purchase_is_read_only(self, side: Side, box: Sandbox) -> None:
@@ -192,7 +193,7 @@ class TestOnce:
         http.run(vendor.balance())
         http.run(create(vendor), allowed)
         assert box.book.connections == 1
-        monkeypatch.setattr(transport, "STALE_AFTER", 0.0)
+        monkeypatch.setattr(worker, "STALE_AFTER", 0.0)
         http.run(create(vendor), allowed)
         assert box.book.connections == 2
         assert len(box.book.orders("iproyal")) == 2

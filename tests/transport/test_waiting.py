@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_proxyorders.core.errors import (
+from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     ConfigError,
     InsufficientFunds,
@@ -23,7 +23,7 @@ from airflow_provider_proxyorders.core.errors import (
     UnsupportedOperation,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.core.waiting import LONGEST_TROUBLE, Pauses
+from airflow_provider_proxyorders.purchase.polling import LONGEST_TROUBLE, Pauses
 from airflow_provider_proxyorders.vendors.base import Polling
 
 from .conftest import VENDORS

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from airflow_provider_proxyorders.triggers.agenda import Agenda
+from airflow_provider_proxyorders.triggers.schedule import Agenda
 
 MOST = 100
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import OrderNotFound
-from airflow_provider_proxyorders.core.known import arun_known
-from airflow_provider_proxyorders.core.transport import AsyncHttp
-from airflow_provider_proxyorders.vendors import iproyal_reading, proxyscrape
+from airflow_provider_proxyorders.domain.errors import OrderNotFound
+from airflow_provider_proxyorders.transport.answer_cache import arun_known
+from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+from airflow_provider_proxyorders.vendors import proxyscrape
+from airflow_provider_proxyorders.vendors.iproyal import reads as iproyal_reading
 from tests.hooks.connections import Shops
 
 from .room import finish, seed

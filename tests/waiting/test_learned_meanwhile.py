@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import AuthenticationFailed, UnreadableAnswer
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, UnreadableAnswer
 from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT, waiting_on
 from airflow_provider_proxyorders.vendors import voodoo

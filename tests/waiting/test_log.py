@@ -6,12 +6,13 @@ import asyncio
 import os
 import threading
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import structlog
 
 from airflow_provider_proxyorders.triggers import poller
-from airflow_provider_proxyorders.triggers.waiter import News, Waiter
+from airflow_provider_proxyorders.triggers.subscription import News, Waiter
 from tests.hooks.connections import Shops
 
 from .room import Room, finish, seed, until, waiting_room
@@ -47,6 +48,15 @@ class Pipe:
         while some := os.read(self._out, 65536):
             self.text += some
 
+    @property
+    def log(self) -> Any:
+        """A logger that writes into it, as a trigger's does."""
+        return structlog.wrap_logger(
+            structlog.BytesLogger(self),  # type: ignore[arg-type]
+            processors=[lambda logger, method, event: event["event"].encode()],
+            wrapper_class=structlog.make_filtering_bound_logger(20),
+        )
+
     def close(self) -> None:
         self._in.close()
         self._reader.join(10.0)
@@ -56,16 +66,11 @@ class Pipe:
 def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
     pipe = Pipe()
-    log = structlog.wrap_logger(
-        structlog.BytesLogger(pipe),  # type: ignore[arg-type]
-        processors=[lambda logger, method, event: event["event"].encode()],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-    )
 
     async def story(room: Room) -> None:
         room.enter(conn_id, order_ids)
         for trigger in room.triggers:
-            trigger._log = log
+            trigger._log = pipe.log
         await until(pipe.writing.is_set)
         for _ in range(20):
             await asyncio.sleep(0.01)
@@ -90,16 +95,11 @@ def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monke
     monkeypatch.setattr(poller, "TALKATIVE", 2)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
     pipe = Pipe()
-    log = structlog.wrap_logger(
-        structlog.BytesLogger(pipe),  # type: ignore[arg-type]
-        processors=[lambda logger, method, event: event["event"].encode()],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-    )
 
     async def story(room: Room) -> None:
         room.enter(conn_id, order_ids, deadline=3.0 if ends == "deadline" else 60.0)
         for trigger in room.triggers:
-            trigger._log = log
+            trigger._log = pipe.log
         await until(lambda: shops.box.book.count("iproyal") >= 3)
         finish(shops, "iproyal", order_ids, "unpaid")  # a line for each of them
         await until(pipe.writing.is_set)

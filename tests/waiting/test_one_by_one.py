@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.triggers.agenda import Agenda
 from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
+from airflow_provider_proxyorders.triggers.schedule import Agenda
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import Shops
 

@@ -8,9 +8,9 @@ from email.utils import formatdate
 
 import pytest
 
-from airflow_provider_proxyorders.core.errors import Throttled, VendorError, VendorUnavailable
-from airflow_provider_proxyorders.core.waiting import Patience, Pauses
-from airflow_provider_proxyorders.tasks.retrying import SOON, OrderRetryPolicy
+from airflow_provider_proxyorders.domain.errors import Throttled, VendorError, VendorUnavailable
+from airflow_provider_proxyorders.purchase.polling import Patience, Pauses
+from airflow_provider_proxyorders.tasks.retry_policy import SOON, OrderRetryPolicy
 from tests.hooks.connections import Shops
 
 STATUSES = {429: Throttled, 500: VendorUnavailable, 502: VendorUnavailable, 503: VendorUnavailable, 504: VendorUnavailable}

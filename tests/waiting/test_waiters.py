@@ -338,7 +338,7 @@ class TestSensor:
 
     def test_whose_order_never_shows_up_does_not_go_round_in_circles(self, shops: Shops) -> None:
         """The age of the wait survives every deferral, so the settle time is over once."""
-        from airflow_provider_proxyorders.core.errors import OrderNotFound
+        from airflow_provider_proxyorders.domain.errors import OrderNotFound
 
         shops.connect("iproyal", extra={"settle": 0.5})
         sensor = self.sensor()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger.alarms import Alarms
+from airflow_provider_proxyorders.ledger.alarms import Alarms
 from airflow_provider_proxyorders.triggers import wallet as wallets
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 from airflow_provider_proxyorders.triggers.wallet import WalletBalanceTrigger, WalletLevelTrigger

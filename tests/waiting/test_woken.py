@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, open_inbox
 from airflow_provider_proxyorders.hooks.settings import ledger_url
+from airflow_provider_proxyorders.ledger.inbox import Hint, open_inbox
 from tests.hooks.connections import Shops
 
 from .room import FASTEST, Room, finish, seed, until, waiting_room, watched

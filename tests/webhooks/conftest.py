@@ -14,9 +14,9 @@ import pytest
 import requests
 import uvicorn
 
-from airflow_provider_proxyorders.core.ledger.inbox import Inbox, open_inbox
-from airflow_provider_proxyorders.core.signatures import Scheme
+from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
 from airflow_provider_proxyorders.webhooks.app import receiver
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 SECRET = "test-webhook-secret"
 SCHEME = Scheme()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.core.account import Account, Caps
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown, Quarantined
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.core.ledger.inbox import Hint
-from airflow_provider_proxyorders.core.model import Step, decimal
-from airflow_provider_proxyorders.core.transport import Http
+from airflow_provider_proxyorders.domain.account import Account, Caps
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined
+from airflow_provider_proxyorders.domain.model import Step, decimal
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.inbox import Hint
+from airflow_provider_proxyorders.purchase.buyer import Desk
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 from .conftest import SECRET, Running

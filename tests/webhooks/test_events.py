@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.core.ledger import Ledger
-from airflow_provider_proxyorders.core.ledger import inbox as inbox_module
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.ledger import inbox as inbox_module
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.triggers import events, inbox_watch
-from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
+from airflow_provider_proxyorders.triggers import events
+from airflow_provider_proxyorders.triggers import inbox_listener as inbox_watch
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
 from airflow_provider_proxyorders.vendors.base import Polling
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo

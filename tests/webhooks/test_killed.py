@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 
 from .conftest import SCHEME, SECRET, delivery
 
 SERVE = """
 import os, signal, sys
 import uvicorn
-from airflow_provider_proxyorders.core.ledger.inbox import Inbox
+from airflow_provider_proxyorders.ledger.inbox import Inbox
 from airflow_provider_proxyorders.webhooks.app import receiver
 
 moment, marker = sys.argv[1], sys.argv[2]
@@ -100,7 +100,7 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
         "AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection),
     }
     inbox, port = open_inbox(database), free_port()
-    words = [sys.executable, "-m", "airflow_provider_proxyorders.cli", "webhooks", "serve", "--port", str(port)]
+    words = [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", "webhooks", "serve", "--port", str(port)]
     answered: set[str] = set()
     waiting = [f"order-{number}" for number in range(1500)]
     stop = threading.Event()

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
-from airflow_provider_proxyorders.core.ledger.pruning import prune_today
-from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.ledger.pruning import prune_today
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
 
 from .conftest import Running, delivery
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from airflow_provider_proxyorders.core.signatures import STANDARD, Scheme
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.wire.signatures import STANDARD, Scheme
 
 from .conftest import SCHEME, SECRET, Running, delivery
 

@@ -19,16 +19,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_proxyorders.cli import main
-from airflow_provider_proxyorders.core.account import Account, Caps
-from airflow_provider_proxyorders.core.desk import Desk
-from airflow_provider_proxyorders.core.errors import OutcomeUnknown
-from airflow_provider_proxyorders.core.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.core.ledger.inbox import digest_of
-from airflow_provider_proxyorders.core.model import OPEN, Order, Step, decimal
-from airflow_provider_proxyorders.core.transport import Http
+from airflow_provider_proxyorders.cli.main import main
+from airflow_provider_proxyorders.domain.account import Account, Caps
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.model import OPEN, Order, Step, decimal
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.inbox import digest_of
+from airflow_provider_proxyorders.purchase.buyer import Desk
 from airflow_provider_proxyorders.sandbox import Entry, Sandbox
-from airflow_provider_proxyorders.sandbox.courier import payload
+from airflow_provider_proxyorders.sandbox.webhook_sender import payload
+from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 from .conftest import SECRET, Running, delivery

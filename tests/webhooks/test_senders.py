@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from airflow_provider_proxyorders.core.account import Account
-from airflow_provider_proxyorders.core.errors import ConfigError
-from airflow_provider_proxyorders.core.ledger.inbox import open_inbox
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.ledger.inbox import open_inbox
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from airflow_provider_proxyorders.webhooks import senders as module

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_proxyorders.core.signatures import STANDARD, BadSignature, OutsideTolerance, Scheme
 from airflow_provider_proxyorders.webhooks.senders import secrets_of
+from airflow_provider_proxyorders.wire.signatures import STANDARD, BadSignature, OutsideTolerance, Scheme
 
 from .conftest import delivery
 

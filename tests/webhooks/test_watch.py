@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_proxyorders.core.errors import LedgerError
-from airflow_provider_proxyorders.core.ledger.inbox import Hint, Inbox, open_inbox
-from airflow_provider_proxyorders.triggers import inbox_watch
-from airflow_provider_proxyorders.triggers.inbox_watch import InboxWatch
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
+from airflow_provider_proxyorders.triggers import inbox_listener as inbox_watch
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
 
 
 class Ears:
@@ -148,9 +148,9 @@ def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
 def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
     inbox = open_inbox(database)
     inbox.keep([hint(1), hint(2)])
-    assert inbox.order_of("v:c", "ref-2") == "order-2"
-    assert inbox.order_of("v:c", "ref-9") is None
-    assert inbox.order_of("v:other", "ref-2") is None
+    assert inbox.orders_told("v:c", "ref-2") == ["order-2"]
+    assert inbox.orders_told("v:c", "ref-9") == []
+    assert inbox.orders_told("v:other", "ref-2") == []
 
 
 def test_the_newest_of_each_order_is_read_page_by_page(database: str) -> None:

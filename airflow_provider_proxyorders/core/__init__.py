@@ -1,1 +1,0 @@
-"""The part of the provider that knows money and orders and nothing of Airflow."""

@@ -1,0 +1,1 @@
+"""What an order yielded: file formats and proxy checks."""

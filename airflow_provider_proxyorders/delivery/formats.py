@@ -1,0 +1,181 @@
+"""What a delivery looks like in a file.
+
+Two rules: a delivery is written as it is or not at all, so an entry that a format cannot tell apart is refused without being
+shown; and the text is secret like the delivery itself.
+
+=======================  ==========================================================================================
+``url``                  one ``scheme://user:password@host:port`` a line; what Scrapy's rotating middlewares read
+``host:port:user:pass``  one a line, ``host:port`` for proxies without a login; the scheme is not in it
+``jsonl``                one JSON object a line, with everything that is known
+``csv``                  the same as a table with a heading
+``list``                 one JSON list of URLs: ``meta={"proxy": url}`` in Scrapy
+``requests``             one JSON list of mappings, each of which ``requests`` takes as ``proxies=``
+=======================  ==========================================================================================
+
+Codes are written one a line in the line formats, as text in ``list``, and under the name ``code`` in ``jsonl`` and ``csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.domain.model import Delivery, Proxy
+
+#: formats that :func:`load` reads again
+READABLE = ("url", "jsonl")
+
+
+def dump(delivery: Delivery, format: str) -> str:
+    """A delivery as text.
+
+    :raises ConfigError: when the format is unknown or cannot hold this delivery; it shows nothing of it.
+    """
+    return _writer(format)(delivery)
+
+
+def load(text: str, format: str, order_id: str = "") -> Delivery:
+    """What :func:`dump` wrote as ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
+
+    :raises ConfigError: for another format, or for text that is none of it; it shows nothing of the text.
+    """
+    if format not in READABLE:
+        _writer(format)
+        raise ConfigError(f"format {format!r} cannot be read back without loss; write {' or '.join(READABLE)}. Nothing was sent.")
+    proxies: list[Proxy] = []
+    codes: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line:
+            continue
+        try:
+            found = _from_url(line) if format == "url" else _from_json(line)
+        except (ValueError, TypeError, KeyError):
+            raise ConfigError(f"line {number} is not an entry of the format {format!r}. Nothing was sent.") from None
+        if isinstance(found, Proxy):
+            proxies.append(found)
+        else:
+            codes.append(found)
+    return Delivery(order_id, tuple(proxies), tuple(codes))
+
+
+def _writer(format: str) -> Callable[[Delivery], str]:
+    writer = WRITERS.get(format)
+    if writer is None:
+        raise ConfigError(f"format must be one of {', '.join(WRITERS)}; got {format!r}. Nothing was sent.")
+    return writer
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def _urls(delivery: Delivery) -> str:
+    return _lines([*(proxy.url for proxy in delivery.proxies), *_plain_codes(delivery)], "url")
+
+
+def _colons(delivery: Delivery) -> str:
+    return _lines([*(_colon_line(proxy) for proxy in delivery.proxies), *delivery.codes], "host:port:user:pass")
+
+
+def _colon_line(proxy: Proxy) -> str:
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    if proxy.username is None:
+        return f"{host}:{proxy.port}"
+    if ":" in proxy.username:
+        raise ConfigError(
+            "a user name holds a colon, so host:port:user:pass would be read wrongly; choose another format. Nothing was written."
+        )
+    return f"{host}:{proxy.port}:{proxy.username}:{proxy.password or ''}"
+
+
+def _json_lines(delivery: Delivery) -> str:
+    return "".join(json.dumps(record) + "\n" for record in _records(delivery))
+
+
+def _table(delivery: Delivery) -> str:
+    columns = [*(_FIELDS if delivery.proxies or not delivery.codes else ()), *(("code",) if delivery.codes else ())]
+    out = io.StringIO()
+    rows = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(_records(delivery))
+    return out.getvalue()
+
+
+def _list(delivery: Delivery) -> str:
+    return json.dumps([*(proxy.url for proxy in delivery.proxies), *delivery.codes], indent=0) + "\n"
+
+
+def _mappings(delivery: Delivery) -> str:
+    if delivery.codes:
+        raise ConfigError(
+            f"order {delivery.order_id} yielded codes, and the format 'requests' holds proxies only; choose 'list' or 'jsonl'. "
+            "Nothing was written."
+        )
+    return json.dumps([proxy.requests for proxy in delivery.proxies], indent=0) + "\n"
+
+
+def _records(delivery: Delivery) -> Iterable[dict[str, Any]]:
+    for proxy in delivery.proxies:
+        record = {name: getattr(proxy, name) for name in _FIELDS}
+        yield {**record, "expires_at": proxy.expires_at.isoformat() if proxy.expires_at else None}
+    for code in delivery.codes:
+        yield {"code": code}
+
+
+_FIELDS = ("scheme", "host", "port", "username", "password", "location", "expires_at")
+
+
+def _plain_codes(delivery: Delivery) -> list[str]:
+    if any("://" in code for code in delivery.codes):
+        raise ConfigError(
+            "a code looks like an address, so a reader would take it for a proxy; choose 'jsonl'. Nothing was written."
+        )
+    return list(delivery.codes)
+
+
+def _lines(entries: list[str], format: str) -> str:
+    if any(entry.splitlines() != [entry] for entry in entries):
+        raise ConfigError(
+            f"an entry holds a line break, which the format {format!r} cannot; choose 'jsonl'. Nothing was written."
+        )
+    return "".join(f"{entry}\n" for entry in entries)
+
+
+WRITERS: Mapping[str, Callable[[Delivery], str]] = {
+    "url": _urls,
+    "host:port:user:pass": _colons,
+    "jsonl": _json_lines,
+    "csv": _table,
+    "list": _list,
+    "requests": _mappings,
+}
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def _from_url(line: str) -> Proxy | str:
+    if "://" not in line:
+        return line
+    parts = urlsplit(line)
+    if not parts.hostname or not parts.port:
+        raise ValueError("no host and port")
+    if "@" not in parts.netloc:
+        return Proxy(parts.hostname, parts.port, scheme=parts.scheme)
+    return Proxy(parts.hostname, parts.port, unquote(parts.username or ""), unquote(parts.password or ""), scheme=parts.scheme)
+
+
+def _from_json(line: str) -> Proxy | str:
+    record: dict[str, Any] = json.loads(line)
+    if "code" in record:
+        return str(record["code"])
+    until = record.pop("expires_at")
+    return Proxy(**record, expires_at=datetime.fromisoformat(until) if until else None)
+
+
+__all__ = ["READABLE", "WRITERS", "dump", "load"]

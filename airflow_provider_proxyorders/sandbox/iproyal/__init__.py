@@ -1,0 +1,314 @@
+"""The pretended IPRoyal reseller API: orders with a term that can be extended, also by the vendor itself.
+
+Documentation: docs.iproyal.com/proxies/isp/api/orders, .../api/products, /proxies/mobile/api/orders (automatic extension),
+/proxies/datacenter/api/user (balance, cards). Not documented, and therefore a choice of the sandbox: success is 200; errors
+have the shapes that public clients report (401, 403 and 404 ``{"message"}``, 422 with ``errors``, too little balance included);
+``expire_date`` is UTC and null before delivery; the term counts from delivery, an extension adds to what is left of it; an
+order can be extended while it is ``confirmed``; a renewal is charged at the moment of expiry; without money the order expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Selection, default_products, invalid, select
+from airflow_provider_proxyorders.sandbox.iproyal.orders import DAY, Order, page, seeded
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Lot
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, number, whole
+
+FIRST_ID = 7001
+#: how near its end an order is "expiring soon"; the vendor does not say
+SOON = 3 * DAY
+POOR = "Insufficient balance."
+
+
+class IPRoyalShop(Shop):
+    name = "iproyal"
+    default_token = "ip-test-token"
+    success = "confirmed"
+
+    #: of the next order; goes on after a reset, as a vendor never gives an id twice
+    next_id = FIRST_ID
+
+    def reset(self) -> None:
+        super().reset()
+        self.products = default_products()
+        #: ascending by id
+        self.orders: dict[int, Order] = {}
+        self.cards: dict[str, list[dict[str, Any]]] = {}
+        #: seconds from a paid extension to the later ``expire_date``
+        self.extend_processing = 0.0
+
+    def route(self, ask: Ask) -> Call | None:
+        match (ask.method, *ask.parts):
+            case ("GET", "balance"):
+                return Call("balance", partial(self._balance, ask))
+            case ("GET", "cards"):
+                return Call("cards", partial(self._cards, ask))
+            case ("GET", "products"):
+                return Call("products", partial(self._products, ask))
+            case ("GET", "orders"):
+                return Call("list", partial(self._list, ask))
+            case ("GET", "orders", "calculate-pricing"):
+                return Call("quote", partial(self._quote, ask))
+            case ("GET", "orders", order_id):
+                return Call("get", partial(self._get, ask, order_id))
+            case ("POST", "orders"):
+                return Call("create", partial(self._create, ask))
+            case ("POST", "orders", "toggle-auto-extend"):
+                return Call("set_auto_extend", partial(self._toggle, ask))
+            case ("POST", "orders", order_id, "extend"):
+                return Call("extend", partial(self._extend, ask, order_id))
+        return None
+
+    # -- operations that read -------------------------------------------------------------------------------------
+
+    def _balance(self, ask: Ask) -> Answer:
+        return Answer(number(self._who(ask).balance))
+
+    def _cards(self, ask: Ask) -> Answer:
+        return Answer({"data": self.cards.get(self._who(ask).name, [])})
+
+    def _products(self, ask: Ask) -> Answer:
+        self._who(ask)
+        return Answer({"data": [product.wire() for product in self.products.values()]})
+
+    def _get(self, ask: Ask, order_id: str) -> Answer:
+        return Answer(self._order(self._who(ask), order_id).wire(self.goods.port))
+
+    def _list(self, ask: Ask) -> Answer:
+        wallet = self._who(ask)
+        wanted = ask.listed("order_ids")
+        if wanted is None:
+            orders = list(self.orders.values())
+        else:
+            ids = sorted({int(order_id) for order_id in wanted if order_id.isdigit()})
+            orders = [self.orders[order_id] for order_id in ids if order_id in self.orders]
+        mine = [order for order in orders if order.wallet is wallet]
+        path = f"http://{HOST}:{self.goods.port}/{self.name}/orders"
+        return Answer(page(mine, ask, path, self.goods.port, self.clock.timestamp() + SOON))
+
+    def _quote(self, ask: Ask) -> Answer:
+        wallet = self._who(ask)
+        names = ("product_id", "product_plan_id", "product_location_id", "quantity")
+        fields: dict[str, Any] = {name: _integer(ask.param(name)) for name in names}
+        order_id = ask.param("order_id")
+        if order_id is not None:
+            order = self._order(wallet, order_id)
+            plan = fields["product_plan_id"] or order.plan.plan_id
+            return Answer(self._again(order, plan).quote())
+        return Answer(select(self.products, fields).quote())
+
+    # -- operations that change something -------------------------------------------------------------------------
+
+    def _create(self, ask: Ask) -> Answer:
+        wallet, body = self._buyer(ask), ask.json
+        selection = select(self.products, body)
+        answers = self._answers(selection, body.get("product_question_answers"))
+        auto_extend = body.get("auto_extend", True)
+        if not isinstance(auto_extend, bool):
+            raise invalid("auto_extend", "The auto extend field must be true or false.")
+        paid_by = self._payment(wallet, body.get("card_id"), selection.price)
+        order = Order(self.next_id, wallet, selection.product, selection.plan, selection.quantity)
+        order.place(selection)
+        order.answers = answers
+        if auto_extend:
+            order.auto_extend = _settings(order, selection.plan.plan_id, paid_by, body.get("card_id"))
+        self._keep(order)
+        reference = answers[0]["answer"] if answers else None
+        self.charge(wallet, str(order.order_id), "create", selection.price, body, reference, paid_by)
+        order.price = selection.price if paid_by == "balance" else Decimal(0)
+        answer = Answer(order.wire(self.goods.port))
+        self.clock.after(self.processing, partial(self._provided, order, self.next_outcome()))
+        return answer
+
+    def _extend(self, ask: Ask, order_id: str) -> Answer:
+        wallet, body = self._buyer(ask), ask.json
+        order = self._order(wallet, order_id)
+        if order.status != "confirmed" or order.expires is None:
+            raise invalid("order_id", f"The order is {order.status} and cannot be extended.")
+        if body.get("proxies"):
+            raise invalid("proxies", "Extending a part of an order is not offered here.")
+        selection = self._again(order, body.get("product_plan_id"))
+        paid_by = self._payment(wallet, body.get("card_id"), selection.price)
+        self.charge(wallet, str(order.order_id), "extend", selection.price, body, None, paid_by)
+        if self.extend_processing:
+            self.clock.after(self.extend_processing, partial(self._prolong, order, selection.plan))
+        else:
+            self._prolong(order, selection.plan)
+        return Answer(order.wire(self.goods.port))
+
+    def _toggle(self, ask: Ask) -> Answer:
+        wallet, body = self._buyer(ask), ask.json
+        order = self._order(wallet, str(body.get("order_id", "")))
+        enabled, plan = body.get("is_enabled"), body.get("product_plan_id")
+        if not isinstance(enabled, bool):
+            raise invalid("is_enabled", "The is enabled field is required.")
+        if plan is not None and whole(plan) not in order.product.plans:
+            raise invalid("product_plan_id", "The selected product plan id is invalid.")
+        payment = body.get("payment_type")
+        if enabled and payment not in ("balance", "card"):
+            raise invalid("payment_type", "The selected payment type is invalid.")
+        if enabled and payment == "card":
+            self._payment(wallet, body.get("card_id") or 0, Decimal(0))
+        order.auto_extend = _settings(order, plan or order.plan.plan_id, str(payment), body.get("card_id")) if enabled else None
+        said = {"product_plan_id": plan, "payment_type": payment, "card_id": body.get("card_id")}
+        return Answer(order.auto_extend or {"order_id": order.order_id, "is_enabled": False, **said})
+
+    def _answers(self, selection: Selection, given: Any) -> list[dict[str, str]]:
+        given = given if isinstance(given, dict) else {}
+        answers = []
+        for question_id, (text, required) in selection.product.questions.items():
+            said = given.get(str(question_id))
+            if said:
+                answers.append({"question": text, "answer": str(said)})
+            elif required:
+                raise invalid(f"product_question_answers.{question_id}", "The answer is required.")
+        return answers
+
+    def _payment(self, wallet: Wallet, card_id: Any, price: Decimal) -> str:
+        if card_id is not None:
+            if not any(card.get("id") == card_id for card in self.cards.get(wallet.name, [])):
+                raise invalid("card_id", "The selected card id is invalid.")
+            return "card"
+        if wallet.balance < price:
+            raise Refusal(422, {"message": POOR, "errors": {"balance": [POOR]}})
+        return "balance"
+
+    def _again(self, order: Order, plan: Any) -> Selection:
+        """The order's own proxies for another term."""
+        fields = {"product_id": order.product.product_id, "product_plan_id": plan}
+        location = next(iter(order.product.locations))
+        return select(self.products, {**fields, "product_location_id": location, "quantity": order.quantity})
+
+    # -- the life of an order -------------------------------------------------------------------------------------
+
+    def _provided(self, order: Order, outcome: Outcome) -> None:
+        if self.orders.get(order.order_id) is order and order.status == "in-progress":
+            self._end(order, outcome)
+
+    def _end(self, order: Order, outcome: Outcome) -> None:
+        """``partial`` is no word of this vendor: it delivers fewer proxies than were ordered, as ``confirmed``."""
+        order.status = "confirmed" if outcome.word == "partial" else outcome.word
+        if outcome.word == "partial":
+            self._deliver(order, int(outcome.details.get("delivered", order.quantity // 2)))
+        elif order.status == "confirmed" and order.lot is None:
+            self._deliver(order, order.quantity)
+        if order.status == "refunded":
+            self.pay_back(order.wallet, str(order.order_id), order.price)
+            order.price = Decimal(0)
+
+    def _deliver(self, order: Order, count: int) -> None:
+        stem = f"ip{order.order_id}{self.random_text(4)}"
+        logins = [(f"{stem}n{n}", self.random_text(12)) for n in range(1, count + 1)]
+        order.lot = self.goods.hand_out(
+            Lot(self.name, order.wallet.name, str(order.order_id), logins, partial(order.usable, self.clock))
+        )
+        if order.expires is None:
+            self._until(order, self.clock.timestamp() + order.plan.days * DAY)
+
+    def _prolong(self, order: Order, plan: Plan) -> None:
+        assert order.expires is not None
+        order.extended.append({"plan_name": plan.name, "created_at": order.written(self.clock.timestamp())})
+        self._until(order, order.expires + plan.days * DAY)
+
+    def _until(self, order: Order, expires: float) -> None:
+        order.expires = expires
+        self.clock.at(expires, partial(self._run_out, order, expires))
+
+    def _run_out(self, order: Order, expires: float) -> None:
+        if self.orders.get(order.order_id) is not order or order.status != "confirmed" or order.expires != expires:
+            return
+        if not self._renewed(order, order.auto_extend or {"is_enabled": False}):
+            order.status = "expired"
+
+    def _renewed(self, order: Order, settings: Mapping[str, Any]) -> bool:
+        if not settings.get("is_enabled", True):
+            return False
+        try:
+            selection = self._again(order, settings.get("product_plan_id") or order.plan.plan_id)
+            paid_by = self._payment(order.wallet, settings.get("card_id"), selection.price)
+        except Refusal:  # no money, no card
+            return False
+        self.charge(order.wallet, str(order.order_id), "auto_extend", selection.price, paid_by=paid_by)
+        self._prolong(order, selection.plan)
+        return True
+
+    def _keep(self, order: Order) -> None:
+        self.orders[order.order_id] = order
+        if order.order_id < self.next_id:  # put there by hand between older ones
+            self.orders = dict(sorted(self.orders.items()))
+        self.next_id = max(self.next_id, order.order_id + 1)
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def seed_order(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
+        order = seeded(wallet, {"id": self.next_id, **fields}, self.products)
+        self._keep(order)
+        if order.status == "confirmed":
+            given = order.proxies
+            self._deliver(order, order.quantity if given is None else len(given))
+        if order.expires is not None:
+            self._until(order, order.expires)
+        return str(order.order_id)
+
+    def set_status(self, order_id: str, outcome: Outcome) -> None:
+        self._end(self.orders[int(order_id)], outcome)
+
+    def add_card(self, wallet: Wallet, fields: Mapping[str, Any]) -> None:
+        """Store a card with a wallet; purchases with it leave the balance alone."""
+        card = {
+            "id": 31,
+            "provider": "stripe",
+            "custom_name": None,
+            "payment_method": "card",
+            "card_type": "visa",
+            "currency": "USD",
+            "last_four_digits": "4242",
+            "expiry_date": "2031/05",
+            "update_url": None,
+            "cancel_url": None,
+            "products_with_order_ids": [],
+            "has_royal_auto_extend_enabled": False,
+            "updated_at": self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        }
+        self.cards.setdefault(wallet.name, []).append({**card, **fields})
+
+    # -- identity -------------------------------------------------------------------------------------------------
+
+    def _who(self, ask: Ask) -> Wallet:
+        wallet = self.by_token.get(ask.headers.get("X-Access-Token", ""))
+        if wallet is None:
+            raise Refusal(401, {"message": "Unauthenticated."})
+        if not wallet.may_read:
+            raise Refusal(403, {"message": "API access is not activated."})
+        return wallet
+
+    def _buyer(self, ask: Ask) -> Wallet:
+        wallet = self._who(ask)
+        if not wallet.may_order:
+            raise Refusal(403, {"message": "Ordering is not activated."})
+        return wallet
+
+    def _order(self, wallet: Wallet, order_id: str) -> Order:
+        order = self.orders.get(int(order_id)) if order_id.isdigit() else None
+        if order is None or order.wallet is not wallet:
+            raise Refusal(404, {"message": "Order not found."})
+        return order
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _settings(order: Order, plan: int, payment: str, card_id: Any) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "is_enabled": True,
+        "product_plan_id": plan,
+        "payment_type": payment,
+        "card_id": card_id if payment == "card" else None,
+    }

@@ -1,0 +1,49 @@
+"""Fetches one page through each of several proxies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+from airflow_provider_proxyorders.transport.endpoint import USER_AGENT
+
+
+async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: int) -> list[tuple[int | None, float]]:
+    """Fetch one page through each of several HTTP proxies; nothing of the account is sent.
+
+    The environment's own proxies and exceptions do not count here, redirects are not followed.
+
+    :param through: proxy URLs with their logins.
+    :param timeout: seconds for one fetch in all.
+    :param at_once: how many fetches at a time.
+    :returns: for each the status, None without an answer, and the seconds it took.
+    """
+    import asyncio
+
+    import aiohttp
+
+    turn = asyncio.Semaphore(at_once)
+
+    async def fetch(proxy: str) -> tuple[int | None, float]:
+        async with turn:
+            began = time.monotonic()
+            status: int | None = None
+            try:
+                async with client.get(url, proxy=proxy, allow_redirects=False) as answer:
+                    status = answer.status
+            except aiohttp.ClientResponseError as error:  # a tunnel that the proxy refused
+                status = error.status or None
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+                pass  # its text may hold the login
+            return status, time.monotonic() - began
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=at_once, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT},
+    ) as client:
+        return list(await asyncio.gather(*map(fetch, through)))

@@ -1,0 +1,188 @@
+"""IPRoyal's reseller API: ISP, datacenter, sneaker and mobile proxies, ordered, listed, priced and extended.
+
+Two rules: the documentation names five statuses and defines none, so ``confirmed`` counts as delivered only when all proxies
+are there; and it describes no error answer, so no decision hangs on the text of one.
+
+Pages below are paths of docs.iproyal.com: /proxies/isp/api/orders (orders, quote, extend), /proxies/isp/api/products,
+/proxies/datacenter/api/user (balance, cards), /proxies/mobile/api/orders (auto-extend).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_proxyorders.domain.errors import VendorError
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
+from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
+from airflow_provider_proxyorders.vendors.base import (
+    Capabilities,
+    Filters,
+    Finding,
+    Kind,
+    Orders,
+    Polling,
+    Prepared,
+    about,
+)
+from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
+from airflow_provider_proxyorders.vendors.iproyal.answers import just_sent, read_id, read_order, unwrapped
+from airflow_provider_proxyorders.vendors.iproyal.evidence import fits, names_of, same_quantity
+from airflow_provider_proxyorders.vendors.iproyal.reads import IDS_A_CALL, LIST, IPRoyalReading
+from airflow_provider_proxyorders.vendors.iproyal.requests import order_number, prepare_extension, prepare_order, toggle_body
+from airflow_provider_proxyorders.wire.messages import Flow, Request
+from airflow_provider_proxyorders.wire.reading import pick
+
+
+class IPRoyal(IPRoyalReading):
+    """IPRoyal orders: create, extend, renewal switch, list, quote (/proxies/isp/api/orders and its sisters; one base address).
+
+    There is no reference of ours and no webhook in its documentation, and no price in its orders.
+    """
+
+    name = "iproyal"
+    docs_url = "https://docs.iproyal.com/proxies/isp/api/orders"
+    base_url = "https://apid.iproyal.com/v1/reseller"
+    secret_label = "access token"
+    secret_help = "From the dashboard's settings, section API. Resetting it there makes the old one invalid."
+    capabilities = Capabilities(
+        quote=True,
+        list_orders=True,
+        extend=True,
+        auto_extend=True,
+        evidence="order",
+        ids_per_read=IDS_A_CALL,
+        settle=60,  # how soon the list shows a new order is not documented
+        # Neither interval nor duration is documented, and provisioning may be by hand: one client in use waits a day.
+        polling=Polling(first=5, fastest=5, slowest=60, timeout=24 * 3600),
+    )
+
+    # -- before money moves ---------------------------------------------------------------------------------------
+
+    def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
+        return prepare_order(request)
+
+    def prepare_extend(self, order_id: str, request: Mapping[str, Any]) -> Prepared:
+        order_number(order_id)
+        return prepare_extension(request)
+
+    # -- flows that spend -----------------------------------------------------------------------------------------
+
+    def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
+        zone = self.zone()  # a wrong setting must show before the purchase leaves
+        request = Request("POST", "/orders", "create order", json=body, spends=True)
+        response = yield from self.call(request)
+        return self.placed(response, request, lambda data: just_sent(read_order(data, zone)))
+
+    def extend(self, order_id: str, body: Mapping[str, Any]) -> Flow[VendorOrder]:
+        zone = self.zone()
+        request = Request("POST", f"/orders/{order_number(order_id)}/extend", "extend order", json=body, spends=True)
+        response = yield from self.call(request)
+        return self.placed(response, request, lambda data: just_sent(about(order_id, read_order(data, zone))))
+
+    # -- flows that change a setting ------------------------------------------------------------------------------
+
+    def set_auto_extend(self, order_id: str, enabled: bool, options: Mapping[str, Any] | None = None) -> Flow[None]:
+        """Switch renewal by the vendor (/proxies/mobile/api/orders, toggle-auto-extend).
+
+        :param options: ``product_plan_id``, ``payment_type`` (``card`` or ``balance``), ``card_id``.
+        """
+        body = toggle_body(order_number(order_id), enabled, options)
+        request = Request("POST", "/orders/toggle-auto-extend", "switch auto-extend", json=body)
+        data = unwrapped((yield from self.read(request)))
+        if self.understood(request, lambda: pick(data, "is_enabled")) is not enabled:
+            raise self.unreadable(request, UnreadableBody(f"is_enabled is not {str(enabled).lower()}, as was asked for"))
+
+    # -- purchases whose answer was lost --------------------------------------------------------------------------
+
+    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+        balance = balance_evidence((yield from self.balance()))
+        if kind == "extend" and order_id is not None:
+            order = yield from self.get(order_id)
+            expires = order.expires_at.isoformat() if order.expires_at else None
+            return {**balance, "expires_at": expires, "extensions": order.extensions}
+        known = yield from self.rows_above(None, body["product_id"])
+        try:
+            names = names_of(body, (yield from self.products()))
+        except VendorError:
+            names = {}  # they only sharpen the evidence; a purchase must not hang on them
+        return {**balance, "newest": max((int(read_id(row)) for row in known), default=0), **names}
+
+    def resolve(
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        order_id: str | None,
+        evidence: Mapping[str, Any],
+        sent_at: datetime,
+        owned: frozenset[str],
+    ) -> Flow[Finding]:
+        if kind == "extend" and order_id is not None:
+            return (yield from self._resolve_extension(order_id, body, evidence))
+        return (yield from self._resolve_order(body, evidence, owned))
+
+    def inventory(self) -> Flow[Orders | None]:
+        return (yield from self.list(Filters()))
+
+    def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Finding]:
+        """Found: exactly one order above the mark fits. Absent: none does, and no money is missing."""
+        mark = evidence.get("newest")
+        if not isinstance(mark, int):
+            return Finding("undecided", "the newest order id before the purchase is not known")
+        newer = [order for order in (yield from self._newer(mark, body)) if order.order_id not in owned]
+        fitting = [order for order in newer if fits(order, body, evidence)]
+        if len(fitting) > 1:
+            named = [order for order in fitting if order.traits.get("product") == evidence.get("product")]
+            fitting = named if len(named) == 1 else fitting
+        seen = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
+        if len(fitting) == 1:
+            return Finding("found", f"{seen}: {fitting[0].order_id}", fitting[0])
+        if fitting:
+            return Finding("undecided", seen)
+        if any(same_quantity(order, body) for order in newer):  # it may be it under another name
+            return Finding("undecided", f"{seen}, but one has the same quantity")
+        return (yield from self._nothing_found(body, evidence, seen))
+
+    def _newer(self, mark: int, body: Mapping[str, Any]) -> Flow[Orders]:
+        zone = self.zone()
+        listed = yield from self.rows_above(mark, body["product_id"])
+        return self.understood(LIST, lambda: [read_order(row, zone) for row in listed])
+
+    def _resolve_extension(self, order_id: str, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> Flow[Finding]:
+        order = yield from self.get(order_id)
+        seen = f"expiry {evidence.get('expires_at')} before, {order.expires_at and order.expires_at.isoformat()} now"
+        seen += f"; {evidence.get('extensions')} extensions before, {order.extensions} now"
+        if self.extended(evidence, order):
+            also = "; the vendor renews it by itself as well, which looks the same" if order.auto_extends else ""
+            return Finding("found", seen + also, order)
+        comparable = (evidence.get("expires_at") and order.expires_at) or (
+            evidence.get("extensions") is not None and order.extensions is not None
+        )
+        if not comparable:
+            return Finding("undecided", seen)
+        if body.get("card_id") is not None:  # an expiry may show late, and nothing else tells
+            return Finding("undecided", f"{seen}; paid by card, so the balance tells nothing: look at the card's charges")
+        return (yield from self._nothing_found(body, evidence, seen))
+
+    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Finding]:
+        """Absent, unless money is missing that is not explained, to the cent, by what others were charged beyond doubt.
+
+        What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
+        A card leaves the wallet alone, so there only the list of orders counts.
+        """
+        if body.get("card_id") is not None:
+            return Finding("absent", f"{seen}; paid by card, so the balance tells nothing")
+        balance = yield from self.balance()
+        change = balance_change(evidence, balance)
+        seen = f"{seen}; {told(evidence, balance, change)}"
+        others = decimal(evidence.get("others", "0"))
+        if change is None or not -others <= change <= 0:
+            return Finding("undecided", seen)
+        for before in evidence.get("reckonings") or [{**evidence, "charged": []}]:  # each of them is a proof
+            charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
+            if balance_change(before, balance) == -sum(charged, Decimal(0)):
+                why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
+                return Finding("absent", f"{seen}{why}")
+        return Finding("blind", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")

@@ -1,0 +1,155 @@
+"""How IPRoyal's answers are read: orders, pages, prices, proxies.
+
+Two rules: what a decision hangs on (id, status, quantity, price) is read strictly, and everything else is taken as it comes; and
+``confirmed`` counts as delivered only when all proxies are there.
+
+Pages: docs.iproyal.com/proxies/isp/api/orders (order object, list, quote). The shape of a proxy's entry, and the wrapper around
+some answers, are not documented and were only seen in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from sys import intern
+from typing import Any
+
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
+from airflow_provider_proxyorders.domain.model import Delivery, Money, OrderStatus, Proxy, Quote, VendorOrder
+from airflow_provider_proxyorders.vendors.proxies import proxy, proxy_from_line
+from airflow_provider_proxyorders.wire.reading import identifier, number, optional_number, optional_text, pick, rows, text, when
+
+#: The reading of the five words is ours (the page defines none); anything else is still pending.
+STATUSES: Mapping[str, OrderStatus] = {
+    "unpaid": OrderStatus.PENDING,
+    "in-progress": OrderStatus.PENDING,
+    "confirmed": OrderStatus.DELIVERED,
+    "refunded": OrderStatus.REFUNDED,
+    "expired": OrderStatus.EXPIRED,
+}
+
+#: What of a quote is kept for the log.
+QUOTE_DETAILS = ("pre_discount_price", "price", "vat", "price_per_item", "total_discount_percent", "message")
+
+#: Rows as the vendor sent them.
+Listed = list[Any]
+
+
+def read_order(data: Any, zone: str) -> VendorOrder:
+    """One order; it tells neither price nor when it was made.
+
+    :param zone: IANA zone of ``expire_date``, which comes without one.
+    """
+    data = unwrapped(data)
+    word = text(data, "status")
+    status = STATUSES.get(word, OrderStatus.UNKNOWN)
+    quantity = optional_number(data, "quantity")
+    proxies = _entries(data.get("proxy_data"))
+    if status is OrderStatus.DELIVERED and len(proxies) < (1 if quantity is None else quantity):
+        status = OrderStatus.PENDING  # the word comes before all of the goods
+    history = data.get("extended_history")
+    traits = {"product": "product_name", "plan": "plan_name", "location": "location", "locations": "locations", "note": "note"}
+    return VendorOrder(
+        order_id=read_id(data),
+        status=status,
+        vendor_status=intern(word),  # thousands of orders that somebody waits for say the same few words
+        quantity=quantity,
+        delivered=len(proxies),
+        expires_at=when(data.get("expire_date"), zone),
+        auto_extends=_auto_extends(data),
+        extensions=len(history) if isinstance(history, list) else None,
+        traits={ours: intern(value) for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
+    )
+
+
+def read_quote(data: Any, currency: str | None) -> Quote:
+    """A price, with taxes where the vendor states them."""
+    data = unwrapped(data)
+    taxed = optional_number(data, "price_with_vat")
+    price = number(data, "price") if taxed is None else taxed
+    if price < 0:
+        raise UnreadableBody(f"the price is {price}")
+    details = {name: optional_text(data, name) for name in QUOTE_DETAILS}
+    return Quote(Money(price, currency), {name: value for name, value in details.items() if value is not None})
+
+
+def just_sent(order: VendorOrder) -> VendorOrder:
+    """The order in the answer to a purchase. The page's example of one says ``expired``, so only a later read ends an order."""
+    if order.status.final and order.status is not OrderStatus.DELIVERED:
+        return replace(order, status=OrderStatus.PENDING)
+    return order
+
+
+def unwrapped(data: Any) -> Any:
+    """The object itself; some answers were seen wrapped in ``{"data": {...}}``."""
+    return data["data"] if isinstance(data, dict) and isinstance(data.get("data"), dict) else data
+
+
+def read_page(data: Any, page: int) -> tuple[Listed, bool]:
+    """The rows of one page, and whether there are more."""
+    meta = pick(data, "meta")
+    current, last = number(meta, "current_page"), number(meta, "last_page")
+    if current != page:
+        raise UnreadableBody(f"it is page {current}, asked was page {page}")
+    found = rows(data, "data")
+    return found, bool(found) and page < last
+
+
+def read_id(data: Any) -> str:
+    """The id of an order, a whole number here."""
+    order_id = identifier(data, "id")
+    if not (order_id.isascii() and order_id.isdigit()):
+        raise UnreadableBody("id is text, expected a whole number")
+    return order_id
+
+
+def _auto_extends(data: Mapping[str, Any]) -> bool | None:
+    """Null was seen to mean off; what the object holds is documented for the answer of the switch only."""
+    settings = data.get("auto_extend_settings", ...)
+    if isinstance(settings, dict):
+        return settings.get("is_enabled") is not False
+    return False if settings is None else None
+
+
+def read_delivery(data: Any, order_id: str, zone: str, scheme: str) -> Delivery:
+    """The proxies of one order.
+
+    :param scheme: whose port is handed on, ``http`` or ``socks5``.
+    """
+    data = unwrapped(data)
+    order = read_order(data, zone)
+    entries, port = _entries(data.get("proxy_data")), _port(data.get("proxy_data"), scheme)
+    if port is None and any(isinstance(entry, Mapping) for entry in entries):
+        raise UnreadableBody(f"its ports name none for {scheme}")
+    known = {"scheme": scheme, "location": order.traits.get("location"), "expires_at": order.expires_at}
+    proxies = tuple(found for entry in entries if (found := _proxy(entry, port, known)))
+    if entries and not proxies:
+        raise UnreadableBody(f"none of its {len(entries)} proxies can be read")
+    return Delivery(order_id, proxies, skipped=len(entries) - len(proxies))
+
+
+def _entries(data: Any) -> Listed:
+    if data is None or (isinstance(data, dict) and data.get("proxies") is None):
+        return []
+    return rows(data, "proxies")
+
+
+def _proxy(entry: Any, port: Any, known: dict[str, Any]) -> Proxy | None:
+    if isinstance(entry, str):
+        return proxy_from_line(entry, **known)
+    if isinstance(entry, Mapping):
+        return proxy(entry.get("ip"), port, entry.get("username", ""), entry.get("password", ""), **known)
+    return None
+
+
+def _port(data: Any, scheme: str) -> Any:
+    """The port of a protocol; the documented labels are ``socks5`` and ``http|https``."""
+    ports = data.get("ports") if isinstance(data, dict) else None
+    labels = ports.items() if isinstance(ports, Mapping) else ()
+    return next((port for label, port in labels if scheme in label.split("|")), None)
+
+
+def read_objects(data: Any) -> list[dict[str, Any]]:
+    """The entries of a plain list (products, cards)."""
+    listed = rows(data, "data")
+    return [entry for entry in listed if isinstance(entry, dict)]

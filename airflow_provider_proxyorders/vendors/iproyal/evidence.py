@@ -1,0 +1,78 @@
+"""How an IPRoyal order is recognised whose create answer was lost.
+
+Two rules: ids ascend, so only an order above the greatest id known before the purchase can be it; and an order tells its
+product, plan and location by name only, so the names are looked up beforehand, and one that could not be looked up
+excludes nothing.
+
+The name of a product is the weakest sign, since one id was seen under several names: the list's ``product_id`` filter stands
+for it, and the name only chooses among several orders that fit otherwise.
+
+Pages: docs.iproyal.com/proxies/isp/api/products (catalogue), docs.iproyal.com/proxies/isp/api/orders (order object).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_proxyorders.domain.model import VendorOrder
+
+
+def wanted_locations(body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Location id and quantity of each place that a create body asks for."""
+    selection = body.get("selection")
+    places = selection.get("locations", []) if isinstance(selection, Mapping) else [body]
+    return [(place.get("product_location_id"), place.get("quantity")) for place in places]
+
+
+def names_of(body: Mapping[str, Any], products: Sequence[Any]) -> dict[str, Any]:
+    """The names under which an order for this body will appear, as far as the catalogue tells them."""
+    product = _with_id(products, body.get("product_id"))
+    plan = _with_id(_entries(product, "plans"), body.get("product_plan_id"))
+    places = list(_all_locations(product))
+    found = [_with_id(places, location_id).get("name") for location_id, _ in wanted_locations(body)]
+    return {
+        "product": _text(product.get("name")),
+        "plan": _text(plan.get("name")),
+        "locations": [name for name in found if isinstance(name, str) and name],
+    }
+
+
+def fits(order: VendorOrder, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> bool:
+    """Whether an order is what the body asks for: quantity, plan and locations."""
+    plan = evidence.get("plan")
+    if plan and order.traits.get("plan", "").casefold() != str(plan).casefold():
+        return False
+    where = f"{order.traits.get('location', '')} {order.traits.get('locations', '')}".casefold()
+    if any(str(name).casefold() not in where for name in evidence.get("locations") or ()):
+        return False
+    return same_quantity(order, body)
+
+
+def same_quantity(order: VendorOrder, body: Mapping[str, Any]) -> bool:
+    """Whether the number of proxies allows it; for several locations what an order's quantity counts is not documented."""
+    quantities = [quantity for _, quantity in wanted_locations(body)]
+    return order.quantity is None or len(quantities) != 1 or order.quantity == quantities[0]
+
+
+def _with_id(entries: Sequence[Any], wanted: Any) -> Mapping[str, Any]:
+    for entry in entries:
+        if isinstance(entry, Mapping) and wanted is not None and str(entry.get("id")) == str(wanted):
+            return entry
+    return {}
+
+
+def _entries(parent: Mapping[str, Any], name: str) -> list[Any]:
+    value = parent.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _all_locations(parent: Mapping[str, Any], children: str = "locations") -> Iterator[Any]:
+    for place in _entries(parent, children):
+        yield place
+        if isinstance(place, Mapping):
+            yield from _all_locations(place, "child_locations")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

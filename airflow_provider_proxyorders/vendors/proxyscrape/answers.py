@@ -1,0 +1,138 @@
+"""How ProxyScrape's answers are read: orders, sub-accounts, proxy lists.
+
+Two rules: an order is delivered when it is ``processed`` and has its sub-account; and an order whose own id was lost is known
+by that sub-account, as ``subaccount:<AccountID>``.
+
+Page: docs.proxyscrape.com/api/account/api-ordering. The wrapper around the sub-accounts and the form of the proxy list are not
+documented and were only seen in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
+from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.vendors.proxies import proxy_from_line
+from airflow_provider_proxyorders.wire.messages import Response
+from airflow_provider_proxyorders.wire.reading import identifier, number, optional_number, optional_text, pick, rows, text, when
+
+#: How the id of an order begins whose own id was lost with the answer to create.
+ADOPTED = "subaccount:"
+
+#: The products of the permission reference; a sub-account's type is probably one of them.
+PRODUCTS = frozenset({"datacenter_shared", "datacenter_dedicated", "residential", "residential_unlimited", "serp_api"})
+
+STATUSES: Mapping[str, OrderStatus] = {
+    "paid": OrderStatus.PENDING,
+    "processed": OrderStatus.DELIVERED,
+    "blocked": OrderStatus.FAILED,
+    "failed": OrderStatus.FAILED,
+    "refunded": OrderStatus.REFUNDED,
+}
+
+#: How far the vendor's clock may be behind ours before a sub-account counts as older than the purchase.
+CLOCK_SKEW = timedelta(minutes=10)
+
+
+def read_created(data: Any) -> VendorOrder:
+    """The answer to create: an order id and nothing else, so there is no word of the vendor's on its status yet."""
+    order_id = pick(data, "data")
+    if not isinstance(order_id, str) or any(sign.isspace() for sign in identifier(data, "data")):
+        raise UnreadableBody("data is no order id")
+    return VendorOrder(order_id, OrderStatus.PENDING, "")
+
+
+def read_order(answer: Any, currency: str | None) -> VendorOrder:
+    """The answer to status.
+
+    :param currency: of the connection, for answers that name none.
+    """
+    data = pick(answer, "data")
+    word = text(data, "status")
+    account = data.get("subaccount")
+    traits = {"type": optional_text(data, "type"), **_traits(account)}
+    status = STATUSES.get(word, OrderStatus.UNKNOWN)
+    if status is OrderStatus.DELIVERED and "subaccount" not in traits:
+        status = OrderStatus.PENDING  # nothing to use yet
+    price = optional_number(data, "price")
+    return VendorOrder(
+        order_id=identifier(data, "order_id"),
+        status=status,
+        vendor_status=word,
+        price=None if price is None else Money(price, optional_text(data, "currency") or currency),
+        created_at=when(data.get("created_at")),
+        reason=optional_text(data, "block_reason") or "",
+        traits={name: value for name, value in traits.items() if value},
+    )
+
+
+def changed_since(answer: Any, moment: datetime) -> bool:
+    """Whether an order may have changed after a moment of ours; an answer that does not say may have."""
+    changed = when(pick(answer, "data").get("updated_at"))
+    return changed is None or changed >= moment - CLOCK_SKEW
+
+
+def read_balance(answer: Any, currency: str | None) -> Balance:
+    """The wallet; ``currency`` as for :func:`read_order`."""
+    data = pick(answer, "data")
+    return Balance(Money(number(data, "balance"), optional_text(data, "currency") or currency))
+
+
+def read_subaccounts(answer: Any) -> list[dict[str, Any]]:
+    """``data.subaccounts``, or a bare ``data`` list; an entry without its id makes the whole list unreadable."""
+    data = pick(answer, "data")
+    known = []
+    for entry in rows(data) if isinstance(data, list) else rows(data, "subaccounts"):
+        account = {"AccountID": identifier(entry, "AccountID")}
+        known.append({**account, **{name: entry[name] for name in ("AccountType", "label", "time_added") if name in entry}})
+    return known
+
+
+def _traits(account: Any) -> dict[str, str]:
+    """What a sub-account is recognised by; empty where there is none."""
+    if optional_text(account, "AccountID") is None:
+        return {}
+    traits = {"subaccount_type": "AccountType", "label": "label"}
+    known = {"subaccount": identifier(account, "AccountID")}
+    return known | {ours: value for ours, theirs in traits.items() if (value := optional_text(account, theirs))}
+
+
+def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> VendorOrder:
+    """An order as its sub-account tells it."""
+    return VendorOrder(
+        order_id=ADOPTED + entry["AccountID"],
+        status=OrderStatus.DELIVERED,
+        vendor_status="processed",
+        price=price,
+        created_at=when(entry.get("time_added")),
+        reason="recognised by its sub-account; its own id was lost with the answer to create and cannot be recovered",
+        traits=_traits(entry),
+    )
+
+
+def may_be(entry: Mapping[str, Any], order_type: str, sent_at: datetime) -> bool:
+    """Whether a sub-account can be what an order of this type opened.
+
+    That ``new_X`` opens a sub-account of type ``X`` is documented for datacenter_shared only, so a type that is none of the
+    known products does not speak against it.
+    """
+    kind = optional_text(entry, "AccountType")
+    if kind in PRODUCTS and kind != order_type.removeprefix("new_"):
+        return False
+    added = when(entry.get("time_added"))
+    return added is None or added >= sent_at - CLOCK_SKEW
+
+
+def read_proxies(response: Response, order_id: str, scheme: str) -> Delivery:
+    """One proxy a line; an HTML page or JSON in its place was seen with status 200."""
+    content = response.text.strip()
+    if "html" in response.content_type or "json" in response.content_type or content[:1] in ("<", "{", "["):
+        raise UnreadableBody("it is HTML or JSON, expected one proxy a line")
+    lines = [line for line in content.splitlines() if line.strip()]
+    proxies = tuple(proxy for line in lines if (proxy := proxy_from_line(line, scheme=scheme)))
+    if not proxies:
+        raise UnreadableBody(f"none of its {len(lines)} lines is a proxy")
+    return Delivery(order_id, proxies, skipped=len(lines) - len(proxies))

@@ -1,0 +1,1 @@
+"""Balance check, runway and reconciliation of one wallet."""

@@ -1,0 +1,1 @@
+"""What travels between a vendor's flow and its driver, without I/O."""

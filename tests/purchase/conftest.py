@@ -1,0 +1,99 @@
+"""The desk against the sandbox, with a real ledger: every vendor, a real HTTP server, nothing stubbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.domain.account import Account, Caps
+from airflow_provider_proxyorders.domain.model import Order, Step
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.vendors.base import Vendor
+from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
+from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
+from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+
+VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "proxyscrape": {"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
+    "iproyal": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
+    "voodoo": {"item_id": 5120, "quantity": 2},
+}
+#: what one of the requests above costs in the sandbox
+PRICES = {"proxyscrape": Decimal("5.00"), "iproyal": Decimal("6.00"), "voodoo": Decimal("9.00")}
+
+
+@dataclass
+class Shop:
+    """One vendor of the sandbox, and desks that buy there."""
+
+    name: str
+    box: Sandbox
+    ledger: Ledger
+    said: list[str] = field(default_factory=list)
+    caps: Caps = field(default_factory=lambda: Caps(max_order_price=Decimal("25.00")))
+    currency: str | None = "USD"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return dict(REQUESTS[self.name])
+
+    def desk(self, *, timeout: float = 10.0, settle: float = 0.3, **options: Any) -> Desk:
+        """A desk as a new worker would have it: nothing kept from before but the ledger."""
+        account = Account(
+            vendor=self.name,
+            conn_id=f"{self.name}_default",
+            wallet=f"{self.name}:main",
+            base_url=options.pop("base_url", None) or self.box.url(self.name),
+            secret=options.pop("secret", None) or self.box.token(self.name),
+            settings={"settle": settle},
+            caps=self.caps,
+            currency=self.currency,
+            timeout=timeout,
+        )
+        vendor = VENDORS[self.name](account)
+        return Desk(vendor, Http(account), self.ledger, say=self.said.append, **options)
+
+    def bought(self) -> list[Any]:
+        """Purchases that the vendor charged, by its own book."""
+        return [entry for entry in self.box.book.charges(self.name) if entry.kind in ("create", "extend")]
+
+    def delivered(self, key: str, **options: Any) -> Order:
+        """Buy and wait."""
+        desk = self.desk(**options)
+        order = desk.place(self.request, order_key=key)
+        order = desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=30), poll_interval=0.2)
+        assert order.step is Step.DELIVERED
+        return order
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox.start(port=0) as box:
+        box.control([{"processing": 0.2, "vendor": name} for name in VENDORS])
+        yield box
+
+
+@pytest.fixture
+def shop_of(box: Sandbox, ledger: Ledger) -> Callable[[str], Shop]:
+    return lambda name: Shop(name, box, ledger)
+
+
+@pytest.fixture(params=sorted(VENDORS))
+def shop(request: pytest.FixtureRequest, shop_of: Callable[[str], Shop]) -> Shop:
+    """Each vendor in turn."""
+    return shop_of(request.param)

@@ -1,0 +1,181 @@
+"""The runway: what a balance pays for in order of date, where each price comes from, and how fast the wallet empties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, InvalidRequest
+from airflow_provider_proxyorders.domain.model import Money, Step, Who
+from airflow_provider_proxyorders.ledger import Intent, Ledger
+from airflow_provider_proxyorders.wallet.runway import Prices, Rate, Renewal, rate, runway
+
+from .conftest import Shop
+
+ShopOf = Callable[[str], Shop]
+START = datetime(2026, 3, 1, tzinfo=timezone.utc)
+PLAN = {"product_plan_id": 22}
+
+
+def usd(amount: str) -> Money:
+    return Money(Decimal(amount), "USD")
+
+
+def due(number: int, price: str | None, *, day: int | None = None, currency: str | None = "USD") -> Renewal:
+    at = START + timedelta(days=number if day is None else day)
+    if price is None:
+        return Renewal(str(number), at)
+    return Renewal(str(number), at, Money(Decimal(price), currency), "ledger")
+
+
+class TestRunway:
+    def test_paid_in_order_of_date_and_the_first_that_is_not(self) -> None:
+        seen = runway(usd("10.00"), [due(3, "4.00"), due(1, "4.00"), due(2, "4.00")])
+        assert [(paid.renewal.order_id, paid.covered) for paid in seen.renewals] == [("1", True), ("2", True), ("3", False)]
+        assert seen.first_uncovered == due(3, "4.00")
+        assert (seen.covers, seen.needed, seen.short) == (False, Decimal("12.00"), Decimal("2.00"))
+        assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in seen.told()
+
+    def test_to_the_cent(self) -> None:
+        assert runway(usd("8.00"), [due(1, "4.00"), due(2, "4.00")]).covers is True
+        assert runway(usd("7.99"), [due(1, "4.00"), due(2, "4.00")]).covers is False
+
+    def test_what_does_not_fit_leaves_the_money_to_what_comes_after(self) -> None:
+        seen = runway(usd("5.00"), [due(1, "9.00"), due(2, "4.00")])
+        assert [paid.covered for paid in seen.renewals] == [False, True]
+        assert seen.first_uncovered is not None and seen.first_uncovered.order_id == "1"
+
+    def test_what_must_remain_is_not_spent(self) -> None:
+        seen = runway(usd("10.00"), [due(1, "4.00"), due(2, "4.00")], keep=Decimal("5.00"))
+        assert (seen.spendable, [paid.covered for paid in seen.renewals]) == (usd("5.00"), [True, False])
+
+    @pytest.mark.parametrize("balance", ["0.00", "-3.20"])
+    def test_an_empty_wallet_pays_for_nothing_but_what_is_free(self, balance: str) -> None:
+        seen = runway(usd(balance), [due(1, "0.00"), due(2, "0.01")])
+        assert [paid.covered for paid in seen.renewals] == [True, False]
+
+    def test_nothing_due(self) -> None:
+        seen = runway(usd("-3.20"), [])
+        assert (seen.covers, seen.first_uncovered, seen.told()) == (True, None, "no renewal is due")
+
+    def test_an_unknown_price_makes_covered_unknown_and_short_stay_short(self) -> None:
+        seen = runway(usd("10.00"), [due(1, "4.00"), due(2, None)])
+        assert (seen.covers, [each.order_id for each in seen.unknown]) == (None, ["2"])
+        assert "1 of them without a known price" in seen.told()
+        assert runway(usd("3.00"), [due(1, "4.00"), due(2, None)]).covers is False
+
+    def test_another_currency_is_said_and_never_added(self) -> None:
+        seen = runway(usd("10.00"), [due(1, "4.00", currency="EUR"), due(2, "4.00", currency=None)])
+        assert [paid.covered for paid in seen.renewals] == [None, True]
+        assert seen.unknown[0].note == "priced in EUR, the wallet holds USD"
+        assert (seen.covers, seen.needed) == (None, Decimal("4.00"))
+
+
+class TestPrices:
+    def prices(self, shop: Shop, **options: object) -> Prices:
+        desk = shop.desk()
+        return Prices(desk.vendor, desk.http, desk.ledger, **options)  # type: ignore[arg-type]
+
+    def test_the_ledgers_last_price_where_the_vendor_cannot_quote(self, shop_of: ShopOf) -> None:
+        for vendor, price in (("proxyscrape", "5.00"), ("voodoo", "9.00")):
+            order = shop_of(vendor).delivered("k-" + vendor)
+            assert order.order_id is not None
+            assert self.prices(shop_of(vendor)).renewal(order.order_id, START) == Renewal(
+                order.order_id, START, usd(price), "ledger"
+            )
+
+    def test_an_order_that_nobody_knows(self, shop: Shop) -> None:
+        seen = self.prices(shop).renewal("4242", START)
+        assert (seen.price, seen.source) == (None, "unknown")
+        assert seen.note
+
+    def test_quoted_by_the_last_extension_in_the_ledger(self, shop_of: ShopOf) -> None:
+        shop = shop_of("iproyal")
+        order_id = shop.delivered("k").order_id
+        assert order_id is not None
+        first = self.prices(shop).renewal(order_id, START)
+        assert (first.source, first.price) == ("ledger", usd("6.00"))
+        assert first.note == "not quoted: no extension of it in the ledger, and no request given"
+        shop.desk().extend(order_id, PLAN, order_key="e")
+        asked = shop.box.book.count("iproyal", "quote")
+        second = self.prices(shop).renewal(order_id, START)
+        assert (second.source, second.price, second.note) == ("quote", usd("6.00"), "")
+        assert shop.box.book.count("iproyal", "quote") == asked + 1
+
+    def test_quoted_by_a_request_of_the_user(self, shop_of: ShopOf) -> None:
+        shop = shop_of("iproyal")
+        order_id = shop.delivered("k").order_id
+        assert order_id is not None
+        prices = self.prices(shop, request=PLAN, most_quotes=1)
+        assert prices.renewal(order_id, START).source == "quote"
+        rest = prices.renewal(order_id, START)
+        assert (rest.source, rest.price, rest.note) == ("ledger", usd("6.00"), "not quoted: enough was asked for")
+        with pytest.raises(InvalidRequest, match="product_plan_id"):
+            self.prices(shop, request={}).renewal(order_id, START)
+
+    def test_a_quote_that_fails_leaves_the_ledgers_price(self, shop_of: ShopOf) -> None:
+        shop = shop_of("iproyal")
+        order_id = shop.delivered("k").order_id
+        assert order_id is not None
+        shop.box.fault("iproyal", "quote", action="status", status=500)
+        prices = self.prices(shop, request=PLAN)
+        prices.http._sleep = lambda seconds: None
+        seen = prices.renewal(order_id, START)
+        assert (seen.source, seen.price, seen.note) == ("ledger", usd("6.00"), "not quoted: VendorUnavailable")
+
+    def test_a_refused_key_ends_it(self, shop_of: ShopOf) -> None:
+        shop = shop_of("iproyal")
+        order_id = shop.delivered("k").order_id
+        assert order_id is not None
+        desk = shop.desk(secret="wrong-key")
+        with pytest.raises(AuthenticationFailed):
+            Prices(desk.vendor, desk.http, desk.ledger, request=PLAN).renewal(order_id, START)
+
+    def test_nothing_is_bought(self, shop: Shop) -> None:
+        order_id = shop.delivered("k").order_id
+        assert order_id is not None
+        self.prices(shop, request=PLAN if shop.name == "iproyal" else None).renewal(order_id, START)
+        assert len(shop.bought()) == 1
+
+
+class TestRate:
+    def spend(self, shop: Shop, key: str, price: str) -> None:
+        """A purchase of this price, as the ledger keeps it."""
+        account, who = shop.desk().account, Who()
+        intent = Intent(key, "create", shop.name, "c", account.wallet, "a" * 64, {}, usd("25.00"), laned=False)
+        order = shop.ledger.claim(shop.ledger.intend(intent, who), who, evidence={}, sent_seconds=1)
+        shop.ledger.record(order, Step.PLACED, "bought", who, price=usd(price))
+
+    def on(self, ledger: Ledger, day: int) -> None:
+        ledger.clock = lambda: START + timedelta(days=day)
+
+    def test_nothing_spent(self, shop: Shop) -> None:
+        desk = shop.desk()
+        seen = rate(desk.ledger, desk.account)
+        assert (seen, seen.per_day, seen.days_left(Decimal(100))) == (Rate(Decimal(0), 0), Decimal(0), None)
+
+    def test_a_young_wallet_counts_its_own_days(self, shop: Shop) -> None:
+        for day, price in ((0, "9.00"), (2, "3.00")):
+            self.on(shop.ledger, day)
+            self.spend(shop, f"k{day}", price)
+        seen = rate(shop.ledger, shop.desk().account)
+        assert (seen.spent, seen.days, seen.per_day) == (Decimal("12.00"), 3, Decimal("4.00"))
+        assert seen.days_left(Decimal("10.00")) == Decimal("2.5")
+        assert seen.days_left(Decimal("-1.00")) == 0
+
+    def test_an_old_one_the_last_thirty(self, shop: Shop) -> None:
+        for day, price in ((0, "20.00"), (11, "6.00"), (40, "1.00")):
+            self.on(shop.ledger, day)
+            self.spend(shop, f"k{day}", price)
+        seen = rate(shop.ledger, shop.desk().account)
+        assert (seen.spent, seen.days) == (Decimal("7.00"), 30)
+        assert (seen.per_day, seen.days_left(Decimal("100"))) == (Decimal("0.24"), Decimal("428.5"))
+
+    def test_other_wallets_are_theirs(self, shop_of: ShopOf) -> None:
+        self.on(shop_of("voodoo").ledger, 0)
+        self.spend(shop_of("voodoo"), "k", "9.00")
+        desk = shop_of("iproyal").desk()
+        assert rate(desk.ledger, desk.account).spent == 0
