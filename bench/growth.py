@@ -25,7 +25,7 @@ from measuring import Verdicts
 from sqlalchemy import event, text
 
 from airflow_provider_proxyorders.domain.account import Caps
-from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 
 SMALL = 400
@@ -33,12 +33,12 @@ LIMIT = 2.0
 #: Most purchases are of one wallet; the others share the rest.
 BIG, RARE = "voodoo:big", "voodoo:w7"
 #: Tables that grow with every purchase; wallets do not.
-GROWING = ("proxyorders_purchases", "proxyorders_steps", "proxyorders_spending", "proxyorders_anchors")
+GROWING = ("proxyorders_purchases", "proxyorders_steps", "proxyorders_spending", "proxyorders_facts")
 #: A walk through one index in its order, ended by a limit, is no scan of the table.
 WALKS = ("the newest, any wallet",)
 
 _numbers = itertools.count(1)
-_who = Who(dag_id="bench", run_id="manual", task_id="buy", host="bench")
+_who = Actor(dag_id="bench", run_id="manual", task_id="buy", host="bench")
 
 
 # ---------------------------------------------------------------------------------------------- filling
@@ -78,7 +78,7 @@ def fill(ledger: Ledger, first: int, last: int) -> None:
         "counted_on": f"substr({stamp}, 1, 10)",
         "reason": "''",
         "evidence": """'{"balance":"100.00"}'""",
-        "ambiguous": "0" if lite else "false",
+        "maybe_sent": "0" if lite else "false",
         "fence": "3",
         "created_at": stamp,
         "updated_at": stamp,
@@ -127,11 +127,11 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         key = f"new-{next(_numbers)}"
         assert ledger.find(key) is None
         body = {"item_id": 5120, "quantity": 2}
-        intent = Intent(key, "create", "voodoo", "bench", BIG, "f" * 64, body, dear, caps=caps, laned=True)
+        intent = Intent(key, "create", "voodoo", "bench", BIG, "f" * 64, body, dear, caps=caps, takes_turn=True)
         order = ledger.intend(intent, _who)
         plenty = Money(Decimal("1000000"), "USD")
         order = ledger.claim(order, _who, evidence={}, sent_seconds=90, balance=plenty, min_balance=caps.min_balance, alone=True)
-        ledger.record(order, Step.DELIVERED, "the vendor says completed", _who, seen=placed)
+        ledger.record(order, Step.DELIVERED, "the vendor says completed", _who, vendor_order=placed)
 
     def rows(many: int, found: Any) -> None:
         assert len(found) == many, len(found)
@@ -145,20 +145,20 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "its history": lambda: rows(2, ledger.history(known.order_key)),
         "orders by the vendor's id": lambda: ledger.by_order_id(BIG, known.order_id or ""),
         "what a wallet owns since": lambda: ledger.owned(RARE, since=recently),
-        "the newest, any wallet": lambda: rows(100, ledger.orders()),
-        "the newest of the big wallet": lambda: rows(100, ledger.orders(wallet=BIG)),
-        "the newest of a rare wallet": lambda: ledger.orders(wallet=RARE, limit=4),
-        "a wallet's open ones": lambda: ledger.in_doubt(wallet=BIG),
-        "a wallet's placed ones": lambda: ledger.orders(wallet=BIG, in_steps=(Step.PLACED,), limit=1000),
+        "the newest, any wallet": lambda: rows(100, ledger.purchases()),
+        "the newest of the big wallet": lambda: rows(100, ledger.purchases(wallet=BIG)),
+        "the newest of a rare wallet": lambda: ledger.purchases(wallet=RARE, limit=4),
+        "a wallet's open ones": lambda: ledger.unresolved(wallet=BIG),
+        "a wallet's placed ones": lambda: ledger.purchases(wallet=BIG, in_steps=(Step.PLACED,), limit=1000),
         "what a webhook told of a reference": lambda: ledger.reported(BIG, "af-unknown"),
-        "the newest that failed": lambda: rows(4, ledger.orders(in_steps=(Step.FAILED,), limit=4)),
+        "the newest that failed": lambda: rows(4, ledger.purchases(in_steps=(Step.FAILED,), limit=4)),
     }
 
 
 #: Asked by nobody who waits for it, and its answer grows with the ledger: explained, not timed.
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
-        "all that wait for a person": lambda: ledger.in_doubt(),
+        "all that wait for a person": lambda: ledger.unresolved(),
         "what a wallet was charged": lambda: ledger.charged(RARE),
     }
 

@@ -29,7 +29,7 @@ SCHEDULE = "30 4 * * *"
 #: Who is told of a wallet that needs a look, for example ``[SlackNotifier(text="{{ exception }}")]``.
 NOTIFIERS: list[BaseNotifier] = []
 
-LISTS = ("settled", "updated", "undecided", "strange", "unclear", "missing")
+LISTS = ("settled", "updated", "inconclusive", "strange", "unclear", "missing")
 
 
 @task
@@ -51,7 +51,9 @@ def report(conn_ids: list[str]) -> dict[str, dict[str, Any]]:
         else:
             counts = {name: len(found[name]) for name in LISTS}
             fell = found["unexplained"] is not None and Decimal(found["unexplained"].split()[0]) > 0  # else it grew: a top-up
-            look = fell or counts["undecided"] or counts["strange"] or counts["unclear"] or counts["missing"] or found["frozen"]
+            look = (
+                fell or counts["inconclusive"] or counts["strange"] or counts["unclear"] or counts["missing"] or found["frozen"]
+            )
             state = "needs a look" if look else "agrees"
             told[conn_id] = {"state": state, **counts, "unexplained": found["unexplained"], "frozen": found["frozen"]}
         log.info("%s: %s", conn_id, told[conn_id])

@@ -159,7 +159,7 @@ def _watch(airflow: LocalAirflow, ledger: Ledger, runs: Sequence[Run], say: Narr
     while any(run.state not in ("success", "failed") for run in runs):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not done after {PATIENCE:g} s: {[(run.vendor, run.states) for run in runs]}")
-        for order in reversed(ledger.orders(limit=20)):
+        for order in reversed(ledger.purchases(limit=20)):
             words = [order.step.value, f"price {order.price}" if order.price else ""]
             if order.vendor_status not in (None, order.step.value):
                 words.insert(1, f"the vendor says {order.vendor_status}")

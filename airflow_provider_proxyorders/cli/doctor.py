@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, clock: Callable[[], float] = time.time) -
 
 
 def examine(conn_id: str, clock: Callable[[], float] = time.time) -> dict[str, Any]:
-    """The report: ``conn_id, vendor, wallet, at, good`` and ``checks``, each with ``name, state, text, mend``. No secrets."""
+    """The report: ``conn_id, vendor, wallet, at, good`` and ``checks``, each with ``name, state, text, advice``. No secrets."""
     from dataclasses import asdict
 
     from airflow_provider_proxyorders.doctor.checkup import Check, Checkup, check_ledger, now_utc
@@ -57,8 +57,8 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time) -> dict[str, A
     except Exception as error:  # ours, or whatever Airflow's secrets backends raise
         known = isinstance(error, ProxyOrdersError)
         why = str(error) if known else f"connection {conn_id!r} cannot be looked up: {type(error).__name__}: {error}"
-        mend = "Correct it in Airflow's page, or: airflow connections edit/add; the fields are in the README."
-        checks = [Check("connection", "broken", why, mend)]
+        advice = "Correct it in Airflow's page, or: airflow connections edit/add; the fields are in the README."
+        checks = [Check("connection", "broken", why, advice)]
         checks += [Check(name, "skipped", "not known without the connection") for name in _OF_THE_VENDOR]
     else:
         try:
@@ -68,7 +68,7 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time) -> dict[str, A
         checks = [Check("connection", "ok", f"{conn_id}: {vendor} at {account.base_url}"), *found]
     checks.append(check_ledger(ledger_url(), wallet, refuse_unshared))
     redact = hook.vendor.account.redact if vendor else str
-    shown = [{**asdict(check), "text": redact(check.text), "mend": redact(check.mend)} for check in checks]
+    shown = [{**asdict(check), "text": redact(check.text), "mend": redact(check.advice)} for check in checks]
     good = all(check.state != "broken" for check in checks)
     return {"conn_id": conn_id, "vendor": vendor, "wallet": wallet, "at": now_utc(clock), "good": good, "checks": shown}
 

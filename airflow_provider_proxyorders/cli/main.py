@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.cli import doctor
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.domain.model import Order, Step, VendorOrder, Who
+    from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step, VendorOrder
     from airflow_provider_proxyorders.ledger import Ledger
 
 
@@ -161,7 +161,7 @@ def _open(arguments: argparse.Namespace) -> Ledger:
 
 def _list(arguments: argparse.Namespace) -> int:
     ledger, limit = _open(arguments), arguments.limit
-    orders = ledger.in_doubt(limit=limit) if arguments.open else ledger.orders(limit=limit)
+    orders = ledger.unresolved(limit=limit) if arguments.open else ledger.purchases(limit=limit)
     for order in orders:
         price = order.price or order.reserved
         print(
@@ -197,7 +197,7 @@ def _show(arguments: argparse.Namespace) -> int:
             print(f"{name + ':':<15}{value}")
     print("history:")
     for row in ledger.history(order.order_key):
-        print(f"  {row.at:%Y-%m-%d %H:%M:%S.%f} UTC  {row.step.value:<11}  {row.why}  [{row.who}]")
+        print(f"  {row.at:%Y-%m-%d %H:%M:%S.%f} UTC  {row.step.value:<11}  {row.why}  [{row.actor}]")
     return 0
 
 
@@ -211,7 +211,7 @@ def _resolve(arguments: argparse.Namespace) -> int:
             f"{order.order_key!r} is being sent right now, or was when it was last seen; look again after "
             f"{order.sent_until:%Y-%m-%d %H:%M:%S} UTC. Nothing changed."
         )
-    if not order.in_doubt:
+    if not order.unresolved:
         raise ConfigError(
             f"{order.order_key!r} is {order.step.value}; only what nobody knows the outcome of needs a person. Nothing changed."
         )
@@ -231,14 +231,14 @@ def _resolve(arguments: argparse.Namespace) -> int:
     elif order.step in (Step.INTENDED, Step.REJECTED):  # no task may send it from here on
         order = ledger.doubt(order, "a person looks into it", _person())
     if seen is not None:
-        ledger.record(order, step, "adopted by a person", _person(), seen=seen)
+        ledger.record(order, step, "adopted by a person", _person(), vendor_order=seen)
     else:
-        ledger.record(order, step, "declared absent by a person", _person(), ambiguous=False)
+        ledger.record(order, step, "declared absent by a person", _person(), maybe_sent=False)
     print(f"done: {what}. Clear its task to go on.")
     return 0
 
 
-def _refuse_mix_up(ledger: Ledger, order: Order, order_id: str) -> None:
+def _refuse_mix_up(ledger: Ledger, order: Purchase, order_id: str) -> None:
     """One order is one purchase: its id must not be given to a second one."""
     if order.kind == "extend":
         if order_id != order.target:
@@ -249,7 +249,7 @@ def _refuse_mix_up(ledger: Ledger, order: Order, order_id: str) -> None:
             raise ConfigError(f"order {order_id} belongs to order key {other.order_key!r} already. Nothing changed.")
 
 
-def _adoptable(order: Order, order_id: str, *, checked: bool) -> tuple[VendorOrder, Step]:
+def _adoptable(order: Purchase, order_id: str, *, checked: bool) -> tuple[VendorOrder, Step]:
     """The order as the vendor tells it, and where that puts the purchase."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -285,7 +285,7 @@ def _unfreeze(arguments: argparse.Namespace) -> int:
         print(f"wallet {arguments.wallet!r} is not frozen")
         return 0
     print(f"wallet {arguments.wallet!r} was frozen because {why}")
-    for order in ledger.in_doubt(wallet=arguments.wallet, limit=1000):
+    for order in ledger.unresolved(wallet=arguments.wallet, limit=1000):
         if order.step is Step.REJECTED:  # its task would send it again, since a refusal proves that nothing was bought
             raise ConfigError(
                 f"{order.order_key!r} was refused after an earlier sending that may have been taken. Say first what became of "
@@ -299,17 +299,17 @@ def _unfreeze(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _find(ledger: Ledger, order_key: str) -> Order:
+def _find(ledger: Ledger, order_key: str) -> Purchase:
     order = ledger.find(order_key)
     if order is None:
         raise ConfigError(f"the ledger has no order key {order_key!r}; see: proxyorders ledger list")
     return order
 
 
-def _person() -> Who:
-    from airflow_provider_proxyorders.domain.model import Who
+def _person() -> Actor:
+    from airflow_provider_proxyorders.domain.model import Actor
 
-    return Who(host=f"{getpass.getuser()}@{socket.gethostname()}")
+    return Actor(host=f"{getpass.getuser()}@{socket.gethostname()}")
 
 
 def _confirmed(question: str, yes: bool) -> bool:

@@ -39,13 +39,13 @@ class Check:
     """One part.
 
     :param text: what was found, and what it means.
-    :param mend: what to do about it.
+    :param advice: what to do about it.
     """
 
     name: str
     state: State
     text: str
-    mend: str = ""
+    advice: str = ""
 
 
 class Checkup:
@@ -174,8 +174,8 @@ class Checkup:
                 """Add to the extra, for example: "max_order_price": "50.00", "daily_limit": "200.00".""",
             )
         if caps.daily_limit is None and caps.monthly_limit is None:
-            mend = """Add to the extra, for example: "daily_limit": "200.00"."""
-            return Check("caps", "note", f"{known}; how often it may be spent is not limited", mend)
+            advice = """Add to the extra, for example: "daily_limit": "200.00"."""
+            return Check("caps", "note", f"{known}; how often it may be spent is not limited", advice)
         return Check("caps", "ok", known)
 
     def _clock(self) -> Check:
@@ -185,10 +185,10 @@ class Checkup:
         if abs(ahead) < ODD:
             return Check("clock", "ok", f"within {max(1.0, abs(ahead)):.0f} s of the vendor's")
         text = f"this host is {abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} {self.vendor.title}"
-        mend = "Set the clock of this host, and let it be kept by NTP; then look at the other hosts."
+        advice = "Set the clock of this host, and let it be kept by NTP; then look at the other hosts."
         if abs(ahead) < WRONG:
-            return Check("clock", "note", f"{text}; expiries and deadlines are judged by this clock", mend)
-        return Check("clock", "broken", f"{text}: expiries are misjudged, and signed webhooks are refused", mend)
+            return Check("clock", "note", f"{text}; expiries and deadlines are judged by this clock", advice)
+        return Check("clock", "broken", f"{text}: expiries are misjudged, and signed webhooks are refused", advice)
 
     def _run(self, flow: Flow[T]) -> T:
         return run(flow, self._send)  # without a permit, so nothing can be bought
@@ -219,7 +219,7 @@ def check_ledger(url: str, wallet: str | None, shared: Callable[[str], None]) ->
     """
     from airflow_provider_proxyorders.ledger.inspect import examine
 
-    mend = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker reaches and may write."
+    advice = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker reaches and may write."
     try:
         shared(url)
         found = examine(url)
@@ -239,7 +239,7 @@ def check_ledger(url: str, wallet: str | None, shared: Callable[[str], None]) ->
             return Check("ledger", "note", why, "Install the same package on every host before that.")
         return _in_use(url, found.place, wallet)
     except ProxyOrdersError as error:
-        return Check("ledger", "broken", str(error), mend)
+        return Check("ledger", "broken", str(error), advice)
 
 
 def _in_use(url: str, place: str, wallet: str | None) -> Check:
@@ -251,11 +251,11 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
         return Check("ledger", "ok", text)
     frozen = ledger.frozen(wallet)
     if frozen:
-        mend = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
-        return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so nothing is bought: {frozen}", mend)
-    unsettled = ledger.in_doubt(wallet=wallet, limit=100)
-    if unsettled:
-        many = f"{len(unsettled)}{' or more' if len(unsettled) == 100 else ''}"
+        advice = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
+        return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so nothing is bought: {frozen}", advice)
+    maybe_refunded = ledger.unresolved(wallet=wallet, limit=100)
+    if maybe_refunded:
+        many = f"{len(maybe_refunded)}{' or more' if len(maybe_refunded) == 100 else ''}"
         text = f"{text}; the outcome of {many} purchases of wallet {wallet} is not known yet"
         return Check("ledger", "note", text, "See: proxyorders ledger list --open")
     return Check("ledger", "ok", text)

@@ -29,7 +29,7 @@ def body_of(request: Mapping[str, Any] | str) -> Mapping[str, Any]:
     return body
 
 
-def choice(name: str, value: str, allowed: Sequence[str]) -> Any:
+def one_of(name: str, value: str, allowed: Sequence[str]) -> Any:
     """:raises ValueError: when the DAG is read, for what is none of the words."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -173,7 +173,7 @@ LIFE: Mapping[Step, frozenset[Step]] = {
 #: Steps in which the order is known to be at the vendor.
 TAKEN = frozenset({Step.PLACED}) | _ENDS
 #: Steps in which nobody knows yet whether the purchase landed.
-OPEN = frozenset({Step.SENT, Step.UNKNOWN, Step.QUARANTINED})
+UNRESOLVED = frozenset({Step.SENT, Step.UNKNOWN, Step.QUARANTINED})
 
 STEP_OF: Mapping[OrderStatus, Step] = {
     OrderStatus.PENDING: Step.PLACED,
@@ -187,7 +187,7 @@ STEP_OF: Mapping[OrderStatus, Step] = {
 
 
 @dataclass(frozen=True)
-class Order:
+class Purchase:
     """One purchase as the ledger knows it.
 
     :param order_key: our identity of the purchase; the same key is the same purchase for ever.
@@ -197,7 +197,7 @@ class Order:
     :param reserved: what the caps count for it until the price is known.
     :param price: what was charged, or quoted where the vendor's order has no price.
     :param evidence: what was read at the vendor before the purchase, to recognise it by if the answer is lost.
-    :param ambiguous: whether any try of this purchase ever ended without a usable answer.
+    :param maybe_sent: whether any try of this purchase ever ended without a usable answer.
     :param fence: grows with every claim; a worker holding an older one can write nothing.
     :param sent_at: when the purchase last left.
     :param sent_until: until when the worker that sent it may still be waiting for the answer.
@@ -220,7 +220,7 @@ class Order:
     delivered: int | None
     reason: str
     evidence: Mapping[str, Any]
-    ambiguous: bool
+    maybe_sent: bool
     fence: int
     sent_at: datetime | None
     sent_until: datetime | None
@@ -228,9 +228,9 @@ class Order:
     updated_at: datetime
 
     @property
-    def in_doubt(self) -> bool:
+    def unresolved(self) -> bool:
         """Whether nobody knows yet if it landed, also where it stands to be sent again after a sending without an answer."""
-        return self.step in OPEN or (self.ambiguous and self.step not in TAKEN)
+        return self.step in UNRESOLVED or (self.maybe_sent and self.step not in TAKEN)
 
     def result(self) -> dict[str, str | int | None]:
         """What a task hands on through XCom: strings, numbers and nulls, no secret."""
@@ -250,7 +250,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Who:
+class Actor:
     """Who takes a step: for the ledger's history, never for decisions."""
 
     dag_id: str | None = None

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection, Context
 
-    from airflow_provider_proxyorders.domain.model import Balance, Delivery, Order, Quote, VendorOrder, Who
+    from airflow_provider_proxyorders.domain.model import Actor, Balance, Delivery, Purchase, Quote, VendorOrder
     from airflow_provider_proxyorders.ledger import Ledger
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
     from airflow_provider_proxyorders.transport.worker import Http
     from airflow_provider_proxyorders.vendors import Capabilities, Vendor
     from airflow_provider_proxyorders.wire.messages import Flow
@@ -155,7 +155,7 @@ class ProxyOrdersHook(BaseHook):
 
     # -- spending -------------------------------------------------------------------------------------------------
 
-    def create_order(self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | str | None = None) -> Order:
+    def create_order(self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | str | None = None) -> Purchase:
         """Buy an order, once per key however often this is called.
 
         :param request: the vendor's own body fields, as its documentation names them.
@@ -165,7 +165,7 @@ class ProxyOrdersHook(BaseHook):
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
         :raises OutcomeUnknown: it may have been bought; calling again looks for it and never buys on a guess.
         """
-        return self.desk().place(request, order_key=order_key, max_price=price_cap(max_price))
+        return self.buyer().place(request, order_key=order_key, max_price=price_cap(max_price))
 
     def extend_order(
         self,
@@ -174,7 +174,7 @@ class ProxyOrdersHook(BaseHook):
         *,
         order_key: str | None = None,
         max_price: Decimal | str | None = None,
-    ) -> Order:
+    ) -> Purchase:
         """Extend an order, once per key. Whether its vendor is going to renew it as well is asked by
         ``ExtendProxyOrderOperator`` only.
 
@@ -184,17 +184,17 @@ class ProxyOrdersHook(BaseHook):
         :raises NotDue: without a key of your own, where the order was extended meanwhile under another key or by the vendor
             itself. Nothing was bought.
         """
-        desk, order_id, still_due = self.desk(), str(order_id), None
+        buyer, order_id, still_due = self.buyer(), str(order_id), None
         if not order_key:
-            expiry = self.extended_expiry(desk, order_id)
-            order_key, still_due = key_of_extension(desk.account.wallet, order_id, expiry), _still_ends(order_id, expiry)
-        return desk.extend(order_id, request, order_key=order_key, max_price=price_cap(max_price), still_due=still_due)
+            expiry = self.extended_expiry(buyer, order_id)
+            order_key, still_due = key_of_extension(buyer.account.wallet, order_id, expiry), _still_ends(order_id, expiry)
+        return buyer.extend(order_id, request, order_key=order_key, max_price=price_cap(max_price), still_due=still_due)
 
-    def extension_key(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
+    def extension_key(self, buyer: Buyer, order_id: str, context: Context | None = None) -> str:
         """The default key of an extension: wallet, order and the expiry that is extended; see :meth:`extended_expiry`."""
-        return key_of_extension(desk.account.wallet, order_id, self.extended_expiry(desk, order_id, context))
+        return key_of_extension(buyer.account.wallet, order_id, self.extended_expiry(buyer, order_id, context))
 
-    def extended_expiry(self, desk: Desk, order_id: str, context: Context | None = None) -> str:
+    def extended_expiry(self, buyer: Buyer, order_id: str, context: Context | None = None) -> str:
         """The expiry that an extension begins at, as ISO text. Inside a task it is read once and kept for all its tries.
 
         A mapped task is one task here: in one run it means one extension of an order, whatever its map indexes are.
@@ -207,11 +207,11 @@ class ProxyOrdersHook(BaseHook):
         context = context or _compat.context_or_none()
         anchor = None
         if context is not None:
-            who = who_of(context)
+            actor = actor_of(context)
             # without the map index: the list of a mapped task can hold an order twice, and can shift when it is cleared
-            task = dump_json([desk.account.wallet, order_id, who.dag_id, who.task_id, who.run_id])
+            task = dump_json([buyer.account.wallet, order_id, actor.dag_id, actor.task_id, actor.run_id])
             anchor = f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
-            known = desk.ledger.fixed(anchor)
+            known = buyer.ledger.get(anchor)
             if known:
                 return known
         expires_at = self._read(self.vendor.get(order_id)).expires_at
@@ -221,7 +221,7 @@ class ProxyOrdersHook(BaseHook):
                 "sent. Wait for the order first, or give the extension an order_key of its own."
             )
         expiry = expires_at.isoformat()
-        return desk.ledger.fix(anchor, expiry) if anchor is not None else expiry
+        return buyer.ledger.decide_once(anchor, expiry) if anchor is not None else expiry
 
     def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. Moves no money now; on means the vendor charges later.
@@ -242,16 +242,16 @@ class ProxyOrdersHook(BaseHook):
 
         return ledger()
 
-    def desk(self, context: Context | None = None, say: Callable[[str], None] | None = None) -> Desk:
+    def buyer(self, context: Context | None = None, say: Callable[[str], None] | None = None) -> Buyer:
         """The desk of this account: the only way to spend.
 
         :param context: of the running task; looked up when not given.
         """
-        from airflow_provider_proxyorders.purchase.buyer import Desk
+        from airflow_provider_proxyorders.purchase.buyer import Buyer
 
         context = context or _compat.context_or_none()
-        who = who_of(context) if context is not None else _outside()
-        return Desk(self.vendor, self.http, self.ledger, who=who, fence=fence_of(context), say=say or self.log.info)
+        actor = actor_of(context) if context is not None else _outside()
+        return Buyer(self.vendor, self.http, self.ledger, actor=actor, fence=fence_of(context), say=say or self.log.info)
 
     def _read(self, flow: Flow[T]) -> T:
         return self.http.run(flow)
@@ -338,12 +338,12 @@ def _still_ends(order_id: str, expiry: str) -> Callable[[Mapping[str, Any]], Non
     return check
 
 
-def who_of(context: Mapping[str, Any]) -> Who:
+def actor_of(context: Mapping[str, Any]) -> Actor:
     """Who is asking, from a task's context."""
-    from airflow_provider_proxyorders.domain.model import Who
+    from airflow_provider_proxyorders.domain.model import Actor
 
     ti = context["ti"]
-    return Who(
+    return Actor(
         dag_id=ti.dag_id,
         run_id=ti.run_id,
         task_id=ti.task_id,
@@ -374,10 +374,10 @@ def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
     return fence
 
 
-def _outside() -> Who:
-    from airflow_provider_proxyorders.domain.model import Who
+def _outside() -> Actor:
+    from airflow_provider_proxyorders.domain.model import Actor
 
-    return Who(host=socket.gethostname())
+    return Actor(host=socket.gethostname())
 
 
 def price_cap(value: Decimal | str | int | None) -> Decimal | None:

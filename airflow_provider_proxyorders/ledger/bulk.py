@@ -36,7 +36,7 @@ _TAKEN = [step.value for step in sorted(TAKEN)]
 
 
 @dataclass(frozen=True)
-class Bought:
+class PurchaseSummary:
     """One purchase that the vendor took, as far as a renewal asks for it.
 
     :param began: when it was sent.
@@ -51,9 +51,9 @@ class Bought:
     began: datetime
 
 
-def bought(ledger: Ledger, wallet: str, order_ids: Iterable[str]) -> dict[str, list[Bought]]:
+def bought(ledger: Ledger, wallet: str, order_ids: Iterable[str]) -> dict[str, list[PurchaseSummary]]:
     """The purchases (creation and extensions) of each order, the latest first; what the ledger does not know is missing."""
-    found: dict[str, list[Bought]] = {}
+    found: dict[str, list[PurchaseSummary]] = {}
     wanted = iter(dict.fromkeys(order_ids))
     while some := list(islice(wanted, IDS_A_QUERY)):
         for one in _rows(ledger, wallet, [purchases.c.order_id.in_(some), purchases.c.step.in_(_TAKEN)]):
@@ -63,7 +63,7 @@ def bought(ledger: Ledger, wallet: str, order_ids: Iterable[str]) -> dict[str, l
     return found
 
 
-def creations(ledger: Ledger, wallet: str, steps: Sequence[Step]) -> list[Bought]:
+def creations(ledger: Ledger, wallet: str, steps: Sequence[Step]) -> list[PurchaseSummary]:
     """Every order of a wallet that was created through the ledger and stands at one of these steps, the oldest first."""
     conditions = [
         purchases.c.step.in_([step.value for step in steps]),
@@ -86,14 +86,14 @@ def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str
     return found
 
 
-def _rows(ledger: Ledger, wallet: str, conditions: Sequence[Any]) -> list[Bought]:
+def _rows(ledger: Ledger, wallet: str, conditions: Sequence[Any]) -> list[PurchaseSummary]:
     query = select(*_COLUMNS).where(purchases.c.wallet == wallet, *conditions)
     with speaking_of(ledger.engine.url), reading(ledger.engine).connect() as connection:
         return [_bought(row) for row in connection.execute(query).mappings()]
 
 
-def _bought(row: RowMapping) -> Bought:
-    return Bought(
+def _bought(row: RowMapping) -> PurchaseSummary:
+    return PurchaseSummary(
         order_key=row["order_key"],
         kind=row["kind"],
         step=Step(row["step"]),

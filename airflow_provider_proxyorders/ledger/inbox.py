@@ -91,7 +91,7 @@ class Hint:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredWebhook:
     """A delivery as the inbox has it.
 
     :param last_at: when its last copy came.
@@ -163,7 +163,7 @@ class Inbox:
             told = connection.execute(_OF_REFERENCE, {"_wallet": wallet, "_reference": reference}).scalars()
             return list(dict.fromkeys(told))
 
-    def newest_first(self, *, wallet: str | None = None, unmatched: bool = False, limit: int = 100) -> list[Kept]:
+    def newest_first(self, *, wallet: str | None = None, unmatched: bool = False, limit: int = 100) -> list[StoredWebhook]:
         """Deliveries, the newest first.
 
         :param wallet: only those of one wallet.
@@ -177,7 +177,7 @@ class Inbox:
             query = query.where(~exists().where(own))
         with speaking_of(self.engine.url), self._single.connect() as connection:
             return [
-                Kept(_hint(row), datetime.fromisoformat(row["received_at"]), datetime.fromisoformat(row["last_at"]))
+                StoredWebhook(_hint(row), datetime.fromisoformat(row["received_at"]), datetime.fromisoformat(row["last_at"]))
                 for row in connection.execute(query).mappings()
             ]
 

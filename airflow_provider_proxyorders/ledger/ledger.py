@@ -36,11 +36,11 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, MoneyState, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
-from airflow_provider_proxyorders.domain.model import LIFE, OPEN, TAKEN, Money, Order, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, UNRESOLVED, Actor, Money, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import schema, spending
 from airflow_provider_proxyorders.ledger.engine import engine_for, reading, speaking_of
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.schema import anchors, purchases, steps, wallets
+from airflow_provider_proxyorders.ledger.schema import facts, purchases, steps, wallets
 
 # Statements are built once: building them costs more than running them. Values go in when they are executed.
 _KEY = purchases.c.order_key == bindparam("_key")
@@ -56,16 +56,16 @@ _APPEND = steps.insert()
 _WALLET = wallets.c.wallet == bindparam("_wallet")
 _LOCK = select(wallets).where(_WALLET).with_for_update()
 _SET_WALLET = update(wallets).where(_WALLET)
-_LEAVE_LANE = update(wallets).where(_WALLET, wallets.c.lane_key == bindparam("_key")).values(lane_key=None, lane_until=None)
-_HOLDS = [step.value for step in sorted(OPEN)]
-_BLOCKER = (
+_LEAVE_TURN = update(wallets).where(_WALLET, wallets.c.turn_key == bindparam("_key")).values(turn_key=None, turn_until=None)
+_HOLDS = [step.value for step in sorted(UNRESOLVED)]
+_BLOCKING_PURCHASE = (
     select(purchases.c.order_key, purchases.c.step)
     .where(purchases.c.wallet == bindparam("_wallet"), purchases.c.order_key != bindparam("_key"))
     .limit(1)
 )
-_OPEN = _BLOCKER.where(purchases.c.step.in_(_HOLDS))
+_OPEN = _BLOCKING_PURCHASE.where(purchases.c.step.in_(_HOLDS))
 #: An extension that was taken shows in the order only later, and would then be taken for the next one.
-_EXTENDED = _BLOCKER.where(
+_EXTENSION_UNDER_WAY = _BLOCKING_PURCHASE.where(
     purchases.c.step.in_([*_HOLDS, Step.PLACED.value]),
     purchases.c.kind == "extend",
     purchases.c.target == bindparam("_target"),
@@ -112,17 +112,19 @@ _UNDER_WAY = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
     purchases.c.order_key != bindparam("_key"),
     purchases.c.step.in_([Step.SENT.value, Step.UNKNOWN.value, Step.INTENDED.value]),
-    or_(purchases.c.step != Step.INTENDED.value, purchases.c.ambiguous),
+    or_(purchases.c.step != Step.INTENDED.value, purchases.c.maybe_sent),
 )
 _RESERVED = _SUM.where(
-    purchases.c.wallet == bindparam("_wallet"), purchases.c.step == Step.INTENDED.value, ~purchases.c.ambiguous
+    purchases.c.wallet == bindparam("_wallet"), purchases.c.step == Step.INTENDED.value, ~purchases.c.maybe_sent
 )
 _NOT_SURE = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
-    purchases.c.step.in_([step.value for step in (*sorted(OPEN), Step.INTENDED, Step.PLACED)]),  # for the index; said again below
+    purchases.c.step.in_(
+        [step.value for step in (*sorted(UNRESOLVED), Step.INTENDED, Step.PLACED)]
+    ),  # for the index; said again below
     or_(
-        purchases.c.step.in_([step.value for step in sorted(OPEN)]),
-        and_(purchases.c.step == Step.INTENDED.value, purchases.c.ambiguous),
+        purchases.c.step.in_([step.value for step in sorted(UNRESOLVED)]),
+        and_(purchases.c.step == Step.INTENDED.value, purchases.c.maybe_sent),
         and_(purchases.c.step == Step.PLACED.value, purchases.c.price.is_(None)),
     ),
 )
@@ -135,7 +137,7 @@ _KNOWN_BEFORE = exists().where(
 _TAKEN_SINCE = _SUM.where(*_another_with(*_TAKEN), _unindexed(purchases.c.step).in_(_TAKEN), ~_KNOWN_BEFORE)
 _SENT = steps.c.step == Step.SENT.value
 _SENT_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), _SENT)
-_ITS_LAST = select(func.max(steps.c.id)).where(steps.c.order_key == purchases.c.order_key, _SENT).correlate(purchases)
+_LAST_SENT_STEP = select(func.max(steps.c.id)).where(steps.c.order_key == purchases.c.order_key, _SENT).correlate(purchases)
 #: Sent at a moment or after it (what it was sent before is proven not to have landed), and taken, at a known price that was not
 #: paid back.
 _CHARGED_SINCE = select(purchases).where(
@@ -148,18 +150,20 @@ _CHARGED_SINCE = select(purchases).where(
 #: The last step at which a purchase was intended before it was sent at a moment.
 _INTENT_OF = _INTENT.where(steps.c.id < bindparam("_sent"))
 #: What was on its way when a purchase was intended, and was taken: charged before the look that followed, or after it.
-_BESIDE = (
-    select(purchases, _ITS_LAST.scalar_subquery().label("sent"))
+_OVERLAPPING_PURCHASE = (
+    select(purchases, _LAST_SENT_STEP.scalar_subquery().label("sent"))
     .where(
         *_another_with(*_TAKEN),
         _unindexed(purchases.c.step).in_(_TAKEN),
         ~_KNOWN_BEFORE,
-        _ITS_LAST.scalar_subquery() < bindparam("_sent"),
+        _LAST_SENT_STEP.scalar_subquery() < bindparam("_sent"),
     )
     .order_by("sent")
     .limit(1)
 )
-_MEANWHILE = select(_UNDER_WAY.scalar_subquery() + _TAKEN_SINCE.scalar_subquery())  # at one moment: none is missed or seen twice
+_SPENT_SINCE_INTENT = select(
+    _UNDER_WAY.scalar_subquery() + _TAKEN_SINCE.scalar_subquery()
+)  # at one moment: none is missed or seen twice
 
 
 class StaleClaim(LedgerError):
@@ -175,7 +179,7 @@ class Intent:
     :param fingerprint: SHA-256 of the canonical request; the same key with another one is a conflict.
     :param request: the request with secrets masked, for people and for comparison.
     :param amount: what the limits count for it until the price is known.
-    :param laned: whether it must be the only purchase under way on its wallet.
+    :param takes_turn: whether it must be the only purchase under way on its wallet.
     """
 
     order_key: str
@@ -189,7 +193,7 @@ class Intent:
     target: str | None = None
     caps: Caps = field(default_factory=Caps)
     zone: str = "UTC"
-    laned: bool = True
+    takes_turn: bool = True
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ class History:
     fence: int
     at: datetime
     why: str
-    who: Who
+    actor: Actor
 
 
 def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger:
@@ -231,7 +235,7 @@ class Ledger:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def find(self, order_key: str) -> Order | None:
+    def find(self, order_key: str) -> Purchase | None:
         """The purchase of a key, None where the key was never used."""
         with self._read() as connection:
             row = self._row(connection, order_key)
@@ -247,24 +251,24 @@ class Ledger:
                     fence=row["fence"],
                     at=_time(row["at"]) or self.clock(),
                     why=row["why"],
-                    who=Who(row["dag_id"], row["run_id"], row["task_id"], row["map_index"], row["try_number"], row["host"]),
+                    actor=Actor(row["dag_id"], row["run_id"], row["task_id"], row["map_index"], row["try_number"], row["host"]),
                 )
                 for row in rows
             ]
 
-    def orders(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Order]:
+    def purchases(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Purchase]:
         """Purchases, the most recently changed first."""
         if in_steps is None:
             return self._newest(wallet, [true()], limit)
         return self._newest(wallet, [purchases.c.step == step.value for step in set(in_steps)], limit)
 
-    def in_doubt(self, *, wallet: str | None = None, limit: int = 100) -> list[Order]:
-        """Purchases of which nobody knows yet whether they landed (:attr:`Order.in_doubt`), the most recently changed first."""
-        still_open = [purchases.c.step == step.value for step in sorted(OPEN)]
-        to_send = [and_(purchases.c.step == step.value, purchases.c.ambiguous) for step in (Step.INTENDED, Step.REJECTED)]
+    def unresolved(self, *, wallet: str | None = None, limit: int = 100) -> list[Purchase]:
+        """Purchases whose outcome is unresolved, the most recently changed first."""
+        still_open = [purchases.c.step == step.value for step in sorted(UNRESOLVED)]
+        to_send = [and_(purchases.c.step == step.value, purchases.c.maybe_sent) for step in (Step.INTENDED, Step.REJECTED)]
         return self._newest(wallet, [*still_open, *to_send], limit)
 
-    def _newest(self, wallet: str | None, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Order]:
+    def _newest(self, wallet: str | None, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Purchase]:
         """What fulfils one of these; asked for one after the other, since each step has its place in an index in this order."""
         if not conditions:
             return []
@@ -277,7 +281,7 @@ class Ledger:
         with self._read() as connection:
             return [_order(row) for row in connection.execute(parts[0]).mappings()]
 
-    def by_order_id(self, wallet: str, order_id: str) -> list[Order]:
+    def by_order_id(self, wallet: str, order_id: str) -> list[Purchase]:
         """The purchases (one creation, any number of extensions) of one vendor order, the most recently changed first."""
         query = select(purchases).where(purchases.c.wallet == wallet, purchases.c.order_id == order_id)
         with self._read() as connection:  # sorted here, or SQLite would take an index that is in this order but holds the wallet
@@ -306,18 +310,18 @@ class Ledger:
         total, open_now, reserved = (spending.amount_of(int(counted)) for counted in row)
         return total - open_now - reserved, total - reserved
 
-    def meanwhile(self, order: Order) -> Decimal:
+    def spent_since_intent(self, order: Purchase) -> Decimal:
         """What other purchases may have taken from the wallet since this one was intended last."""
         with self._read() as connection:
-            return self._meanwhile(connection, order)
+            return self._spent_since_intent(connection, order)
 
-    def reckonings(self, order: Order, most: int = 20) -> list[tuple[Mapping[str, Any], list[Order]]]:
+    def balance_checkpoints(self, order: Purchase, most: int = 20) -> list[tuple[Mapping[str, Any], list[Purchase]]]:
         """Evidence read before this purchase left, and the other purchases of the wallet charged since then beyond doubt.
 
         The first is its own evidence. One that was on its way at that look may have been charged before it or after it, but
         surely after the look for itself: so the next evidence is that one's, and so on back to where nothing else was under way.
         """
-        found: list[tuple[Mapping[str, Any], list[Order]]] = []
+        found: list[tuple[Mapping[str, Any], list[Purchase]]] = []
         with self._read() as connection:
             since = order
             sent = connection.execute(_SENT_LAST, {"_key": order.order_key}).scalar()
@@ -326,13 +330,13 @@ class Ledger:
                 charged = connection.execute(_CHARGED_SINCE, about).mappings()
                 found.append((since.evidence, [_order(row) for row in charged]))
                 intent = connection.execute(_INTENT_OF, {"_key": since.order_key, "_sent": sent}).scalar()
-                beside = connection.execute(_BESIDE, {**about, "_intent": intent}).mappings().first()
+                beside = connection.execute(_OVERLAPPING_PURCHASE, {**about, "_intent": intent}).mappings().first()
                 if beside is None:
                     break
                 since, sent = _order(beside), beside["sent"]
         return found
 
-    def unsettled(self, order: Order) -> list[str]:
+    def maybe_refunded(self, order: Purchase) -> list[str]:
         """Ids of other orders of the wallet that may have been paid back since this one was intended last."""
         with self._read() as connection:
             rows = connection.execute(_UNSETTLED, self._since(connection, order)).scalars()
@@ -342,7 +346,7 @@ class Ledger:
         """The vendor's ids of orders with a reference of ours, as verified webhooks told them; one at most, normally."""
         return Inbox(self.engine).orders_told(wallet, reference)
 
-    def check(self, order: Order, *, balance: Money | None, min_balance: Decimal | None) -> None:
+    def check(self, order: Purchase, *, balance: Money | None, min_balance: Decimal | None) -> None:
         """Refuse early what :meth:`claim` would refuse as things stand; only that one decides.
 
         :raises CapExceeded: the wallet is frozen, or too little would remain in it. Nothing was sent.
@@ -361,26 +365,26 @@ class Ledger:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def fix(self, name: str, value: str) -> str:
+    def decide_once(self, name: str, value: str) -> str:
         """Decide a value once: the first caller's value is kept and given to everybody who asks for the name."""
         now = _stamp(self.clock())
         with self._write() as connection:
-            connection.execute(self._insert_new(connection, anchors, {"name": name, "value": value, "at": now}))
-            return str(connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar_one())
+            connection.execute(self._insert_new(connection, facts, {"name": name, "value": value, "at": now}))
+            return str(connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar_one())
 
-    def note(self, name: str, value: str) -> None:
+    def put(self, name: str, value: str) -> None:
         """Keep a value under a name, in place of the one before."""
         now = _stamp(self.clock())
         with self._write() as connection:
-            connection.execute(self._insert_new(connection, anchors, {"name": name, "value": value, "at": now}))
-            connection.execute(update(anchors).where(anchors.c.name == name).values(value=value, at=now))
+            connection.execute(self._insert_new(connection, facts, {"name": name, "value": value, "at": now}))
+            connection.execute(update(facts).where(facts.c.name == name).values(value=value, at=now))
 
-    def fixed(self, name: str) -> str | None:
+    def get(self, name: str) -> str | None:
         """A value kept by :meth:`fix` or :meth:`note`, None where there is none."""
         with self._read() as connection:
-            return connection.execute(select(anchors.c.value).where(anchors.c.name == name)).scalar()
+            return connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar()
 
-    def intend(self, intent: Intent, who: Who, *, lane_seconds: float = 120.0, why: str = "") -> Order:
+    def intend(self, intent: Intent, actor: Actor, *, turn_seconds: float = 120.0, why: str = "") -> Purchase:
         """Write down a purchase before anything of it leaves: limits checked and reserved, lane taken, one commit.
 
         A purchase that was intended or rejected before is intended anew; any other is handed back as it stands.
@@ -402,10 +406,10 @@ class Ledger:
                 if known.step not in (Step.INTENDED, Step.REJECTED):
                     return known
             self._refuse_frozen(wallet)
-            if intent.laned:
-                self._take_lane(connection, wallet, intent, now, lane_seconds)
+            if intent.takes_turn:
+                self._take_turn(connection, wallet, intent, now, turn_seconds)
             elif intent.kind == "extend":
-                self._free(connection.execute(_EXTENDED, {**_about(intent), "_target": intent.target}).first(), intent)
+                self._free(connection.execute(_EXTENSION_UNDER_WAY, {**_about(intent), "_target": intent.target}).first(), intent)
             if before is not None:  # what an earlier try reserved, on whatever day, does not stand in this one's way
                 spending.add(connection, before["wallet"], before["counted_on"], -before["counted"])
             spending.check(connection, intent.wallet, day, amount, intent.caps)
@@ -428,25 +432,25 @@ class Ledger:
                 "updated_at": _stamp(now),
             }
             if before is None:
-                values |= {"order_key": intent.order_key, "evidence": "{}", "ambiguous": False, "created_at": _stamp(now)}
+                values |= {"order_key": intent.order_key, "evidence": "{}", "maybe_sent": False, "created_at": _stamp(now)}
                 written = connection.execute(_INSERT, values).mappings().one()
             else:
                 written = connection.execute(_UPDATE, {**values, "_key": intent.order_key}).mappings().one()
             why = why or ("intended" if before is None else "intended anew")
-            self._append(connection, intent.order_key, Step.INTENDED, written["fence"], now, why, who)
+            self._append(connection, intent.order_key, Step.INTENDED, written["fence"], now, why, actor)
             return _order(written)
 
     def claim(
         self,
-        order: Order,
-        who: Who,
+        order: Purchase,
+        actor: Actor,
         *,
         evidence: Mapping[str, Any],
         sent_seconds: float,
         balance: Money | None = None,
         min_balance: Decimal | None = None,
         alone: bool = False,
-    ) -> Order:
+    ) -> Purchase:
         """Take the right to send, right before the purchase leaves: INTENDED becomes SENT, one commit.
 
         :param evidence: what was read at the vendor to recognise the purchase by.
@@ -470,57 +474,57 @@ class Ledger:
                 "sent_until": _stamp(now + timedelta(seconds=sent_seconds)),
                 "fence": order.fence + 1,
             }
-            return self._change(connection, order, Step.SENT, "sending now", who, now, changes)
+            return self._change(connection, order, Step.SENT, "sending now", actor, now, changes)
 
     def record(
         self,
-        order: Order,
+        order: Purchase,
         step: Step,
         why: str,
-        who: Who,
+        actor: Actor,
         *,
-        seen: VendorOrder | None = None,
+        vendor_order: VendorOrder | None = None,
         price: Money | None = None,
         evidence: Mapping[str, Any] | None = None,
-        ambiguous: bool | None = None,
-    ) -> Order:
+        maybe_sent: bool | None = None,
+    ) -> Purchase:
         """Take a purchase to its next step, one commit.
 
         :param seen: the vendor's order, from which id, status, price, expiry and counts are kept.
         :param price: what was charged or quoted, where the vendor's order does not say. News of a charge above what was
             reserved freezes the wallet: the next purchase could be wrong in the same way.
-        :param ambiguous: False where it is proven that no earlier try landed.
+        :param maybe_sent: False where it is proven that no earlier try landed.
         :raises StaleClaim: another worker has taken it further.
         """
         now = self.clock()
         changes: dict[str, Any] = {}
         if evidence is not None:
             changes["evidence"] = dump_json(evidence)
-        if step is Step.UNKNOWN or ambiguous is not None:
-            changes["ambiguous"] = step is Step.UNKNOWN or ambiguous
+        if step is Step.UNKNOWN or maybe_sent is not None:
+            changes["maybe_sent"] = step is Step.UNKNOWN or maybe_sent
         if step is Step.UNKNOWN and order.step is not Step.UNKNOWN:
             changes["fence"] = order.fence + 1
         with self._write() as connection:
             wallet = self._lock(connection, order.wallet)
-            doubtful = changes.get("ambiguous", order.ambiguous)
+            doubtful = changes.get("maybe_sent", order.maybe_sent)
             if step is Step.REJECTED or (step is Step.INTENDED and not doubtful):
                 changes |= self._count(connection, order, 0)  # it is proven that nothing was bought
-            if seen is not None:
-                changes |= _of_vendor(order, seen)
-            charged = (seen.price if seen else None) or price or order.price
+            if vendor_order is not None:
+                changes |= _of_vendor(order, vendor_order)
+            charged = (vendor_order.price if vendor_order else None) or price or order.price
             if step in TAKEN and charged is not None:
                 if charged.amount > order.reserved.amount and charged != order.price and not wallet["frozen"]:
-                    name = f"order {(seen.order_id if seen else None) or order.order_id} ({order.order_key})"
+                    name = f"order {(vendor_order.order_id if vendor_order else None) or order.order_id} ({order.order_key})"
                     alarm = f"{name} was charged {charged}, above its cap of {order.reserved}"
                     connection.execute(_SET_WALLET, {"frozen": alarm, "_wallet": order.wallet})
                 changes |= {"price": f"{charged.amount:f}", "currency": charged.currency or order.reserved.currency}
-                back = seen.refund.amount if seen and seen.refund else Decimal(0)
+                back = vendor_order.refund.amount if vendor_order and vendor_order.refund else Decimal(0)
                 changes |= self._count(connection, order, spending.millionths(max(Decimal(0), charged.amount - back)))
-            if step is not Step.INTENDED and wallet["lane_key"] == order.order_key:
-                self._leave_lane(connection, order)  # a step that is open holds the wallet by itself
-            return self._change(connection, order, step, why, who, now, changes)
+            if step is not Step.INTENDED and wallet["turn_key"] == order.order_key:
+                self._leave_turn(connection, order)  # a step that is open holds the wallet by itself
+            return self._change(connection, order, step, why, actor, now, changes)
 
-    def release(self, order: Order, why: str, who: Who) -> Order:
+    def release(self, order: Purchase, why: str, actor: Actor) -> Purchase:
         """Give back what an intent reserved, after a try that ended before anything was sent. The key stays INTENDED.
 
         A purchase that an earlier sending left in doubt keeps its reservation and is UNKNOWN again.
@@ -528,14 +532,14 @@ class Ledger:
         now = self.clock()
         with self._write() as connection:
             self._lock(connection, order.wallet)
-            self._leave_lane(connection, order)
+            self._leave_turn(connection, order)
             changes: dict[str, Any] = {"fence": order.fence + 1}  # whoever has intended it must do so again before sending
-            if not order.ambiguous:
+            if not order.maybe_sent:
                 changes |= self._count(connection, order, 0)
-            step = Step.UNKNOWN if order.ambiguous else Step.INTENDED
-            return self._change(connection, order, step, why, who, now, changes)
+            step = Step.UNKNOWN if order.maybe_sent else Step.INTENDED
+            return self._change(connection, order, step, why, actor, now, changes)
 
-    def doubt(self, order: Order, why: str, who: Who) -> Order:
+    def doubt(self, order: Purchase, why: str, actor: Actor) -> Purchase:
         """Take back into doubt what stood to be sent, since an earlier sending may have landed: UNKNOWN, counted as reserved.
 
         Whoever has intended it meanwhile cannot send it any more.
@@ -547,11 +551,11 @@ class Ledger:
         with self._write() as connection:
             self._lock(connection, order.wallet)
             if order.step is Step.REJECTED:
-                order = self._change(connection, order, Step.INTENDED, why, who, now, {})
-            self._leave_lane(connection, order)
+                order = self._change(connection, order, Step.INTENDED, why, actor, now, {})
+            self._leave_turn(connection, order)
             changes = self._count(connection, order, spending.millionths(order.reserved.amount))
-            changes |= {"ambiguous": True, "fence": order.fence + 1}
-            return self._change(connection, order, Step.UNKNOWN, why, who, now, changes)
+            changes |= {"maybe_sent": True, "fence": order.fence + 1}
+            return self._change(connection, order, Step.UNKNOWN, why, actor, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
         """Stop all purchases from a wallet, or with None allow them again."""
@@ -561,16 +565,16 @@ class Ledger:
 
     # -- inside a transaction --------------------------------------------------------------------------------------
 
-    def _take_lane(self, connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
-        held = wallet["lane_key"]
-        if held and held != intent.order_key and (wallet["lane_until"] or "") > _stamp(now):
+    def _take_turn(self, connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
+        held = wallet["turn_key"]
+        if held and held != intent.order_key and (wallet["turn_until"] or "") > _stamp(now):
             raise WalletHeld(
                 f"the purchase {held!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.",
                 blocker=held,
             )
         self._free(connection.execute(_OPEN, _about(intent)).first(), intent)
         until = _stamp(now + timedelta(seconds=seconds))
-        connection.execute(_SET_WALLET, {"lane_key": intent.order_key, "lane_until": until, "_wallet": intent.wallet})
+        connection.execute(_SET_WALLET, {"turn_key": intent.order_key, "turn_until": until, "_wallet": intent.wallet})
 
     def _free(self, blocker: Any, intent: Intent) -> None:
         if blocker:
@@ -588,7 +592,7 @@ class Ledger:
                 f"a person lifts it: proxyorders ledger unfreeze {wallet['wallet']}"
             )
 
-    def _check_alone(self, connection: Connection, order: Order) -> None:
+    def _check_alone(self, connection: Connection, order: Purchase) -> None:
         """A worker that was held up may have lost its turn: what it read before would be misread."""
         since = self._since(connection, order)
         if order.kind == "extend":
@@ -598,18 +602,18 @@ class Ledger:
         if other is not None:
             raise StaleClaim(f"{other!r} was sent since {order.order_key!r} was intended, so its evidence must be read anew")
 
-    def _since(self, connection: Connection, order: Order) -> dict[str, Any]:
+    def _since(self, connection: Connection, order: Purchase) -> dict[str, Any]:
         about = _about(order)
         return {**about, "_intent": connection.execute(_INTENT, {"_key": order.order_key}).scalar()}
 
-    def _meanwhile(self, connection: Connection, order: Order) -> Decimal:
-        return spending.amount_of(int(connection.execute(_MEANWHILE, self._since(connection, order)).scalar_one()))
+    def _spent_since_intent(self, connection: Connection, order: Purchase) -> Decimal:
+        return spending.amount_of(int(connection.execute(_SPENT_SINCE_INTENT, self._since(connection, order)).scalar_one()))
 
-    def _leave_lane(self, connection: Connection, order: Order) -> None:
-        connection.execute(_LEAVE_LANE, {"_wallet": order.wallet, "_key": order.order_key})
+    def _leave_turn(self, connection: Connection, order: Purchase) -> None:
+        connection.execute(_LEAVE_TURN, {"_wallet": order.wallet, "_key": order.order_key})
 
-    def _check_balance(self, connection: Connection, order: Order, balance: Money, least: Decimal) -> None:
-        under_way = self._meanwhile(connection, order)
+    def _check_balance(self, connection: Connection, order: Purchase, balance: Money, least: Decimal) -> None:
+        under_way = self._spent_since_intent(connection, order)
         left = balance.amount - under_way - order.reserved.amount
         if left < least:
             raise CapExceeded(
@@ -618,7 +622,7 @@ class Ledger:
                 "Nothing was bought. Top the wallet up or lower 'min_balance' in the connection."
             )
 
-    def _count(self, connection: Connection, order: Order, counted: int) -> dict[str, Any]:
+    def _count(self, connection: Connection, order: Purchase, counted: int) -> dict[str, Any]:
         row = self._must(connection, order.order_key)
         spending.add(connection, row["wallet"], row["counted_on"], counted - row["counted"])
         return {"counted": counted}
@@ -626,13 +630,13 @@ class Ledger:
     def _change(
         self,
         connection: Connection,
-        order: Order,
+        order: Purchase,
         step: Step,
         why: str,
-        who: Who,
+        actor: Actor,
         now: datetime,
         changes: Mapping[str, Any],
-    ) -> Order:
+    ) -> Purchase:
         if step is not order.step and step not in LIFE[order.step]:
             raise LedgerError(
                 f"{order.order_key!r} cannot go from {order.step.value} to {step.value}; nothing was changed", retry="never"
@@ -642,10 +646,12 @@ class Ledger:
         row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
         if row is None:
             raise StaleClaim(f"another worker has taken {order.order_key!r} further; this one may write nothing about it")
-        self._append(connection, order.order_key, step, row["fence"], now, why, who)
+        self._append(connection, order.order_key, step, row["fence"], now, why, actor)
         return _order(row)
 
-    def _append(self, connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, who: Who) -> None:
+    def _append(
+        self, connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, actor: Actor
+    ) -> None:
         connection.execute(
             _APPEND,
             {
@@ -654,12 +660,12 @@ class Ledger:
                 "fence": fence,
                 "at": _stamp(now),
                 "why": why,
-                "dag_id": who.dag_id,
-                "run_id": who.run_id,
-                "task_id": who.task_id,
-                "map_index": who.map_index,
-                "try_number": who.try_number,
-                "host": who.host,
+                "dag_id": actor.dag_id,
+                "run_id": actor.run_id,
+                "task_id": actor.task_id,
+                "map_index": actor.map_index,
+                "try_number": actor.try_number,
+                "host": actor.host,
             },
         )
 
@@ -695,11 +701,11 @@ class Ledger:
 # ---------------------------------------------------------------------------------------------- rows and values
 
 
-def _about(purchase: Order | Intent) -> dict[str, str]:
+def _about(purchase: Purchase | Intent) -> dict[str, str]:
     return {"_wallet": purchase.wallet, "_key": purchase.order_key}
 
 
-def difference(known: Order, intent: Intent) -> str:
+def difference(known: Purchase, intent: Intent) -> str:
     """What an order key stands for beside what it was asked for now."""
     lines = []
     for name, old, new in (
@@ -722,21 +728,21 @@ def difference(known: Order, intent: Intent) -> str:
     )
 
 
-def _of_vendor(order: Order, seen: VendorOrder) -> dict[str, Any]:
-    changes: dict[str, Any] = {"vendor_status": seen.vendor_status, "reason": seen.reason}
-    if seen.order_id and not order.order_id:
-        changes["order_id"] = seen.order_id
-    if "subaccount" in seen.traits:
-        changes["subaccount"] = seen.traits["subaccount"]
-    if seen.expires_at is not None:
-        changes["expires_at"] = _stamp(seen.expires_at)
-    if seen.delivered is not None:
-        changes["delivered"] = seen.delivered
+def _of_vendor(order: Purchase, vendor_order: VendorOrder) -> dict[str, Any]:
+    changes: dict[str, Any] = {"vendor_status": vendor_order.vendor_status, "reason": vendor_order.reason}
+    if vendor_order.order_id and not order.order_id:
+        changes["order_id"] = vendor_order.order_id
+    if "subaccount" in vendor_order.traits:
+        changes["subaccount"] = vendor_order.traits["subaccount"]
+    if vendor_order.expires_at is not None:
+        changes["expires_at"] = _stamp(vendor_order.expires_at)
+    if vendor_order.delivered is not None:
+        changes["delivered"] = vendor_order.delivered
     return changes
 
 
-def _order(row: RowMapping) -> Order:
-    return Order(
+def _order(row: RowMapping) -> Purchase:
+    return Purchase(
         order_key=row["order_key"],
         kind=row["kind"],
         vendor=row["vendor"],
@@ -754,7 +760,7 @@ def _order(row: RowMapping) -> Order:
         delivered=row["delivered"],
         reason=row["reason"],
         evidence=load_json(row["evidence"]),
-        ambiguous=bool(row["ambiguous"]),
+        maybe_sent=bool(row["maybe_sent"]),
         fence=row["fence"],
         sent_at=_time(row["sent_at"]),
         sent_until=_time(row["sent_until"]),

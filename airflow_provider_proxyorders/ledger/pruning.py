@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger.engine import speaking_of
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.schema import anchors
+from airflow_provider_proxyorders.ledger.schema import facts
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ def prune_today(inbox: Inbox, days: float) -> int | None:
     now = inbox.clock().astimezone(timezone.utc)
     today = {"value": now.date().isoformat(), "at": now.isoformat(timespec="microseconds")}
     insert: Any = postgres_insert if inbox.engine.dialect.name == "postgresql" else sqlite_insert
-    claim = insert(anchors).values(name=NAME, **today)
-    claim = claim.on_conflict_do_update(index_elements=[anchors.c.name], set_=today, where=anchors.c.value < claim.excluded.value)
+    claim = insert(facts).values(name=NAME, **today)
+    claim = claim.on_conflict_do_update(index_elements=[facts.c.name], set_=today, where=facts.c.value < claim.excluded.value)
     with speaking_of(inbox.engine.url), inbox.engine.begin() as connection:
-        mine = connection.execute(claim.returning(anchors.c.name)).first()
+        mine = connection.execute(claim.returning(facts.c.name)).first()
     if mine is None:
         return None
     return inbox.prune(days)

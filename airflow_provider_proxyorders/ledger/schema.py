@@ -29,9 +29,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The migration this code needs; the newest file in ``migrations/versions``.
-HEAD = "0003"
+HEAD = "0004"
 #: Every version this code can upgrade from.
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -39,7 +39,7 @@ UPGRADE_LOCK = 7_205_119_403
 metadata = MetaData()
 
 
-class Said(TypeDecorator[str]):
+class VendorText(TypeDecorator[str]):
     """What somebody else said, above all a vendor: a purchase must not fail to be written down for a sign in it.
 
     What PostgreSQL or UTF-8 cannot hold is replaced, and what is too long is cut; ids are not such text, see ``wire.identifier``.
@@ -56,7 +56,7 @@ class Said(TypeDecorator[str]):
         return value.replace("\0", "?")[: self.impl_instance.length]  # type: ignore[attr-defined]
 
 
-class ShortSaid(Said):
+class ShortVendorText(VendorText):
     """The same in a column of a certain length."""
 
     impl = String  # type: ignore[assignment]
@@ -78,17 +78,17 @@ purchases = Table(
     Column("target", String(200)),
     Column("order_id", String(200)),
     Column("subaccount", String(200)),
-    Column("vendor_status", ShortSaid(200)),
-    Column("currency", ShortSaid(10)),
+    Column("vendor_status", ShortVendorText(200)),
+    Column("currency", ShortVendorText(10)),
     Column("reserved", Text, nullable=False),
     Column("price", Text),
     Column("counted", BigInteger, nullable=False),
     Column("counted_on", String(10), nullable=False),
     Column("expires_at", String(40)),
     Column("delivered", Integer),
-    Column("reason", Said, nullable=False),
-    Column("evidence", Said, nullable=False),
-    Column("ambiguous", Boolean, nullable=False),
+    Column("reason", VendorText, nullable=False),
+    Column("evidence", VendorText, nullable=False),
+    Column("maybe_sent", Boolean, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("sent_at", String(40)),
     Column("sent_until", String(40)),
@@ -111,7 +111,7 @@ steps = Table(
     Column("step", String(20), nullable=False),
     Column("fence", Integer, nullable=False),
     Column("at", String(40), nullable=False),
-    Column("why", Said, nullable=False),
+    Column("why", VendorText, nullable=False),
     Column("dag_id", String(250)),
     Column("run_id", String(250)),
     Column("task_id", String(250)),
@@ -121,14 +121,14 @@ steps = Table(
     Index("proxyorders_steps_key", "order_key", "id"),
 )
 
-#: One row a wallet: the row that is locked while limits are checked, and the purchase lane.
+#: One row a wallet: the row that is locked while limits are checked, and whose turn it is.
 wallets = Table(
     "proxyorders_wallets",
     metadata,
     Column("wallet", String(300), primary_key=True),
-    Column("frozen", Said),
-    Column("lane_key", String(500)),
-    Column("lane_until", String(40)),
+    Column("frozen", VendorText),
+    Column("turn_key", String(500)),
+    Column("turn_until", String(40)),
 )
 
 #: What a wallet's purchases of one day count for, so that limits are checked without adding up orders.
@@ -141,8 +141,8 @@ spending = Table(
 )
 
 #: Values that are decided once, by whoever comes first: for example which expiry a task extends from.
-anchors = Table(
-    "proxyorders_anchors",
+facts = Table(
+    "proxyorders_facts",
     metadata,
     Column("name", String(700), primary_key=True),
     Column("value", Text, nullable=False),

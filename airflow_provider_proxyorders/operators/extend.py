@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_proxyorders.domain.inputs import body_of, choice, duration_of
+from airflow_provider_proxyorders.domain.inputs import body_of, duration_of, one_of
 from airflow_provider_proxyorders.renewal.replacement import begun, refuse_done_by_another, refuse_ended, replace
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.domain.model import Order
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.domain.model import Purchase
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 
 class ExtendProxyOrderOperator(OrderOperator):
@@ -88,9 +88,9 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.expires_at = expires_at
         self.only_within = only_within
         self.max_price = max_price
-        self.on_auto_extend = choice("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
-        self.on_short = choice("on_short", on_short, ("fail", "accept"))
-        self.if_unsupported = choice("if_unsupported", if_unsupported, ("fail", "reorder"))
+        self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
+        self.on_short = one_of("on_short", on_short, ("fail", "accept"))
+        self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
         self._switched_off = False
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -98,42 +98,42 @@ class ExtendProxyOrderOperator(OrderOperator):
 
         from airflow_provider_proxyorders.domain.errors import NotDue, OrderNotFound
 
-        desk = self.hook.desk(context, self.log.info)
+        buyer = self.hook.buyer(context, self.log.info)
         try:
-            order = self._extended(desk, context) if desk.vendor.capabilities.extend else self._replaced(desk)
+            order = self._extended(buyer, context) if buyer.vendor.capabilities.extend else self._replaced(buyer)
         except NotDue as error:
             raise AirflowSkipException(str(error)) from None
         except OrderNotFound as error:
             error.tell("Nothing was bought.")
             raise
-        return self._judged(self.finish(order, desk, context), context)
+        return self._judged(self.finish(order, buyer, context), context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
         return self._judged(super().execute_complete(context, event, order_key, deadline), context)
 
     # -- extending -------------------------------------------------------------------------------------------------
 
-    def _extended(self, desk: Desk, context: Context) -> Order:
+    def _extended(self, buyer: Buyer, context: Context) -> Purchase:
         from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError
         from airflow_provider_proxyorders.hooks.proxyorders import key_of_extension, price_cap
 
         order_id = str(self.order_id)
         if self.request is None or self.request == "":
-            raise InvalidRequest("request", f"is needed to extend an order at {desk.vendor.title}")
+            raise InvalidRequest("request", f"is needed to extend an order at {buyer.vendor.title}")
         request = body_of(self.request)
-        desk.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
+        buyer.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
         target, expiry = self._moment("paid_through"), self._moment("expires_at")
         key = self.order_key
         if not key:
-            text = expiry.isoformat() if expiry else self.hook.extended_expiry(desk, order_id, context)
+            text = expiry.isoformat() if expiry else self.hook.extended_expiry(buyer, order_id, context)
             expiry = datetime.fromisoformat(text)
-            key = key_of_extension(desk.account.wallet, order_id, text)
-        refuse_done_by_another(desk, key)
+            key = key_of_extension(buyer.account.wallet, order_id, text)
+        refuse_done_by_another(buyer, key)
         switch_off = False
-        if not begun(desk, key):  # else whether it was due is no longer the question
-            switch_off = self._check_due(desk, order_id, target, expiry)
+        if not begun(buyer, key):  # else whether it was due is no longer the question
+            switch_off = self._check_due(buyer, order_id, target, expiry)
         try:
-            return desk.extend(
+            return buyer.extend(
                 order_id,
                 request,
                 order_key=key,
@@ -143,20 +143,20 @@ class ExtendProxyOrderOperator(OrderOperator):
         except ProxyOrdersError as error:
             if self._switched_off:
                 error.args = (
-                    f"{error} {desk.vendor.title}'s own renewal of it is switched off by now: it ends unless it is extended.",
+                    f"{error} {buyer.vendor.title}'s own renewal of it is switched off by now: it ends unless it is extended.",
                 )
             raise
 
-    def _check_due(self, desk: Desk, order_id: str, target: datetime | None, expiry: datetime | None) -> bool:
+    def _check_due(self, buyer: Buyer, order_id: str, target: datetime | None, expiry: datetime | None) -> bool:
         """Skip or refuse an order that is not to be extended now; reads only.
 
         :returns: whether the vendor's own renewal has to be switched off first.
         """
         from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest, NotDue
 
-        order, title = self.hook.get_order(order_id), desk.vendor.title
+        order, title = self.hook.get_order(order_id), buyer.vendor.title
         refuse_ended(order, title)
-        now = desk.ledger.clock()
+        now = buyer.ledger.clock()
         if order.expires_at is not None and order.expires_at <= now:
             raise InvalidRequest(
                 "order_id",
@@ -232,18 +232,18 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     # -- replacing -------------------------------------------------------------------------------------------------
 
-    def _replaced(self, desk: Desk) -> Order:
+    def _replaced(self, buyer: Buyer) -> Purchase:
         from airflow_provider_proxyorders.domain.errors import UnsupportedOperation
         from airflow_provider_proxyorders.hooks.proxyorders import price_cap
 
         if self.if_unsupported == "fail":
             raise UnsupportedOperation(
-                f"{desk.vendor.title} offers no call for extending an order. Nothing was sent. Place a new order in good time "
+                f"{buyer.vendor.title} offers no call for extending an order. Nothing was sent. Place a new order in good time "
                 "(CreateProxyOrderOperator), or set if_unsupported='reorder': it buys one in the old one's place, once, with the "
                 "request it was bought with. Either way the proxies are others."
             )
         return replace(
-            desk,
+            buyer,
             str(self.order_id),
             request=body_of(self.request) if self.request else None,
             order_key=self.order_key or None,
@@ -255,7 +255,7 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     # -- what became of it -----------------------------------------------------------------------------------------
 
-    def result_of(self, order: Order) -> dict[str, Any]:
+    def result_of(self, order: Purchase) -> dict[str, Any]:
         replaces = str(self.order_id) if order.kind == "create" else None
         return {**order.result(), "expires_before": order.evidence.get("expires_at"), "replaces": replaces}
 
@@ -266,7 +266,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         from airflow_provider_proxyorders.domain.errors import NotDue, NotFarEnough
 
         try:
-            refuse_done_by_another(self.hook.desk(context), result["order_key"])
+            refuse_done_by_another(self.hook.buyer(context), result["order_key"])
         except NotDue as error:  # it was under way when this task asked for it, and is counted there
             raise AirflowSkipException(str(error)) from None
         target = self._moment("paid_through")

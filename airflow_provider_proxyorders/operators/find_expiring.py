@@ -18,8 +18,8 @@ from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DEL
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.purchase.buyer import Desk
-    from airflow_provider_proxyorders.renewal.results import Due, Found
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
+    from airflow_provider_proxyorders.renewal.results import DueOrder, ExpiringOrders
     from airflow_provider_proxyorders.wallet.runway import Renewal
 
 #: XCom key under which everything is told that was found; the return value is only what is to be extended.
@@ -110,22 +110,22 @@ class FindExpiringOrdersOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, str]]:
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-        desk = ProxyOrdersHook(self.conn_id).desk(context, self.log.info)
+        buyer = ProxyOrdersHook(self.conn_id).buyer(context, self.log.info)
         most = self._most()
-        found = self._find(desk)
+        found = self._find(buyer)
         for line in found.lines():
             self.log.info("%s", line)
         due, postponed = self._bounded(found, most)
         request = body_of(self.request) if self.request and self.request != "None" else None
-        context["ti"].xcom_push(key=FOUND, value=_told(found, _priced(desk, due, request), due, postponed))
+        context["ti"].xcom_push(key=FOUND, value=_told(found, _priced(buyer, due, request), due, postponed))
         return [{"order_id": one.order_id, "expires_at": one.expires_at.isoformat()} for one in due]
 
-    def _find(self, desk: Desk) -> Found:
+    def _find(self, buyer: Buyer) -> ExpiringOrders:
         from airflow_provider_proxyorders.domain.dates import duration, moment
-        from airflow_provider_proxyorders.renewal.search import Only, find_due
+        from airflow_provider_proxyorders.renewal.search import OrderFilter, find_due
 
-        zone = desk.account.timezone
-        only = Only(
+        zone = buyer.account.timezone
+        only = OrderFilter(
             product=_word(self.product),
             location=_word(self.location),
             note=_word(self.note),
@@ -133,7 +133,7 @@ class FindExpiringOrdersOperator(BaseOperator):
             exclude=ids_of("exclude", self.exclude) or (),
         )
         return find_due(
-            desk,
+            buyer,
             as_of=moment("as_of", self.as_of, zone, bare_day=False)
             if self.as_of and _given(self.as_of)
             else datetime.now(timezone.utc),
@@ -154,7 +154,7 @@ class FindExpiringOrdersOperator(BaseOperator):
             raise InvalidRequest("limit", "must be a whole number from 1 on", 100, got=self.limit)
         return int(text)
 
-    def _bounded(self, found: Found, most: int | None) -> tuple[list[Due], list[Due]]:
+    def _bounded(self, found: ExpiringOrders, most: int | None) -> tuple[list[DueOrder], list[DueOrder]]:
         """What is handed on, and what waits for the next run."""
         from airflow_provider_proxyorders.domain.errors import InvalidRequest
 
@@ -179,15 +179,17 @@ class FindExpiringOrdersOperator(BaseOperator):
         return due, postponed
 
 
-def _priced(desk: Desk, due: Sequence[Due], request: Mapping[str, Any] | None) -> dict[str, Renewal]:
+def _priced(buyer: Buyer, due: Sequence[DueOrder], request: Mapping[str, Any] | None) -> dict[str, Renewal]:
     """What each renewal will cost: quoted where the vendor quotes and the request is known, else the ledger's last price."""
     from airflow_provider_proxyorders.wallet.runway import Prices
 
-    prices = Prices(desk.vendor, desk.http, desk.ledger, request=request, most_quotes=len(due) if request else 0)
+    prices = Prices(buyer.vendor, buyer.http, buyer.ledger, request=request, most_quotes=len(due) if request else 0)
     return {one.order_id: prices.renewal(one.order_id, one.expires_at) for one in due}
 
 
-def _told(found: Found, prices: Mapping[str, Renewal], due: Sequence[Due], postponed: Sequence[Due]) -> dict[str, Any]:
+def _told(
+    found: ExpiringOrders, prices: Mapping[str, Renewal], due: Sequence[DueOrder], postponed: Sequence[DueOrder]
+) -> dict[str, Any]:
     total: dict[str, Decimal] = {}
     for renewal in prices.values():
         if renewal.price is not None:
@@ -215,7 +217,7 @@ def _told(found: Found, prices: Mapping[str, Renewal], due: Sequence[Due], postp
     }
 
 
-def _line(one: Due, renewal: Renewal) -> dict[str, Any]:
+def _line(one: DueOrder, renewal: Renewal) -> dict[str, Any]:
     return {
         "order_id": one.order_id,
         "expires_at": one.expires_at.isoformat(),

@@ -53,29 +53,29 @@ class ReconcileLedgerOperator(BaseOperator):
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
-        desk = ProxyOrdersHook(self.conn_id).desk(context, self.log.info)
-        findings = reconcile(desk)
-        for line in findings.lines():
+        buyer = ProxyOrdersHook(self.conn_id).buyer(context, self.log.info)
+        report = reconcile(buyer)
+        for line in report.lines():
             self.log.info("%s", line)
-        frozen = desk.ledger.frozen(desk.account.wallet)
+        frozen = buyer.ledger.frozen(buyer.account.wallet)
         result = {
-            "wallet": desk.account.wallet,
-            "settled": findings.settled,
-            "updated": findings.updated,
-            "undecided": sorted(findings.undecided),
-            "strange": findings.strange,
-            "unclear": findings.lasting,
-            "missing": findings.missing,
-            "unexplained": str(findings.unexplained) if findings.unexplained else None,
+            "wallet": buyer.account.wallet,
+            "settled": report.settled,
+            "updated": report.updated,
+            "inconclusive": sorted(report.undecided),
+            "strange": report.strange,
+            "unclear": report.lasting,
+            "missing": report.missing,
+            "unexplained": str(report.unexplained) if report.unexplained else None,
             "frozen": frozen,
         }
-        if not findings.clean and self.fail_on_findings:
+        if not report.clean and self.fail_on_findings:
             context["ti"].xcom_push(key="return_value", value=result)
-            wallet = desk.account.wallet
+            wallet = buyer.account.wallet
             then = f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {wallet}" if frozen else ""
-            raise AirflowFailException(f"wallet {wallet!r} needs a look: {'; '.join(findings.lines())}.{then}")
-        if findings.clean:
-            self.log.info("Wallet %s: ledger and vendor agree", desk.account.wallet)
+            raise AirflowFailException(f"wallet {wallet!r} needs a look: {'; '.join(report.lines())}.{then}")
+        if report.clean:
+            self.log.info("Wallet %s: ledger and vendor agree", buyer.account.wallet)
         return result
 
 

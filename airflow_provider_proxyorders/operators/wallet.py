@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
     from airflow_provider_proxyorders.domain.levels import Levels
     from airflow_provider_proxyorders.ledger.alarms import Crossing
-    from airflow_provider_proxyorders.wallet.check import Purse
+    from airflow_provider_proxyorders.wallet.check import WalletCheck
 
 Amount = str | int | Decimal
 
@@ -148,21 +148,21 @@ class CheckWalletOperator(BaseOperator):
         extension = None if extension is None else body_of(extension)
         levels = self._levels(conn_id)
         hook = ProxyOrdersHook(conn_id)
-        desk = hook.desk(context, self.log.info)
+        buyer = hook.buyer(context, self.log.info)
         try:
-            purse = look(desk, horizon=horizon, term=term, extension=extension)
+            wallet_check = look(buyer, horizon=horizon, term=term, extension=extension)
         finally:
             hook.http.close()
-        wallet, name = desk.account.wallet, self.alert_name or _name(levels, horizon)
-        state = purse.judge(levels, with_runway=horizon is not None)
-        alarms = Alarms(desk.ledger.engine, desk.ledger.clock)
-        crossing = alarms.observe(wallet, name, state, balance=purse.holds)
+        wallet, name = buyer.account.wallet, self.alert_name or _name(levels, horizon)
+        state = wallet_check.judge(levels, with_runway=horizon is not None)
+        alarms = Alarms(buyer.ledger.engine, buyer.ledger.clock)
+        crossing = alarms.observe(wallet, name, state, balance=wallet_check.holds)
         known = crossing or alarms.find(wallet, name)
         assert known is not None
-        text = purse.told(levels)
+        text = wallet_check.told(levels)
         self.log.info("Wallet %s is %s since %s UTC. %s", wallet, known.state, f"{known.since:%Y-%m-%d %H:%M}", text)
         facts = {
-            **purse.facts(),
+            **wallet_check.facts(),
             "state": known.state,
             "since": known.since.isoformat(),
             "alert": None if crossing is None else ("low" if crossing.state == "low" else "recovered"),
@@ -171,12 +171,12 @@ class CheckWalletOperator(BaseOperator):
         }
         if crossing is not None:
             try:
-                self._tell(_alert(crossing, purse, facts), context, undelivered)
+                self._tell(_alert(crossing, wallet_check, facts), context, undelivered)
             except BaseException:
                 alarms.release(crossing)
                 raise
             alarms.confirm(crossing)
-        return facts, purse.trouble
+        return facts, wallet_check.trouble
 
     def _tell(self, alert: dict[str, Any], context: Context, undelivered: list[str]) -> None:
         """Hand an alert to every notifier.
@@ -276,9 +276,9 @@ def _name(levels: Levels | None, horizon: timedelta | None) -> str:
     return f"alert: {', '.join(parts)}"
 
 
-def _alert(crossing: Crossing, purse: Purse, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _alert(crossing: Crossing, wallet_check: WalletCheck, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What notifiers are told."""
-    wallet, balance = crossing.wallet, purse.holds
+    wallet, balance = crossing.wallet, wallet_check.holds
     subject = f"Wallet {wallet} is low: {balance}" if crossing.state == "low" else f"Wallet {wallet} has recovered: {balance}"
     text = facts["text"]
     if crossing.again:

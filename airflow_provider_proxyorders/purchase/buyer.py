@@ -37,11 +37,11 @@ from airflow_provider_proxyorders.domain.errors import (
     WalletHeld,
 )
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.model import OPEN, TAKEN, Money, Order, Step, VendorOrder, Who, masked
+from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Actor, Money, Purchase, Step, VendorOrder, masked
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
-from airflow_provider_proxyorders.purchase.tracker import Watch
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.transport.worker import Http
-from airflow_provider_proxyorders.vendors.base import Finding, Prepared, Vendor
+from airflow_provider_proxyorders.vendors.base import Look, Prepared, Vendor
 from airflow_provider_proxyorders.wire.messages import Flow, Request
 
 #: How long a purchase that landed waits for the webhook that tells its id before a person is asked, where webhooks are set up.
@@ -54,7 +54,7 @@ PROOFS = (AuthenticationFailed, OrderingNotPermitted, OrderNotFound, RequestRefu
 
 
 @dataclass(frozen=True)
-class Purchase:
+class PurchaseRequest:
     """What is asked of the desk.
 
     :param prepared: the checked body.
@@ -71,7 +71,7 @@ class Purchase:
     still_due: Callable[[Mapping[str, Any]], None] | None = None
 
 
-class Desk(Watch):
+class Buyer(OrderTracker):
     """Buys, extends and refreshes orders of one account.
 
     :param fence: called with the order key right before a purchase leaves; raises where this try has been superseded.
@@ -85,14 +85,14 @@ class Desk(Watch):
         http: Http,
         ledger: Ledger,
         *,
-        who: Who | None = None,
+        actor: Actor | None = None,
         fence: Callable[[str], None] | None = None,
         say: Callable[[str], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         patience: float = 150.0,
         ticks: Callable[[], float] = time.monotonic,
     ):
-        super().__init__(vendor, http, ledger, who=who, say=say, sleep=sleep)
+        super().__init__(vendor, http, ledger, actor=actor, say=say, sleep=sleep)
         self._fence = fence
         self._patience = patience
         self._ticks = ticks
@@ -100,11 +100,11 @@ class Desk(Watch):
         self._resent: set[str] = set()
         self._unquoted: set[str] = set()
         #: what this try has sent, unless it is proven by now that nothing was bought
-        self._sent: dict[str, Order] = {}
+        self._sent: dict[str, Purchase] = {}
 
     # -- buying ----------------------------------------------------------------------------------------------------
 
-    def place(self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | None = None) -> Order:
+    def place(self, request: Mapping[str, Any], *, order_key: str, max_price: Decimal | None = None) -> Purchase:
         """Buy an order, once per key however often this is called.
 
         :param request: the vendor's own body fields.
@@ -124,7 +124,7 @@ class Desk(Watch):
         order_key: str,
         max_price: Decimal | None = None,
         still_due: Callable[[Mapping[str, Any]], None] | None = None,
-    ) -> Order:
+    ) -> Purchase:
         """Extend an order, once per key; see :meth:`place`.
 
         :param still_due: called with what was read of the order right before the extension leaves (``expires_at``, ISO text or
@@ -146,7 +146,7 @@ class Desk(Watch):
         target: str | None,
         max_price: Decimal | None,
         still_due: Callable[[Mapping[str, Any]], None] | None = None,
-    ) -> Purchase:
+    ) -> PurchaseRequest:
         if not order_key or len(order_key) > 500:
             raise ConfigError(f"order_key must have 1 to 500 characters, got {len(order_key)}. Nothing was sent.")
         for warning in prepared.warnings:
@@ -159,9 +159,9 @@ class Desk(Watch):
             "body": prepared.body,
         }
         fingerprint = hashlib.sha256(dump_json(canonical).encode()).hexdigest()
-        return Purchase(order_key, kind, prepared, fingerprint, target, max_price, still_due)
+        return PurchaseRequest(order_key, kind, prepared, fingerprint, target, max_price, still_due)
 
-    def _buy(self, purchase: Purchase) -> Order:
+    def _buy(self, purchase: PurchaseRequest) -> Purchase:
         try:
             return self._until_placed(purchase)
         except ProxyOrdersError as error:
@@ -173,7 +173,7 @@ class Desk(Watch):
             error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
             raise
 
-    def _doubtful(self, purchase: Purchase, error: ProxyOrdersError) -> Order | None:
+    def _doubtful(self, purchase: PurchaseRequest, error: ProxyOrdersError) -> Purchase | None:
         """The purchase, where an error that sent nothing itself comes after a sending that may have been taken.
 
         Or beside one: another try may have sent it, and that this one did not says nothing about the money.
@@ -189,9 +189,9 @@ class Desk(Watch):
             return sent
         if known is None or known.step in TAKEN:
             return None
-        return known if known.ambiguous or known.step in OPEN else None
+        return known if known.maybe_sent or known.step in UNRESOLVED else None
 
-    def _until_placed(self, purchase: Purchase) -> Order:
+    def _until_placed(self, purchase: PurchaseRequest) -> Purchase:
         known = self.ledger.find(purchase.order_key)
         for _ in range(6):  # each turn ends in a return, a raise or a proof that the purchase may be sent again
             if known is None or known.step in (Step.INTENDED, Step.REJECTED):
@@ -200,12 +200,12 @@ class Desk(Watch):
                     known = self._send(purchase, known)
             elif known.fingerprint != purchase.fingerprint:
                 known = self._intend(purchase)  # raises the conflict with the difference
-            elif known.step in OPEN:
+            elif known.step in UNRESOLVED:
                 try:
                     known = self._settle(known, purchase)
                 except StaleClaim:  # it only read, and another try was quicker to write what came of it
                     known = self._as_it_stands(known)
-            if known.step not in OPEN and known.step not in (Step.INTENDED, Step.REJECTED):
+            if known.step not in UNRESOLVED and known.step not in (Step.INTENDED, Step.REJECTED):
                 return known
         raise OutcomeUnknown(
             f"{purchase.order_key!r} kept changing while this try worked on it; another try goes on from what the ledger knows.",
@@ -213,7 +213,7 @@ class Desk(Watch):
             retry="soon",
         )
 
-    def _intend(self, purchase: Purchase) -> Order:
+    def _intend(self, purchase: PurchaseRequest) -> Purchase:
         cap = self._cap(purchase.max_price)
         amount = self._quoted(purchase, cap) if self.vendor.capabilities.quote else None
         account = self.account
@@ -229,7 +229,7 @@ class Desk(Watch):
             amount=amount or Money(cap, account.currency),
             caps=account.caps,
             zone=account.timezone,
-            laned=purchase.kind == "create" and not self._by_reference,
+            takes_turn=purchase.kind == "create" and not self._by_reference,
         )
         order = self._in_turn(intent)
         if order.step is Step.INTENDED:
@@ -248,7 +248,7 @@ class Desk(Watch):
             raise CapExceeded(f"the price cap {min(caps):f} allows no purchase. Nothing was sent.")
         return min(caps)
 
-    def _quoted(self, purchase: Purchase, cap: Decimal) -> Money | None:
+    def _quoted(self, purchase: PurchaseRequest, cap: Decimal) -> Money | None:
         body = purchase.prepared.body
         self._unquoted.discard(purchase.order_key)
         if purchase.target is None:
@@ -276,14 +276,14 @@ class Desk(Watch):
                 "they cannot be compared. Nothing was bought. Set 'currency' in the connection to the wallet's."
             )
 
-    def _in_turn(self, intent: Intent) -> Order:
+    def _in_turn(self, intent: Intent) -> Purchase:
         """Write the intent down; where another purchase holds the wallet, settle it or wait for it first."""
         deadline = self._ticks() + self._patience
         pause = 0.05
         helped: set[str] = set()
         while True:
             try:
-                return self.ledger.intend(intent, self.who)
+                return self.ledger.intend(intent, self.actor)
             except CapExceeded as refused:
                 known = self.ledger.find(intent.order_key)
                 if known is not None and known.step is Step.INTENDED:  # what an earlier try reserved is not needed any more
@@ -307,7 +307,7 @@ class Desk(Watch):
                 raise held
             return
         taken = blocker.step is Step.PLACED and blocker.kind == "extend"  # and does not show in the order yet
-        if not (taken or blocker.step in OPEN) or self._may_be_running(blocker) or self._by_reference:
+        if not (taken or blocker.step in UNRESOLVED) or self._may_be_running(blocker) or self._by_reference:
             return
         if blocker.order_key in helped:
             return
@@ -322,9 +322,9 @@ class Desk(Watch):
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def _send(self, purchase: Purchase, order: Order) -> Order:
+    def _send(self, purchase: PurchaseRequest, order: Purchase) -> Purchase:
         body = purchase.prepared.body
-        claimed: Order | None = None
+        claimed: Purchase | None = None
         try:
             evidence = self.http.run(self.vendor.snapshot(_kind(purchase.kind), body, purchase.target))
             self._same_currency(Money(Decimal(0), evidence.get("currency")))
@@ -336,7 +336,7 @@ class Desk(Watch):
                 purchase.still_due(evidence)
             if purchase.order_key in self._unquoted:
                 evidence = {**evidence, "quoted": False}
-            if order.ambiguous and self._by_reference:
+            if order.maybe_sent and self._by_reference:
                 evidence = {**evidence, **order.evidence}  # what was read before the first, doubtful sending counts
 
             def permit(_request: Request) -> None:
@@ -346,7 +346,7 @@ class Desk(Watch):
                     self._fence(purchase.order_key)
                 claimed = self.ledger.claim(
                     order,
-                    self.who,
+                    self.actor,
                     evidence=evidence,
                     sent_seconds=self._sending_time,
                     balance=balance,
@@ -392,13 +392,13 @@ class Desk(Watch):
         self._same_currency(available)
         return available
 
-    def _not_sent(self, order: Order, error: Exception) -> NoReturn:
+    def _not_sent(self, order: Purchase, error: Exception) -> NoReturn:
         """The try ended before its purchase left: give the reservation back and let the error tell."""
         with contextlib.suppress(LedgerError):  # another try took over, or the ledger is away: then the reservation stays
-            self.ledger.release(order, f"not sent: {_line(error)}", self.who)
+            self.ledger.release(order, f"not sent: {_line(error)}", self.actor)
         raise error
 
-    def _overtaken(self, order: Order) -> Order:
+    def _overtaken(self, order: Purchase) -> Purchase:
         """Another try has intended the same purchase anew: it may finish, since two that overtake each other never send."""
         deadline = self._ticks() + self._patience
         while True:
@@ -407,34 +407,34 @@ class Desk(Watch):
                 return known
             self._sleep(2.0)
 
-    def _as_it_stands(self, order: Order) -> Order:
+    def _as_it_stands(self, order: Purchase) -> Purchase:
         return self.ledger.find(order.order_key) or order
 
-    def _after_failure(self, purchase: Purchase, claimed: Order, error: Exception) -> Order:
-        if isinstance(error, PROOFS) and not claimed.ambiguous:
+    def _after_failure(self, purchase: PurchaseRequest, claimed: Purchase, error: Exception) -> Purchase:
+        if isinstance(error, PROOFS) and not claimed.maybe_sent:
             self._sent.pop(purchase.order_key, None)
         if isinstance(error, AuthenticationFailed) and self.vendor.renews_login and purchase.order_key not in self._renewed:
             # Refused before it was processed, so it may go out once more with a new login.
             self._renewed.add(purchase.order_key)
-            return self.ledger.record(claimed, Step.INTENDED, "refused for its login (401): nothing was bought", self.who)
+            return self.ledger.record(claimed, Step.INTENDED, "refused for its login (401): nothing was bought", self.actor)
         if isinstance(error, (NeverSent, ConfigError)):
-            step = Step.UNKNOWN if claimed.ambiguous else Step.INTENDED  # this sending proves nothing about the one before
-            self.ledger.record(claimed, step, f"never left: {_line(error)}", self.who)
+            step = Step.UNKNOWN if claimed.maybe_sent else Step.INTENDED  # this sending proves nothing about the one before
+            self.ledger.record(claimed, step, f"never left: {_line(error)}", self.actor)
             raise error
         if isinstance(error, PROOFS):
-            if claimed.ambiguous and self._by_reference and isinstance(error, VendorError):
+            if claimed.maybe_sent and self._by_reference and isinstance(error, VendorError):
                 return self._refused_after_doubt(claimed, error)
-            self.ledger.record(claimed, Step.REJECTED, f"refused: {_line(error)}", self.who)
+            self.ledger.record(claimed, Step.REJECTED, f"refused: {_line(error)}", self.actor)
             raise error
         why = _line(error) if isinstance(error, ProxyOrdersError) else f"{type(error).__name__} while sending"
         self._say(f"Order key {claimed.order_key!r}: outcome unknown. {why}")
-        return self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
+        return self.ledger.record(claimed, Step.UNKNOWN, why, self.actor)
 
-    def _placed(self, claimed: Order, seen: VendorOrder) -> Order:
+    def _placed(self, claimed: Purchase, seen: VendorOrder) -> Purchase:
         price = seen.price or self._quote_of(claimed)
         step, why = self._step(claimed, seen), f"the vendor says {seen.vendor_status!r}"
         try:
-            placed = self._written(lambda: self.ledger.record(claimed, step, why, self.who, seen=seen, price=price))
+            placed = self._written(lambda: self.ledger.record(claimed, step, why, self.actor, vendor_order=seen, price=price))
         except StaleClaim:
             placed = self._late_answer(claimed, seen, price)
         except LedgerError as error:
@@ -448,14 +448,14 @@ class Desk(Watch):
             f"Order key {placed.order_key!r}: {'placed' if claimed.kind == 'create' else 'extended'} as order {placed.order_id}"
             f"{f', price {placed.price}' if placed.price else ''}{f', {seen.vendor_status}' if seen.vendor_status else ''}"
         )
-        return self._watch_price(placed)
+        return self.alarm_on_overcharge(placed)
 
-    def _quote_of(self, order: Order) -> Money | None:
+    def _quote_of(self, order: Purchase) -> Money | None:
         """What the vendor quoted for a purchase; None where it did not, and only the cap is known."""
         quoted = self.vendor.capabilities.quote and order.evidence.get("quoted", True)
         return order.reserved if quoted else None
 
-    def _written(self, write: Callable[[], Order]) -> Order:
+    def _written(self, write: Callable[[], Purchase]) -> Purchase:
         """Write down what came of a purchase; a ledger that fails for a moment is tried again, since this must not be lost."""
         for pause in (0.2, 1.0, 5.0):
             try:
@@ -467,15 +467,15 @@ class Desk(Watch):
                 self._sleep(pause)
         return write()
 
-    def _late_answer(self, claimed: Order, seen: VendorOrder, price: Money | None) -> Order:
+    def _late_answer(self, claimed: Purchase, seen: VendorOrder, price: Money | None) -> Purchase:
         """The answer came after others had begun to look for the purchase: a proof is never thrown away."""
         now = self.ledger.find(claimed.order_key)
         while now is not None and now.step in (Step.UNKNOWN, Step.QUARANTINED, Step.INTENDED, Step.REJECTED):
             step, why = self._step(now, seen), "a late answer: it landed"
             try:
                 if now.step in (Step.INTENDED, Step.REJECTED):  # nobody may send it again
-                    now = self.ledger.doubt(now, why, self.who)
-                return self.ledger.record(now, step, why, self.who, seen=seen, price=price)
+                    now = self.ledger.doubt(now, why, self.actor)
+                return self.ledger.record(now, step, why, self.actor, vendor_order=seen, price=price)
             except StaleClaim:
                 now = self.ledger.find(claimed.order_key)
         if now is not None and self._is(now, seen):
@@ -484,14 +484,14 @@ class Desk(Watch):
         self.ledger.freeze(claimed.wallet, why)
         with contextlib.suppress(LedgerError):  # being sent again: should that be refused, the first one still waits for a person
             if now is not None and now.step is Step.SENT:
-                self.ledger.record(now, Step.SENT, why, self.who, ambiguous=True)
+                self.ledger.record(now, Step.SENT, why, self.actor, maybe_sent=True)
         raise OutcomeUnknown(
             f"{why}. Wallet {claimed.wallet!r} is frozen; look into the vendor's dashboard: "
             f"proxyorders ledger show '{claimed.order_key}'",
             order_key=claimed.order_key,
         )
 
-    def settle(self, order: Order) -> Order:
+    def settle(self, order: Purchase) -> Purchase:
         """Find out what became of a purchase whose outcome is unknown, for whoever is not its own task; never sends.
 
         :returns: the order, adopted or proven absent (INTENDED: its own task may send it again).
@@ -504,7 +504,7 @@ class Desk(Watch):
             raise self._unknown(order, "only its own task can ask again with its reference.")
         return self._settle(order, None)
 
-    def _reported(self, order: Order) -> Finding | None:
+    def _reported(self, order: Purchase) -> Look | None:
         """The order that a verified webhook names for a purchase whose answer was lost, read at the vendor before it counts.
 
         A reference that a user chose may be that of an earlier purchase, too: what that one owns is not this one's.
@@ -519,10 +519,10 @@ class Desk(Watch):
             except OrderNotFound:
                 continue
             if seen.traits.get("reference") == reference:  # else it is not this purchase's, whatever the delivery said
-                return Finding("found", f"the vendor's webhook names order {order_id} for reference {reference}", seen)
+                return Look("found", f"the vendor's webhook names order {order_id} for reference {reference}", seen)
         return None
 
-    def _is(self, known: Order, seen: VendorOrder) -> bool:
+    def _is(self, known: Purchase, seen: VendorOrder) -> bool:
         """Whether a purchase is known to be this order, perhaps by what else its evidence called it."""
         if known.order_id is None or known.order_id == seen.order_id:
             return known.order_id is not None
@@ -533,7 +533,7 @@ class Desk(Watch):
 
     # -- unknown outcomes ------------------------------------------------------------------------------------------
 
-    def _settle(self, order: Order, purchase: Purchase | None) -> Order:
+    def _settle(self, order: Purchase, purchase: PurchaseRequest | None) -> Purchase:
         """Find out what became of a purchase whose answer was lost; reads only.
 
         :param purchase: the purchase as its own task asks for it, None where another task helps.
@@ -557,12 +557,12 @@ class Desk(Watch):
             self._say(f"Order key {order.order_key!r}: another try sent it and has not said what came of it; waiting")
             self._sleep(min(left, 2.0) + 0.01)
             order = self.ledger.find(order.order_key) or order
-            if order.step not in OPEN:
+            if order.step not in UNRESOLVED:
                 return order
             if order.step is Step.QUARANTINED:
                 raise self._quarantined(order)
         if order.step is Step.SENT:
-            order = self.ledger.record(order, Step.UNKNOWN, "its worker is gone and left no answer", self.who)
+            order = self.ledger.record(order, Step.UNKNOWN, "its worker is gone and left no answer", self.actor)
         if self._by_reference and purchase is not None:
             return self._sendable_again(order)
         while True:
@@ -571,24 +571,24 @@ class Desk(Watch):
             if finding.verdict == "found" and finding.order is not None:
                 return self._adopt(order, finding)
             before = order.evidence.get("looks", [])
-            if finding.verdict == "absent" and any(look["verdict"] == "undecided" for look in before):
+            if finding.verdict == "absent" and any(look["verdict"] == "inconclusive" for look in before):
                 # Something was there that is gone again, for example money that was paid back: that proves nothing.
-                finding = Finding("undecided", f"{finding.seen}; an earlier look saw more than that")
+                finding = Look("inconclusive", f"{finding.seen}; an earlier look saw more than that")
             looks = [*before, self._note(finding)]
             order = self.ledger.record(
-                order, Step.UNKNOWN, f"{finding.verdict}: {finding.seen}", self.who, evidence={**order.evidence, "looks": looks}
+                order, Step.UNKNOWN, f"{finding.verdict}: {finding.seen}", self.actor, evidence={**order.evidence, "looks": looks}
             )
             first = _run_of(looks, finding.verdict)
             waited = (began - first).total_seconds()  # between the looks: to write one down can take any time
-            blind = finding.verdict == "blind"
+            blind = finding.verdict == "not visible"
             left = self.settle_time * (BLIND_PATIENCE if blind else 1) + (self._sending_time if blind else 0) - waited
             if left <= 0 and len(looks) > 1:
                 if finding.verdict == "absent":
                     self._say(f"Order key {order.order_key!r}: proven absent ({finding.seen}); it may be sent again")
                     why = f"proven absent: {finding.seen}"
                     self._sent.pop(order.order_key, None)
-                    return self.ledger.record(order, Step.INTENDED, why, self.who, ambiguous=False)
-                order = self.ledger.record(order, Step.QUARANTINED, f"evidence cannot decide: {finding.seen}", self.who)
+                    return self.ledger.record(order, Step.INTENDED, why, self.actor, maybe_sent=False)
+                order = self.ledger.record(order, Step.QUARANTINED, f"evidence cannot decide: {finding.seen}", self.actor)
                 raise self._quarantined(order)
             if left > 120:
                 raise self._unknown(order, f"{finding.verdict} at the first look: {finding.seen}", retry="later")
@@ -596,16 +596,16 @@ class Desk(Watch):
             self._say(f"Order key {order.order_key!r}: {finding.verdict} so far ({finding.seen}); looking again in {pause:.0f} s")
             self._sleep(pause)
 
-    def _sendable_again(self, order: Order) -> Order:
+    def _sendable_again(self, order: Purchase) -> Purchase:
         """A vendor that takes one order per reference may be sent the same purchase again: at worst it says "I have that"."""
         if order.order_key in self._resent:
             raise self._unknown(order, "the repeat with the same reference got no usable answer either.")
         self._resent.add(order.order_key)
         self._sleep(min(self.settle_time, 2.0))
         why = "sent again with the same reference, of which the vendor takes one order only"
-        return self.ledger.record(order, Step.INTENDED, why, self.who)
+        return self.ledger.record(order, Step.INTENDED, why, self.actor)
 
-    def _look(self, order: Order) -> Finding:
+    def _look(self, order: Purchase) -> Look:
         try:
             for _ in range(3):
                 others = self._others(order)
@@ -617,46 +617,48 @@ class Desk(Watch):
             # A failed read proves nothing: the purchase stays unknown and a later try looks again.
             raise self._unknown(order, f"the vendor could not be asked: {_line(error)}", retry="later") from None
 
-    def _others(self, order: Order) -> dict[str, Any]:
+    def _others(self, order: Purchase) -> dict[str, Any]:
         """What other purchases have to do with the wallet's balance; see :meth:`Vendor.resolve`."""
-        reckonings = [
+        balance_checkpoints = [
             {
                 "balance": before.get("balance"),
                 "currency": before.get("currency"),
                 "charged": [{"price": f"{one.price.amount:f}", "body": one.request} for one in charged if one.price is not None],
             }
-            for before, charged in self.ledger.reckonings(order)
+            for before, charged in self.ledger.balance_checkpoints(order)
         ]
-        return {"others": f"{self.ledger.meanwhile(order):f}", "reckonings": reckonings}
+        return {"others": f"{self.ledger.spent_since_intent(order):f}", "balance_checkpoints": balance_checkpoints}
 
-    def _resolving(self, order: Order, others: Mapping[str, Any]) -> Flow[Finding]:
+    def _resolving(self, order: Purchase, others: Mapping[str, Any]) -> Flow[Look]:
         sent_at = order.sent_at or order.created_at
         owned = self.ledger.owned(order.wallet, since=sent_at - timedelta(days=2))
-        evidence = {**order.evidence, **others, "unsettled": self.ledger.unsettled(order)}
+        evidence = {**order.evidence, **others, "maybe_refunded": self.ledger.maybe_refunded(order)}
         return self.vendor.resolve(
             _kind(order.kind), order.request, order.target, evidence, sent_at, owned - {order.order_id or ""}
         )
 
-    def _note(self, finding: Finding) -> dict[str, str]:
+    def _note(self, finding: Look) -> dict[str, str]:
         return {"at": self.ledger.clock().isoformat(), "verdict": finding.verdict, "seen": finding.seen}
 
-    def _adopt(self, order: Order, finding: Finding) -> Order:
+    def _adopt(self, order: Purchase, finding: Look) -> Purchase:
         assert finding.order is not None
         seen = finding.order
         price = seen.price or self._quote_of(order)
-        adopted = self.ledger.record(order, self._step(order, seen), f"adopted: {finding.seen}", self.who, seen=seen, price=price)
+        adopted = self.ledger.record(
+            order, self._step(order, seen), f"adopted: {finding.seen}", self.actor, vendor_order=seen, price=price
+        )
         self._say(f"Order key {order.order_key!r}: its answer was lost, but it landed: order {adopted.order_id}. {finding.seen}")
-        return self._watch_price(adopted)
+        return self.alarm_on_overcharge(adopted)
 
-    def _refused_after_doubt(self, claimed: Order, error: VendorError) -> Order:
+    def _refused_after_doubt(self, claimed: Purchase, error: VendorError) -> Purchase:
         """A refusal of the repeat: it can mean "I have that reference already", so alone it proves nothing."""
         why = f"the repeat was refused: {_line(error)}"
         if not self.vendor.is_duplicate(error):  # refused before the reference was looked at; a later try asks again
-            raise self._unknown(self.ledger.record(claimed, Step.UNKNOWN, why, self.who), why) from None
+            raise self._unknown(self.ledger.record(claimed, Step.UNKNOWN, why, self.actor), why) from None
         try:
             finding = self._look(claimed)  # while it is SENT, so that no other try sends it once more meanwhile
         finally:
-            unknown = self.ledger.record(claimed, Step.UNKNOWN, why, self.who)
+            unknown = self.ledger.record(claimed, Step.UNKNOWN, why, self.actor)
         if finding.verdict == "found" and finding.order is not None:
             return self._adopt(unknown, finding)
         reported = self._reported(unknown)
@@ -666,18 +668,18 @@ class Desk(Watch):
         since = unknown.evidence.get("refused_since") or now.isoformat()  # every repeat is refused, the first one counts
         if self.account.settings.get("webhook_secret") and now - datetime.fromisoformat(since) < WEBHOOK_PATIENCE:
             evidence = {**unknown.evidence, "refused_since": since}
-            unknown = self.ledger.record(unknown, Step.UNKNOWN, why, self.who, evidence=evidence)
+            unknown = self.ledger.record(unknown, Step.UNKNOWN, why, self.actor, evidence=evidence)
             raise self._unknown(unknown, f"{why} The vendor has it, and its webhook will tell the order id.") from None
         why = f"the vendor has its reference but does not tell its order id; {finding.seen}"
         looks = [*unknown.evidence.get("looks", []), {**self._note(finding), "seen": why}]
         evidence = {**unknown.evidence, "looks": looks}
-        held = self.ledger.record(unknown, Step.QUARANTINED, why, self.who, evidence=evidence)
+        held = self.ledger.record(unknown, Step.QUARANTINED, why, self.actor, evidence=evidence)
         raise self._quarantined(held)
 
-    def _may_be_running(self, order: Order) -> bool:
+    def _may_be_running(self, order: Purchase) -> bool:
         return order.step is Step.SENT and order.sent_until is not None and order.sent_until > self.ledger.clock()
 
-    def _quarantined(self, order: Order) -> Quarantined:
+    def _quarantined(self, order: Purchase) -> Quarantined:
         looks = order.evidence.get("looks") or []
         seen = looks[-1]["seen"] if looks else order.reason or "see the history"
         reference = order.request.get("merchant_order_id")

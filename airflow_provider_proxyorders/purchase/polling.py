@@ -50,7 +50,7 @@ def trouble_pause(polling: Polling, trouble: int, chance: Callable[[], float]) -
 
 
 @dataclass
-class Pauses:
+class PollIntervals:
     """How long to wait before each next look at one order.
 
     :param polling: the vendor's rhythm.
@@ -96,7 +96,7 @@ class Pauses:
 
 
 @dataclass
-class Patience:
+class Backoff:
     """How everybody who waits on one connection leaves a vendor in trouble alone, and comes back with care.
 
     Moments are seconds of whatever clock the caller goes by.

@@ -13,17 +13,17 @@ from datetime import datetime, timedelta
 
 from airflow_provider_proxyorders.domain.errors import OrderNotUsable, OrderPending, OutcomeUnknown, ProxyOrdersError, Retry
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.model import OPEN, STEP_OF, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import STEP_OF, UNRESOLVED, Actor, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Ledger, StaleClaim
-from airflow_provider_proxyorders.purchase.polling import Pauses
+from airflow_provider_proxyorders.purchase.polling import PollIntervals
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
 
-class Watch:
+class OrderTracker:
     """Reads orders of one account and keeps the ledger up to date.
 
-    :param who: who is asking, for the ledger's history.
+    :param actor: who is asking, for the ledger's history.
     :param say: receives the story of the order, a line a step.
     """
 
@@ -33,13 +33,13 @@ class Watch:
         http: Http,
         ledger: Ledger,
         *,
-        who: Who | None = None,
+        actor: Actor | None = None,
         say: Callable[[str], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.vendor, self.http, self.ledger = vendor, http, ledger
         self.account = vendor.account
-        self.who = who or Who()
+        self.actor = actor or Actor()
         self._say = say or logging.getLogger(__name__).info
         self._sleep = sleep
 
@@ -51,35 +51,37 @@ class Watch:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def refresh(self, order: Order) -> Order:
+    def refresh(self, order: Purchase) -> Purchase:
         """Read an order at the vendor and bring the ledger up to date.
 
         :raises VendorError: when it cannot be read; the ledger stays as it is.
         """
         if order.order_id is None:
             raise OutcomeUnknown(f"{order.order_key!r} has no order id yet ({order.step.value})", order_key=order.order_key)
-        return self.learned(order, self.http.run(self.vendor.get(order.order_id)))
+        return self.record_reading(order, self.http.run(self.vendor.get(order.order_id)))
 
-    def learned(self, order: Order, seen: VendorOrder) -> Order:
+    def record_reading(self, order: Purchase, vendor_order: VendorOrder) -> Purchase:
         """Write down what a read of an order showed, where it is news."""
-        step = self._step(order, seen)
-        if step is order.step and seen.vendor_status == order.vendor_status and _same_facts(order, seen):
+        step = self._step(order, vendor_order)
+        if step is order.step and vendor_order.vendor_status == order.vendor_status and _same_facts(order, vendor_order):
             return order
         try:
-            after = self.ledger.record(order, step, f"the vendor says {seen.vendor_status!r}", self.who, seen=seen)
+            after = self.ledger.record(
+                order, step, f"the vendor says {vendor_order.vendor_status!r}", self.actor, vendor_order=vendor_order
+            )
         except StaleClaim:
             return self.ledger.find(order.order_key) or order  # somebody else wrote the news first
-        if seen.vendor_status != order.vendor_status:
+        if vendor_order.vendor_status != order.vendor_status:
             self._say(f"Order {after.order_id}: {order.vendor_status} -> {after.vendor_status} ({after.step.value})")
-        return after if after.price == order.price else self._watch_price(after)
+        return after if after.price == order.price else self.alarm_on_overcharge(after)
 
-    def wait(self, order: Order, *, deadline: datetime, poll_interval: float | None = None) -> Order:
+    def wait(self, order: Purchase, *, deadline: datetime, poll_interval: float | None = None) -> Purchase:
         """Look at an order until it is final or the deadline has passed.
 
         :param deadline: aware; a moment, not a duration.
         :raises OrderPending: at the deadline; the order stays in the ledger, the next try waits for the same one.
         """
-        pauses = Pauses(self.vendor.capabilities.polling, poll_interval, self.settle_time)
+        pauses = PollIntervals(self.vendor.capabilities.polling, poll_interval, self.settle_time)
         began = order.sent_at or order.created_at
         looks, told = 0, 0.0
         pause = pauses.first() if (self.ledger.clock() - began).total_seconds() < pauses.first() else 0.0
@@ -108,14 +110,14 @@ class Watch:
                 self._say(f"Order {order.order_id}: still {order.vendor_status}, asked {looks} times, next look in {pause:.0f} s")
         return order
 
-    def pending(self, order: Order) -> OrderPending:
+    def pending(self, order: Purchase) -> OrderPending:
         """What to say at the deadline."""
         return OrderPending(
             f"order {order.order_id} ({order.order_key}) is still {order.vendor_status!r} at {self.vendor.title}. It was taken"
             f"{f' for {order.price}' if order.price else ''}; the next try waits for the same order and buys nothing."
         )
 
-    def usable(self, order: Order, *, on_partial: str = "fail") -> Order:
+    def require_usable(self, order: Purchase, *, on_partial: str = "fail") -> Purchase:
         """Hand an order on where it can be used, else raise what became of it and of the money.
 
         :param on_partial: ``fail`` or ``accept`` an order that was delivered in part.
@@ -124,7 +126,7 @@ class Watch:
         """
         if order.step is Step.PLACED:
             raise self.pending(order)
-        if order.step in OPEN:
+        if order.step in UNRESOLVED:
             raise self._unknown(order, f"it is {order.step.value}")
         self._judge(order.order_id, order.order_key, order.step, order.vendor_status, order.reason, order.delivered, on_partial)
         return order
@@ -157,40 +159,42 @@ class Watch:
             "Nothing is bought in its place; to buy again on purpose, use another order_key."
         )
 
-    def hand_on(self, seen: VendorOrder, *, on_partial: str = "fail") -> dict[str, str | int | None]:
+    def result_for(self, vendor_order: VendorOrder, *, on_partial: str = "fail") -> dict[str, str | int | None]:
         """What a task hands on about an order that was just read; the ledger learns of it where it knows the order.
 
         :raises OrderNotUsable: it ended badly.
         :raises OrderPending: it is not finished.
         """
-        for known in self.ledger.by_order_id(self.account.wallet, seen.order_id):
+        for known in self.ledger.by_order_id(self.account.wallet, vendor_order.order_id):
             if known.kind == "create":
-                return self.usable(self.learned(known, seen), on_partial=on_partial).result()
-        step = STEP_OF[seen.status]
-        self._judge(seen.order_id, None, step, seen.vendor_status, seen.reason, seen.delivered, on_partial)
+                return self.require_usable(self.record_reading(known, vendor_order), on_partial=on_partial).result()
+        step = STEP_OF[vendor_order.status]
+        self._judge(
+            vendor_order.order_id, None, step, vendor_order.vendor_status, vendor_order.reason, vendor_order.delivered, on_partial
+        )
         return {
             "order_key": None,
-            "order_id": seen.order_id,
+            "order_id": vendor_order.order_id,
             "vendor": self.vendor.name,
             "kind": "create",
             "status": step.value,
-            "vendor_status": seen.vendor_status,
-            "price": f"{seen.price.amount:f}" if seen.price else None,
-            "currency": seen.price.currency if seen.price else None,
-            "expires_at": seen.expires_at.isoformat() if seen.expires_at else None,
-            "delivered": seen.delivered,
+            "vendor_status": vendor_order.vendor_status,
+            "price": f"{vendor_order.price.amount:f}" if vendor_order.price else None,
+            "currency": vendor_order.price.currency if vendor_order.price else None,
+            "expires_at": vendor_order.expires_at.isoformat() if vendor_order.expires_at else None,
+            "delivered": vendor_order.delivered,
             "ledger_url": None,
         }
 
-    def _step(self, order: Order, seen: VendorOrder) -> Step:
+    def _step(self, order: Purchase, vendor_order: VendorOrder) -> Step:
         """What a vendor's order means for this purchase: an extension is delivered when the expiry has grown."""
         if order.kind != "extend":
-            return STEP_OF[seen.status]
-        if seen.status in (OrderStatus.FAILED, OrderStatus.REFUNDED):
-            return STEP_OF[seen.status]
-        return Step.DELIVERED if self.vendor.extended(order.evidence, seen) else Step.PLACED
+            return STEP_OF[vendor_order.status]
+        if vendor_order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED):
+            return STEP_OF[vendor_order.status]
+        return Step.DELIVERED if self.vendor.extended(order.evidence, vendor_order) else Step.PLACED
 
-    def _watch_price(self, order: Order) -> Order:
+    def alarm_on_overcharge(self, order: Purchase) -> Purchase:
         """A charge above what was reserved stops the wallet: the next purchase could be wrong in the same way."""
         if order.price is None:
             return order
@@ -201,7 +205,7 @@ class Watch:
             self._say(f"ALARM: {why}. Nothing more is bought from wallet {order.wallet!r} until a person lifts it.")
         return order
 
-    def _currency_alarm(self, order: Order) -> None:
+    def _currency_alarm(self, order: Purchase) -> None:
         charged, reserved = order.price, order.reserved
         if charged and charged.currency and self.account.currency and charged.currency != self.account.currency:
             why = f"order {order.order_id} was charged in {charged.currency}, the limits are in {self.account.currency}"
@@ -209,7 +213,7 @@ class Watch:
                 self.ledger.freeze(order.wallet, why)
                 self._say(f"ALARM: {why} ({reserved} was reserved). Nothing more is bought from wallet {order.wallet!r}.")
 
-    def _unknown(self, order: Order, why: str, retry: Retry = "later") -> OutcomeUnknown:
+    def _unknown(self, order: Purchase, why: str, retry: Retry = "later") -> OutcomeUnknown:
         asked = dump_json(order.request)
         return OutcomeUnknown(
             f"{self.vendor.title} may have taken and charged {order.order_key!r} (up to {order.reserved}): {why} "
@@ -220,9 +224,9 @@ class Watch:
         )
 
 
-def _same_facts(order: Order, seen: VendorOrder) -> bool:
+def _same_facts(order: Purchase, vendor_order: VendorOrder) -> bool:
     return (
-        (seen.price is None or order.price is not None)
-        and (seen.expires_at is None or seen.expires_at == order.expires_at)
-        and (seen.delivered is None or seen.delivered == order.delivered)
+        (vendor_order.price is None or order.price is not None)
+        and (vendor_order.expires_at is None or vendor_order.expires_at == order.expires_at)
+        and (vendor_order.delivered is None or vendor_order.delivered == order.delivered)
     )

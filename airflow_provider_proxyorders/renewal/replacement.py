@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.domain.model import Order, VendorOrder
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 
 def replace(
-    desk: Desk,
+    buyer: Buyer,
     order_id: str,
     *,
     request: Mapping[str, Any] | None = None,
@@ -27,7 +27,7 @@ def replace(
     ends: datetime | None = None,
     within: timedelta | None = None,
     max_price: Decimal | None = None,
-) -> Order:
+) -> Purchase:
     """Buy an order in the place of another.
 
     :param request: what to buy; None = what the old one was bought with.
@@ -39,29 +39,29 @@ def replace(
     """
     from airflow_provider_proxyorders.renewal.search import replacement_key
 
-    known = next((one for one in desk.ledger.by_order_id(desk.account.wallet, order_id) if one.kind == "create"), None)
-    key = order_key or replacement_key(desk.account.wallet, order_id, _period(desk, order_id, known, ends))
-    refuse_done_by_another(desk, key)
-    body = request if request is not None else _request_of(desk, order_id, known)
-    if not begun(desk, key):
-        old = desk.http.run(desk.vendor.get(order_id))
-        refuse_ended(old, desk.vendor.title)
-        _check_due(desk, old, target, ends, within)
-        desk._say(
-            f"{desk.vendor.title} cannot extend order {order_id}: a new one is bought in its place, and ITS PROXIES ARE OTHERS"
+    known = next((one for one in buyer.ledger.by_order_id(buyer.account.wallet, order_id) if one.kind == "create"), None)
+    key = order_key or replacement_key(buyer.account.wallet, order_id, _period(buyer, order_id, known, ends))
+    refuse_done_by_another(buyer, key)
+    body = request if request is not None else _request_of(buyer, order_id, known)
+    if not begun(buyer, key):
+        old = buyer.http.run(buyer.vendor.get(order_id))
+        refuse_ended(old, buyer.vendor.title)
+        _check_due(buyer, old, target, ends, within)
+        buyer._say(
+            f"{buyer.vendor.title} cannot extend order {order_id}: a new one is bought in its place, and ITS PROXIES ARE OTHERS"
         )
-    return desk.place(body, order_key=key, max_price=max_price)
+    return buyer.place(body, order_key=key, max_price=max_price)
 
 
-def begun(desk: Desk, order_key: str) -> bool:
+def begun(buyer: Buyer, order_key: str) -> bool:
     """Whether anything of a purchase may have been sent; one that was only intended or refused is as good as new."""
     from airflow_provider_proxyorders.domain.model import Step
 
-    known = desk.ledger.find(order_key)
-    return known is not None and (known.ambiguous or known.step not in (Step.INTENDED, Step.REJECTED))
+    known = buyer.ledger.find(order_key)
+    return known is not None and (known.maybe_sent or known.step not in (Step.INTENDED, Step.REJECTED))
 
 
-def refuse_done_by_another(desk: Desk, order_key: str) -> None:
+def refuse_done_by_another(buyer: Buyer, order_key: str) -> None:
     """What another task or run has bought is not this one's: it is counted there, and here the order is paid for already.
 
     A retry, and a task that is cleared, are the same task and get their own purchase back.
@@ -71,11 +71,11 @@ def refuse_done_by_another(desk: Desk, order_key: str) -> None:
     from airflow_provider_proxyorders.domain.errors import NotDue
     from airflow_provider_proxyorders.domain.model import Step
 
-    known = desk.ledger.find(order_key)
+    known = buyer.ledger.find(order_key)
     if known is None or known.step not in (Step.DELIVERED, Step.PARTIAL):
         return
-    sent = [entry.who for entry in desk.ledger.history(order_key) if entry.step is Step.SENT]
-    me = desk.who
+    sent = [entry.actor for entry in buyer.ledger.history(order_key) if entry.step is Step.SENT]
+    me = buyer.actor
     if not sent or (sent[-1].dag_id, sent[-1].run_id, sent[-1].task_id) == (me.dag_id, me.run_id, me.task_id):
         return
     what = f"order {known.target} was extended" if known.kind == "extend" else f"order {known.order_id} was bought in its place"
@@ -95,7 +95,7 @@ def refuse_ended(order: VendorOrder, title: str) -> None:
         )
 
 
-def _period(desk: Desk, order_id: str, known: Order | None, ends: datetime | None) -> str:
+def _period(buyer: Buyer, order_id: str, known: Purchase | None, ends: datetime | None) -> str:
     """The period that is replaced, decided once: such an order has one only, whatever is given tomorrow."""
     from airflow_provider_proxyorders.domain.errors import InvalidRequest
     from airflow_provider_proxyorders.renewal.search import replaced_period
@@ -107,13 +107,13 @@ def _period(desk: Desk, order_id: str, known: Order | None, ends: datetime | Non
     else:
         raise InvalidRequest(
             "expires_at",
-            f"is needed: order {order_id} was not bought through this ledger and {desk.vendor.title} does not tell when it ends",
+            f"is needed: order {order_id} was not bought through this ledger and {buyer.vendor.title} does not tell when it ends",
             "2026-12-31T12:00:00+00:00",
         )
-    return desk.ledger.fix(f"period of {desk.account.wallet}:{order_id}", period)
+    return buyer.ledger.decide_once(f"period of {buyer.account.wallet}:{order_id}", period)
 
 
-def _request_of(desk: Desk, order_id: str, known: Order | None) -> Mapping[str, Any]:
+def _request_of(buyer: Buyer, order_id: str, known: Purchase | None) -> Mapping[str, Any]:
     """What an order was bought with, without our reference, which its vendor takes once only."""
     from airflow_provider_proxyorders.domain.errors import InvalidRequest
 
@@ -125,7 +125,7 @@ def _request_of(desk: Desk, order_id: str, known: Order | None) -> Mapping[str, 
             "request",
             f"is needed: order {order_id} was bought with secrets ({', '.join(masked)}), which the ledger does not keep",
         )
-    reference = desk.vendor.reference_in(known.request)
+    reference = buyer.vendor.reference_in(known.request)
     return {name: value for name, value in known.request.items() if reference is None or value != reference}
 
 
@@ -138,14 +138,14 @@ def _masked(value: Any, name: str = "") -> set[str]:
     return {name} if value == "***" else set()
 
 
-def _check_due(desk: Desk, old: VendorOrder, target: datetime | None, given: datetime | None, within: timedelta | None) -> None:
+def _check_due(buyer: Buyer, old: VendorOrder, target: datetime | None, given: datetime | None, within: timedelta | None) -> None:
     from airflow_provider_proxyorders.domain.errors import InvalidRequest, NotDue
 
     ends = old.expires_at or given
     if ends is None and (target is not None or within is not None):
         raise InvalidRequest(
             "expires_at",
-            f"is needed: {desk.vendor.title} does not tell when order {old.order_id} ends. FindExpiringOrdersOperator gives it, "
+            f"is needed: {buyer.vendor.title} does not tell when order {old.order_id} ends. FindExpiringOrdersOperator gives it, "
             "where its parameter term says how long an order lasts",
             "2026-12-31T12:00:00+00:00",
         )
@@ -156,7 +156,7 @@ def _check_due(desk: Desk, old: VendorOrder, target: datetime | None, given: dat
             f"order {old.order_id} runs until {ends:%Y-%m-%d %H:%M} UTC, which reaches paid_through="
             f"{target:%Y-%m-%d %H:%M} UTC; nothing bought"
         )
-    if within is not None and ends - desk.ledger.clock() > within:
+    if within is not None and ends - buyer.ledger.clock() > within:
         raise NotDue(
             f"order {old.order_id} runs until {ends:%Y-%m-%d %H:%M} UTC, longer than only_within={within}; nothing bought"
         )

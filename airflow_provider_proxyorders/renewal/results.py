@@ -22,13 +22,13 @@ Reason = Literal[
     "ended",  # refunded or failed
     "auto_extends",  # the vendor renews it by itself
     "extending",  # an extension of it is under way, or was taken and does not show yet
-    "in_doubt",  # an extension of it is quarantined: a person has to decide
+    "unresolved",  # an extension of it is quarantined: a person has to decide
     "replaced",  # another order was bought in its place
 ]
 
 
 @dataclass(frozen=True)
-class Due:
+class DueOrder:
     """An order that ends within the horizon.
 
     :param expires_at: aware UTC.
@@ -66,7 +66,7 @@ class Due:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedOrder:
     """An order that ends, or was asked for, and is not to be renewed.
 
     :param why: one sentence for a person.
@@ -79,7 +79,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Only:
+class OrderFilter:
     """Which orders are meant; None means any. Words are looked for in the vendor's, whatever the case.
 
     :param product: in the name of product or plan.
@@ -114,7 +114,7 @@ class Only:
 
 
 @dataclass(frozen=True)
-class Found:
+class ExpiringOrders:
     """What ends within the horizon.
 
     :param due: the soonest to end first.
@@ -123,8 +123,8 @@ class Found:
     :param source: ``vendor`` where its list was read, ``ledger`` where it has none.
     """
 
-    due: tuple[Due, ...]
-    left_out: tuple[LeftOut, ...]
+    due: tuple[DueOrder, ...]
+    left_out: tuple[SkippedOrder, ...]
     as_of: datetime
     until: datetime
     looked_at: int

@@ -12,17 +12,17 @@ from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 from airflow_provider_proxyorders.domain.dates import later
-from airflow_provider_proxyorders.domain.model import Order, OrderStatus, Step, VendorOrder
-from airflow_provider_proxyorders.ledger.bulk import Bought, bought, creations, taken_keys
-from airflow_provider_proxyorders.purchase.tracker import Watch
-from airflow_provider_proxyorders.renewal.results import Due, Found, LeftOut, Only, Reason
+from airflow_provider_proxyorders.domain.model import OrderStatus, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.ledger.bulk import PurchaseSummary, bought, creations, taken_keys
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.renewal.results import DueOrder, ExpiringOrders, OrderFilter, Reason, SkippedOrder
 from airflow_provider_proxyorders.vendors.base import Filters
 
 __all__ = [
-    "Due",
-    "Found",
-    "LeftOut",
-    "Only",
+    "DueOrder",
+    "ExpiringOrders",
+    "SkippedOrder",
+    "OrderFilter",
     "Reason",
     "extensions_under_way",
     "find_due",
@@ -37,14 +37,14 @@ _RUNNING = (Step.PLACED, Step.DELIVERED, Step.PARTIAL)
 
 
 def find_due(
-    watch: Watch,
+    tracker: OrderTracker,
     *,
     as_of: datetime,
     within: timedelta,
-    only: Only | None = None,
+    only: OrderFilter | None = None,
     auto_extending: bool = False,
     term: timedelta | None = None,
-) -> Found:
+) -> ExpiringOrders:
     """The orders of a wallet that end within a horizon; reads only.
 
     Costs the pages of the vendor's list (a hundred orders a call at IPRoyal), or a call for each hundred ids asked for; where
@@ -56,47 +56,47 @@ def find_due(
     :param term: how long an order lasts from its purchase, for vendors that do not tell when it ends.
     :raises VendorError: when the vendor cannot be read; nothing is concluded then.
     """
-    only = only or Only()
+    only = only or OrderFilter()
     as_of = as_of.astimezone(timezone.utc)
-    until = later(as_of, within, watch.account.timezone)
-    search = _Search(watch, as_of, until, only, auto_extending)
-    if watch.vendor.capabilities.list_orders:
+    until = later(as_of, within, tracker.account.timezone)
+    search = _Search(tracker, as_of, until, only, auto_extending)
+    if tracker.vendor.capabilities.list_orders:
         return search.in_the_list()
     return search.in_the_ledger(term)
 
 
 class _Search:
-    def __init__(self, watch: Watch, as_of: datetime, until: datetime, only: Only, auto_extending: bool):
-        self.watch, self.as_of, self.until, self.only, self.auto_extending = watch, as_of, until, only, auto_extending
-        self.left_out: list[LeftOut] = []
+    def __init__(self, tracker: OrderTracker, as_of: datetime, until: datetime, only: OrderFilter, auto_extending: bool):
+        self.tracker, self.as_of, self.until, self.only, self.auto_extending = tracker, as_of, until, only, auto_extending
+        self.left_out: list[SkippedOrder] = []
 
-    def in_the_list(self) -> Found:
-        orders = self.watch.http.run(self.watch.vendor.list(Filters(order_ids=self._asked())))
+    def in_the_list(self) -> ExpiringOrders:
+        orders = self.tracker.http.run(self.tracker.vendor.list(Filters(order_ids=self._asked())))
         self._missing(order.order_id for order in orders)
         running = [(order, order.expires_at) for order in orders if self._runs_out(order, order.expires_at)]
         return self._found([(order, ends, "vendor") for order, ends in running if ends], len(orders), "vendor")
 
-    def in_the_ledger(self, term: timedelta | None) -> Found:
+    def in_the_ledger(self, term: timedelta | None) -> ExpiringOrders:
         """Orders that the ledger created; of those that seem due the vendor is asked, one call for each where it takes one id."""
-        watch, asked = self.watch, self._asked()
-        known = creations(watch.ledger, watch.account.wallet, _RUNNING)
+        tracker, asked = self.tracker, self._asked()
+        known = creations(tracker.ledger, tracker.account.wallet, _RUNNING)
         known = [one for one in known if asked is None or one.order_id in asked]
         self._missing(one.order_id for one in known)
-        extended = bought(watch.ledger, watch.account.wallet, [one.order_id for one in known])
+        extended = bought(tracker.ledger, tracker.account.wallet, [one.order_id for one in known])
         ends = {one.order_id: self._end_of(one, extended.get(one.order_id, ()), term) for one in known}
         near = [one for one in known if self._near(ends[one.order_id])]
         for one in known:
             if ends[one.order_id] is None:
                 advice = "say how long an order lasts (term), or which one (order_id) and until when (expires_at)"
-                self._leave(one.order_id, "no_expiry", f"{watch.vendor.title} does not tell when it ends; {advice}")
+                self._leave(one.order_id, "no_expiry", f"{tracker.vendor.title} does not tell when it ends; {advice}")
         replaced = self._replaced(near)
         near = [one for one in near if one.order_id not in replaced]
-        seen = watch.http.run(watch.vendor.get_many([one.order_id for one in near])) if near else {}
+        seen = tracker.http.run(tracker.vendor.get_many([one.order_id for one in near])) if near else {}
         running: list[tuple[VendorOrder, datetime, Literal["vendor", "term"]]] = []
         for one in near:
             order = seen.get(one.order_id)
             if order is None:
-                self._leave(one.order_id, "unknown", f"{watch.vendor.title} does not know it any more", ends[one.order_id])
+                self._leave(one.order_id, "unknown", f"{tracker.vendor.title} does not know it any more", ends[one.order_id])
                 continue
             end = order.expires_at or ends[one.order_id]
             if self._runs_out(order, end) and end is not None:
@@ -111,7 +111,7 @@ class _Search:
         named = self.only.order_ids is not None and order.order_id in self.only.order_ids
         if not named and not self._near(ends) and (ends is not None or order.status.final):
             return False
-        title = self.watch.vendor.title
+        title = self.tracker.vendor.title
         if refused:
             return self._leave(order.order_id, "filtered", refused, ends)
         if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED):
@@ -134,15 +134,15 @@ class _Search:
         return ends is not None and self.as_of - (self.until - self.as_of) <= ends <= self.until
 
     def _leave(self, order_id: str, reason: Reason, why: str, ends: datetime | None = None) -> bool:
-        self.left_out.append(LeftOut(order_id, reason, why, ends))
+        self.left_out.append(SkippedOrder(order_id, reason, why, ends))
         return False
 
-    def _end_of(self, one: Bought, purchases: Sequence[Bought], term: timedelta | None) -> datetime | None:
+    def _end_of(self, one: PurchaseSummary, purchases: Sequence[PurchaseSummary], term: timedelta | None) -> datetime | None:
         """When an order ends as far as the ledger knows: by its latest extension, else by the term that the user gave."""
         told = [each.expires_at for each in (one, *purchases) if each.expires_at is not None]
         if told:
             return max(told)
-        return later(one.began, term, self.watch.account.timezone) if term is not None else None
+        return later(one.began, term, self.tracker.account.timezone) if term is not None else None
 
     # -- many ------------------------------------------------------------------------------------------------------
 
@@ -151,15 +151,15 @@ class _Search:
 
     def _missing(self, found: Iterable[str]) -> None:
         there = set(found)
-        place = self.watch.vendor.title if self.watch.vendor.capabilities.list_orders else "the ledger of this wallet"
+        place = self.tracker.vendor.title if self.tracker.vendor.capabilities.list_orders else "the ledger of this wallet"
         for order_id in self._asked() or ():
             if order_id not in there:
                 self._leave(order_id, "unknown", f"asked for by id, but {place} has no such running order")
 
-    def _replaced(self, near: Sequence[Bought]) -> set[str]:
-        wallet = self.watch.account.wallet
+    def _replaced(self, near: Sequence[PurchaseSummary]) -> set[str]:
+        wallet = self.tracker.account.wallet
         keys = {replacement_key(wallet, one.order_id, replaced_period(one.expires_at, one.began)): one for one in near}
-        taken = taken_keys(self.watch.ledger, keys)
+        taken = taken_keys(self.tracker.ledger, keys)
         for key, (new, step) in taken.items():
             why = f"order {new} was bought in its place"
             if step in (Step.FAILED, Step.REFUNDED):
@@ -172,15 +172,15 @@ class _Search:
         running: Sequence[tuple[VendorOrder, datetime, Literal["vendor", "term"]]],
         looked_at: int,
         source: Literal["vendor", "ledger"],
-    ) -> Found:
-        watch = self.watch
-        busy = extensions_under_way(watch)
-        known = bought(watch.ledger, watch.account.wallet, [order.order_id for order, _, _ in running])
-        due: list[Due] = []
+    ) -> ExpiringOrders:
+        tracker = self.tracker
+        busy = extensions_under_way(tracker)
+        known = bought(tracker.ledger, tracker.account.wallet, [order.order_id for order, _, _ in running])
+        due: list[DueOrder] = []
         for order, ends, expires_from in sorted(running, key=lambda one: (one[1], one[0].order_id)):
             held = busy.get(order.order_id)
             if held is not None and held.step is Step.PLACED:
-                held = watch.learned(held, order)  # it may show by now, and this order be due once more
+                held = tracker.record_reading(held, order)  # it may show by now, and this order be due once more
             if held is not None and held.step is not Step.DELIVERED:
                 reason, why = _held(held)
                 self._leave(order.order_id, reason, why, ends)
@@ -188,7 +188,7 @@ class _Search:
             own = known.get(order.order_id, [])
             priced = next((one for one in own if one.price is not None), None)
             due.append(
-                Due(
+                DueOrder(
                     order_id=order.order_id,
                     expires_at=ends,
                     status=order.status,
@@ -202,18 +202,18 @@ class _Search:
                     last_kind=priced.kind if priced else None,
                 )
             )
-        return Found(tuple(due), tuple(self.left_out), self.as_of, self.until, looked_at, source)
+        return ExpiringOrders(tuple(due), tuple(self.left_out), self.as_of, self.until, looked_at, source)
 
 
-def extensions_under_way(watch: Watch) -> dict[str, Order]:
+def extensions_under_way(tracker: OrderTracker) -> dict[str, Purchase]:
     """Extensions of a wallet that were sent and do not show in their order yet, by the order they extend.
 
     Not those that were only intended: they bought nothing, and their order would lapse if it waited for them. Nor those
     whose worker is gone for an hour: the next renewal has the same key and settles them.
     """
-    stale = watch.ledger.clock() - ABANDONED
-    open_now = watch.ledger.orders(
-        wallet=watch.account.wallet, in_steps=(Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED), limit=100_000
+    stale = tracker.ledger.clock() - ABANDONED
+    open_now = tracker.ledger.purchases(
+        wallet=tracker.account.wallet, in_steps=(Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED), limit=100_000
     )
     return {
         order.target: order
@@ -224,10 +224,10 @@ def extensions_under_way(watch: Watch) -> dict[str, Order]:
     }
 
 
-def _held(order: Order) -> tuple[Reason, str]:
+def _held(order: Purchase) -> tuple[Reason, str]:
     show = f"see: proxyorders ledger show '{order.order_key}'"
     if order.step is Step.QUARANTINED:
-        return "in_doubt", f"a person has to decide whether its extension was taken; {show}"
+        return "unresolved", f"a person has to decide whether its extension was taken; {show}"
     if order.step is Step.PLACED:
         return "extending", f"its extension was taken and does not show in the order yet; {show}"
     return "extending", f"its extension is {order.step.value} since {order.updated_at:%Y-%m-%d %H:%M} UTC; {show}"

@@ -20,7 +20,7 @@ class Lot:
     """The proxies of one order.
 
     :param logins: user name and password of each.
-    :param usable: whether the order is delivered and its term has not run out.
+    :param require_usable: whether the order is delivered and its term has not run out.
     """
 
     vendor: str

@@ -18,14 +18,14 @@ from airflow_provider_proxyorders.tasks.order_operator import (
     default_deferrable,
     seconds,
 )
-from airflow_provider_proxyorders.tasks.waiting_sensor import watch_here
+from airflow_provider_proxyorders.tasks.waiting_sensor import poll_in_worker
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_proxyorders.domain.model import VendorOrder
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.purchase.polling import Pauses
+    from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
 
 class ProxyOrderSensor(BaseSensorOperator):
@@ -76,14 +76,14 @@ class ProxyOrderSensor(BaseSensorOperator):
         self._next: float | None = None
 
     @cached_property
-    def pauses(self) -> Pauses:
+    def poll_intervals(self) -> PollIntervals:
         """The rules of when to look again, the same as in the triggerer."""
-        from airflow_provider_proxyorders.purchase.polling import Pauses
+        from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
         vendor = self.hook.vendor
         settle = vendor.account.settings.get("settle")
         settle = vendor.capabilities.settle if settle is None else float(settle)
-        return Pauses(vendor.capabilities.polling, self.poll_interval, settle)
+        return PollIntervals(vendor.capabilities.polling, self.poll_interval, settle)
 
     @cached_property
     def hook(self) -> ProxyOrdersHook:
@@ -103,13 +103,13 @@ class ProxyOrderSensor(BaseSensorOperator):
         try:
             order = self.hook.get_order(str(self.order_id))
         except ProxyOrdersError as error:
-            self._next = self.pauses.after_trouble(error, age)
+            self._next = self.poll_intervals.after_trouble(error, age)
             if self._next is None:
                 raise self._ended(error) from None
             self.log.info("%s Looking again in %.0f s.", error, self._next)
             return PokeReturnValue(is_done=False)
         if not order.status.final:
-            self._next = self.pauses.after_look(age)
+            self._next = self.poll_intervals.after_look(age)
             self.log.info("Order %s is %s", order.order_id, order.vendor_status)
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._result(order, context))
@@ -127,7 +127,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         wanted: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
         if self._next is None:
             return wanted
-        return self._next if self.own_rhythm else max(wanted, self._next if self.pauses.trouble else 0.0)
+        return self._next if self.own_rhythm else max(wanted, self._next if self.poll_intervals.trouble else 0.0)
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
@@ -145,7 +145,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         self._began = until - timedelta(seconds=self.timeout)
         seen = self.poke(context)
         if not seen.is_done and event.get("outcome") == "unreadable":
-            seen = watch_here(self, context, event.get("reason"), until, lambda: self._next or SHORTEST_PAUSE)
+            seen = poll_in_worker(self, context, event.get("reason"), until, lambda: self._next or SHORTEST_PAUSE)
         if seen.is_done:
             return seen.xcom_value
         if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= until:
@@ -179,7 +179,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         try:
-            return self.hook.desk(context, self.log.info).hand_on(seen, on_partial=self.on_partial)
+            return self.hook.buyer(context, self.log.info).result_for(seen, on_partial=self.on_partial)
         except ProxyOrdersError as error:
             raise self._ended(error) from None
 

@@ -18,13 +18,13 @@ from airflow_provider_proxyorders.tasks.order_operator import (
     default_deferrable,
     seconds,
 )
-from airflow_provider_proxyorders.tasks.waiting_sensor import watch_here
+from airflow_provider_proxyorders.tasks.waiting_sensor import poll_in_worker
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.purchase.polling import Pauses
+    from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
@@ -76,11 +76,11 @@ class WalletBalanceSensor(BaseSensorOperator):
         return ProxyOrdersHook(self.conn_id)
 
     @cached_property
-    def pauses(self) -> Pauses:
+    def poll_intervals(self) -> PollIntervals:
         """How long a vendor in trouble is left alone."""
-        from airflow_provider_proxyorders.purchase.polling import Pauses
+        from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
-        return Pauses(self.hook.vendor.capabilities.polling)
+        return PollIntervals(self.hook.vendor.capabilities.polling)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One reading of the balance.
@@ -92,12 +92,12 @@ class WalletBalanceSensor(BaseSensorOperator):
         try:
             balance = self.hook.get_balance().available
         except ProxyOrdersError as error:
-            self._trouble = self.pauses.after_trouble(error, 0.0)
+            self._trouble = self.poll_intervals.after_trouble(error, 0.0)
             if self._trouble is None:
                 raise self._ended(error) from None
             self.log.info("%s Looking again in %.0f s at the earliest.", error, self._trouble)
             return PokeReturnValue(is_done=False)
-        self._trouble, self.pauses.trouble = None, 0
+        self._trouble, self.poll_intervals.trouble = None, 0
         account = self.hook.vendor.account
         if balance.currency and account.currency and balance.currency != account.currency:
             raise self._ended(
@@ -128,7 +128,9 @@ class WalletBalanceSensor(BaseSensorOperator):
         until = datetime.fromisoformat(deadline)
         seen = self.poke(context)
         if not seen.is_done and event.get("outcome") == "unreadable":
-            seen = watch_here(self, context, event.get("reason"), until, lambda: max(self.poll_interval, self._trouble or 0.0))
+            seen = poll_in_worker(
+                self, context, event.get("reason"), until, lambda: max(self.poll_interval, self._trouble or 0.0)
+            )
         if seen.is_done:
             return seen.xcom_value
         if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= until:

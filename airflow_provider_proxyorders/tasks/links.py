@@ -17,7 +17,7 @@ class OrderPageLink(BaseOperatorLink):
     ``https://dashboard.example.com/orders/{order_id}``; without it the button stays inactive.
     """
 
-    name = "Order"
+    name = "Purchase"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         from airflow.sdk.bases.xcom import BaseXCom

@@ -17,9 +17,9 @@ from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.domain.model import Order
+    from airflow_provider_proxyorders.domain.model import Purchase
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 #: Tries of a task beside its first, and the pause before one that no error of ours asks for. Safe, since a key never buys
 #: twice, and needed: Airflow 3.3 sometimes marks a task failed while it is being resumed.
@@ -29,7 +29,7 @@ RETRY_POLICY = OrderRetryPolicy()
 #: No order is waited for longer than ten years; in seconds. A pause between two looks is at least this long.
 LONGEST, SHORTEST_PAUSE = 10 * 366 * 86400.0, 0.05
 #: What the triggerer could not read is looked at in the worker for so many seconds, before it is left to the triggerer again.
-WATCHED_HERE = 60.0
+POLLED_IN_WORKER = 60.0
 
 
 @cache
@@ -96,80 +96,80 @@ class OrderOperator(BaseOperator):
 
         return ProxyOrdersHook(self.conn_id)
 
-    def finish(self, order: Order, desk: Desk, context: Context) -> dict[str, Any]:
+    def finish(self, order: Purchase, buyer: Buyer, context: Context) -> dict[str, Any]:
         """Wait for an order as this task is told to, and return what it hands on."""
         self._leave_page(order, context)
         if not self.wait_for_completion:
             return self.result_of(order)
-        patience = desk.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
+        patience = buyer.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
         deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
         if self.deferrable:
-            order = self._glance(order, desk)
+            order = self._glance(order, buyer)
             if order.step.value == "placed":
                 self._defer(order, deadline)
         else:
-            order = desk.wait(order, deadline=deadline, poll_interval=self.poll_interval)
-        return self._hand_on(order, desk)
+            order = buyer.wait(order, deadline=deadline, poll_interval=self.poll_interval)
+        return self._hand_on(order, buyer)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
         """Go on after the triggerer's hint: read the order at the vendor, and believe that.
 
         Where the triggerer could not read it and the worker can, it is waited for as before: no try is lost over it.
         """
-        desk = self.hook.desk(context, self.log.info)
-        order = desk.ledger.find(order_key)
+        buyer = self.hook.buyer(context, self.log.info)
+        order = buyer.ledger.find(order_key)
         if order is None:
             from airflow_provider_proxyorders.domain.errors import LedgerError
 
             raise LedgerError(f"the ledger no longer knows {order_key!r}; is [proxyorders] ledger_url the same on every host?")
-        order = desk.refresh(order)
+        order = buyer.refresh(order)
         if "at" in event:
-            tags = {"vendor": desk.vendor.name, "conn_id": self.conn_id}
+            tags = {"vendor": buyer.vendor.name, "conn_id": self.conn_id}
             _compat.timing("resumed", max(0.0, time.time() - event["at"]), tags)
         self._leave_page(order, context)
         until = datetime.fromisoformat(deadline)
         waits_on = event.get("outcome") == "final"  # the hint was early; the read is the truth
         if order.step.value == "placed" and event.get("outcome") == "unreadable":
-            order = self._watch_here(order, desk, event.get("reason"), until)
+            order = self._poll_in_worker(order, buyer, event.get("reason"), until)
             waits_on = datetime.now(timezone.utc) < until
         if order.step.value == "placed" and waits_on:
             self._defer(order, until)
-        return self._hand_on(order, desk)
+        return self._hand_on(order, buyer)
 
-    def _hand_on(self, order: Order, desk: Desk) -> dict[str, Any]:
-        order = desk.usable(order, on_partial=self.on_partial)
+    def _hand_on(self, order: Purchase, buyer: Buyer) -> dict[str, Any]:
+        order = buyer.require_usable(order, on_partial=self.on_partial)
         price = f", price {order.price}" if order.price else ""
         until = f", until {order.expires_at:%Y-%m-%d %H:%M} UTC" if order.expires_at else ""
         self.log.info("Order %s is %s%s%s", order.order_id, order.step.value, price, until)
         return self.result_of(order)
 
-    def result_of(self, order: Order) -> dict[str, Any]:
+    def result_of(self, order: Purchase) -> dict[str, Any]:
         """What this task hands on about an order."""
         return order.result()
 
-    def _glance(self, order: Order, desk: Desk) -> Order:
+    def _glance(self, order: Purchase, buyer: Buyer) -> Purchase:
         """A first look in the worker: many orders are ready at once, and a task that need not defer is not deferred."""
-        first = min(desk.vendor.capabilities.polling.first, 2.0)
-        return self._watched(order, desk, datetime.now(timezone.utc) + timedelta(seconds=first), first)
+        first = min(buyer.vendor.capabilities.polling.first, 2.0)
+        return self._watched(order, buyer, datetime.now(timezone.utc) + timedelta(seconds=first), first)
 
-    def _watch_here(self, order: Order, desk: Desk, reason: Any, deadline: datetime) -> Order:
+    def _poll_in_worker(self, order: Purchase, buyer: Buyer, reason: Any, deadline: datetime) -> Purchase:
         """Look at an order that the triggerer could not read, long enough that the two do not play ping-pong."""
         now = datetime.now(timezone.utc)
-        until = max(now, min(deadline, now + timedelta(seconds=WATCHED_HERE)))
+        until = max(now, min(deadline, now + timedelta(seconds=POLLED_IN_WORKER)))
         text = "The triggerer could not read order %s (%s), the worker can and looks at it for the next %.0f s"
         self.log.warning(text, order.order_id, reason, (until - now).total_seconds())
-        return self._watched(order, desk, until, self.poll_interval)
+        return self._watched(order, buyer, until, self.poll_interval)
 
-    def _watched(self, order: Order, desk: Desk, until: datetime, poll_interval: float | None) -> Order:
+    def _watched(self, order: Purchase, buyer: Buyer, until: datetime, poll_interval: float | None) -> Purchase:
         """Look at an order until it is final, or until a moment."""
         from airflow_provider_proxyorders.domain.errors import OrderPending
 
         try:
-            return desk.wait(order, deadline=until, poll_interval=poll_interval)
+            return buyer.wait(order, deadline=until, poll_interval=poll_interval)
         except OrderPending:
-            return desk.ledger.find(order.order_key) or order
+            return buyer.ledger.find(order.order_key) or order
 
-    def _defer(self, order: Order, deadline: datetime) -> None:
+    def _defer(self, order: Purchase, deadline: datetime) -> None:
         from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 
         assert order.order_id is not None
@@ -194,7 +194,7 @@ class OrderOperator(BaseOperator):
             kwargs={"order_key": order.order_key, "deadline": deadline.isoformat()},
         )
 
-    def _leave_page(self, order: Order, context: Context) -> None:
+    def _leave_page(self, order: Purchase, context: Context) -> None:
         page = self.hook.order_page(order.order_id) if order.order_id else None
         if page:
             context["ti"].xcom_push(key=PAGE, value=page)

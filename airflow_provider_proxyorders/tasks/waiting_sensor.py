@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue
 
-from airflow_provider_proxyorders.tasks.order_operator import WATCHED_HERE
+from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
 
 
-def watch_here(
+def poll_in_worker(
     sensor: ProxyOrderSensor | WalletBalanceSensor, context: Context, reason: Any, deadline: datetime, pause: Callable[[], float]
 ) -> PokeReturnValue:
     """Poke until it is done, for about a minute and not beyond the deadline.
@@ -31,13 +31,13 @@ def watch_here(
     :param pause: seconds before the next look.
     :raises ProxyOrdersError: as a poke does.
     """
-    until = min(deadline, datetime.now(timezone.utc) + timedelta(seconds=WATCHED_HERE))
+    until = min(deadline, datetime.now(timezone.utc) + timedelta(seconds=POLLED_IN_WORKER))
     left = (until - datetime.now(timezone.utc)).total_seconds()
     sensor.log.warning("The triggerer could not look (%s); the worker does for the next %.0f s", reason, max(0.0, left))
     while left > 0:
         wanted = pause()
         time.sleep(min(wanted, left))
-        if wanted > left and sensor.pauses.trouble:
+        if wanted > left and sensor.poll_intervals.trouble:
             break  # the vendor is to be left alone for longer than this
         seen = sensor.poke(context)
         if seen.is_done:

@@ -19,7 +19,7 @@ class _Known(Exception):
     """The answer is the one that came the last time."""
 
 
-async def arun_known(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], known: dict[K, tuple[int, T]], key: K) -> T:
+async def arun_cached(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], known: dict[K, tuple[int, T]], key: K) -> T:
     """Drive a flow that only reads, like :func:`~airflow_provider_proxyorders.transport.flow.arun`, whose result is not changed
     by anybody; an answer that is the same to the letter as the last one is not read again.
 

@@ -65,7 +65,7 @@ class Pacer:
             return place - now
 
 
-class _Common:
+class Endpoint:
     """What both sides share: addresses, headers, pace, and which answers are worth another try."""
 
     def __init__(self, account: Account, tries: int = READ_TRIES):

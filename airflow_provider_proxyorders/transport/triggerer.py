@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import ssl
 
     import aiohttp
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, READ_TRIES, Unreached, _Common
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, READ_TRIES, Endpoint, Unreached
 from airflow_provider_proxyorders.transport.flow import T, arun
 
 #: Seconds that an idle connection of the triggerer is kept for the next look; many servers close it about then.
 KEPT = 60.0
 
 
-class AsyncHttp(_Common):
+class AsyncHttp(Endpoint):
     """One kept HTTP client for one account, for the triggerer. It only reads.
 
     :param connections: how many connections to the vendor may be open at once.

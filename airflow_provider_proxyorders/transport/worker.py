@@ -15,14 +15,14 @@ from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 if TYPE_CHECKING:
     import requests
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Unreached, _Common
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint, Unreached
 from airflow_provider_proxyorders.transport.flow import Permit, T, run
 
 #: A kept connection that was idle for longer may have been closed by the vendor; a purchase gets a new one.
 STALE_AFTER = 3.0
 
 
-class Http(_Common):
+class Http(Endpoint):
     """One kept HTTP session for one account, for workers.
 
     :param sleep: waits between tries; tests inject one.

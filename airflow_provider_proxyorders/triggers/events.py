@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.triggers.inbox_listener import inbox_watch
+from airflow_provider_proxyorders.triggers.inbox_listener import inbox_listener
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger import Ledger
@@ -68,21 +68,21 @@ class Ending:
     def _claim(self) -> bool:
         turn = self._next_turn()
         mine = f"{uuid4().hex} {time.time():.0f}"
-        return isinstance(turn, int) and self.ledger.fix(self._turn(turn), mine) == mine
+        return isinstance(turn, int) and self.ledger.decide_once(self._turn(turn), mine) == mine
 
     async def _confirm(self) -> None:
         await asyncio.sleep(STORED_AFTER)
         try:
-            await asyncio.to_thread(self.ledger.fix, self._stored, "yes")
+            await asyncio.to_thread(self.ledger.decide_once, self._stored, "yes")
         except LedgerError as error:
             log.warning("The end of order %s may be told twice: %s", self.order_id, error)
 
     def _next_turn(self) -> int | Literal["told", "held"]:
         """The number of the next try to tell of the order."""
-        if self.ledger.fixed(self._stored) is not None:
+        if self.ledger.get(self._stored) is not None:
             return "told"
         turn = 1
-        while (taken := self.ledger.fixed(self._turn(turn))) is not None:
+        while (taken := self.ledger.get(self._turn(turn))) is not None:
             if time.time() < float(taken.split()[1]) + HOLD:
                 return "held"
             turn += 1
@@ -139,7 +139,7 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
     vendor = await poller.open()
     book = await asyncio.to_thread(ledger)
     queue = _Queue(vendor.account.wallet)
-    watch = inbox_watch()
+    watch = inbox_listener()
     watch.join(queue)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -180,4 +180,4 @@ def _beginning(book: Ledger, conn_id: str) -> tuple[Inbox, int]:
     from airflow_provider_proxyorders.ledger.inbox import Inbox
 
     inbox = Inbox(book.engine)
-    return inbox, int(book.fix(f"events of {conn_id} begin after", str(inbox.newest())))
+    return inbox, int(book.decide_once(f"events of {conn_id} begin after", str(inbox.newest())))

@@ -31,7 +31,7 @@ class Listener(Protocol):
         """A delivery came."""
 
 
-class InboxWatch:
+class InboxListener:
     """Tells listeners of new deliveries, in the order of their arrival.
 
     :param url: gives the ledger's address.
@@ -106,14 +106,14 @@ class InboxWatch:
                         listener.hint(hint)
 
 
-_watches: dict[asyncio.AbstractEventLoop, InboxWatch] = {}
+_watches: dict[asyncio.AbstractEventLoop, InboxListener] = {}
 
 
-def inbox_watch() -> InboxWatch:
+def inbox_listener() -> InboxListener:
     """The watch of this event loop."""
     from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_retention
 
     loop = asyncio.get_running_loop()
     for gone in [old for old in _watches if old.is_closed()]:
         del _watches[gone]
-    return _watches.setdefault(loop, InboxWatch(ledger_url, webhook_retention))
+    return _watches.setdefault(loop, InboxListener(ledger_url, webhook_retention))

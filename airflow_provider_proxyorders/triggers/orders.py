@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
-from airflow_provider_proxyorders.triggers.subscription import News, Waiter, loop_deadline, seconds_since
+from airflow_provider_proxyorders.triggers.subscription import Subscription, Update, loop_deadline, seconds_since
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import VendorOrder
@@ -86,7 +86,7 @@ class ProxyOrderTrigger(BaseTrigger):
         event: Any = {"order_id": self.order_id, "outcome": news.outcome, "reason": news.reason, "at": time.time()}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _wait(self) -> News:
+    async def _wait(self) -> Update:
         """Log what is news until something ends the wait.
 
         A line goes through a pipe to the triggerer's supervisor, which reads it when it has nothing to write into its database;
@@ -101,8 +101,8 @@ class ProxyOrderTrigger(BaseTrigger):
             except ProxyOrdersError as error:
                 await self.log.ainfo("%s", error)
                 await asyncio.sleep(EARLIEST)
-                return News("unreadable", str(error), type(error).__name__)
-            waiter = Waiter(
+                return Update("unreadable", str(error), type(error).__name__)
+            subscription = Subscription(
                 self.order_id,
                 deadline=loop_deadline(self.deadline),
                 ceiling=self.poll_interval,
@@ -110,26 +110,26 @@ class ProxyOrderTrigger(BaseTrigger):
                 final=partial(self._extended, vendor) if self.kind == "extend" else _final,
                 backstop=self.backstop,
             )
-            poller.enter(waiter)
+            poller.enter(subscription)
             try:
                 while True:
-                    news = await waiter.news()
-                    ended, crowded = news.outcome is not None, poller.crowded
+                    news = await subscription.news()
+                    ended, many_waiting = news.outcome is not None, poller.many_waiting
                     if ended:
-                        poller.leave(waiter)  # or it would be asked about while the line is written
-                    if news.text and crowded and not ended:
-                        poller.begin(self._write(poller, waiter, news))
-                    elif news.text and not (crowded and poller.writing.locked()):
-                        await self._write(poller, waiter, news)
+                        poller.leave(subscription)  # or it would be asked about while the line is written
+                    if news.text and many_waiting and not ended:
+                        poller.begin(self._write(poller, subscription, news))
+                    elif news.text and not (many_waiting and poller.writing.locked()):
+                        await self._write(poller, subscription, news)
                     if ended:
                         return news
             finally:
-                poller.leave(waiter)
+                poller.leave(subscription)
 
-    async def _write(self, poller: Poller, waiter: Waiter, news: News) -> None:
+    async def _write(self, poller: Poller, subscription: Subscription, news: Update) -> None:
         """Write a line in its turn, unless it only informs and nobody waits any more."""
         async with poller.writing:
-            if news.outcome is not None or not waiter.gone:
+            if news.outcome is not None or not subscription.gone:
                 await self.log.ainfo("%s", news.text)
 
     def _extended(self, vendor: Vendor, order: VendorOrder) -> bool:

@@ -37,10 +37,10 @@ from airflow_provider_proxyorders.domain.errors import (
     UnreadableAnswer,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.purchase.polling import Patience, look_pause, trouble_pause
-from airflow_provider_proxyorders.triggers.inbox_listener import inbox_watch
-from airflow_provider_proxyorders.triggers.schedule import Agenda
-from airflow_provider_proxyorders.triggers.subscription import News, Waiter
+from airflow_provider_proxyorders.purchase.polling import Backoff, look_pause, trouble_pause
+from airflow_provider_proxyorders.triggers.inbox_listener import inbox_listener
+from airflow_provider_proxyorders.triggers.schedule import PollSchedule
+from airflow_provider_proxyorders.triggers.subscription import Subscription, Update
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import VendorOrder
@@ -66,7 +66,7 @@ SHOWN_EVERY = 1.0
 TOLD_AT_ONCE = 50
 #: With more who wait, lines that only say what is usual are left out: an order is pending at first, and then ended. A triggerer's
 #: supervisor reads a handful of lines between two rounds of database work, and starts the next triggers no sooner.
-TALKATIVE = 500
+QUIET_ABOVE = 500
 #: Lines that are written at the same time, each by a thread that the whole triggerer shares.
 WRITING = 2
 
@@ -82,7 +82,7 @@ class Poller:
         self.conn_id = conn_id
         self.loop = asyncio.get_running_loop()
         self.vendor: Vendor | None = None
-        self.patience: Patience | None = None
+        self.backoff: Backoff | None = None
         self.users = 0
         self.count = 0
         self._http: AsyncHttp | None = None
@@ -91,11 +91,11 @@ class Poller:
         self.writing = asyncio.Semaphore(WRITING)
         self._refusal: tuple[float, Exception] | None = None
         self._turned_away: Vendor | None = None
-        self._waiting: dict[str, list[Waiter]] = {}
-        self._agenda = Agenda()
+        self._waiting: dict[str, list[Subscription]] = {}
+        self._schedule = PollSchedule()
         self._known: dict[Any, tuple[int, Any]] = {}
         self._unread: dict[str, int] = {}
-        self._deadlines: list[tuple[float, int, Waiter]] = []
+        self._deadlines: list[tuple[float, int, Subscription]] = []
         self._number = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
@@ -142,25 +142,27 @@ class Poller:
         if self._http is not None:
             self._left.append(self._http)  # calls may be under way in it; closed at the end
         self.vendor, self._http, self._known = vendor, http, {}  # another account may read an answer in another way
-        self.patience = Patience(vendor.capabilities.polling, IN_FLIGHT)
+        self.backoff = Backoff(vendor.capabilities.polling, IN_FLIGHT)
         if vendor.webhook is not None and vendor.account.settings.get("webhook_secret"):
-            inbox_watch().join(self)
+            inbox_listener().join(self)
 
     @property
-    def crowded(self) -> bool:
+    def many_waiting(self) -> bool:
         """Whether more wait than the triggerer's log has room for."""
-        return self.count > TALKATIVE
+        return self.count > QUIET_ABOVE
 
     # -- coming and going ------------------------------------------------------------------------------------------
 
-    def enter(self, waiter: Waiter) -> None:
+    def enter(self, subscription: Subscription) -> None:
         """Begin to look at a waiter's order."""
         assert self.vendor is not None, "open() comes first"
         self.count += 1
-        self._waiting.setdefault(waiter.order_id, []).append(waiter)
-        first = max(EARLIEST, min(self.vendor.capabilities.polling.first - waiter.age, waiter.ceiling or NEVER))
-        self._agenda.plan(waiter.order_id, waiter.began + first)
-        heapq.heappush(self._deadlines, (max(waiter.deadline, waiter.began + EARLIEST), next(self._number), waiter))
+        self._waiting.setdefault(subscription.order_id, []).append(subscription)
+        first = max(EARLIEST, min(self.vendor.capabilities.polling.first - subscription.age, subscription.ceiling or NEVER))
+        self._schedule.plan(subscription.order_id, subscription.began + first)
+        heapq.heappush(
+            self._deadlines, (max(subscription.deadline, subscription.began + EARLIEST), next(self._number), subscription)
+        )
         self._arm()
 
     async def read(self, order_id: str) -> VendorOrder:
@@ -177,12 +179,12 @@ class Poller:
 
         await self.open()
         while True:
-            vendor, patience, http = self.vendor, self.patience, self._http
-            assert vendor is not None and patience is not None and http is not None
-            while (pause := patience.until - self.loop.time()) > 0:
+            vendor, backoff, http = self.vendor, self.backoff, self._http
+            assert vendor is not None and backoff is not None and http is not None
+            while (pause := backoff.until - self.loop.time()) > 0:
                 await asyncio.sleep(pause)
             began = self.loop.time()
-            patience.asking(began)
+            backoff.asking(began)
             try:
                 send = await self._sender(vendor, http, began)
                 found = await arun(what(vendor), send)
@@ -190,14 +192,14 @@ class Poller:
                 async with self._opening:  # where the key was refused, the connection is being looked up
                     continue
             except (AuthenticationFailed, OrderingNotPermitted):
-                patience.refused(self.loop.time())
+                backoff.refused(self.loop.time())
                 if not await self.renewed(vendor):
                     raise
             except (Throttled, VendorUnavailable) as error:  # an answer that is not understood is trouble with that alone
-                patience.failed(error, self.loop.time())
+                backoff.failed(error, self.loop.time())
                 raise
             else:
-                patience.well(began)
+                backoff.well(began)
                 return found
 
     async def _sender(self, vendor: Vendor, http: AsyncHttp, began: float) -> Callable[[Request], Awaitable[Response]]:
@@ -228,8 +230,8 @@ class Poller:
 
         :raises _Held: the vendor wants to be left alone since, the key was refused, or the connection holds another one.
         """
-        assert self.patience is not None
-        if self.vendor is not vendor or not self.patience.allows(began, self.loop.time()):
+        assert self.backoff is not None
+        if self.vendor is not vendor or not self.backoff.allows(began, self.loop.time()):
             raise _Held
 
     async def renewed(self, refused: Vendor) -> bool:
@@ -261,31 +263,33 @@ class Poller:
 
     def hint(self, hint: Hint) -> None:
         """A verified webhook: look at its order now, if anybody waits for it. What it says is not believed."""
-        waiters = self._waiting.get(hint.order_id)
-        if waiters and self.vendor is not None and hint.wallet == self.vendor.account.wallet:
-            for waiter in waiters:
-                waiter.hinted = self.loop.time()
-            self._agenda.plan(hint.order_id, max(self.loop.time(), min(waiter.began for waiter in waiters) + EARLIEST))
+        subscriptions = self._waiting.get(hint.order_id)
+        if subscriptions and self.vendor is not None and hint.wallet == self.vendor.account.wallet:
+            for subscription in subscriptions:
+                subscription.hinted = self.loop.time()
+            self._schedule.plan(
+                hint.order_id, max(self.loop.time(), min(subscription.began for subscription in subscriptions) + EARLIEST)
+            )
             self._arm()
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, subscription: Subscription) -> None:
         """Forget a waiter, and its order when nobody else waits for that."""
-        if waiter.gone:
+        if subscription.gone:
             return
-        waiter.gone = True
+        subscription.gone = True
         self.count -= 1
-        waiters = self._waiting[waiter.order_id]
-        waiters.remove(waiter)
-        if not waiters:
-            del self._waiting[waiter.order_id]
-            self._unread.pop(waiter.order_id, None)
-            self._agenda.forget(waiter.order_id)
+        subscriptions = self._waiting[subscription.order_id]
+        subscriptions.remove(subscription)
+        if not subscriptions:
+            del self._waiting[subscription.order_id]
+            self._unread.pop(subscription.order_id, None)
+            self._schedule.forget(subscription.order_id)
         if len(self._deadlines) > 2 * self.count + 64:  # deadlines can be days away: do not keep who has left until then
             self._deadlines = [entry for entry in self._deadlines if not entry[2].gone]
             heapq.heapify(self._deadlines)
 
     async def close(self) -> None:
-        await inbox_watch().leave(self)
+        await inbox_listener().leave(self)
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -300,10 +304,10 @@ class Poller:
 
     def _arm(self) -> None:
         """Come back when there is something to do."""
-        assert self.patience is not None
+        assert self.backoff is not None
         moment = self._deadlines[0][0] if self._deadlines else float("inf")
-        if self._calls < self.patience.calls:  # else a call that ends brings us back
-            moment = min(moment, self._on_tick(max(self._agenda.next, self.patience.until)))
+        if self._calls < self.backoff.calls:  # else a call that ends brings us back
+            moment = min(moment, self._on_tick(max(self._schedule.next, self.backoff.until)))
         if self._timer is not None:
             if self._timer.when() <= moment:
                 return
@@ -338,12 +342,12 @@ class Poller:
 
         :param mine: 1 when it is for a call that has just ended, and counts.
         """
-        assert self.vendor is not None and self.patience is not None
-        if self._calls - mine >= self.patience.calls or now < self.patience.until or self._agenda.next > now:
+        assert self.vendor is not None and self.backoff is not None
+        if self._calls - mine >= self.backoff.calls or now < self.backoff.until or self._schedule.next > now:
             return []
-        self.patience.asking(now)
+        self.backoff.asking(now)
         most, fastest = self.vendor.capabilities.ids_per_read, self.vendor.capabilities.polling.fastest
-        return self._agenda.take(now + TOGETHER * fastest if most > 1 else now, max(1, most))
+        return self._schedule.take(now + TOGETHER * fastest if most > 1 else now, max(1, most))
 
     def begin(self, work: Any) -> asyncio.Task[None]:
         """Let something happen beside; it ends with the poller at the latest."""
@@ -361,9 +365,13 @@ class Poller:
         for _ in range(TOLD_AT_ONCE):  # the rest in the next turn of the loop
             if not self._deadlines or self._deadlines[0][0] > now:
                 return
-            waiter = heapq.heappop(self._deadlines)[2]
-            if not waiter.gone:
-                waiter.tell(News("deadline", f"Order {waiter.order_id} was asked about {waiter.looks} times until the deadline"))
+            subscription = heapq.heappop(self._deadlines)[2]
+            if not subscription.gone:
+                subscription.tell(
+                    Update(
+                        "deadline", f"Order {subscription.order_id} was asked about {subscription.looks} times until the deadline"
+                    )
+                )
 
     # -- one call --------------------------------------------------------------------------------------------------
 
@@ -377,18 +385,18 @@ class Poller:
 
     async def _look(self, batch: list[str]) -> None:
         """Ask for some orders and tell who waits for them. Whatever goes wrong, they are looked at again or told so."""
-        vendor, http, patience, began = self.vendor, self._http, self.patience, self.loop.time()
-        assert vendor is not None and http is not None and patience is not None
+        vendor, http, backoff, began = self.vendor, self._http, self.backoff, self.loop.time()
+        assert vendor is not None and http is not None and backoff is not None
         try:
             send = await self._sender(vendor, http, began)
             self._counts["polls"] += 1
             found = await self._read(vendor, send, batch)
-            patience.well(began)
+            backoff.well(began)
             self._seen(batch, found)
         except _Held:
             await self._put_back(vendor, batch, began)
         except OrderNotFound as error:
-            patience.well(began)
+            backoff.well(began)
             if len(batch) > 1:  # it says so of the call, and may mean any of them
                 await self._give_up(batch, error, str(error))
             else:
@@ -408,14 +416,14 @@ class Poller:
         self, vendor: Vendor, send: Callable[[Request], Awaitable[Response]], batch: list[str]
     ) -> Mapping[str, VendorOrder]:
         """The orders of one call; those that the vendor does not know are missing, or raise where it was asked for one."""
-        from airflow_provider_proxyorders.transport.answer_cache import arun_known
+        from airflow_provider_proxyorders.transport.answer_cache import arun_cached
 
         most = max(1, vendor.capabilities.ids_per_read)
         if len(self._known) > 16 + 2 * self.count // most:  # mostly of calls that are not made again
             self._known.clear()
         if len(batch) > 1:
-            return await arun_known(vendor.get_many(batch), send, self._known, tuple(batch))
-        return {batch[0]: await arun_known(vendor.get(batch[0]), send, self._known, batch[0])}
+            return await arun_cached(vendor.get_many(batch), send, self._known, tuple(batch))
+        return {batch[0]: await arun_cached(vendor.get(batch[0]), send, self._known, batch[0])}
 
     def _seen(self, batch: list[str], found: Mapping[str, VendorOrder]) -> None:
         now, spread, waiting = self.loop.time(), random.random(), self._waiting
@@ -431,43 +439,45 @@ class Poller:
                 self._unread.pop(order_id, None)
             if order_id not in waiting:
                 continue  # they left while the vendor was asked
-            pause = min([self._shown_to(waiter, order, now, spread) for waiter in waiting[order_id]])
+            pause = min([self._shown_to(subscription, order, now, spread) for subscription in waiting[order_id]])
             if pause < NEVER:
                 about = int(pause)
                 groups.setdefault(about, []).append(order_id)
                 pauses[about] = min(pause, pauses.get(about, NEVER))
         for about, order_ids in groups.items():
-            self._agenda.plan_together(order_ids, now + pauses[about])
+            self._schedule.plan_together(order_ids, now + pauses[about])
         if missing:
             self._missing(missing, alone=len(batch) == 1)
 
-    def _shown_to(self, waiter: Waiter, order: VendorOrder, now: float, spread: float) -> float:
+    def _shown_to(self, subscription: Subscription, order: VendorOrder, now: float, spread: float) -> float:
         """Show a waiter its order as just read; returns the seconds until it wants to see it again."""
-        waiter.looks += 1
-        if waiter.final(order):
-            text = f"Order {order.order_id} is {order.vendor_status}" if not self.crowded else ""
-            waiter.tell(News("final", text, status=order.status))
+        subscription.looks += 1
+        if subscription.final(order):
+            text = f"Order {order.order_id} is {order.vendor_status}" if not self.many_waiting else ""
+            subscription.tell(Update("final", text, status=order.status))
             return NEVER
-        pause = self._pause(waiter, now, spread)
-        if order.vendor_status != waiter.status:
-            usual, waiter.status = waiter.status is None and self.crowded, order.vendor_status
+        pause = self._pause(subscription, now, spread)
+        if order.vendor_status != subscription.status:
+            usual, subscription.status = subscription.status is None and self.many_waiting, order.vendor_status
             if not usual:
-                waiter.tell(News(None, f"Order {order.order_id} is {order.vendor_status}"))
-        elif (waited := now - waiter.began) >= waiter.still:
-            waiter.still = 2 * waited
-            text = f"Order {order.order_id} is still {order.vendor_status}, asked {waiter.looks} times"
-            waiter.tell(News(None, f"{text}, next look in {pause:.0f} s"))
+                subscription.tell(Update(None, f"Order {order.order_id} is {order.vendor_status}"))
+        elif (waited := now - subscription.began) >= subscription.still:
+            subscription.still = 2 * waited
+            text = f"Order {order.order_id} is still {order.vendor_status}, asked {subscription.looks} times"
+            subscription.tell(Update(None, f"{text}, next look in {pause:.0f} s"))
         return pause
 
-    def _pause(self, waiter: Waiter, now: float, spread: float) -> float:
+    def _pause(self, subscription: Subscription, now: float, spread: float) -> float:
         assert self.vendor is not None
-        if waiter.backstop is not None:
-            pause = waiter.backstop * (0.9 + 0.1 * spread)
-            if waiter.hinted is None:
+        if subscription.backstop is not None:
+            pause = subscription.backstop * (0.9 + 0.1 * spread)
+            if subscription.hinted is None:
                 return pause
             # its vendor reported something that this read does not show yet: soon again, and then less and less often
-            return min(pause, max(now - waiter.hinted, self.vendor.capabilities.polling.fastest))
-        return look_pause(self.vendor.capabilities.polling, waiter.age + now - waiter.began, waiter.ceiling, lambda: spread)
+            return min(pause, max(now - subscription.hinted, self.vendor.capabilities.polling.fastest))
+        return look_pause(
+            self.vendor.capabilities.polling, subscription.age + now - subscription.began, subscription.ceiling, lambda: spread
+        )
 
     def _missing(self, order_ids: Iterable[str], alone: bool) -> None:
         """Orders that the vendor does not know: a new one may not show up yet, for an old one that is final.
@@ -476,14 +486,14 @@ class Poller:
         """
         now = self.loop.time()
         for order_id in order_ids:
-            for waiter in self._waiting.get(order_id, ()):
-                waiter.looks += 1
-                if waiter.age_at(now) < self._settle:
-                    self._agenda.plan(order_id, now + self._pause(waiter, now, random.random()))
+            for subscription in self._waiting.get(order_id, ()):
+                subscription.looks += 1
+                if subscription.age_at(now) < self._settle:
+                    self._schedule.plan(order_id, now + self._pause(subscription, now, random.random()))
                 elif alone:
-                    waiter.tell(News("unreadable", f"The vendor does not know order {order_id}", "OrderNotFound"))
+                    subscription.tell(Update("unreadable", f"The vendor does not know order {order_id}", "OrderNotFound"))
                 else:
-                    self._agenda.plan_alone((order_id,))
+                    self._schedule.plan_alone((order_id,))
 
     @property
     def _settle(self) -> float:
@@ -495,10 +505,10 @@ class Poller:
 
     async def _in_trouble(self, batch: list[str], error: ProxyOrdersError) -> None:
         """Leave the vendor alone for a while, and an order that is the cause of it for longer than the others."""
-        assert self.vendor is not None and self.patience is not None
-        now, patience = self.loop.time(), self.patience
-        before = patience.trouble
-        quiet = patience.failed(error, now)
+        assert self.vendor is not None and self.backoff is not None
+        now, backoff = self.loop.time(), self.backoff
+        before = backoff.trouble
+        quiet = backoff.failed(error, now)
         if isinstance(error, Throttled):
             self._counts["throttled"] += 1
         for order_id in self._waited_for(batch):
@@ -506,40 +516,40 @@ class Poller:
             if not isinstance(error, Throttled):
                 self._unread[order_id] = self._unread.get(order_id, 0) + 1
                 again += trouble_pause(self.vendor.capabilities.polling, self._unread[order_id], random.random)
-            self._agenda.plan(order_id, again)
-        if patience.trouble > before and (patience.trouble in (1, 3, 6) or patience.trouble % 12 == 0):
+            self._schedule.plan(order_id, again)
+        if backoff.trouble > before and (backoff.trouble in (1, 3, 6) or backoff.trouble % 12 == 0):
             text = f"{self.vendor.title} cannot be asked ({type(error).__name__}), next try in {quiet:.0f} s"
-            if self.crowded:
+            if self.many_waiting:
                 self._note(text)
             else:
-                self.begin(self._tell(list(self._waiting), News(None, text)))
+                self.begin(self._tell(list(self._waiting), Update(None, text)))
 
     async def _refused(self, asked: Vendor, batch: list[str], error: ProxyOrdersError, began: float) -> None:
         """The key is not accepted: perhaps it was changed in the connection meanwhile, else everybody is told at once."""
-        assert self.patience is not None
-        self.patience.refused(self.loop.time())
+        assert self.backoff is not None
+        self.backoff.refused(self.loop.time())
         async with self._opening:
             judged = self._refusal is not None and self._refusal[0] >= began  # by another call that was under way
             if not judged:
                 await self._renewed(asked)
             if self.vendor is not asked:
-                self._agenda.plan_together(self._waited_for(batch), self.loop.time())
+                self._schedule.plan_together(self._waited_for(batch), self.loop.time())
                 return
             self._refusal = (self.loop.time(), error)
         if not judged:
-            self._agenda = Agenda()  # of those who wait now nobody is looked at again
+            self._schedule = PollSchedule()  # of those who wait now nobody is looked at again
             text = str(error)
-            if self.crowded:
+            if self.many_waiting:
                 self._note(text)
                 text = ""
-            await self._tell(list(self._waiting), News("unreadable", text, type(error).__name__))
+            await self._tell(list(self._waiting), Update("unreadable", text, type(error).__name__))
 
     async def _put_back(self, asked: Vendor, batch: list[str], began: float) -> None:
         """Plan the orders of a call anew that was begun at this moment and was held, unless all who wait have been told."""
         async with self._opening:  # where the key was refused, the connection is being looked up
             judged = self._refusal is not None and self._refusal[0] >= began
             if self.vendor is not asked or not judged:
-                self._agenda.plan_together(self._waited_for(batch), self.loop.time())
+                self._schedule.plan_together(self._waited_for(batch), self.loop.time())
 
     async def _give_up(self, batch: list[str], error: Exception, text: str) -> None:
         """A look that cannot be made ends the wait; where it was for many, the one to blame is found by asking for each.
@@ -547,9 +557,9 @@ class Poller:
         Each of those calls is one like any other: it is made when the vendor may be asked, and where somebody still waits.
         """
         if len(batch) > 1:
-            self._agenda.plan_alone(self._waited_for(batch))
+            self._schedule.plan_alone(self._waited_for(batch))
         else:
-            await self._tell(batch, News("unreadable", f"Order {batch[0]} cannot be read: {text}", type(error).__name__))
+            await self._tell(batch, Update("unreadable", f"Order {batch[0]} cannot be read: {text}", type(error).__name__))
 
     def _waited_for(self, batch: list[str]) -> list[str]:
         """Those of a call for whom somebody still waits now that it has ended."""
@@ -560,12 +570,12 @@ class Poller:
         write = partial(logging.getLogger(__name__).warning, "Connection %s: %s", self.conn_id, text)
         self.loop.run_in_executor(None, copy_context().run, write)
 
-    async def _tell(self, order_ids: list[str], news: News) -> None:
+    async def _tell(self, order_ids: list[str], news: Update) -> None:
         """Tell all who wait for these orders, some at a time."""
-        waiters = (waiter for order_id in order_ids for waiter in tuple(self._waiting.get(order_id, ())))
-        while some := list(islice(waiters, TOLD_AT_ONCE)):
-            for waiter in some:
-                waiter.tell(news)
+        subscriptions = (subscription for order_id in order_ids for subscription in tuple(self._waiting.get(order_id, ())))
+        while some := list(islice(subscriptions, TOLD_AT_ONCE)):
+            for subscription in some:
+                subscription.tell(news)
             await asyncio.sleep(0)
 
     # -- measures --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 ALONE = float("-inf")
 
 
-class Agenda:
+class PollSchedule:
     """Orders by the moment at which they are to be looked at, in seconds of the caller's clock."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STILL = 300.0
 
 
-class News(NamedTuple):
+class Update(NamedTuple):
     """What a waiter is told.
 
     :param outcome: ``final``, ``deadline`` or ``unreadable``; None for a line in the log only.
@@ -34,7 +34,7 @@ class News(NamedTuple):
     status: OrderStatus | None = None
 
 
-class Waiter:
+class Subscription:
     """One trigger that waits for one order.
 
     :param deadline: seconds of the loop's clock.
@@ -69,14 +69,14 @@ class Waiter:
         self.gone = False
         self.status: str | None = None
         self.still = STILL
-        self.pending: list[News] | None = None
-        self._news: asyncio.Future[News] | None = None
+        self.pending: list[Update] | None = None
+        self._news: asyncio.Future[Update] | None = None
 
     def age_at(self, now: float) -> float:
         """Age of the order at a moment of the loop's clock, in seconds."""
         return self.age + now - self.began
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Update) -> None:
         """Hand on news."""
         if self._news is not None and not self._news.done():
             self._news.set_result(news)
@@ -86,7 +86,7 @@ class Waiter:
             kept = [earlier for earlier in kept if earlier.outcome is not None]
         self.pending = [*kept, news]
 
-    def news(self) -> asyncio.Future[News]:
+    def news(self) -> asyncio.Future[Update]:
         """To be awaited: the next news."""
         self._news = self.loop.create_future()  # and no coroutine around it: thousands wait here, most of the time
         if self.pending:

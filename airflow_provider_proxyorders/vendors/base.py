@@ -16,8 +16,8 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Delivery, Quote, VendorOrder
-from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Finding, Kind, Polling, Prepared, Setting
-from airflow_provider_proxyorders.vendors.judging import Answers
+from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Look, Operation, Polling, Prepared, Setting
+from airflow_provider_proxyorders.vendors.judging import Judging
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from airflow_provider_proxyorders.wire.reading import when
 from airflow_provider_proxyorders.wire.signatures import Scheme
@@ -25,8 +25,8 @@ from airflow_provider_proxyorders.wire.signatures import Scheme
 __all__ = [
     "Capabilities",
     "Filters",
-    "Finding",
-    "Kind",
+    "Look",
+    "Operation",
     "Orders",
     "Polling",
     "Prepared",
@@ -42,7 +42,7 @@ Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
 
 
-class Vendor(Answers):
+class Vendor(Judging):
     """Base of all vendors. A subclass fills in the class attributes and the flows it supports.
 
     One instance serves one account and holds no state of its own; a login lives in ``account.session``.
@@ -187,33 +187,33 @@ class Vendor(Answers):
 
     # -- flows for purchases whose answer was lost ----------------------------------------------------------------
 
-    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+    def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         """Read, right before a purchase, what will tell later whether it landed. Strings, ints, lists and objects; no secrets."""
         yield from ()
         return {}
 
     def resolve(
         self,
-        kind: Kind,
+        kind: Operation,
         body: Mapping[str, Any],
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
         owned: frozenset[str],
-    ) -> Flow[Finding]:
+    ) -> Flow[Look]:
         """Look for a purchase whose answer was lost. Reads only.
 
         A read that fails raises; it is never taken for "absent".
 
         :param evidence: what :meth:`snapshot` read before the purchase; beside it ``others``, what other purchases of the
-            ledger may at most have taken from the wallet since; ``reckonings``, each a ``balance`` and ``currency`` read before
-            the purchase and ``price`` and ``body`` of what was ``charged`` since beyond doubt (only that explains that money is
-            missing); and ``unsettled``, ids of other orders that may have been paid back.
+            ledger may at most have taken from the wallet since; ``balance_checkpoints``, each a ``balance`` and ``currency``
+            read before the purchase and ``price`` and ``body`` of what was ``charged`` since beyond doubt (only that explains
+            that money is missing); and ``maybe_refunded``, ids of other orders that may have been paid back.
         :param sent_at: when it was sent, aware UTC.
         :param owned: order ids and sub-account ids that the ledger already owns; they are somebody else's purchase.
         """
         yield from ()
-        return Finding("undecided", f"{self.title} leaves no evidence that this package knows how to read")
+        return Look("inconclusive", f"{self.title} leaves no evidence that this package knows how to read")
 
     def inventory(self) -> Flow[Orders | None]:
         """Everything the account holds at the vendor, for comparison with the ledger; None where the vendor lists nothing."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
 
-Kind = Literal["create", "extend"]
+Operation = Literal["create", "extend"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Look:
     """What the vendor's reads prove about a purchase whose answer was lost.
 
     :param verdict: ``found`` (``order`` is it), ``absent`` (at this look nothing of it was there), ``undecided`` (something was
@@ -145,6 +145,6 @@ class Finding:
     :param seen: one sentence on what was looked at and seen, for the ledger and for a person.
     """
 
-    verdict: Literal["found", "absent", "undecided", "blind"]
+    verdict: Literal["found", "absent", "inconclusive", "not visible"]
     seen: str
     order: VendorOrder | None = None

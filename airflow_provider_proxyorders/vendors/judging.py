@@ -1,6 +1,6 @@
 """How an answer is judged: what is a refusal, what an unknown outcome, and what to tell the user about his money.
 
-Two rules: the answer to a spending request is judged by :meth:`Answers.spent` only, so that "nothing was bought" is said in
+Two rules: the answer to a spending request is judged by :meth:`Judging.spent` only, so that "nothing was bought" is said in
 one place and never on a guess; and a message carries the vendor's explanation, never an answer itself, since that may hold
 codes, logins or a token.
 """
@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"[\w\]]:\d{2,5}\b")
 DOUBTFUL = frozenset({408, 409, 425, 429, 460, 499})
 
 
-class Answers:
+class Judging:
     """The judging half of a vendor; a subclass overrides what its error envelope needs."""
 
     account: Account

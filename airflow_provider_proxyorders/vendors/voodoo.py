@@ -19,8 +19,8 @@ from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
-    Finding,
-    Kind,
+    Look,
+    Operation,
     Polling,
     Prepared,
     Vendor,
@@ -160,19 +160,19 @@ class Voodoo(Vendor):
 
     # -- purchases whose answer was lost --------------------------------------------------------------------------
 
-    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+    def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         balance = yield from self.balance()
         return balance_evidence(balance)
 
     def resolve(
         self,
-        kind: Kind,
+        kind: Operation,
         body: Mapping[str, Any],
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
         owned: frozenset[str],
-    ) -> Flow[Finding]:
+    ) -> Flow[Look]:
         """Tell what the balance says. It decides nothing: orders cannot be listed, nor found by reference (/introduction).
 
         What decides is the same body with the same reference, sent again by the desk; see :meth:`is_duplicate`.
@@ -180,7 +180,7 @@ class Voodoo(Vendor):
         balance = yield from self.balance()
         seen = told(evidence, balance, balance_change(evidence, balance))
         reference = body.get("merchant_order_id")
-        return Finding("undecided", f"{seen}; orders cannot be looked up by their reference ({reference})")
+        return Look("inconclusive", f"{seen}; orders cannot be looked up by their reference ({reference})")
 
     def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
         """A delivery (/webhooks): the id is called ``order_id`` there."""

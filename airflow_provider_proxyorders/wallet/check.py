@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.levels import Levels, State, judge
 from airflow_provider_proxyorders.domain.model import Money
-from airflow_provider_proxyorders.purchase.tracker import Watch
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.renewal.search import find_due
 from airflow_provider_proxyorders.wallet.runway import Prices, Rate, Renewal, Runway, rate, runway, shown
 
@@ -24,7 +24,7 @@ MOST_LISTED = 200
 
 
 @dataclass(frozen=True)
-class Purse:
+class WalletCheck:
     """What one look at a wallet showed.
 
     :param runway: None where no horizon was asked for, or what is due could not be read.
@@ -111,12 +111,12 @@ class Purse:
 
 
 def look(
-    watch: Watch,
+    tracker: OrderTracker,
     *,
     horizon: timedelta | None,
     term: timedelta | None = None,
     extension: Mapping[str, Any] | None = None,
-) -> Purse:
+) -> WalletCheck:
     """Read a wallet, and what is due from it; one call for the balance, the vendor's list, and a call for each quote.
 
     :param horizon: count the renewals that are due so far ahead; None counts none.
@@ -125,24 +125,24 @@ def look(
     :raises VendorError: when the balance cannot be read.
     :raises ConfigError: when it is in another currency than the connection says.
     """
-    account = watch.account
-    balance = watch.http.run(watch.vendor.balance()).available
+    account = tracker.account
+    balance = tracker.http.run(tracker.vendor.balance()).available
     if balance.currency and account.currency and balance.currency != account.currency:
         raise ConfigError(
             f"wallet {account.wallet!r} holds {balance}, but connection {account.conn_id!r} says its currency is "
             f"{account.currency}: no level can be compared with that. Correct 'currency' in the connection."
         )
     balance = Money(balance.amount, balance.currency or account.currency)
-    spent = rate(watch.ledger, account)
+    spent = rate(tracker.ledger, account)
     if horizon is None:
-        return Purse(account, balance, spent)
+        return WalletCheck(account, balance, spent)
     try:
         # what the vendor renews by itself takes money, too
-        found = find_due(watch, as_of=watch.ledger.clock(), within=horizon, auto_extending=True, term=term)
-        prices = Prices(watch.vendor, watch.http, watch.ledger, request=extension)
+        found = find_due(tracker, as_of=tracker.ledger.clock(), within=horizon, auto_extending=True, term=term)
+        prices = Prices(tracker.vendor, tracker.http, tracker.ledger, request=extension)
         due: list[Renewal] = [prices.renewal(one.order_id, one.expires_at) for one in found.due]
     except ProxyOrdersError as error:
-        return Purse(account, balance, spent, trouble=error)
+        return WalletCheck(account, balance, spent, trouble=error)
     # where the vendor lists orders, one without an end is new and not delivered yet
     undated = sum(left.reason == "no_expiry" for left in found.left_out) if found.source == "ledger" else 0
-    return Purse(account, balance, spent, runway(balance, due, account.caps.min_balance, undated))
+    return WalletCheck(account, balance, spent, runway(balance, due, account.caps.min_balance, undated))

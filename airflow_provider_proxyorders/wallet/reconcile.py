@@ -21,8 +21,8 @@ from airflow_provider_proxyorders.domain.errors import (
     VendorUnavailable,
 )
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
-from airflow_provider_proxyorders.domain.model import Money, Order, Step, VendorOrder, decimal
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.domain.model import Money, Purchase, Step, VendorOrder, decimal
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 #: After this time no try is on its way any more with a purchase that stands to be sent again.
 LEFT_BEHIND = timedelta(minutes=15)
@@ -31,7 +31,7 @@ MOST_UNANSWERED = 3
 
 
 @dataclass
-class Findings:
+class ReconcileReport:
     """What a comparison found.
 
     :param settled: order keys whose outcome was unknown and is known now.
@@ -72,122 +72,122 @@ class Findings:
         return found
 
 
-def reconcile(desk: Desk) -> Findings:
+def reconcile(buyer: Buyer) -> ReconcileReport:
     """Compare one wallet's ledger with its vendor; reads only.
 
     :raises VendorError: when the vendor cannot be read; nothing is concluded then.
     """
-    findings = Findings()
-    ledger, wallet = desk.ledger, desk.account.wallet
-    for order in ledger.in_doubt(wallet=wallet, limit=1000):
-        _settle(desk, order, findings)
+    report = ReconcileReport()
+    ledger, wallet = buyer.ledger, buyer.account.wallet
+    for order in ledger.unresolved(wallet=wallet, limit=1000):
+        _settle(buyer, order, report)
     unanswered = 0
-    for order in ledger.orders(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
+    for order in ledger.purchases(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
         try:
-            if desk.refresh(order).step is not order.step:
-                findings.updated.append(order.order_key)
+            if buyer.refresh(order).step is not order.step:
+                report.updated.append(order.order_key)
         except (AuthenticationFailed, OrderingNotPermitted):
             raise
         except VendorError as error:  # of this order; it must not hide the others
             unanswered += isinstance(error, (VendorUnavailable, Throttled))
             if unanswered > MOST_UNANSWERED:
                 raise
-            findings.undecided[order.order_key] = f"order {order.order_id} was taken and cannot be read: {_line(error)}"
-    _compare_orders(desk, findings)
-    _compare_balance(desk, findings)
-    return findings
+            report.undecided[order.order_key] = f"order {order.order_id} was taken and cannot be read: {_line(error)}"
+    _compare_orders(buyer, report)
+    _compare_balance(buyer, report)
+    return report
 
 
-def _settle(desk: Desk, order: Order, findings: Findings) -> None:
+def _settle(buyer: Buyer, order: Purchase, report: ReconcileReport) -> None:
     try:
         if order.step in (Step.INTENDED, Step.REJECTED):
-            if desk.ledger.clock() - order.updated_at < LEFT_BEHIND:
-                findings.undecided[order.order_key] = "it may have been taken and charged; its own task is about to send it again"
+            if buyer.ledger.clock() - order.updated_at < LEFT_BEHIND:
+                report.undecided[order.order_key] = "it may have been taken and charged; its own task is about to send it again"
                 return
-            order = desk.ledger.doubt(order, "no try of its task came back to it", desk.who)
-        after = desk.settle(order)
-        findings.settled.append(f"{after.order_key} ({after.step.value})")
+            order = buyer.ledger.doubt(order, "no try of its task came back to it", buyer.actor)
+        after = buyer.settle(order)
+        report.settled.append(f"{after.order_key} ({after.step.value})")
     except ProxyOrdersError as error:
-        findings.undecided[order.order_key] = _line(error)
+        report.undecided[order.order_key] = _line(error)
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _compare_orders(desk: Desk, findings: Findings) -> None:
-    ledger, wallet = desk.ledger, desk.account.wallet
+def _compare_orders(buyer: Buyer, report: ReconcileReport) -> None:
+    ledger, wallet = buyer.ledger, buyer.account.wallet
     # Read before the vendor's list, which then holds all of them.
-    running = ledger.orders(wallet=wallet, in_steps=(Step.PLACED, Step.DELIVERED), limit=100_000)
-    held: list[VendorOrder] | None = desk.http.run(desk.vendor.inventory())
+    running = ledger.purchases(wallet=wallet, in_steps=(Step.PLACED, Step.DELIVERED), limit=100_000)
+    held: list[VendorOrder] | None = buyer.http.run(buyer.vendor.inventory())
     if held is None:
         return
     listed = {found for order in held for found in (order.order_id, order.traits.get("subaccount")) if found}
     first = f"known from the start at {wallet}"
-    known = ledger.fixed(first)
+    known = ledger.get(first)
     if known is None:
-        known = ledger.fix(first, dump_json(sorted(listed)))
+        known = ledger.decide_once(first, dump_json(sorted(listed)))
     known_before = set(load_json(known))
     reported = f"reported at {wallet}: "
 
     def strange() -> list[VendorOrder]:
         ours = ledger.owned(wallet) | known_before
         names = [(order, {order.order_id, order.traits.get("subaccount")} - {None}) for order in held]
-        return [order for order, own in names if not own & ours and not ledger.fixed(reported + order.order_id)]
+        return [order for order, own in names if not own & ours and not ledger.get(reported + order.order_id)]
 
     # It may be a purchase of ours that landed while this comparison ran: then another look tells, or the next comparison.
-    under_way = _maybe_unknown_by_name(desk, listed) if strange() else None
+    under_way = _maybe_unknown_by_name(buyer, listed) if strange() else None
     if under_way is not None:
         for order in strange():
             name = f"not told apart at {wallet}: {order.order_id}"
-            findings.unclear[order.order_id] = under_way.order_key
-            if ledger.fixed(name):
-                findings.lasting.append(order.order_id)
-            ledger.fix(name, under_way.order_key)
+            report.unclear[order.order_id] = under_way.order_key
+            if ledger.get(name):
+                report.lasting.append(order.order_id)
+            ledger.decide_once(name, under_way.order_key)
         return
     found = strange()
-    findings.strange = [order.order_id for order in found]
+    report.strange = [order.order_id for order in found]
     if found:
-        why = f"the vendor holds {', '.join(findings.strange)}, which this ledger did not intend"
+        why = f"the vendor holds {', '.join(report.strange)}, which this ledger did not intend"
         ledger.freeze(wallet, why)
     for order in found:  # after the freeze: a comparison that is stopped in between reports it once more
-        ledger.fix(reported + order.order_id, order.vendor_status)
-    if desk.vendor.capabilities.list_orders:
-        findings.missing = [order.order_key for order in running if order.order_id not in listed]
+        ledger.decide_once(reported + order.order_id, order.vendor_status)
+    if buyer.vendor.capabilities.list_orders:
+        report.missing = [order.order_key for order in running if order.order_id not in listed]
 
 
-def _maybe_unknown_by_name(desk: Desk, listed: set[str]) -> Order | None:
+def _maybe_unknown_by_name(buyer: Buyer, listed: set[str]) -> Purchase | None:
     """A purchase of ours whose order may stand in the vendor's list under a name that the ledger does not have yet."""
-    ledger, wallet = desk.ledger, desk.account.wallet
-    for order in ledger.in_doubt(wallet=wallet, limit=1):
+    ledger, wallet = buyer.ledger, buyer.account.wallet
+    for order in ledger.unresolved(wallet=wallet, limit=1):
         return order
-    if desk.vendor.capabilities.list_orders:
+    if buyer.vendor.capabilities.list_orders:
         return None  # each is listed under its id
-    for order in ledger.orders(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
+    for order in ledger.purchases(wallet=wallet, in_steps=(Step.PLACED,), limit=1000):
         if order.kind != "create" or order.order_id in listed:
             continue
         try:
-            if desk.refresh(order).step is Step.PLACED:
+            if buyer.refresh(order).step is Step.PLACED:
                 return order
         except VendorError:
             return order
     return None
 
 
-def _compare_balance(desk: Desk, findings: Findings) -> None:
+def _compare_balance(buyer: Buyer, report: ReconcileReport) -> None:
     """A fall of the balance beyond the purchases that the ledger knows of; rises are top-ups and explain themselves."""
-    ledger, wallet = desk.ledger, desk.account.wallet
+    ledger, wallet = buyer.ledger, buyer.account.wallet
     spent, _ = ledger.charged(wallet)  # read first, so that the balance holds all of it
     try:
-        now = desk.http.run(desk.vendor.balance()).available
+        now = buyer.http.run(buyer.vendor.balance()).available
     except UnsupportedOperation:
         return
     _, most = ledger.charged(wallet)
     name = f"balance of {wallet}"
-    before = ledger.fixed(name)
-    ledger.note(name, dump_json({"balance": f"{now.amount:f}", "spent": f"{spent:f}"}))
+    before = ledger.get(name)
+    ledger.put(name, dump_json({"balance": f"{now.amount:f}", "spent": f"{spent:f}"}))
     if before is None:
         return
     then = load_json(before)
     fallen = decimal(then["balance"]) - now.amount
-    findings.unexplained = Money(max(Decimal(0), fallen - (most - decimal(then["spent"]))), now.currency)
+    report.unexplained = Money(max(Decimal(0), fallen - (most - decimal(then["spent"]))), now.currency)

@@ -25,7 +25,7 @@ from airflow_provider_proxyorders.domain.errors import (
     VendorError,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.domain.model import Money, Order
+from airflow_provider_proxyorders.domain.model import Money, Purchase
 from airflow_provider_proxyorders.ledger import Ledger, spending
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -56,7 +56,7 @@ class Renewal:
 
 
 @dataclass(frozen=True)
-class Paid:
+class CoveredRenewal:
     """A renewal, and whether the balance pays for it; None where its price is unknown."""
 
     renewal: Renewal
@@ -73,7 +73,7 @@ class Runway:
     """
 
     spendable: Money
-    renewals: tuple[Paid, ...] = ()
+    renewals: tuple[CoveredRenewal, ...] = ()
     undated: int = 0
 
     @property
@@ -141,16 +141,16 @@ def runway(balance: Money, due: Iterable[Renewal], keep: Decimal | None = None, 
     left, renewals = spendable.amount, []
     for one in sorted(due, key=lambda one: (one.at, one.order_id)):
         if one.price is None:
-            renewals.append(Paid(one, None))
+            renewals.append(CoveredRenewal(one, None))
             continue
         if _other_currency(one.price, balance):
             note = f"priced in {one.price.currency}, the wallet holds {balance.currency}"
-            renewals.append(Paid(replace(one, note=note), None))
+            renewals.append(CoveredRenewal(replace(one, note=note), None))
             continue
         covered = one.price.amount <= left or one.price.amount == 0
         if covered:
             left -= one.price.amount
-        renewals.append(Paid(one, covered))
+        renewals.append(CoveredRenewal(one, covered))
     return Runway(spendable, tuple(renewals), undated)
 
 
@@ -200,7 +200,7 @@ class Prices:
             return Renewal(order_id, at, _priced(known[0].price, self.vendor.account), "ledger", note)
         return Renewal(order_id, at, None, "unknown", note or "the ledger knows no price of it", passing)
 
-    def _quote(self, order_id: str, known: list[Order]) -> tuple[Money | None, str, bool]:
+    def _quote(self, order_id: str, known: list[Purchase]) -> tuple[Money | None, str, bool]:
         """The price, else why there is none, and whether that may pass."""
         capabilities = self.vendor.capabilities
         if not (capabilities.quote and capabilities.extend):
@@ -226,7 +226,7 @@ class Prices:
         return _priced(found.price, self.vendor.account), "", False
 
 
-def _last_request(known: list[Order]) -> Mapping[str, Any] | None:
+def _last_request(known: list[Purchase]) -> Mapping[str, Any] | None:
     """The body of the newest extension, unless something of it is masked."""
     body = next((order.request for order in known if order.kind == "extend"), None)
     return None if body is None or "***" in body.values() else body

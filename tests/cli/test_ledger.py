@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, ProxyOrdersError
-from airflow_provider_proxyorders.domain.model import Money, Order, Step, VendorOrder, Who, decimal
+from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step, VendorOrder, decimal
 from airflow_provider_proxyorders.ledger import Intent, Ledger
 from tests.hooks.connections import REQUESTS, Shops
 
@@ -34,13 +34,13 @@ def left(shops: Shops, ledger: Ledger) -> str:
 
     def say(line: str) -> None:
         found = ledger.find("k")
-        if found is not None and found.ambiguous and found.step is Step.INTENDED:
+        if found is not None and found.maybe_sent and found.step is Step.INTENDED:
             raise Killed
 
     shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
     hook = shops.hook("voodoo", extra={"settle": 0})
     with pytest.raises(Killed):
-        hook.desk(say=say).place(REQUESTS["voodoo"], order_key="k")
+        hook.buyer(say=say).place(REQUESTS["voodoo"], order_key="k")
     assert step(ledger) is Step.INTENDED
     return shops.bought("voodoo")[0].order_id
 
@@ -51,13 +51,13 @@ def step(ledger: Ledger, key: str = "k") -> Step:
     return order.step
 
 
-def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Order:
+def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Purchase:
     """A purchase whose outcome nobody knows, written by hand."""
     names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default", **fields}
     intent = Intent(key, kind, fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), target=target, **names)
     evidence = {"expires_at": "2030-02-01T09:15:00+00:00", "extensions": 0}
-    order = ledger.claim(ledger.intend(intent, Who()), Who(), evidence=evidence, sent_seconds=0)
-    return ledger.record(order, Step.UNKNOWN, "no answer", Who())
+    order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence=evidence, sent_seconds=0)
+    return ledger.record(order, Step.UNKNOWN, "no answer", Actor())
 
 
 class TestList:
@@ -129,7 +129,7 @@ class TestShow:
     def test_a_delivered_one(self, shops: Shops, command: Command) -> None:
         hook = shops.hook("iproyal")
         order = hook.create_order(REQUESTS["iproyal"], order_key="k")
-        hook.desk().refresh(order)
+        hook.buyer().refresh(order)
         said = command("ledger", "show", "k")
         assert f"order id:      {order.order_id}" in said.out and "vendor says:   confirmed" in said.out
         assert order.order_id is not None
@@ -156,7 +156,7 @@ class TestAdopt:
         assert "was taken as order" in command.asked[0] and lost in command.asked[0] and "[y/N]" in command.asked[0]
         found = ledger.find("k")
         assert found is not None and (found.step, found.order_id) == (Step.DELIVERED, lost)
-        assert "by a person" in ledger.history("k")[-1].why and "@" in ledger.history("k")[-1].who.host
+        assert "by a person" in ledger.history("k")[-1].why and "@" in ledger.history("k")[-1].actor.host
         result = shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
         assert (result.order_id, len(shops.bought("voodoo"))) == (lost, 1)
 
@@ -218,13 +218,13 @@ class TestAdopt:
     @pytest.mark.parametrize("known", [Step.INTENDED, Step.PLACED, Step.REJECTED])
     def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, known: Step) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
-        order = ledger.intend(intent, Who())
+        order = ledger.intend(intent, Actor())
         if known is not Step.INTENDED:
-            order = ledger.claim(order, Who(), evidence={}, sent_seconds=0)
+            order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
             from airflow_provider_proxyorders.domain.model import OrderStatus
 
             seen = VendorOrder("1", OrderStatus.PENDING, "pending") if known is Step.PLACED else None
-            ledger.record(order, known, "", Who(), seen=seen)
+            ledger.record(order, known, "", Actor(), vendor_order=seen)
         for verdict in (("--adopt", "1"), ("--absent",)):
             said = command("ledger", "resolve", "k", *verdict, "--yes")
             assert said.status == 1 and f"'k' is {known.value}" in said.err and "Nothing changed" in said.err
@@ -232,7 +232,7 @@ class TestAdopt:
 
     def test_a_purchase_that_is_being_sent_right_now(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
-        ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=60)
+        ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=60)
         assert command("ledger", "resolve", "k", "--absent", "--yes").status == 1
         assert step(ledger) is Step.SENT
 
@@ -275,14 +275,14 @@ class TestLeftBehind:
     def test_a_person_may_adopt_it(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         said = command("ledger", "resolve", "k", "--adopt", left, answers=("y",))
         assert (said.status, said.err) == (0, "")
-        assert step(ledger) is Step.DELIVERED and ledger.in_doubt() == []
+        assert step(ledger) is Step.DELIVERED and ledger.unresolved() == []
         assert shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k").order_id == left
         assert len(shops.bought("voodoo")) == 1
 
     def test_or_say_that_it_is_not_there(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         assert command("ledger", "resolve", "k", "--absent", "--yes").status == 0
         found = ledger.find("k")
-        assert found is not None and (found.step, found.ambiguous) == (Step.INTENDED, False)
+        assert found is not None and (found.step, found.maybe_sent) == (Step.INTENDED, False)
         assert ledger.charged(found.wallet)[1] == 0
 
     def test_without_a_yes_nothing_changes(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
@@ -293,7 +293,7 @@ class TestLeftBehind:
     def test_one_that_was_sent_by_a_worker_that_is_gone(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default"}
         intent = Intent("k", "create", fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), **names)
-        ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=0)
+        ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
         taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
         assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
         found = ledger.find("k")
@@ -305,18 +305,18 @@ class TestAbsent:
         hook = shops.hook("iproyal")
         shops.box.fault("iproyal", "create", when="before", times=1, action="reset")
         rules: list[object] = []
-        desk = hook.desk(
+        buyer = hook.buyer(
             say=lambda line: "unknown" in line and rules.append(shops.box.fault("iproyal", action="status", status=400))
         )
         with pytest.raises(ProxyOrdersError):
-            desk.place(REQUESTS["iproyal"], order_key="k")
+            buyer.place(REQUESTS["iproyal"], order_key="k")
         shops.box.clear_faults()
         assert rules
         assert step(ledger) in (Step.UNKNOWN, Step.QUARANTINED)
         said = command("ledger", "resolve", "k", "--absent", answers=("y",))
         assert said.status == 0 and "was NOT taken" in command.asked[0] and "Clear its task" in said.out
         found = ledger.find("k")
-        assert found is not None and (found.step, found.ambiguous) == (Step.INTENDED, False)
+        assert found is not None and (found.step, found.maybe_sent) == (Step.INTENDED, False)
         assert shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k").order_id
         assert len(shops.bought("iproyal")) == 1
 
@@ -361,9 +361,11 @@ class TestUnfreeze:
         self, shops: Shops, command: Command, ledger: Ledger
     ) -> None:
         """A late answer came while it was sent again, and that was refused: its task would send it a third time."""
-        order = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Who(), ambiguous=False)
-        order = ledger.claim(order, Who(), evidence={}, sent_seconds=0)
-        ledger.record(ledger.record(order, Step.SENT, "a late answer", Who(), ambiguous=True), Step.REJECTED, "no money", Who())
+        order = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
+        order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
+        ledger.record(
+            ledger.record(order, Step.SENT, "a late answer", Actor(), maybe_sent=True), Step.REJECTED, "no money", Actor()
+        )
         ledger.freeze(order.wallet, "a late answer says that 'k' was taken")
         said = command("ledger", "unfreeze", order.wallet, "--yes")
         assert said.status == 1 and "proxyorders ledger resolve 'k'" in said.err and "Nothing changed" in said.err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.domain.model import OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from tests.hooks.connections import Shops
@@ -32,7 +32,7 @@ def test_the_newest_first_with_all_that_is_known(shops: Shops, command: Command,
 
 def test_those_about_orders_that_nobody_knows(shops: Shops, command: Command, ledger: Ledger) -> None:
     order = unknown(ledger, "k", vendor="voodoo", conn_id="mine", wallet="voodoo:mine")
-    ledger.record(order, Step.PLACED, "found", Who(), seen=VendorOrder("known", OrderStatus.PENDING, "pending"))
+    ledger.record(order, Step.PLACED, "found", Actor(), vendor_order=VendorOrder("known", OrderStatus.PENDING, "pending"))
     came(ledger, "known")
     said = command("webhooks", "list", "--unmatched")
     assert (said.status, said.out) == (0, "every webhook is about an order of the ledger\n")

@@ -72,35 +72,35 @@ def airflow_fence(patch: Patch) -> None:
 def evidence(patch: Patch) -> None:
     """A purchase whose answer was lost is sent again without looking for it."""
     from airflow_provider_proxyorders.domain.model import Step
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    def settle(desk: Any, order: Any, purchase: Any) -> Any:
+    def settle(buyer: Any, order: Any, purchase: Any) -> Any:
         if order.step is Step.SENT:
-            order = desk.ledger.record(order, Step.UNKNOWN, "its worker is gone", desk.who)
-        return desk.ledger.record(order, Step.INTENDED, "trying again", desk.who, ambiguous=False)
+            order = buyer.ledger.record(order, Step.UNKNOWN, "its worker is gone", buyer.actor)
+        return buyer.ledger.record(order, Step.INTENDED, "trying again", buyer.actor, maybe_sent=False)
 
-    patch(Desk, "_settle", settle)
+    patch(Buyer, "_settle", settle)
 
 
 def running(patch: Patch) -> None:
     """A try that may still be sending is taken for dead."""
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    patch(Desk, "_may_be_running", lambda desk, order: False)
+    patch(Buyer, "_may_be_running", lambda buyer, order: False)
 
 
 def held_up(patch: Patch) -> None:
     """A worker that was held up after it wrote SENT sends all the same."""
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    patch(Desk, "_held_up", lambda desk, ticks, moment: 0.0)
+    patch(Buyer, "_held_up", lambda buyer, ticks, moment: 0.0)
 
 
-def lane(patch: Patch) -> None:
+def turn(patch: Patch) -> None:
     """Purchases on one wallet need not take turns."""
     from airflow_provider_proxyorders.ledger import Ledger
 
-    patch(Ledger, "_take_lane", lambda *args: None)
+    patch(Ledger, "_take_turn", lambda *args: None)
 
 
 def reservation(patch: Patch) -> None:
@@ -125,17 +125,17 @@ def reservation(patch: Patch) -> None:
 
 def fingerprint(patch: Patch) -> None:
     """A key stands for whatever request comes with it."""
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    purchase = Desk._purchase
-    patch(Desk, "_purchase", lambda *args: dataclasses.replace(purchase(*args), fingerprint="0" * 64))
+    purchase = Buyer._purchase
+    patch(Buyer, "_purchase", lambda *args: dataclasses.replace(purchase(*args), fingerprint="0" * 64))
 
 
 def settle(patch: Patch) -> None:
     """The second look follows the first at once."""
-    from airflow_provider_proxyorders.purchase.tracker import Watch
+    from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 
-    patch(Watch, "settle_time", 0.0)
+    patch(OrderTracker, "settle_time", 0.0)
 
 
 def owned(patch: Patch) -> None:
@@ -147,14 +147,14 @@ def owned(patch: Patch) -> None:
 
 def doubt(patch: Patch) -> None:
     """A refusal is believed also where an earlier try may have landed."""
-    from airflow_provider_proxyorders.purchase.buyer import Desk
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    after_failure = Desk._after_failure
+    after_failure = Buyer._after_failure
 
-    def believe(desk: Any, purchase: Any, claimed: Any, error: Any) -> Any:
-        return after_failure(desk, purchase, dataclasses.replace(claimed, ambiguous=False), error)
+    def believe(buyer: Any, purchase: Any, claimed: Any, error: Any) -> Any:
+        return after_failure(buyer, purchase, dataclasses.replace(claimed, maybe_sent=False), error)
 
-    patch(Desk, "_after_failure", believe)
+    patch(Buyer, "_after_failure", believe)
 
 
 def permit(patch: Patch) -> None:
@@ -175,7 +175,7 @@ def once(patch: Patch) -> None:
 GUARDS: Mapping[str, Callable[[Patch], None]] = {
     removal.__name__: removal
     for removal in (
-        intent, fence, airflow_fence, evidence, running, held_up, lane,
+        intent, fence, airflow_fence, evidence, running, held_up, turn,
         reservation, fingerprint, settle, owned, doubt, permit, once,
     )
 }  # fmt: skip

@@ -29,7 +29,7 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
 
     from airflow_provider_proxyorders.domain.model import TAKEN, Step
     from airflow_provider_proxyorders.ledger import Ledger
-    from airflow_provider_proxyorders.purchase.tracker import Watch
+    from airflow_provider_proxyorders.purchase.tracker import OrderTracker
     from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
     from airflow_provider_proxyorders.transport.worker import Http
 
@@ -52,10 +52,10 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
         "unknown": lambda: after(Ledger, "record", die_if(lambda order: order.step is Step.UNKNOWN)),
         "proven": lambda: after(Ledger, "record", die_if(lambda order: order.step is Step.INTENDED)),
         "placed": lambda: after(Ledger, "record", die_if(lambda order: order.step in TAKEN)),
-        "waiting": lambda: before(Watch, "refresh", die),
+        "waiting": lambda: before(OrderTracker, "refresh", die),
         "defer": lambda: before(BaseOperator, "defer", die),
         "trigger": lambda: before(AsyncHttp, "asend", die),
-        "result": lambda: after(Watch, "usable", die),
+        "result": lambda: after(OrderTracker, "usable", die),
     }
     points[point]()
 

@@ -28,7 +28,7 @@ from airflow_provider_proxyorders.domain.errors import (
     SpendRefused,
     WalletHeld,
 )
-from airflow_provider_proxyorders.domain.model import Order, Step
+from airflow_provider_proxyorders.domain.model import Purchase, Step
 
 from ..purchase.conftest import PRICES, Shop
 from .guards import GUARDS
@@ -71,9 +71,9 @@ class Time:
         self.ahead += seconds
 
 
-def killed_after_sending(desk: Any) -> Any:
+def killed_after_sending(buyer: Any) -> Any:
     """Let this worker die when the vendor has answered its purchase."""
-    send = desk.http.send
+    send = buyer.http.send
 
     def dying(request: Any) -> Any:
         answer = send(request)
@@ -81,11 +81,11 @@ def killed_after_sending(desk: Any) -> Any:
             raise Killed
         return answer
 
-    desk.http.send = dying
-    return desk
+    buyer.http.send = dying
+    return buyer
 
 
-def attempt(buy: Callable[[], Order]) -> Order | ProxyOrdersError:
+def attempt(buy: Callable[[], Purchase]) -> Purchase | ProxyOrdersError:
     try:
         return buy()
     except ProxyOrdersError as error:
@@ -99,8 +99,8 @@ def test_intent_before_sending(shop_of: ShopOf, guard: Guard, vendor: str) -> No
     shop = shop_of(vendor)
     time = Time(shop)
     with pytest.raises(Killed):
-        killed_after_sending(shop.desk()).place(shop.request, order_key="k")
-    shop.desk(sleep=time.sleep).place(shop.request, order_key="k")
+        killed_after_sending(shop.buyer()).place(shop.request, order_key="k")
+    shop.buyer(sleep=time.sleep).place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
@@ -110,20 +110,20 @@ def test_looking_before_sending_again(shop_of: ShopOf, guard: Guard, vendor: str
     guarded = guard("evidence")
     shop = shop_of(vendor)
     shop.box.fault(vendor=vendor, operation="create", when="after", times=1, action="reset")
-    shop.desk().place(shop.request, order_key="k")
+    shop.buyer().place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
 def test_fence_of_the_ledger(shop: Shop, guard: Guard) -> None:
     """A worker is held up right before it writes SENT; another one buys and is done; then the first goes on."""
     guarded = guard("fence")
-    done: list[Order] = []
+    done: list[Purchase] = []
 
     def held_up(order_key: str) -> None:
         if not done:
-            done.append(shop.desk().place(shop.request, order_key=order_key))
+            done.append(shop.buyer().place(shop.request, order_key=order_key))
 
-    attempt(lambda: shop.desk(fence=held_up).place(shop.request, order_key="k"))
+    attempt(lambda: shop.buyer(fence=held_up).place(shop.request, order_key="k"))
     found = shop.ledger.find("k")
     assert found is not None
     if guarded:
@@ -177,10 +177,10 @@ def test_a_try_that_may_still_be_sending(shop_of: ShopOf, guard: Guard, vendor: 
     guarded = guard("running")
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
-    first = threading.Thread(target=lambda: attempt(lambda: shop.desk(timeout=10).place(shop.request, order_key="k")))
+    first = threading.Thread(target=lambda: attempt(lambda: shop.buyer(timeout=10).place(shop.request, order_key="k")))
     first.start()
     assert rule.wait(10)
-    second = attempt(lambda: shop.desk(patience=0.1).place(shop.request, order_key="k"))
+    second = attempt(lambda: shop.buyer(patience=0.1).place(shop.request, order_key="k"))
     rule.release()
     first.join(30)
     assert isinstance(second, OutcomeUnknown) is guarded
@@ -195,34 +195,34 @@ def test_a_worker_held_up_after_it_wrote_sent(shop_of: ShopOf, guard: Guard, ven
     time = Time(shop)
     claim = shop.ledger.claim
 
-    def held_up_afterwards(*args: Any, **kwargs: Any) -> Order:
+    def held_up_afterwards(*args: Any, **kwargs: Any) -> Purchase:
         shop.ledger.claim = claim  # type: ignore[method-assign]
         claimed = claim(*args, **kwargs)
         time.sleep(60)
-        shop.desk(sleep=time.sleep).place(shop.request, order_key="k")
+        shop.buyer(sleep=time.sleep).place(shop.request, order_key="k")
         return claimed
 
-    desk = shop.desk(ticks=lambda: time.ahead)
+    buyer = shop.buyer(ticks=lambda: time.ahead)
     shop.ledger.claim = held_up_afterwards  # type: ignore[method-assign]
-    said = attempt(lambda: desk.place(shop.request, order_key="k"))
+    said = attempt(lambda: buyer.place(shop.request, order_key="k"))
     assert isinstance(said, OutcomeUnknown), "it says nothing about an order that it knows nothing of"
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
-def test_wallet_lane(shop_of: ShopOf, guard: Guard) -> None:
+def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
     """One purchase is lost on its way; another one of the same kind lands, its answer still out: they look the same."""
-    guarded = guard("lane")
+    guarded = guard("turn")
     shop = shop_of("iproyal")
     shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="reset")
     landed = shop.box.fault(vendor="iproyal", operation="create", when="after", nth=1, action="pause")
-    others: list[Order | ProxyOrdersError] = []
+    others: list[Purchase | ProxyOrdersError] = []
     neighbour = threading.Thread(
-        target=lambda: others.append(attempt(lambda: shop.desk(timeout=10, patience=0.2).place(shop.request, order_key="b")))
+        target=lambda: others.append(attempt(lambda: shop.buyer(timeout=10, patience=0.2).place(shop.request, order_key="b")))
     )
-    desk = shop.desk()
-    look = desk._look
+    buyer = shop.buyer()
+    look = buyer._look
 
-    def another_buys_first(order: Order) -> Any:
+    def another_buys_first(order: Purchase) -> Any:
         if not neighbour.ident:
             neighbour.start()
             while neighbour.is_alive() and not landed.wait(0.05):
@@ -231,15 +231,15 @@ def test_wallet_lane(shop_of: ShopOf, guard: Guard) -> None:
             landed.release()
         return look(order)
 
-    desk._look = another_buys_first  # type: ignore[method-assign]
-    mine = attempt(lambda: desk.place(shop.request, order_key="a"))
+    buyer._look = another_buys_first  # type: ignore[method-assign]
+    mine = attempt(lambda: buyer.place(shop.request, order_key="a"))
     landed.release()
     neighbour.join(30)
-    assert isinstance(mine, Order)
+    assert isinstance(mine, Purchase)
     if guarded:
         assert isinstance(others[0], WalletHeld)
-        others = [shop.desk().place(shop.request, order_key="b")]
-    orders = {mine.order_id, others[0].order_id if isinstance(others[0], Order) else None}
+        others = [shop.buyer().place(shop.request, order_key="b")]
+    orders = {mine.order_id, others[0].order_id if isinstance(others[0], Purchase) else None}
     assert (len(orders), len(shop.bought())) == ((2, 2) if guarded else (1, 1)), "two keys, two orders"
 
 
@@ -250,10 +250,10 @@ def test_reservation_of_the_cap(shop_of: ShopOf, guard: Guard) -> None:
     price = PRICES["voodoo"]
     shop.caps = Caps(max_order_price=price, daily_limit=price + 1)
     rule = shop.box.fault(vendor="voodoo", operation="create", when="before", times=1, action="pause")
-    first = threading.Thread(target=lambda: shop.desk(timeout=10).place(shop.request, order_key="a"))
+    first = threading.Thread(target=lambda: shop.buyer(timeout=10).place(shop.request, order_key="a"))
     first.start()
     assert rule.wait(10)
-    second = attempt(lambda: shop.desk().place(shop.request, order_key="b"))
+    second = attempt(lambda: shop.buyer().place(shop.request, order_key="b"))
     rule.release()
     first.join(30)
     assert isinstance(second, CapExceeded) is guarded
@@ -267,10 +267,10 @@ def test_fingerprint(shop_of: ShopOf, guard: Guard) -> None:
     shop = shop_of("voodoo")
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(Quarantined):
-        shop.desk().place({**shop.request, "merchant_order_id": "one"}, order_key="k")
+        shop.buyer().place({**shop.request, "merchant_order_id": "one"}, order_key="k")
     with shop.ledger.engine.begin() as connection:  # the try before was killed before it could ask a person
         connection.exec_driver_sql("UPDATE proxyorders_purchases SET step = 'unknown'")
-    said = attempt(lambda: shop.desk().place({**shop.request, "merchant_order_id": "two"}, order_key="k"))
+    said = attempt(lambda: shop.buyer().place({**shop.request, "merchant_order_id": "two"}, order_key="k"))
     assert ("already stands for another purchase" in str(said)) is guarded
     assert len(shop.bought()) == (1 if guarded else 2)
 
@@ -281,10 +281,10 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
     guarded = guard("settle")
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
-    desk = shop.desk(timeout=0.4, settle=1.5)
-    look = desk._look
+    buyer = shop.buyer(timeout=0.4, settle=1.5)
+    look = buyer._look
 
-    def taken_after_the_second_look(order: Order) -> Any:
+    def taken_after_the_second_look(order: Purchase) -> Any:
         looks = len(order.evidence.get("looks", []))
         finding = look(order)
         if looks == (1 if not guarded else 0):
@@ -292,8 +292,8 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
             wait_until(lambda: bool(shop.bought()))
         return finding
 
-    desk._look = taken_after_the_second_look  # type: ignore[method-assign]
-    desk.place(shop.request, order_key="k")
+    buyer._look = taken_after_the_second_look  # type: ignore[method-assign]
+    buyer.place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
@@ -308,7 +308,7 @@ def test_ids_that_belong_to_another_purchase(shop_of: ShopOf, guard: Guard) -> N
     }
     shop.box.fault(vendor="iproyal", operation="list", when="before", times=1, action="body", body=json.dumps(page))
     shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="reset")
-    mine = shop.desk().place(shop.request, order_key="a")
+    mine = shop.buyer().place(shop.request, order_key="a")
     assert (mine.order_id == neighbour.order_id) is not guarded
     assert len(shop.bought()) == (2 if guarded else 1), "two keys, two orders"
 
@@ -318,7 +318,7 @@ def test_a_refusal_after_doubt_proves_nothing(shop_of: ShopOf, guard: Guard) -> 
     guarded = guard("doubt")
     shop = shop_of("voodoo")
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
-    said = attempt(lambda: shop.desk().place(shop.request, order_key="k"))
+    said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
     found = shop.ledger.find("k")
     assert len(shop.bought()) == 1 and found is not None
     if guarded:
@@ -330,11 +330,11 @@ def test_a_refusal_after_doubt_proves_nothing(shop_of: ShopOf, guard: Guard) -> 
 def test_only_a_permitted_purchase_leaves(shop: Shop, guard: Guard) -> None:
     """Somebody who was meant to read runs a flow that buys."""
     guarded = guard("permit")
-    desk = shop.desk()
-    body = desk.vendor.prepare_create(shop.request, "r").body
+    buyer = shop.buyer()
+    body = buyer.vendor.prepare_create(shop.request, "r").body
 
     def read() -> Any:
-        return desk.http.run(desk.vendor.create(body))
+        return buyer.http.run(buyer.vendor.create(body))
 
     if guarded:
         with pytest.raises(SpendRefused):
@@ -342,7 +342,7 @@ def test_only_a_permitted_purchase_leaves(shop: Shop, guard: Guard) -> None:
         assert shop.bought() == []
     else:
         read()
-        assert len(shop.bought()) == 1 and shop.ledger.orders() == [], "bought, and nobody knows"
+        assert len(shop.bought()) == 1 and shop.ledger.purchases() == [], "bought, and nobody knows"
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -351,7 +351,7 @@ def test_the_transport_never_repeats_a_purchase(shop_of: ShopOf, guard: Guard, v
     guarded = guard("once")
     shop = shop_of(vendor)
     shop.box.fault(vendor=vendor, operation="create", when="after", times=1, action="status", status=502)
-    shop.desk().place(shop.request, order_key="k")
+    shop.buyer().place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 
 

@@ -96,7 +96,7 @@ def test_the_product_is_whole_and_every_cell_has_a_name() -> None:
 
 CELL = Cell("iproyal-create", "worker", "retry", "taken", "reset-after")
 CHARGE = {"order_id": "7001", "kind": "create", "time": "2026-05-04T10:00:00+00:00"}
-KNOWN = {"key": "k", "step": "delivered", "ambiguous": False, "order_id": "7001", "price": "6", "why": "adopted"}
+KNOWN = {"key": "k", "step": "delivered", "maybe_sent": False, "order_id": "7001", "price": "6", "why": "adopted"}
 DONE = End("done", result={"order_id": "7001"})
 PERSON = End("failed", final=True, error="Quarantined", text="A person has to decide", money="unknown")
 UNTOUCHED = End("failed", error="NeverSent", text="Nothing was bought.", money="untouched", at="2026-05-04T10:00:01+00:00")
@@ -136,7 +136,7 @@ def test_an_order_that_the_ledger_does_not_hold_is_lost(step: str) -> None:
 def test_an_open_purchase_is_not_lost() -> None:
     for step in ("sent", "unknown", "quarantined"):
         assert judged(known=[{**KNOWN, "step": step, "order_id": None}]).lost == 0
-    assert judged(known=[{**KNOWN, "step": "intended", "ambiguous": True, "order_id": None}]).lost == 0
+    assert judged(known=[{**KNOWN, "step": "intended", "maybe_sent": True, "order_id": None}]).lost == 0
 
 
 def test_an_order_known_by_its_subaccount_is_not_lost() -> None:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
-from airflow_provider_proxyorders.domain.model import Order, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import StaleClaim
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.transport.worker import Http
 
 from ..purchase.conftest import Shop
@@ -22,9 +22,9 @@ def test_a_worker_that_came_second_goes_on_with_what_the_first_bought(shop: Shop
 
     def other_worker(order_key: str) -> None:
         if not others:
-            others.append(shop.desk().place(shop.request, order_key=order_key).order_id)
+            others.append(shop.buyer().place(shop.request, order_key=order_key).order_id)
 
-    order = shop.desk(fence=other_worker).place(shop.request, order_key="k")
+    order = shop.buyer(fence=other_worker).place(shop.request, order_key="k")
     assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
 
 
@@ -38,36 +38,36 @@ def test_a_worker_whose_doubt_another_one_settled_goes_on_with_the_answer(shop_o
     def sleep(seconds: float) -> None:
         if not others:
             others.append(None)
-            others[0] = shop.desk().place(shop.request, order_key="k").order_id
+            others[0] = shop.buyer().place(shop.request, order_key="k").order_id
 
-    order = shop.desk(sleep=sleep).place(shop.request, order_key="k")
+    order = shop.buyer(sleep=sleep).place(shop.request, order_key="k")
     assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
 
 
-def bought_late(shop: Shop, desk: Desk) -> tuple[Order, VendorOrder]:
+def bought_late(shop: Shop, buyer: Buyer) -> tuple[Purchase, VendorOrder]:
     """A purchase that the vendor took, and whose worker has not heard of it yet; others may look for it by now."""
-    prepared = desk.vendor.prepare_create(shop.request, "")
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    claimed = shop.ledger.claim(order, Who(), evidence={}, sent_seconds=0)
-    return claimed, desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    prepared = buyer.vendor.prepare_create(shop.request, "")
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    claimed = shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
+    return claimed, buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
 
 
 def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> None:
     """The answer comes while another worker declares the purchase absent: it is kept, whoever writes first."""
     shop = shop_of("proxyscrape")
-    desk = shop.desk()
-    claimed, seen = bought_late(shop, desk)
-    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
+    buyer = shop.buyer()
+    claimed, seen = bought_late(shop, buyer)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
     real = shop.ledger.find
 
-    def find(order_key: str) -> Order | None:
+    def find(order_key: str) -> Purchase | None:
         found = real(order_key)
         shop.ledger.find = real  # type: ignore[method-assign]
-        shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+        shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
         return found
 
     shop.ledger.find = find  # type: ignore[method-assign]
-    assert desk._placed(claimed, seen).order_id == seen.order_id
+    assert buyer._placed(claimed, seen).order_id == seen.order_id
     assert shop.ledger.frozen("proxyscrape:main") is None
     assert shop.delivered("k").order_id == seen.order_id and len(shop.bought()) == 1
 
@@ -77,33 +77,33 @@ def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_se
     shop_of: Callable[[str], Shop], refused: bool
 ) -> None:
     shop = shop_of("iproyal")
-    desk = shop.desk()
-    claimed, seen = bought_late(shop, desk)
-    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
-    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+    buyer = shop.buyer()
+    claimed, seen = bought_late(shop, buyer)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
+    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     if refused:
-        shop.ledger.record(shop.ledger.claim(again, Who(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Who())
-    placed = desk._placed(claimed, seen)
+        shop.ledger.record(shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Actor())
+    placed = buyer._placed(claimed, seen)
     assert (placed.order_id, placed.price) == (seen.order_id, claimed.reserved)
     assert shop.ledger.charged("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
     with pytest.raises(StaleClaim):
-        shop.ledger.claim(again, Who(), evidence={}, sent_seconds=0)
-    assert shop.desk().place(shop.request, order_key="k").order_id == seen.order_id
+        shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0)
+    assert shop.buyer().place(shop.request, order_key="k").order_id == seen.order_id
     assert len(shop.bought()) == 1 and shop.ledger.frozen("iproyal:main") is None
 
 
 def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Callable[[str], Shop]) -> None:
     """The second sending is refused; that does not make the first one disappear."""
     shop = shop_of("iproyal")
-    desk = shop.desk()
-    claimed, seen = bought_late(shop, desk)
-    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Who())
-    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Who(), ambiguous=False)
-    sending = shop.ledger.claim(again, Who(), evidence={}, sent_seconds=60)
+    buyer = shop.buyer()
+    claimed, seen = bought_late(shop, buyer)
+    unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
+    again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
+    sending = shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=60)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        desk._placed(claimed, seen)
-    shop.ledger.record(sending, Step.REJECTED, "no money", Who())
-    assert [order.order_key for order in shop.ledger.in_doubt()] == ["k"]
+        buyer._placed(claimed, seen)
+    shop.ledger.record(sending, Step.REJECTED, "no money", Actor())
+    assert [order.order_key for order in shop.ledger.unresolved()] == ["k"]
     assert seen.order_id in (shop.ledger.frozen("iproyal:main") or "")
 
 
@@ -111,28 +111,28 @@ def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Call
 def test_a_late_answer_about_an_order_that_was_found_meanwhile_is_no_alarm(shop_of: Callable[[str], Shop], vendor: str) -> None:
     """Another worker adopted the order, at ProxyScrape by the sub-account it opened; then its answer comes after all."""
     shop = shop_of(vendor)
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, "")
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
-    claimed = shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0)
-    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
-    adopted = shop.desk().place(shop.request, order_key="k")
-    assert desk._placed(claimed, seen) == adopted
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, "")
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
+    claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
+    seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
+    adopted = shop.buyer().place(shop.request, order_key="k")
+    assert buyer._placed(claimed, seen) == adopted
     assert shop.ledger.frozen(adopted.wallet) is None
 
 
 def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("proxyscrape")
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, "")
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
-    claimed = shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0)
-    bought = shop.desk().place(shop.request, order_key="k")  # nothing was there, so it was sent again
-    seen = desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, "")
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
+    claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
+    bought = shop.buyer().place(shop.request, order_key="k")  # nothing was there, so it was sent again
+    seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        desk._placed(claimed, seen)
+        buyer._placed(claimed, seen)
     assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.frozen(bought.wallet) or "")
 
 
@@ -141,8 +141,8 @@ def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[
     shop = shop_of("iproyal")
     ahead = 0.0
     shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead)
-    desk = shop.desk()
-    desk.account.requests_per_second = 0.1
+    buyer = shop.buyer()
+    buyer.account.requests_per_second = 0.1
     steps = []
 
     def sleep(seconds: float) -> None:
@@ -150,11 +150,11 @@ def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[
         ahead += seconds
         found = shop.ledger.find("k")
         if found is not None and found.step is Step.SENT:
-            shop.desk(sleep=sleep).place(shop.request, order_key="k")
+            shop.buyer(sleep=sleep).place(shop.request, order_key="k")
         steps.append(found.step if found else None)
 
-    desk.http = Http(desk.account, sleep)
-    order = desk.place(shop.request, order_key="k")
+    buyer.http = Http(buyer.account, sleep)
+    order = buyer.place(shop.request, order_key="k")
     assert Step.INTENDED in steps and Step.SENT not in steps
     assert [entry.order_id for entry in shop.bought()] == [order.order_id]
 
@@ -175,11 +175,11 @@ def test_a_machine_that_slept_sends_nothing_afterwards(shop_of: Callable[[str], 
         shop.ledger.claim = claim  # type: ignore[method-assign]
         claimed = claim(*args, **kwargs)  # type: ignore[arg-type]
         sleep(3600)
-        shop.desk(sleep=sleep).place(shop.request, order_key="k")
+        shop.buyer(sleep=sleep).place(shop.request, order_key="k")
         return claimed
 
-    desk = shop.desk()
+    buyer = shop.buyer()
     shop.ledger.claim = claim_and_sleep  # type: ignore[assignment,method-assign]
     with pytest.raises(OutcomeUnknown):
-        desk.place(shop.request, order_key="k")
+        buyer.place(shop.request, order_key="k")
     assert len(shop.bought()) == 1

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_proxyorders.domain.model import OPEN, TAKEN, Step
+from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Step
 
 from .cells import Cell
 
@@ -164,6 +164,6 @@ def _accounted(charge: Mapping[str, Any], purchases: Sequence[Mapping[str, Any]]
 
 
 def _in_doubt(purchase: Mapping[str, Any]) -> bool:
-    """What ``proxyorders ledger list --open`` shows; see :attr:`Order.in_doubt`."""
+    """What ``proxyorders ledger list --open`` shows; see :attr:`Purchase.unresolved`."""
     step = Step(purchase["step"])
-    return step in OPEN or (purchase["ambiguous"] and step not in TAKEN)
+    return step in UNRESOLVED or (purchase["maybe_sent"] and step not in TAKEN)

@@ -247,15 +247,15 @@ def audit(place: Place, say: Say) -> None:
 
     ledger = open_ledger(place.ledger_url)
     purchases = []
-    for order in ledger.orders(wallet=wallet(place.cell)):
+    for order in ledger.purchases(wallet=wallet(place.cell)):
         history = ledger.history(order.order_key)
         for row in history:
-            print(f"{row.at:%H:%M:%S.%f} {row.step.value} fence {row.fence}: {row.why} [{row.who}]")
+            print(f"{row.at:%H:%M:%S.%f} {row.step.value} fence {row.fence}: {row.why} [{row.actor}]")
         purchases.append(
             {
                 "key": order.order_key,
                 "step": order.step.value,
-                "ambiguous": order.ambiguous,
+                "maybe_sent": order.maybe_sent,
                 "order_id": order.order_id,
                 "price": f"{order.price.amount:f}" if order.price else None,
                 "why": history[-1].why if history else "",

@@ -21,8 +21,8 @@ from tests.contract.replay import Exchange, exchanges, play
 UNTIL = datetime(2030, 2, 1, 9, 15, tzinfo=timezone.utc)
 HARD = Proxy("203.0.113.7", 12323, "us er@x", 'p:a/s"s,%', location="Netherlands", expires_at=UNTIL)
 SIX = Proxy("2001:db8::7", 1080, "u", "pw-of-six", scheme="socks5")
-OPEN = Proxy("proxy.example.com", 8080)
-GOODS = Delivery("7001", (HARD, SIX, OPEN))
+UNRESOLVED = Proxy("proxy.example.com", 8080)
+GOODS = Delivery("7001", (HARD, SIX, UNRESOLVED))
 CODES = Delivery("7002", codes=("AAAA-BBBB", "CCCC,DDDD"))
 
 

@@ -26,7 +26,7 @@ def test_inside_of_one_the_hook_knows_whose_it_is(shops: Shops) -> None:
         assert _compat.context_or_none() is given
         shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k")
     history = shops.hook("iproyal").ledger.history("k")
-    assert {(row.who.dag_id, row.who.task_id, row.who.try_number) for row in history} == {("mine", "by_hand", 2)}
+    assert {(row.actor.dag_id, row.actor.task_id, row.actor.try_number) for row in history} == {("mine", "by_hand", 2)}
     assert given["task_state_store"].kept == {"proxyorders_order_key": "k"}
 
 

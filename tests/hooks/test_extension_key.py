@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, NotDue, VendorUnavailable
-from airflow_provider_proxyorders.domain.model import Order
+from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
 from .connections import Shops
@@ -34,7 +34,7 @@ def context(**fields: Any) -> Any:
 
 
 @pytest.fixture
-def order(shops: Shops) -> Order:
+def order(shops: Shops) -> Purchase:
     """An order that is paid for thirty days."""
     shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "confirmed", "expire_date": "2030-02-01 09:15:00"}})
     hook = shops.hook("iproyal")
@@ -45,19 +45,19 @@ def order(shops: Shops) -> Order:
 def key(shops: Shops, given: Any = None, order_id: str = "7001", **connection: Any) -> str:
     """As a new worker would have it: nothing kept from before but the ledger."""
     hook: ProxyOrdersHook = shops.hook("iproyal", **connection)
-    return hook.extension_key(hook.desk(given), order_id, given)
+    return hook.extension_key(hook.buyer(given), order_id, given)
 
 
 def extend(shops: Shops, order_key: str) -> None:
     shops.hook("iproyal").extend_order("7001", PLAN, order_key=order_key)
 
 
-def test_it_names_wallet_order_and_expiry(shops: Shops, order: Order) -> None:
+def test_it_names_wallet_order_and_expiry(shops: Shops, order: Purchase) -> None:
     assert key(shops, context()) == "extend:iproyal:iproyal_default:7001:2030-02-01T09:15:00+00:00"
     assert key(shops, context(), extra={"wallet": "main"}).startswith("extend:iproyal:main:7001:")
 
 
-def test_a_retry_after_the_extension_landed_means_the_same(shops: Shops, order: Order) -> None:
+def test_a_retry_after_the_extension_landed_means_the_same(shops: Shops, order: Purchase) -> None:
     first = key(shops, context(try_number=1))
     extend(shops, first)
     assert shops.hook("iproyal").get_order("7001").expires_at == order.expires_at + timedelta(days=30)  # type: ignore[operator]
@@ -66,7 +66,7 @@ def test_a_retry_after_the_extension_landed_means_the_same(shops: Shops, order: 
     assert len(shops.bought("iproyal")) == 1
 
 
-def test_a_retry_need_not_read_the_order_again(shops: Shops, order: Order) -> None:
+def test_a_retry_need_not_read_the_order_again(shops: Shops, order: Purchase) -> None:
     first = key(shops, context())
     before = shops.box.book.count("iproyal", "get")
     assert key(shops, context(try_number=2)) == first
@@ -74,7 +74,7 @@ def test_a_retry_need_not_read_the_order_again(shops: Shops, order: Order) -> No
 
 
 @pytest.mark.parametrize("other", [{"dag_id": "manual"}, {"run_id": "manual"}, {"task_id": "again"}, {"map_index": 3}])
-def test_whoever_extends_the_same_expiry_means_the_same_extension(shops: Shops, order: Order, other: dict[str, Any]) -> None:
+def test_whoever_extends_the_same_expiry_means_the_same_extension(shops: Shops, order: Purchase, other: dict[str, Any]) -> None:
     first = key(shops, context())
     assert key(shops, context(**other)) == first
     extend(shops, first)
@@ -83,40 +83,40 @@ def test_whoever_extends_the_same_expiry_means_the_same_extension(shops: Shops, 
 
 
 @pytest.mark.parametrize("other", [{"dag_id": "other"}, {"run_id": "next month"}, {"task_id": "again"}])
-def test_who_comes_after_the_extension_means_the_next_one(shops: Shops, order: Order, other: dict[str, Any]) -> None:
+def test_who_comes_after_the_extension_means_the_next_one(shops: Shops, order: Purchase, other: dict[str, Any]) -> None:
     first = key(shops, context())
     extend(shops, first)
     second = key(shops, context(**other))
     assert second == first.replace("2030-02-01", "2030-03-03")
 
 
-def test_an_order_that_a_mapped_task_is_given_twice_is_extended_once(shops: Shops, order: Order) -> None:
+def test_an_order_that_a_mapped_task_is_given_twice_is_extended_once(shops: Shops, order: Purchase) -> None:
     """One run means one extension of an order, also where the list holds it twice and its tasks run one after the other."""
     for index in (0, 1):
         extend(shops, key(shops, context(map_index=index)))
     assert len(shops.bought("iproyal")) == 1
 
 
-def test_an_order_whose_place_in_the_list_moved_is_not_extended_again(shops: Shops, order: Order) -> None:
+def test_an_order_whose_place_in_the_list_moved_is_not_extended_again(shops: Shops, order: Purchase) -> None:
     """The run was cleared with the task that makes the list, and the order stands elsewhere in it by now."""
     first = key(shops, context(map_index=1))
     extend(shops, first)
     assert key(shops, context(map_index=0, try_number=2)) == first
 
 
-def test_tasks_that_extend_several_orders_keep_them_apart(shops: Shops, order: Order) -> None:
+def test_tasks_that_extend_several_orders_keep_them_apart(shops: Shops, order: Purchase) -> None:
     shops.box.control({"vendor": "iproyal", "order": {"id": 7002, "status": "confirmed", "expire_date": "2030-02-01 09:15:00"}})
     assert key(shops, context()) != key(shops, context(), order_id="7002")
 
 
-def test_names_that_run_into_each_other_are_kept_apart(shops: Shops, order: Order) -> None:
+def test_names_that_run_into_each_other_are_kept_apart(shops: Shops, order: Purchase) -> None:
     """Both tasks would be called the same if their names were only put together."""
     first = key(shops, context(dag_id="a.b", task_id="c"))
     extend(shops, first)
     assert key(shops, context(dag_id="a", task_id="b.c")) != first
 
 
-def test_long_names_fit_and_are_kept_apart(shops: Shops, order: Order) -> None:
+def test_long_names_fit_and_are_kept_apart(shops: Shops, order: Purchase) -> None:
     long = {"dag_id": "d" * 250, "run_id": "r" * 250, "task_id": "t" * 250}
     first = key(shops, context(**long))
     extend(shops, first)
@@ -124,7 +124,7 @@ def test_long_names_fit_and_are_kept_apart(shops: Shops, order: Order) -> None:
     assert key(shops, context(**{**long, "run_id": "r" * 249 + "s"})) != first
 
 
-def test_outside_a_task_the_expiry_is_read_every_time(shops: Shops, order: Order) -> None:
+def test_outside_a_task_the_expiry_is_read_every_time(shops: Shops, order: Purchase) -> None:
     first = key(shops)
     extend(shops, first)
     assert key(shops) != first
@@ -137,12 +137,12 @@ def test_an_order_without_expiry_has_no_default(shops: Shops) -> None:
             key(shops, given)
 
 
-def test_an_order_that_cannot_be_read_fixes_nothing(shops: Shops, order: Order) -> None:
+def test_an_order_that_cannot_be_read_fixes_nothing(shops: Shops, order: Purchase) -> None:
     rule = shops.box.fault("iproyal", "get", action="status", status=500)
     hook = shops.hook("iproyal")
     hook.http._sleep = lambda seconds: None
     with pytest.raises(VendorUnavailable):
-        hook.extension_key(hook.desk(context()), "7001", context())
+        hook.extension_key(hook.buyer(context()), "7001", context())
     rule.release()
     assert key(shops, context()).endswith("2030-02-01T09:15:00+00:00")
 
@@ -157,23 +157,23 @@ class TestInATask:
         with set_current_context(context()):
             yield
 
-    def test_it_extends_once(self, shops: Shops, order: Order) -> None:
+    def test_it_extends_once(self, shops: Shops, order: Purchase) -> None:
         first = shops.hook("iproyal").extend_order("7001", PLAN)
         assert shops.hook("iproyal").extend_order("7001", PLAN).order_key == first.order_key
         assert len(shops.bought("iproyal")) == 1
 
-    def test_a_period_that_somebody_else_extended_meanwhile_is_not_paid_twice(self, shops: Shops, order: Order) -> None:
+    def test_a_period_that_somebody_else_extended_meanwhile_is_not_paid_twice(self, shops: Shops, order: Purchase) -> None:
         """The first try fixed the expiry and died; before the next one another key, or the vendor itself, extended the order."""
         hook = shops.hook("iproyal")
-        hook.extended_expiry(hook.desk(), "7001")
+        hook.extended_expiry(hook.buyer(), "7001")
         extend(shops, "a key of somebody's own")
         with pytest.raises(NotDue, match=r"7001 runs until 2030-03-03 09:15.*from 2030-02-01 09:15.*Nothing was bought"):
             shops.hook("iproyal").extend_order("7001", PLAN)
         assert len(shops.bought("iproyal")) == 1
 
-    def test_a_key_of_its_own_means_what_it_says(self, shops: Shops, order: Order) -> None:
+    def test_a_key_of_its_own_means_what_it_says(self, shops: Shops, order: Purchase) -> None:
         hook = shops.hook("iproyal")
-        hook.extended_expiry(hook.desk(), "7001")
+        hook.extended_expiry(hook.buyer(), "7001")
         extend(shops, "a key of somebody's own")
         shops.hook("iproyal").extend_order("7001", PLAN, order_key="another")
         assert len(shops.bought("iproyal")) == 2

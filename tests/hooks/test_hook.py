@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.domain.errors import (
     ProxyOrdersError,
     UnsupportedOperation,
 )
-from airflow_provider_proxyorders.domain.model import Order, OrderStatus, Step
+from airflow_provider_proxyorders.domain.model import OrderStatus, Purchase, Step
 from airflow_provider_proxyorders.hooks.proxyorders import IPRoyalHook, ProxyOrdersHook, ProxyScrapeHook, VoodooHook
 
 from .connections import PRICES, REQUESTS, VENDORS, Shops
@@ -32,11 +32,11 @@ PATHS = {
 }
 
 
-def bought(hook: ProxyOrdersHook, vendor: str, key: str = "k") -> Order:
+def bought(hook: ProxyOrdersHook, vendor: str, key: str = "k") -> Purchase:
     """An order that is ready for use: the sandbox of these tests takes no time to process one."""
     order = hook.create_order(REQUESTS[vendor], order_key=key)
-    desk = hook.desk()
-    order = desk.refresh(order)
+    buyer = hook.buyer()
+    order = buyer.refresh(order)
     assert order.step is Step.DELIVERED
     return order
 
@@ -258,7 +258,7 @@ class TestSpending:
     def test_outside_a_task_the_history_says_so(self, shops: Shops) -> None:
         hook = shops.hook("iproyal")
         hook.create_order(REQUESTS["iproyal"], order_key="k")
-        assert all("outside a task" in str(row.who) for row in hook.ledger.history("k"))
+        assert all("outside a task" in str(row.actor) for row in hook.ledger.history("k"))
 
 
 class TestThrift:
@@ -269,7 +269,7 @@ class TestThrift:
         for _ in range(5):
             hook.get_balance()
             hook.get_order(order.order_id)
-            hook.desk()
+            hook.buyer()
         hook.get_delivery(order.order_id)
         assert shops.looked_up == [f"{vendor}_default"]
         assert shops.box.book.connections == 1

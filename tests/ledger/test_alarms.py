@@ -249,11 +249,11 @@ def together(look: Callable[[], Crossing | None], many: int = 20) -> list[Crossi
 
 def test_a_ledger_of_the_version_before_is_upgraded_and_keeps_what_it_holds(ledger_url: str) -> None:
     ledger = open_ledger(ledger_url)
-    ledger.fix("a", "b")
+    ledger.decide_once("a", "b")
     with ledger.engine.begin() as connection:
         connection.execute(text("DROP TABLE proxyorders_alarms"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
     assert open_alarms(ledger_url).observe(W, N, "low") is not None
-    assert ledger.fixed("a") == "b"
+    assert ledger.get("a") == "b"
     with ledger.engine.connect() as connection:
         assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD

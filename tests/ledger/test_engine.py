@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.ledger import engine, open_ledger, schema
 
 def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = open_ledger(postgres_url)
-    assert ledger.fix("a", "1") == "1"
+    assert ledger.decide_once("a", "1") == "1"
     with ledger.engine.connect() as one, ledger.engine.connect() as other:  # all that the pool keeps
         mine = [link.execute(text("SELECT pg_backend_pid()")).scalar_one() for link in (one, other)]
     another = engine.engine_for(f"{postgres_url}&application_name=another")
@@ -23,8 +23,8 @@ def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monke
         for pid in mine:
             link.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     monkeypatch.setattr(engine, "IDLE", 0.0)
-    assert ledger.fix("a", "2") == "1"
-    assert ledger.fixed("a") == "1"
+    assert ledger.decide_once("a", "2") == "1"
+    assert ledger.get("a") == "1"
 
 
 def test_a_connection_in_use_is_not_asked_again_and_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,20 +32,20 @@ def test_a_connection_in_use_is_not_asked_again_and_again(postgres_url: str, mon
     asked = []
     monkeypatch.setattr(ledger.engine.dialect, "do_ping", lambda _connection: asked.append(1) or True)
     for _ in range(5):
-        assert ledger.fixed("a") is None
+        assert ledger.get("a") is None
     assert asked == []
     monkeypatch.setattr(engine, "IDLE", 0.0)
-    assert ledger.fixed("a") is None
+    assert ledger.get("a") is None
     assert asked == [1]
 
 
 def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.fix("a", "1")
+    ledger.decide_once("a", "1")
     with ledger.engine.begin() as writing:  # holds the database's only place for a writer
-        writing.execute(text("UPDATE proxyorders_anchors SET value = '2'"))
-        assert ledger.fixed("a") == "1"
-    assert ledger.fixed("a") == "2"
+        writing.execute(text("UPDATE proxyorders_facts SET value = '2'"))
+        assert ledger.get("a") == "1"
+    assert ledger.get("a") == "2"
 
 
 def shown(link: Any) -> list[str]:
@@ -75,8 +75,8 @@ def test_they_are_set_once_a_connection(postgres_url: str) -> None:
     asked: list[str] = []
     event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
     for _ in range(3):
-        ledger.fix("a", "1")
-        assert ledger.fixed("a") == "1"
+        ledger.decide_once("a", "1")
+        assert ledger.get("a") == "1"
     assert len(asked) == 9 and not any("timeout" in statement for statement in asked)
 
 
@@ -93,4 +93,4 @@ def test_an_upgrade_may_take_longer(postgres_url: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(schema, "_upgrade", slow)
     with ThreadPoolExecutor(3) as pool:
         made = list(pool.map(lambda name: open_ledger(f"{postgres_url}&application_name={name}"), ("a", "b", "c")))
-    assert [ledger.fix("x", "1") for ledger in made] == ["1"] * 3
+    assert [ledger.decide_once("x", "1") for ledger in made] == ["1"] * 3

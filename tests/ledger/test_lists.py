@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 
 
@@ -29,11 +29,13 @@ def ledger(ledger_url: str) -> Ledger:
     ):
         money = Money(Decimal("1.00"), "USD")
         body: dict[str, Any] = {"quantity": 1}
-        order = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, laned=False), Who())
-        order = ledger.claim(order, Who(), evidence={}, sent_seconds=60)
+        order = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, takes_turn=False), Actor())
+        order = ledger.claim(order, Actor(), evidence={}, sent_seconds=60)
         seen = VendorOrder("id-1" if kind == "extend" else f"id-{key[1]}", OrderStatus.PENDING, "paid", price=money)
         if step is not Step.SENT:
-            ledger.record(order, step, "so it went", Who(), seen=seen if step in (Step.DELIVERED, Step.PLACED) else None)
+            ledger.record(
+                order, step, "so it went", Actor(), vendor_order=seen if step in (Step.DELIVERED, Step.PLACED) else None
+            )
     return ledger
 
 
@@ -42,18 +44,18 @@ def keys(found: Any) -> list[str]:
 
 
 def test_the_newest_first(ledger: Ledger) -> None:
-    assert keys(ledger.orders()) == ["a4", "b2", "a3", "a2", "b1", "a1"]
-    assert keys(ledger.orders(limit=2)) == ["a4", "b2"]
-    assert keys(ledger.orders(wallet="v:a")) == ["a4", "a3", "a2", "a1"]
-    assert keys(ledger.orders(wallet="v:a", limit=1)) == ["a4"]
+    assert keys(ledger.purchases()) == ["a4", "b2", "a3", "a2", "b1", "a1"]
+    assert keys(ledger.purchases(limit=2)) == ["a4", "b2"]
+    assert keys(ledger.purchases(wallet="v:a")) == ["a4", "a3", "a2", "a1"]
+    assert keys(ledger.purchases(wallet="v:a", limit=1)) == ["a4"]
 
 
 def test_by_step(ledger: Ledger) -> None:
-    assert keys(ledger.orders(in_steps=[Step.SENT, Step.UNKNOWN])) == ["b2", "b1"]
-    assert keys(ledger.orders(in_steps=[Step.UNKNOWN, Step.PLACED, Step.UNKNOWN], limit=1)) == ["a4"]
-    assert keys(ledger.orders(wallet="v:a", in_steps=[Step.DELIVERED, Step.SENT])) == ["a3", "a1"]
-    assert keys(ledger.orders(wallet="v:a", in_steps=[Step.DELIVERED], limit=1)) == ["a3"]
-    assert ledger.orders(in_steps=[]) == []
+    assert keys(ledger.purchases(in_steps=[Step.SENT, Step.UNKNOWN])) == ["b2", "b1"]
+    assert keys(ledger.purchases(in_steps=[Step.UNKNOWN, Step.PLACED, Step.UNKNOWN], limit=1)) == ["a4"]
+    assert keys(ledger.purchases(wallet="v:a", in_steps=[Step.DELIVERED, Step.SENT])) == ["a3", "a1"]
+    assert keys(ledger.purchases(wallet="v:a", in_steps=[Step.DELIVERED], limit=1)) == ["a3"]
+    assert ledger.purchases(in_steps=[]) == []
 
 
 def test_by_the_vendors_id(ledger: Ledger) -> None:
@@ -66,11 +68,11 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
         pytest.skip("PostgreSQL rightly reads a table of six rows as a whole; `bench/growth.py` fills it first")
     asked: list[tuple[str, Any]] = []
     event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, values, *_: asked.append((statement, values)))
-    ledger.orders(wallet="v:a")
-    ledger.orders(in_steps=[Step.UNKNOWN, Step.SENT])
-    ledger.orders(wallet="v:a", in_steps=[Step.UNKNOWN, Step.DELIVERED])
-    ledger.in_doubt(wallet="v:a")
-    ledger.in_doubt()
+    ledger.purchases(wallet="v:a")
+    ledger.purchases(in_steps=[Step.UNKNOWN, Step.SENT])
+    ledger.purchases(wallet="v:a", in_steps=[Step.UNKNOWN, Step.DELIVERED])
+    ledger.unresolved(wallet="v:a")
+    ledger.unresolved()
     ledger.by_order_id("v:a", "id-1")
     ledger.owned("v:a", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
     plans = []
@@ -93,22 +95,22 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
 
 def doubtful(ledger: Ledger, key: str, wallet: str, step: Step) -> None:
     """A purchase that stands to be sent again, or was refused then, after a sending whose answer was lost."""
-    intent = Intent(key, "create", "v", "c", wallet, "f" * 64, {}, Money(Decimal("1.00"), "USD"), laned=False)
-    order = ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=0)
-    order = ledger.record(order, Step.UNKNOWN, "no answer", Who())
-    order = ledger.record(order, Step.INTENDED, "sent again with the same reference", Who())
+    intent = Intent(key, "create", "v", "c", wallet, "f" * 64, {}, Money(Decimal("1.00"), "USD"), takes_turn=False)
+    order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
+    order = ledger.record(order, Step.UNKNOWN, "no answer", Actor())
+    order = ledger.record(order, Step.INTENDED, "sent again with the same reference", Actor())
     if step is Step.REJECTED:
-        ledger.record(ledger.claim(order, Who(), evidence={}, sent_seconds=0), step, "refused", Who())
+        ledger.record(ledger.claim(order, Actor(), evidence={}, sent_seconds=0), step, "refused", Actor())
 
 
 def test_everything_whose_outcome_nobody_knows(ledger: Ledger) -> None:
     """P2: also what stands to be sent again, since its first sending may have landed and its task may never come back."""
-    assert keys(ledger.in_doubt()) == ["b2", "b1"]
-    intent = Intent("a5", "create", "v", "c", "v:a", "f" * 64, {}, Money(Decimal("1.00"), "USD"), laned=False)
-    ledger.intend(intent, Who())  # nothing of it has left yet
+    assert keys(ledger.unresolved()) == ["b2", "b1"]
+    intent = Intent("a5", "create", "v", "c", "v:a", "f" * 64, {}, Money(Decimal("1.00"), "USD"), takes_turn=False)
+    ledger.intend(intent, Actor())  # nothing of it has left yet
     doubtful(ledger, "a6", "v:a", Step.INTENDED)
     doubtful(ledger, "a7", "v:a", Step.REJECTED)
-    assert keys(ledger.in_doubt()) == ["a7", "a6", "b2", "b1"]
-    assert keys(ledger.in_doubt(wallet="v:a")) == ["a7", "a6"]
-    assert keys(ledger.in_doubt(wallet="v:a", limit=1)) == ["a7"]
-    assert keys(ledger.in_doubt()) == keys(order for order in ledger.orders() if order.in_doubt)
+    assert keys(ledger.unresolved()) == ["a7", "a6", "b2", "b1"]
+    assert keys(ledger.unresolved(wallet="v:a")) == ["a7", "a6"]
+    assert keys(ledger.unresolved(wallet="v:a", limit=1)) == ["a7"]
+    assert keys(ledger.unresolved()) == keys(order for order in ledger.purchases() if order.unresolved)

@@ -95,7 +95,7 @@ def test_a_read_only_ledger_buys_nothing(tmp_path: Path) -> None:
     open_ledger(f"sqlite:///{path}").engine.dispose()
     with pytest.raises(LedgerError, match="readonly database"):
         ledger = open_ledger(f"sqlite:///file:{path}?mode=ro&uri=true")
-        ledger.fix("a", "b")
+        ledger.decide_once("a", "b")
 
 
 def test_engines_are_kept(tmp_path: Path) -> None:

@@ -13,15 +13,17 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
-from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger
 
-WHO = Who(host="h")
+WHO = Actor(host="h")
 Buy = Callable[..., Any]
 
 
 def intent(key: str, price: str, caps: Caps, **changes: Any) -> Intent:
-    return Intent(key, "create", "v", "c", "v:c", "a" * 64, {}, Money(Decimal(price), "USD"), caps=caps, laned=False, **changes)
+    return Intent(
+        key, "create", "v", "c", "v:c", "a" * 64, {}, Money(Decimal(price), "USD"), caps=caps, takes_turn=False, **changes
+    )
 
 
 def buy(ledger: Ledger, key: str, price: str, caps: Caps, **changes: Any) -> Any:
@@ -46,7 +48,7 @@ def test_the_days_limit_counts_what_is_reserved_open_and_unknown(ledger: Ledger)
 def test_the_price_corrects_the_reservation_and_a_refusal_gives_it_back(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(10))
     seen = VendorOrder("1", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
-    ledger.record(buy(ledger, "a", "10", caps), Step.PLACED, "", WHO, seen=seen)
+    ledger.record(buy(ledger, "a", "10", caps), Step.PLACED, "", WHO, vendor_order=seen)
     ledger.record(buy(ledger, "b", "7.75", caps), Step.REJECTED, "no", WHO)
     buy(ledger, "c", "7.75", caps)
     with pytest.raises(CapExceeded):
@@ -57,7 +59,7 @@ def test_a_refund_gives_back_what_came_back(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(10))
     money = Money(Decimal(10), None)
     seen = VendorOrder("1", OrderStatus.PARTIAL, "partial", price=money, refund=Money(Decimal("4.00")))
-    ledger.record(buy(ledger, "a", "10", caps), Step.PARTIAL, "", WHO, seen=seen)
+    ledger.record(buy(ledger, "a", "10", caps), Step.PARTIAL, "", WHO, vendor_order=seen)
     buy(ledger, "b", "4.00", caps)
     with pytest.raises(CapExceeded):
         buy(ledger, "c", "0.01", caps)
@@ -132,7 +134,7 @@ ledger = open_ledger(url)
 bought = 0
 for i in range(count):
     intent = Intent(f"{name}-{i}", "create", "v", "c", "v:c", "a" * 64, {}, Money(Decimal("1.00"), "USD"),
-                    caps=Caps(daily_limit=Decimal("50.00")), laned=False)
+                    caps=Caps(daily_limit=Decimal("50.00")), takes_turn=False)
     try:
         ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=60)
         bought += 1
@@ -147,4 +149,4 @@ def test_a_hundred_buyers_in_four_processes_stop_at_the_limit_exactly(ledger: Le
     workers = [subprocess.Popen([*words, f"w{i}", "25"], stdout=subprocess.PIPE, text=True) for i in range(4)]
     bought = [int(worker.communicate(timeout=120)[0]) for worker in workers]
     assert sum(bought) == 50
-    assert len(ledger.orders(in_steps=[Step.SENT], limit=1000)) == 50
+    assert len(ledger.purchases(in_steps=[Step.SENT], limit=1000)) == 50

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import LedgerError, OrderKeyConflict, WalletHeld
-from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
 
-WHO = Who("dag", "run", "task", 3, 2, "host-1")
+WHO = Actor("dag", "run", "task", 3, 2, "host-1")
 
 
 def intent(key: str = "k", **changes: Any) -> Intent:
@@ -31,14 +31,14 @@ def intent(key: str = "k", **changes: Any) -> Intent:
     return Intent(**values)
 
 
-def sent(ledger: Ledger, key: str = "k", **changes: Any) -> Order:
+def sent(ledger: Ledger, key: str = "k", **changes: Any) -> Purchase:
     order = ledger.intend(intent(key, **changes), WHO)
     return ledger.claim(order, WHO, evidence={"balance": "10.00"}, sent_seconds=60)
 
 
-def placed(ledger: Ledger, key: str = "k") -> Order:
+def placed(ledger: Ledger, key: str = "k") -> Purchase:
     seen = VendorOrder("77", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
-    return ledger.record(sent(ledger, key), Step.PLACED, "the answer", WHO, seen=seen)
+    return ledger.record(sent(ledger, key), Step.PLACED, "the answer", WHO, vendor_order=seen)
 
 
 def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
@@ -56,7 +56,7 @@ def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(le
     odd = "\0half a pair \ud800, " + "long " * 100
     order = ledger.claim(ledger.intend(intent(), WHO), WHO, evidence={"said": odd}, sent_seconds=60)
     seen = VendorOrder("77", OrderStatus.FAILED, odd, reason=odd, price=Money(Decimal("2.25"), "MONOPOLY MONEY"))
-    order = ledger.record(order, Step.FAILED, odd, WHO, seen=seen)
+    order = ledger.record(order, Step.FAILED, odd, WHO, vendor_order=seen)
     ledger.freeze("v:c", odd)
     found = ledger.find("k")
     assert found is not None and found.step is Step.FAILED and found.order_id == "77"
@@ -69,7 +69,7 @@ def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
     placed(ledger)
     history = ledger.history("k")
     assert [row.step for row in history] == [Step.INTENDED, Step.SENT, Step.PLACED]
-    assert all(row.who == WHO for row in history)
+    assert all(row.actor == WHO for row in history)
     assert [row.why for row in history] == ["intended", "sending now", "the answer"]
     assert abs(history[0].at - datetime.now(timezone.utc)) < timedelta(minutes=1)
 
@@ -94,7 +94,7 @@ def test_only_the_steps_of_the_table_are_taken(tmp_path: Any, before: Step, afte
         assert ledger.find("k") == order
 
 
-def at_step(ledger: Ledger, step: Step) -> Order:
+def at_step(ledger: Ledger, step: Step) -> Purchase:
     """A purchase brought to a step by the shortest way the table allows."""
     order = ledger.intend(intent(), WHO)
     ways: list[list[Step]] = [[Step.INTENDED]]
@@ -122,7 +122,7 @@ def test_who_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
 
 def test_of_many_claimers_one_wins(ledger: Ledger) -> None:
     order = ledger.intend(intent(), WHO)
-    won: list[Order] = []
+    won: list[Purchase] = []
     lost: list[StaleClaim] = []
     ready = threading.Barrier(8)
 
@@ -167,11 +167,11 @@ def test_one_purchase_at_a_time_on_a_wallet(ledger: Ledger) -> None:
         ledger.intend(intent("second"), WHO)
     assert held.value.blocker == "first"
     ledger.intend(intent("elsewhere", wallet="v:other"), WHO)  # another wallet is another lane
-    ledger.intend(intent("extension", kind="extend", laned=False), WHO)  # has evidence of its own
+    ledger.intend(intent("extension", kind="extend", takes_turn=False), WHO)  # has evidence of its own
     first = ledger.claim(first, WHO, evidence={}, sent_seconds=60)
     with pytest.raises(WalletHeld):
         ledger.intend(intent("second"), WHO)
-    ledger.record(first, Step.PLACED, "done", WHO, seen=VendorOrder("1", OrderStatus.PENDING, "paid"))
+    ledger.record(first, Step.PLACED, "done", WHO, vendor_order=VendorOrder("1", OrderStatus.PENDING, "paid"))
     assert ledger.intend(intent("second"), WHO).step is Step.INTENDED
 
 
@@ -179,14 +179,14 @@ def test_one_purchase_at_a_time_on_a_wallet(ledger: Ledger) -> None:
 def test_an_unresolved_purchase_holds_the_wallet_for_as_long_as_it_takes(ledger: Ledger, step: Step) -> None:
     order = ledger.record(sent(ledger, "lost"), Step.UNKNOWN, "no answer", WHO)
     if step is Step.QUARANTINED:
-        ledger.record(order, step, "undecided", WHO)
+        ledger.record(order, step, "inconclusive", WHO)
     ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(days=30)
     with pytest.raises(WalletHeld, match="'lost'"):
         ledger.intend(intent("second"), WHO)
 
 
 def test_the_lane_of_a_worker_that_died_before_sending_runs_out(ledger: Ledger) -> None:
-    ledger.intend(intent("died"), WHO, lane_seconds=60)
+    ledger.intend(intent("died"), WHO, turn_seconds=60)
     with pytest.raises(WalletHeld):
         ledger.intend(intent("second"), WHO)
     ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=61)
@@ -194,8 +194,8 @@ def test_the_lane_of_a_worker_that_died_before_sending_runs_out(ledger: Ledger) 
 
 
 def test_a_value_is_decided_once(ledger: Ledger) -> None:
-    assert ledger.fixed("n") is None
-    assert [ledger.fix("n", "first"), ledger.fix("n", "second"), ledger.fixed("n")] == ["first", "first", "first"]
+    assert ledger.get("n") is None
+    assert [ledger.decide_once("n", "first"), ledger.decide_once("n", "second"), ledger.get("n")] == ["first", "first", "first"]
 
 
 def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
@@ -214,10 +214,10 @@ class TestDoubt:
 
     @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
     def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
-        order = ledger.record(sent(ledger), step, "it was proven absent", WHO, ambiguous=False)
+        order = ledger.record(sent(ledger), step, "it was proven absent", WHO, maybe_sent=False)
         assert ledger.charged("v:c")[1] == 0
         doubted = ledger.doubt(order, "a late answer", WHO)
-        assert (doubted.step, doubted.ambiguous) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
+        assert (doubted.step, doubted.maybe_sent) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
         assert ledger.charged("v:c") == (0, Decimal("2.50"))
         with pytest.raises(WalletHeld):
             ledger.intend(intent("another"), WHO)

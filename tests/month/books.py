@@ -238,7 +238,7 @@ def _facts(story: Story, day: Day, check: object) -> Iterator[str]:
 
 def _ledger(story: Story, book: _Book, ledger: Ledger) -> Iterator[str]:
     """Every charge that we caused is in the ledger as done, and nothing is open."""
-    known = [one for one in ledger.orders(wallet=WALLET, limit=100_000) if one.kind == "extend"]
+    known = [one for one in ledger.purchases(wallet=WALLET, limit=100_000) if one.kind == "extend"]
     done = Counter((one.target or "", one.price.amount) for one in known if one.step is Step.DELIVERED and one.price)
     booked = Counter((entry.order_id, Decimal(entry.amount)) for entry in book.entries if entry.kind == "extend")
     if done != booked:

@@ -15,10 +15,10 @@ from typing import Any
 
 from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.ledger import Ledger
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan as Sold
-from airflow_provider_proxyorders.sandbox.iproyal.orders import Order
+from airflow_provider_proxyorders.sandbox.iproyal.orders import Purchase
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
@@ -149,7 +149,7 @@ class Month:
             )
             self._tell(story.days[-1])
         story.told = self.alerts.read_text().splitlines()
-        self.desk.http.close()
+        self.buyer.http.close()
         return story
 
     # -- before the month ------------------------------------------------------------------------------------------
@@ -169,12 +169,12 @@ class Month:
         caps = Caps(max_order_price=Decimal(100))
         account = Account(VENDOR, CONN_ID, WALLET, self.box.url(VENDOR), TOKEN, caps=caps, currency="USD")
         story = Story(self.plan, self.box.clock.now() + self.plan.orders[0].age)
-        self.desk = desk = Desk(vendor_class(VENDOR)(account), Http(account), self.ledger)
+        self.buyer = buyer = Buyer(vendor_class(VENDOR)(account), Http(account), self.ledger)
         for number, wanted in enumerate(self.plan.orders):
             self._advance_to(story.began - wanted.age)
             body = {"product_id": 9, "product_plan_id": wanted.term.plan_id, "product_location_id": 77}
             body |= {"quantity": wanted.quantity, "auto_extend": wanted.auto}
-            order = desk.refresh(desk.place(body, order_key=f"month/{number}"))
+            order = buyer.refresh(buyer.place(body, order_key=f"month/{number}"))
             assert order.order_id is not None
             with self.box.world.lock:
                 self._shop.orders[int(order.order_id)].note = wanted.term.name
@@ -256,7 +256,7 @@ class Month:
 
     def _running(self, story: Story) -> list[Running]:
         with self.box.world.lock:
-            orders: list[Order] = [self._shop.orders[int(order_id)] for order_id in story.orders]
+            orders: list[Purchase] = [self._shop.orders[int(order_id)] for order_id in story.orders]
             return [
                 Running(str(one.order_id), _moment(one.expires), story.orders[str(one.order_id)].price, bool(one.auto_extend))
                 for one in orders

@@ -97,20 +97,20 @@ class Rehearsal(Month):
 
     def _pay(self, story: Story, one: Running, what: str) -> None:
         request = {"product_plan_id": story.orders[one.order_id].term.plan_id}
-        self.desk.refresh(self.desk.extend(one.order_id, request, order_key=f"extend/{one.order_id}/{what}"))
+        self.buyer.refresh(self.buyer.extend(one.order_id, request, order_key=f"extend/{one.order_id}/{what}"))
 
     def _check(self, day: int) -> list[Mapping[str, Any]]:
         ahead = timedelta(seconds=float(self._ahead(self.plan.size.look_ahead)[2:-1]))
-        purse = look(self.desk, horizon=ahead)
+        check = look(self.buyer, horizon=ahead)
         alarms = Alarms(self.ledger.engine)
-        state = purse.judge(Levels.of(self.plan.low, self.plan.recovered), with_runway=True)
+        state = check.judge(Levels.of(self.plan.low, self.plan.recovered), with_runway=True)
         crossing = alarms.observe(WALLET, "month", state)
-        facts: dict[str, Any] = {**purse.facts(), "run": "success", "alert": crossing.state if crossing else None}
+        facts: dict[str, Any] = {**check.facts(), "run": "success", "alert": crossing.state if crossing else None}
         if crossing is not None:
             alarms.confirm(crossing)
             lines = 2 if self.once("alerts twice") else 1
             with self.alerts.open("a") as file:
-                file.write(f"{day} {crossing.state} {purse.balance.amount:.2f}\n" * lines)
+                file.write(f"{day} {crossing.state} {check.balance.amount:.2f}\n" * lines)
         known = alarms.find(WALLET, "month")
         facts["state"] = known.state if known else None
         if self.once("reads the balance wrong"):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.account import Account, Caps
-from airflow_provider_proxyorders.domain.model import Order, Step
+from airflow_provider_proxyorders.domain.model import Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -47,7 +47,7 @@ class Shop:
     def request(self) -> dict[str, Any]:
         return dict(REQUESTS[self.name])
 
-    def desk(self, *, timeout: float = 10.0, settle: float = 0.3, **options: Any) -> Desk:
+    def buyer(self, *, timeout: float = 10.0, settle: float = 0.3, **options: Any) -> Buyer:
         """A desk as a new worker would have it: nothing kept from before but the ledger."""
         account = Account(
             vendor=self.name,
@@ -61,17 +61,17 @@ class Shop:
             timeout=timeout,
         )
         vendor = VENDORS[self.name](account)
-        return Desk(vendor, Http(account), self.ledger, say=self.said.append, **options)
+        return Buyer(vendor, Http(account), self.ledger, say=self.said.append, **options)
 
     def bought(self) -> list[Any]:
         """Purchases that the vendor charged, by its own book."""
         return [entry for entry in self.box.book.charges(self.name) if entry.kind in ("create", "extend")]
 
-    def delivered(self, key: str, **options: Any) -> Order:
+    def delivered(self, key: str, **options: Any) -> Purchase:
         """Buy and wait."""
-        desk = self.desk(**options)
-        order = desk.place(self.request, order_key=key)
-        order = desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=30), poll_interval=0.2)
+        buyer = self.buyer(**options)
+        order = buyer.place(self.request, order_key=key)
+        order = buyer.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=30), poll_interval=0.2)
         assert order.step is Step.DELIVERED
         return order
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import Quarantined
-from airflow_provider_proxyorders.domain.model import Step, Who
+from airflow_provider_proxyorders.domain.model import Actor, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 
@@ -43,12 +43,12 @@ def told(shop: Shop, reference: str, *order_ids: str) -> None:
 def test_an_order_of_an_earlier_purchase_with_the_same_reference_is_not_adopted(shop: Shop) -> None:
     """The user's own reference; the second purchase never reaches the vendor, and the first one's webhook is in the inbox."""
     request = {**REQUESTS["voodoo"], "merchant_order_id": "daily"}
-    first = shop.desk().place(request, order_key="run1")
+    first = shop.buyer().place(request, order_key="run1")
     assert first.order_id is not None
     told(shop, "daily", first.order_id)
     shop.box.fault(vendor="voodoo", operation="create", when="before", times=1, action="reset")
     with pytest.raises(Quarantined):
-        shop.desk().place(request, order_key="run2")
+        shop.buyer().place(request, order_key="run2")
     second = shop.ledger.find("run2")
     assert second is not None and second.order_id is None and second.step is Step.QUARANTINED
     assert len(shop.bought()) == 1
@@ -58,9 +58,9 @@ def test_an_order_that_is_read_without_our_reference_is_not_adopted(shop: Shop) 
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     strange = '{"id": "strange-1", "status": "completed", "price": 9}'
     shop.box.fault(vendor="voodoo", operation="get", action="body", body=strange)
-    told(shop, shop.desk().reference("k"), "strange-1")
+    told(shop, shop.buyer().reference("k"), "strange-1")
     with pytest.raises(Quarantined):
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     assert shop.ledger.find("k").order_id is None  # type: ignore[union-attr]
 
 
@@ -68,10 +68,10 @@ def test_of_several_orders_that_were_told_its_own_is_adopted(shop: Shop) -> None
     """The first delivery names an order that the vendor does not find."""
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(Quarantined):
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     [bought] = shop.bought()
-    told(shop, shop.desk().reference("k"), "018f0000-0000-7000-8000-000000000000", bought.order_id)
-    adopted = shop.desk().place(shop.request, order_key="k")
+    told(shop, shop.buyer().reference("k"), "018f0000-0000-7000-8000-000000000000", bought.order_id)
+    adopted = shop.buyer().place(shop.request, order_key="k")
     assert adopted.order_id == bought.order_id and len(shop.bought()) == 1
 
 
@@ -81,13 +81,13 @@ def test_a_sub_account_that_opens_after_days_is_that_of_the_old_order(shop_of: C
     shop.box.control([{"vendor": "proxyscrape", "processing": 3600.0}])
     now = datetime.now(timezone.utc)
     shop.ledger = open_ledger(url, lambda: now - timedelta(days=3))
-    old = shop.desk().place(shop.request, order_key="old")
+    old = shop.buyer().place(shop.request, order_key="old")
     shop.ledger = open_ledger(url)
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, desk.reference("k"))
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
-    shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0.0)
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
+    shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0.0)
     shop.box.control([{"vendor": "proxyscrape", "set_status": {"order_id": old.order_id, "status": "processed"}}])
-    placed = shop.desk().place(shop.request, order_key="k")
+    placed = shop.buyer().place(shop.request, order_key="k")
     assert placed.order_id not in (None, old.order_id) and len(shop.bought()) == 2

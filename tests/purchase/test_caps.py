@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, InsufficientFunds, RequestRefused
-from airflow_provider_proxyorders.domain.model import Order, Step
+from airflow_provider_proxyorders.domain.model import Purchase, Step
 from airflow_provider_proxyorders.ledger import open_ledger
 
 from .conftest import PRICES, Shop
@@ -18,7 +18,7 @@ from .conftest import PRICES, Shop
 
 def refused(shop: Shop, says: str, **options: object) -> None:
     with pytest.raises(CapExceeded, match=says) as error:
-        shop.desk().place(shop.request, order_key="k", **options)  # type: ignore[arg-type]
+        shop.buyer().place(shop.request, order_key="k", **options)  # type: ignore[arg-type]
     assert (error.value.money, error.value.retry) == ("untouched", "never")
     assert shop.bought() == []
 
@@ -31,27 +31,27 @@ def test_without_any_cap_nothing_is_sent_and_the_line_to_add_is_shown(shop: Shop
 
 def test_the_lower_of_operator_and_connection_counts(shop: Shop) -> None:
     shop.caps = Caps(max_order_price=Decimal("25.00"))
-    order = shop.desk().place(shop.request, order_key="k", max_price=Decimal("9.50"))
+    order = shop.buyer().place(shop.request, order_key="k", max_price=Decimal("9.50"))
     assert order.reserved.amount == (Decimal("9.50") if shop.name != "iproyal" else PRICES["iproyal"])
 
 
 def test_a_quote_above_the_cap_is_refused(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("iproyal")
     refused(shop, r"quotes 6.* the cap is 5\.99\. Nothing was bought", max_price=Decimal("5.99"))
-    assert shop.desk().place(shop.request, order_key="k", max_price=Decimal("6.00")).step is not Step.INTENDED
+    assert shop.buyer().place(shop.request, order_key="k", max_price=Decimal("6.00")).step is not Step.INTENDED
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "voodoo"])
 def test_a_charge_above_the_cap_freezes_the_wallet(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
-    desk = shop.desk()
-    order = desk.place(shop.request, order_key="k", max_price=PRICES[vendor] - Decimal("0.01"))
+    buyer = shop.buyer()
+    order = buyer.place(shop.request, order_key="k", max_price=PRICES[vendor] - Decimal("0.01"))
     if order.price is None:  # this vendor tells the price only when it is read
-        order = desk.refresh(order)
+        order = buyer.refresh(order)
     assert order.price is not None and order.price.amount == PRICES[vendor]
     assert any("ALARM" in line for line in shop.said)
     with pytest.raises(CapExceeded, match=r"is frozen: order .* was charged .*, above its cap"):
-        shop.desk().place(shop.request, order_key="next")
+        shop.buyer().place(shop.request, order_key="next")
     assert len(shop.bought()) == 1
 
 
@@ -60,7 +60,7 @@ def test_limits_of_a_day_count_this_wallets_orders(shop: Shop) -> None:
     shop.caps = Caps(max_order_price=price, daily_limit=2 * price)
     shop.delivered("k1")
     shop.delivered("k2")
-    refused_key = shop.desk()
+    refused_key = shop.buyer()
     with pytest.raises(CapExceeded, match="daily_limit"):
         refused_key.place(shop.request, order_key="k3")
     assert len(shop.bought()) == 2
@@ -110,22 +110,22 @@ def test_what_else_can_refuse_an_extension_does_so_before_the_last_question(
     def superseded(order_key: str) -> None:
         raise RuntimeError("another try has taken over")
 
-    desk = shop.desk(fence=superseded if hindrance == "superseded" else None)
+    buyer = shop.buyer(fence=superseded if hindrance == "superseded" else None)
     if hindrance == "floor":
         shop.caps = Caps(max_order_price=Decimal("25.00"), min_balance=Decimal(990))
-        desk = shop.desk()
+        buyer = shop.buyer()
     elif hindrance == "frozen":
-        intended = desk._in_turn
+        intended = buyer._in_turn
 
-        def then_frozen(intent: Any) -> Order:
+        def then_frozen(intent: Any) -> Purchase:
             try:
                 return intended(intent)
             finally:
                 shop.ledger.freeze(intent.wallet, "a person has to look")
 
-        desk._in_turn = then_frozen  # type: ignore[method-assign]
+        buyer._in_turn = then_frozen  # type: ignore[method-assign]
     with pytest.raises((CapExceeded, RuntimeError), match="would be broken|is frozen|taken over"):
-        desk.extend(order.order_id, {"product_plan_id": 22}, order_key="e", still_due=asked.append)
+        buyer.extend(order.order_id, {"product_plan_id": 22}, order_key="e", still_due=asked.append)
     assert asked == [] and [entry.kind for entry in shop.bought()] == ["create"]
 
 
@@ -134,7 +134,7 @@ def test_an_empty_wallet_is_a_refusal_that_a_top_up_mends(shop: Shop) -> None:
     with pytest.raises(
         InsufficientFunds if shop.name != "iproyal" else RequestRefused
     ) as error:  # IPRoyal documents no text for it
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     assert (error.value.money, error.value.retry) == ("untouched", "never")
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.REJECTED

@@ -44,11 +44,11 @@ def test_nobody_waits_for_hours(shop: Shop, frozen: Connection) -> None:
     with pytest.raises(
         LedgerError, match="held by another process for longer than its lock_timeout.*This try bought nothing"
     ) as held:
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     assert (held.value.money, held.value.retry) == ("untouched", "soon") and "ledger_url" not in str(held.value)
     assert shop.bought() == [] and shop.ledger.find("k") is None
     frozen.rollback()
-    assert shop.desk().place(shop.request, order_key="k").order_id
+    assert shop.buyer().place(shop.request, order_key="k").order_id
 
 
 def test_what_the_vendor_took_is_not_lost_meanwhile(shop: Shop, frozen: Connection) -> None:
@@ -59,21 +59,21 @@ def test_what_the_vendor_took_is_not_lost_meanwhile(shop: Shop, frozen: Connecti
         pauses.append(seconds)
         frozen.rollback()
 
-    order = in_between(rule, lambda: frozen.execute(HOLD), lambda: shop.desk(sleep=sleep).place(shop.request, order_key="k"))
+    order = in_between(rule, lambda: frozen.execute(HOLD), lambda: shop.buyer(sleep=sleep).place(shop.request, order_key="k"))
     assert pauses == [0.2] and order.step is Step.PLACED
     assert [entry.order_id for entry in shop.bought()] == [order.order_id]
 
 
 def test_when_it_lasts_the_next_try_finds_it(shop: Shop, frozen: Connection) -> None:
     rule = shop.box.fault("iproyal", "create", when="after", times=1, action="pause")
-    desk = shop.desk(sleep=lambda seconds: None)
+    buyer = shop.buyer(sleep=lambda seconds: None)
     with pytest.raises(OutcomeUnknown, match="took 'k' as order .* the ledger could not be written.*held by another process"):
-        in_between(rule, lambda: frozen.execute(HOLD), lambda: desk.place(shop.request, order_key="k"))
+        in_between(rule, lambda: frozen.execute(HOLD), lambda: buyer.place(shop.request, order_key="k"))
     frozen.rollback()
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.SENT and found.sent_until is not None
     shop.ledger.clock = lambda: found.sent_until  # type: ignore[assignment, return-value]
-    assert shop.desk().settle(found).order_id == shop.bought()[0].order_id and len(shop.bought()) == 1
+    assert shop.buyer().settle(found).order_id == shop.bought()[0].order_id and len(shop.bought()) == 1
 
 
 def test_who_stands_still_for_too_long_is_ended(
@@ -86,7 +86,7 @@ def test_who_stands_still_for_too_long_is_ended(
     with pytest.raises(LedgerError) as ended, engine.speaking_of(other.url), other.begin() as connection:
         connection.execute(HOLD)
         began = time.monotonic()
-        assert shop.desk().place(shop.request, order_key="k").order_id
+        assert shop.buyer().place(shop.request, order_key="k").order_id
         assert 0.2 < time.monotonic() - began < 9
         connection.execute(text("UPDATE proxyorders_wallets SET frozen = 'by a ghost'"))
     assert "cannot be used" in str(ended.value) or "taken back" in str(ended.value)

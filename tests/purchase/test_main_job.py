@@ -19,16 +19,16 @@ def test_buy_wait_and_read_what_was_bought(shop: Shop) -> None:
     assert [entry.order_id for entry in shop.bought()] == [order.order_id]
     assert order.price == Money(PRICES[shop.name], "USD")
     assert sum(Decimal(charge.amount) for charge in shop.box.book.charges(shop.name)) == PRICES[shop.name]
-    desk = shop.desk()
-    delivery = desk.http.run(desk.vendor.delivery(order.order_id or ""))
+    buyer = shop.buyer()
+    delivery = buyer.http.run(buyer.vendor.delivery(order.order_id or ""))
     assert delivery.count == {"proxyscrape": 100, "iproyal": 2, "voodoo": 2}[shop.name]
 
 
 def test_the_same_key_is_the_same_order_for_ever(shop: Shop) -> None:
     first = shop.delivered("k")
-    again = shop.desk().place(shop.request, order_key="k")
+    again = shop.buyer().place(shop.request, order_key="k")
     assert (again.order_id, again.step) == (first.order_id, Step.DELIVERED)
-    other = shop.desk().place(shop.request, order_key="another")
+    other = shop.buyer().place(shop.request, order_key="another")
     assert other.order_id != first.order_id
     assert len(shop.bought()) == 2
 
@@ -57,10 +57,10 @@ def test_result_is_plain_json_without_secrets(shop: Shop) -> None:
 
 def test_at_the_deadline_the_order_stays_and_the_next_try_waits_for_it(shop: Shop) -> None:
     shop.box.control([{"processing": 3600.0, "vendor": shop.name}])
-    desk = shop.desk()
-    order = desk.place(shop.request, order_key="k")
+    buyer = shop.buyer()
+    order = buyer.place(shop.request, order_key="k")
     with pytest.raises(OrderPending, match=r"is still .* buys nothing") as pending:
-        desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=0.5), poll_interval=0.1)
+        buyer.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=0.5), poll_interval=0.1)
     assert (pending.value.money, pending.value.retry) == ("charged", "later")
     shop.box.control([{"advance": 3600.0}])
     assert shop.delivered("k").order_id == order.order_id
@@ -84,25 +84,25 @@ def test_an_order_that_ends_badly_fails_and_buys_nothing_in_its_place(
 ) -> None:
     shop = shop_of(vendor)
     shop.box.control([{"next_outcome": outcome, "vendor": vendor}])
-    desk = shop.desk()
-    order = desk.place(shop.request, order_key="k")
-    order = desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=20), poll_interval=0.2)
+    buyer = shop.buyer()
+    order = buyer.place(shop.request, order_key="k")
+    order = buyer.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=20), poll_interval=0.2)
     assert order.step is step
     with pytest.raises(OrderNotUsable, match="Nothing is bought in its place") as error:
-        desk.usable(order)
+        buyer.require_usable(order)
     assert (error.value.money, error.value.retry) == ("charged", "never")
-    assert shop.desk().place(shop.request, order_key="k").order_id == order.order_id
+    assert shop.buyer().place(shop.request, order_key="k").order_id == order.order_id
     assert len(shop.bought()) == 1
     if step is Step.PARTIAL:
-        assert desk.usable(order, on_partial="accept") is order
+        assert buyer.require_usable(order, on_partial="accept") is order
 
 
 def test_an_unknown_word_is_still_pending_and_reported_verbatim(shop: Shop) -> None:
     shop.box.control([{"next_outcome": "under-review", "vendor": shop.name}])
-    desk = shop.desk()
-    order = desk.place(shop.request, order_key="k")
+    buyer = shop.buyer()
+    order = buyer.place(shop.request, order_key="k")
     with pytest.raises(OrderPending, match="'under-review'"):
-        desk.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=1.5), poll_interval=0.2)
+        buyer.wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=1.5), poll_interval=0.2)
 
 
 def test_extend_once_and_see_the_expiry_grow(shop_of: Callable[[str], Shop]) -> None:
@@ -110,9 +110,9 @@ def test_extend_once_and_see_the_expiry_grow(shop_of: Callable[[str], Shop]) -> 
     order = shop.delivered("k")
     assert order.order_id is not None and order.expires_at is not None
     for _ in range(2):
-        desk = shop.desk()
-        extension = desk.extend(order.order_id, {"product_plan_id": 22}, order_key="e")
-        extension = desk.wait(extension, deadline=datetime.now(timezone.utc) + timedelta(seconds=20), poll_interval=0.2)
+        buyer = shop.buyer()
+        extension = buyer.extend(order.order_id, {"product_plan_id": 22}, order_key="e")
+        extension = buyer.wait(extension, deadline=datetime.now(timezone.utc) + timedelta(seconds=20), poll_interval=0.2)
         assert extension.step is Step.DELIVERED
         assert extension.expires_at == order.expires_at + timedelta(days=30)
         assert extension.price == Money(Decimal("6.00"), "USD")
@@ -123,6 +123,6 @@ def test_extend_once_and_see_the_expiry_grow(shop_of: Callable[[str], Shop]) -> 
 def test_what_a_vendor_cannot_do_is_refused_before_anything_is_sent(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
     with pytest.raises(UnsupportedOperation, match=r"offers no call for extending.*Nothing was sent"):
-        shop.desk().extend("1", {}, order_key="e")
+        shop.buyer().extend("1", {}, order_key="e")
     assert shop.box.book.count(vendor, "extend") == 0 and shop.bought() == []
     assert shop.ledger.find("e") is None

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined
-from airflow_provider_proxyorders.domain.model import Order, Step, Who
+from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.purchase.buyer import Desk, Purchase
+from airflow_provider_proxyorders.purchase.buyer import Buyer, PurchaseRequest
 
 from .conftest import Shop
 
@@ -43,37 +43,37 @@ class Extension:
     def __init__(self, shop: Shop, number: int, body: dict[str, Any] | None = None):
         self.shop, self.key, self.body = shop, f"k{number}", {**TERM, **(body or {})}
         self.target = str(shop.ledger.find(("one", "two")[number - 1]).order_id)  # type: ignore[union-attr]
-        self.desk: Desk = shop.desk()
-        self.prepared = self.desk.vendor.prepare_extend(self.target, self.body)
+        self.buyer: Buyer = shop.buyer()
+        self.prepared = self.buyer.vendor.prepare_extend(self.target, self.body)
 
     def intend(self) -> Extension:
-        purchase: Purchase = self.desk._purchase("extend", self.key, self.prepared, self.target, None)
-        self.order = self.desk._intend(purchase)
+        purchase: PurchaseRequest = self.buyer._purchase("extend", self.key, self.prepared, self.target, None)
+        self.order = self.buyer._intend(purchase)
         return self
 
     def look(self) -> Extension:
-        snapshot = self.desk.vendor.snapshot("extend", self.prepared.body, self.target)
-        self.evidence = self.desk.http.run(snapshot)
+        snapshot = self.buyer.vendor.snapshot("extend", self.prepared.body, self.target)
+        self.evidence = self.buyer.http.run(snapshot)
         return self
 
     def claim(self) -> Extension:
-        self.order = self.shop.ledger.claim(self.order, Who(), evidence=self.evidence, sent_seconds=0.0)
+        self.order = self.shop.ledger.claim(self.order, Actor(), evidence=self.evidence, sent_seconds=0.0)
         return self
 
     def reach(self) -> Extension:
         """The vendor takes and charges it."""
-        self.seen = self.desk.http.run(self.desk.vendor.extend(self.target, self.prepared.body), lambda request: None)
+        self.seen = self.buyer.http.run(self.buyer.vendor.extend(self.target, self.prepared.body), lambda request: None)
         return self
 
     def answer(self) -> Extension:
-        self.order = self.desk._placed(self.order, self.seen)
+        self.order = self.buyer._placed(self.order, self.seen)
         return self
 
     def sent(self) -> Extension:
         return self.intend().look().claim()
 
-    def retry(self, **options: Any) -> Order:
-        return self.shop.desk(**options).extend(self.target, self.body, order_key=self.key)
+    def retry(self, **options: Any) -> Purchase:
+        return self.shop.buyer(**options).extend(self.target, self.body, order_key=self.key)
 
 
 def extensions(shop: Shop) -> list[str]:

@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.domain.errors import (
     Quarantined,
     WalletHeld,
 )
-from airflow_provider_proxyorders.domain.model import Money, Order, Step, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import Intent
 
 from .conftest import Shop
@@ -40,12 +40,12 @@ def patience(fault: str) -> float:
     return 1.5 if fault == "hang" else 10.0
 
 
-def tries(shop: Shop, key: str, *, timeout: float = 10.0, most: int = 4) -> tuple[Order | None, list[ProxyOrdersError]]:
+def tries(shop: Shop, key: str, *, timeout: float = 10.0, most: int = 4) -> tuple[Purchase | None, list[ProxyOrdersError]]:
     """Place as Airflow would: again after every error that a retry can help with. Every try is a new worker."""
     errors: list[ProxyOrdersError] = []
     for _ in range(most):
         try:
-            return shop.desk(timeout=timeout).place(shop.request, order_key=key), errors
+            return shop.buyer(timeout=timeout).place(shop.request, order_key=key), errors
         except ProxyOrdersError as error:
             errors.append(error)
             if error.retry == "never":
@@ -82,7 +82,7 @@ def test_a_lost_answer_to_an_extension_extends_once(shop_of: Callable[[str], Sho
     order = shop.delivered("k")
     assert order.order_id is not None and order.expires_at is not None
     shop.box.fault(vendor="iproyal", operation="extend", when=when, times=1, **FAULTS[fault])
-    extension = shop.desk(timeout=patience(fault)).extend(order.order_id, {"product_plan_id": 22}, order_key="e")
+    extension = shop.buyer(timeout=patience(fault)).extend(order.order_id, {"product_plan_id": 22}, order_key="e")
     assert extension.step is Step.DELIVERED
     assert extension.expires_at == order.expires_at + timedelta(days=30)
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
@@ -90,14 +90,14 @@ def test_a_lost_answer_to_an_extension_extends_once(shop_of: Callable[[str], Sho
 
 def test_a_vendor_that_cannot_be_asked_proves_nothing(shop: Shop) -> None:
     """Reads that fail leave the purchase unknown, whatever they answer; it is resolved when they work again."""
-    desk = shop.desk(timeout=0.4)
+    buyer = shop.buyer(timeout=0.4)
     shop.box.fault(vendor=shop.name, operation="create", when="after", times=1, action="reset")
     for operation in ("balance", "list", "get", "subaccounts"):
         shop.box.fault(vendor=shop.name, operation=operation, action="status", status=404, nth=None, when="before")
     if shop.name == "voodoo":
         pytest.skip("its purchase is settled by sending the reference again, not by reading")
     with pytest.raises(ProxyOrdersError):
-        desk.place(shop.request, order_key="k")
+        buyer.place(shop.request, order_key="k")
     found = shop.ledger.find("k")
     assert found is None or found.step is Step.INTENDED  # the evidence could not be read, so nothing was sent at all
     assert shop.bought() == []
@@ -110,7 +110,7 @@ def test_reads_that_fail_after_the_purchase_leave_it_unknown(shop_of: Callable[[
 
     def buy() -> None:
         try:
-            shop.desk(timeout=1.0).place(shop.request, order_key="k")
+            shop.buyer(timeout=1.0).place(shop.request, order_key="k")
         except ProxyOrdersError as error:
             failed.append(error)
 
@@ -131,9 +131,9 @@ def test_reads_that_fail_after_the_purchase_leave_it_unknown(shop_of: Callable[[
 def test_a_purchase_that_arrives_late_is_still_one_where_the_vendor_settles_in_time(shop: Shop) -> None:
     """The vendor takes the order after the buyer has hung up, but within its settle time."""
     shop.box.fault(vendor=shop.name, operation="create", when="before", times=1, action="delay", seconds=1.0)
-    desk = shop.desk(timeout=0.4, settle=1.5)
+    buyer = shop.buyer(timeout=0.4, settle=1.5)
     try:
-        desk.place(shop.request, order_key="k")
+        buyer.place(shop.request, order_key="k")
     except Quarantined:
         assert shop.name == "voodoo"
     assert len(shop.bought()) == 1
@@ -141,7 +141,7 @@ def test_a_purchase_that_arrives_late_is_still_one_where_the_vendor_settles_in_t
 
 def test_no_connection_means_nothing_was_sent_and_the_next_try_buys(shop: Shop) -> None:
     with pytest.raises(ProxyOrdersError) as error:
-        shop.desk(base_url="http://127.0.0.1:1").place(shop.request, order_key="k")
+        shop.buyer(base_url="http://127.0.0.1:1").place(shop.request, order_key="k")
     assert error.value.money == "untouched" and error.value.retry == "soon"
     assert shop.bought() == []
     assert shop.delivered("k").order_id == shop.bought()[0].order_id
@@ -149,17 +149,17 @@ def test_no_connection_means_nothing_was_sent_and_the_next_try_buys(shop: Shop) 
 
 def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(shop: Shop) -> None:
     """The evidence was read, then the vendor went away: the purchase provably never left."""
-    desk = shop.desk()
-    real = desk.http.send
+    buyer = shop.buyer()
+    real = buyer.http.send
 
     def vanish(request: Any) -> Any:
         if request.spends:
-            desk.account.base_url = "http://127.0.0.1:1"
+            buyer.account.base_url = "http://127.0.0.1:1"
         return real(request)
 
-    desk.http.send = vanish  # type: ignore[method-assign]
+    buyer.http.send = vanish  # type: ignore[method-assign]
     with pytest.raises(NeverSent, match="nothing was bought"):
-        desk.place(shop.request, order_key="k")
+        buyer.place(shop.request, order_key="k")
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.INTENDED and shop.bought() == []
     assert shop.delivered("k") and len(shop.bought()) == 1
@@ -171,10 +171,10 @@ def test_two_workers_at_once_buy_one_order(shop: Shop) -> None:
     ready = threading.Barrier(4)
 
     def worker() -> None:
-        desk = shop.desk()
+        buyer = shop.buyer()
         ready.wait()
         try:
-            got.append(desk.place(shop.request, order_key="k").order_id)
+            got.append(buyer.place(shop.request, order_key="k").order_id)
         except ProxyOrdersError as error:
             errors.append(error)
 
@@ -190,9 +190,10 @@ def test_two_workers_at_once_buy_one_order(shop: Shop) -> None:
 
 def test_two_purchases_on_one_wallet_take_turns(shop: Shop) -> None:
     shop.box.fault(vendor=shop.name, operation="create", when="before", action="delay", seconds=0.2)
-    desks = [shop.desk() for _ in range(3)]
+    buyers = [shop.buyer() for _ in range(3)]
     threads = [
-        threading.Thread(target=desk.place, args=(shop.request,), kwargs={"order_key": f"k{i}"}) for i, desk in enumerate(desks)
+        threading.Thread(target=buyer.place, args=(shop.request,), kwargs={"order_key": f"k{i}"})
+        for i, buyer in enumerate(buyers)
     ]
     for thread in threads:
         thread.start()
@@ -205,14 +206,14 @@ def test_two_purchases_on_one_wallet_take_turns(shop: Shop) -> None:
 
 def leave_behind(shop: Shop, key: str) -> None:
     """What a worker leaves that was killed right after its purchase was taken: SENT, and an order at the vendor."""
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, desk.reference(key))
-    purchase = desk._purchase("create", key, prepared, None, None)
-    order = desk._intend(purchase)
-    evidence = desk.http.run(desk.vendor.snapshot("create", prepared.body, None))
-    claimed = shop.ledger.claim(order, Who(), evidence=evidence, sent_seconds=0.0)
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, buyer.reference(key))
+    purchase = buyer._purchase("create", key, prepared, None, None)
+    order = buyer._intend(purchase)
+    evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
+    claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0.0)
     assert claimed.step is Step.SENT
-    desk.http.run(desk.vendor.create(prepared.body), lambda request: None)
+    buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -228,19 +229,19 @@ def test_a_worker_killed_after_the_vendor_took_its_order(shop_of: Callable[[str]
 def test_another_purchase_settles_what_a_lost_worker_left_on_the_wallet(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
     leave_behind(shop, "lost")
-    other = shop.desk().place(shop.request, order_key="other")
+    other = shop.buyer().place(shop.request, order_key="other")
     lost = shop.ledger.find("lost")
     assert lost is not None and lost.order_id is not None and lost.order_id != other.order_id
     assert len(shop.bought()) == 2
 
 
 def test_a_try_that_may_still_be_sending_is_waited_for(shop: Shop) -> None:
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, desk.reference("k"))
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    shop.ledger.claim(order, Who(), evidence={}, sent_seconds=3600)
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=3600)
     with pytest.raises(OutcomeUnknown, match="not sent twice") as error:
-        shop.desk(patience=0.1).place(shop.request, order_key="k")
+        shop.buyer(patience=0.1).place(shop.request, order_key="k")
     assert (error.value.money, error.value.retry) == ("unknown", "soon"), "the other try may have bought it"
     assert "Nothing was bought" not in str(error.value)
     assert shop.bought() == []
@@ -248,33 +249,33 @@ def test_a_try_that_may_still_be_sending_is_waited_for(shop: Shop) -> None:
 
 def test_another_request_under_the_key_of_a_purchase_under_way_is_a_conflict(shop: Shop) -> None:
     """It was never sent, whatever becomes of the purchase that the key stands for."""
-    desk = shop.desk()
-    prepared = desk.vendor.prepare_create(shop.request, desk.reference("k"))
-    order = desk._intend(desk._purchase("create", "k", prepared, None, None))
-    shop.ledger.claim(order, Who(), evidence={}, sent_seconds=3600)
+    buyer = shop.buyer()
+    prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
+    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=3600)
     other = {**shop.request, ("proxies[us]" if shop.name == "proxyscrape" else "quantity"): 7}
     with pytest.raises(OrderKeyConflict, match="Nothing was sent"):
-        shop.desk().place(other, order_key="k")
+        shop.buyer().place(other, order_key="k")
 
 
 def test_a_quarantined_purchase_holds_the_wallet_and_says_so_at_once(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("proxyscrape")
     order = shop.ledger.intend(
         Intent("q", "create", "proxyscrape", "c", "proxyscrape:main", "a" * 64, {}, Money(shop.caps.max_order_price or 0)),  # type: ignore[arg-type]
-        Who(),
+        Actor(),
     )
-    order = shop.ledger.claim(order, Who(), evidence={}, sent_seconds=0)
-    order = shop.ledger.record(order, Step.UNKNOWN, "", Who())
-    shop.ledger.record(order, Step.QUARANTINED, "", Who())
+    order = shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
+    order = shop.ledger.record(order, Step.UNKNOWN, "", Actor())
+    shop.ledger.record(order, Step.QUARANTINED, "", Actor())
     with pytest.raises(WalletHeld, match=r"'q' .* is quarantined.*proxyorders ledger show"):
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
 
 
 def test_the_same_key_with_another_request_is_refused_and_shown(shop: Shop) -> None:
     shop.delivered("k")
     other = {**shop.request, ("proxies[us]" if shop.name == "proxyscrape" else "quantity"): 7}
     with pytest.raises(OrderKeyConflict, match=r"different now: .* -> 7.*Nothing was sent.*another order_key"):
-        shop.desk().place(other, order_key="k")
+        shop.buyer().place(other, order_key="k")
     assert len(shop.bought()) == 1
 
 
@@ -283,7 +284,7 @@ def test_a_superseded_try_is_stopped_by_its_fence(shop: Shop) -> None:
         raise RuntimeError("this try was replaced")
 
     with pytest.raises(RuntimeError, match="replaced"):
-        shop.desk(fence=replaced).place(shop.request, order_key="k")
+        shop.buyer(fence=replaced).place(shop.request, order_key="k")
     assert shop.bought() == []
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.INTENDED
@@ -301,7 +302,7 @@ def test_an_order_that_was_taken_while_the_ledger_went_away_is_found_again(shop:
 
     def buy() -> None:
         try:
-            shop.desk(timeout=20.0, sleep=lambda seconds: None).place(shop.request, order_key="k")
+            shop.buyer(timeout=20.0, sleep=lambda seconds: None).place(shop.request, order_key="k")
         except ProxyOrdersError as error:
             failed.append(error)
 
@@ -330,13 +331,13 @@ def test_a_doubtful_purchase_is_never_said_to_be_untouched(shop_of: Callable[[st
     """Its repeat could not even be prepared: what the first sending did is still not known."""
     shop = shop_of("voodoo")
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
-    desk = shop.desk(
+    buyer = shop.buyer(
         sleep=lambda seconds: shop.box.fault(vendor="voodoo", operation="balance", action="status", status=400) and None
     )
     with pytest.raises(OutcomeUnknown) as error:
-        desk.place(shop.request, order_key="k")
+        buyer.place(shop.request, order_key="k")
     assert error.value.money == "unknown" and "Nothing was bought" not in str(error.value).replace("Nothing is sent", "")
     shop.box.clear_faults()
     with pytest.raises(Quarantined):
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     assert len(shop.bought()) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import CapExceeded, VendorError
-from airflow_provider_proxyorders.domain.model import Money, Step, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, Step
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
@@ -28,17 +28,17 @@ def buy_elsewhere(shop: Shop) -> str | None:
 
 
 def test_agreement(shop: Shop) -> None:
-    reconcile(shop.desk())
+    reconcile(shop.buyer())
     shop.delivered("k")
-    findings = reconcile(shop.desk())
+    findings = reconcile(shop.buyer())
     assert findings.clean and findings.lines() == []
     assert findings.unexplained == Money(Decimal(0), findings.unexplained.currency if findings.unexplained else None)
 
 
 def test_an_order_that_moved_on_is_brought_up_to_date(shop: Shop) -> None:
-    shop.desk().place(shop.request, order_key="k")
+    shop.buyer().place(shop.request, order_key="k")
     shop.box.control([{"advance": 60.0}])
-    assert reconcile(shop.desk()).updated == ["k"]
+    assert reconcile(shop.buyer()).updated == ["k"]
     found = shop.ledger.find("k")
     assert found is not None and found.step is Step.DELIVERED
 
@@ -46,25 +46,25 @@ def test_an_order_that_moved_on_is_brought_up_to_date(shop: Shop) -> None:
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
 def test_a_strange_order_is_reported_once_and_freezes_the_wallet(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
-    reconcile(shop.desk())
+    reconcile(shop.buyer())
     buy_elsewhere(shop)
     shop.box.control([{"advance": 60.0}])
-    findings = reconcile(shop.desk())
+    findings = reconcile(shop.buyer())
     assert len(findings.strange) == 1 and not findings.clean
     assert findings.unexplained is not None and findings.unexplained.amount > 0
     with pytest.raises(CapExceeded, match="did not intend"):
-        shop.desk().place(shop.request, order_key="k")
+        shop.buyer().place(shop.request, order_key="k")
     shop.ledger.freeze(f"{vendor}:main", None)
-    assert reconcile(shop.desk()).clean
+    assert reconcile(shop.buyer()).clean
     shop.delivered("k")
 
 
 def test_without_a_list_a_strange_purchase_shows_in_the_balance(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("voodoo")
-    reconcile(shop.desk())
+    reconcile(shop.buyer())
     shop.delivered("k")
     buy_elsewhere(shop)
-    findings = reconcile(shop.desk())
+    findings = reconcile(shop.buyer())
     assert findings.strange == [] and findings.unexplained == Money(Decimal(9), "USD")
     assert any("UNEXPLAINED: the balance fell by 9.00 USD" in line for line in findings.lines())
 
@@ -72,9 +72,9 @@ def test_without_a_list_a_strange_purchase_shows_in_the_balance(shop_of: Callabl
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
 def test_what_a_killed_worker_left_is_settled(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
-    reconcile(shop.desk())
+    reconcile(shop.buyer())
     leave_behind(shop, "lost")
-    findings = reconcile(shop.desk())
+    findings = reconcile(shop.buyer())
     assert [key.split(" ")[0] for key in findings.settled] == ["lost"] and findings.clean
     assert len(shop.bought()) == 1
 
@@ -83,7 +83,7 @@ def test_what_the_vendor_no_longer_lists_is_said(shop_of: Callable[[str], Shop])
     shop = shop_of("iproyal")
     shop.delivered("k")
     shop.box.control([{"reset": True}])
-    assert reconcile(shop.desk()).missing == ["k"]
+    assert reconcile(shop.buyer()).missing == ["k"]
 
 
 class TestWhileAnOrderIsBeingMade:
@@ -91,63 +91,63 @@ class TestWhileAnOrderIsBeingMade:
 
     def test_a_strange_order_shows_where_orders_are_known_by_their_ids(self, shop_of: Callable[[str], Shop]) -> None:
         shop = shop_of("iproyal")
-        reconcile(shop.desk())
+        reconcile(shop.buyer())
         shop.box.control({"vendor": "iproyal", "processing": 86_400.0})
-        assert shop.desk().place(shop.request, order_key="slow").step is Step.PLACED
+        assert shop.buyer().place(shop.request, order_key="slow").step is Step.PLACED
         strange = buy_elsewhere(shop)
-        findings = reconcile(shop.desk())
+        findings = reconcile(shop.buyer())
         assert findings.strange == [strange] and not findings.clean
         assert strange in (shop.ledger.frozen("iproyal:main") or "")
 
     def test_what_may_be_ours_is_said_to_be_so(self, shop_of: Callable[[str], Shop]) -> None:
         """ProxyScrape's list tells sub-accounts, and which one an order opened shows only when it is finished."""
         shop = shop_of("proxyscrape")
-        reconcile(shop.desk())
+        reconcile(shop.buyer())
         buy_elsewhere(shop)
         shop.box.control([{"advance": 60.0}])
         shop.box.control({"vendor": "proxyscrape", "processing": 86_400.0})
-        shop.desk().place(shop.request, order_key="slow")
-        first = reconcile(shop.desk())
+        shop.buyer().place(shop.request, order_key="slow")
+        first = reconcile(shop.buyer())
         assert first.strange == [] and shop.ledger.frozen("proxyscrape:main") is None
         assert [*first.unclear.values()] == ["slow"]
         assert any("MAY BE OURS" in line and "slow" in line for line in first.lines())
-        second = reconcile(shop.desk())
+        second = reconcile(shop.buyer())
         assert second.unclear == first.unclear and not second.clean, "it does not go away by itself"
         shop.box.control([{"advance": 90_000.0}])
-        assert reconcile(shop.desk()).strange == [*first.unclear]
+        assert reconcile(shop.buyer()).strange == [*first.unclear]
 
     @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
     def test_an_order_of_ours_is_no_alarm(self, shop_of: Callable[[str], Shop], vendor: str) -> None:
         shop = shop_of(vendor)
-        reconcile(shop.desk())
+        reconcile(shop.buyer())
         shop.box.control({"vendor": vendor, "processing": 86_400.0})
-        shop.desk().place(shop.request, order_key="slow")
-        findings = reconcile(shop.desk())
+        shop.buyer().place(shop.request, order_key="slow")
+        findings = reconcile(shop.buyer())
         assert findings.clean and not findings.unclear
 
 
 def test_an_order_that_the_vendor_does_not_know_any_more_hides_no_other(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("iproyal")
-    reconcile(shop.desk())
+    reconcile(shop.buyer())
     shop.box.control({"vendor": "iproyal", "processing": 86_400.0})
-    gone = shop.desk().place(shop.request, order_key="gone").order_id
-    shop.desk().place(shop.request, order_key="other")
+    gone = shop.buyer().place(shop.request, order_key="gone").order_id
+    shop.buyer().place(shop.request, order_key="other")
     shop.box.fault(vendor="iproyal", operation="get", nth=2, action="status", status=404)  # the newest is read first
     strange = buy_elsewhere(shop)
-    findings = reconcile(shop.desk())
+    findings = reconcile(shop.buyer())
     assert [*findings.undecided] == ["gone"] and f"order {gone} was taken" in findings.undecided["gone"]
     assert findings.strange == [strange]
 
 
 def test_a_vendor_that_is_away_is_no_finding(shop_of: Callable[[str], Shop]) -> None:
     shop = shop_of("iproyal")
-    shop.desk().place(shop.request, order_key="k")
+    shop.buyer().place(shop.request, order_key="k")
     for operation in ("get", "list", "balance"):
         shop.box.fault(vendor="iproyal", operation=operation, action="status", status=500)
-    desk = shop.desk()
-    desk.http._sleep = lambda seconds: None
+    buyer = shop.buyer()
+    buyer.http._sleep = lambda seconds: None
     with pytest.raises(VendorError):
-        reconcile(desk)
+        reconcile(buyer)
 
 
 class TestWhatStandsToBeSentAgain:
@@ -159,32 +159,32 @@ class TestWhatStandsToBeSentAgain:
         leave_behind(shop, "k")
         order = shop.ledger.find("k")
         assert order is not None
-        unknown = shop.ledger.record(order, Step.UNKNOWN, "its worker is gone", Who())
-        shop.ledger.record(unknown, Step.INTENDED, "sent again with the same reference", Who())
+        unknown = shop.ledger.record(order, Step.UNKNOWN, "its worker is gone", Actor())
+        shop.ledger.record(unknown, Step.INTENDED, "sent again with the same reference", Actor())
         return shop
 
     def test_its_own_task_may_be_about_to_send_it(self, left: Shop) -> None:
         before = left.ledger.find("k")
-        findings = reconcile(left.desk())
+        findings = reconcile(left.buyer())
         assert [*findings.undecided] == ["k"] and not findings.clean
         assert "may have been taken" in findings.undecided["k"]
         assert left.ledger.find("k") == before
 
     def test_it_is_looked_into_when_no_task_comes_back(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
-        findings = reconcile(left.desk())
+        findings = reconcile(left.buyer())
         assert [*findings.undecided] == ["k"]
         found = left.ledger.find("k")
         assert found is not None and found.step is Step.UNKNOWN
-        assert left.desk().ledger.charged("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
+        assert left.buyer().ledger.charged("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
 
     def test_its_webhook_settles_it(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
         found, bought = left.ledger.find("k"), left.bought()[0]
         assert found is not None
-        reference = left.desk().vendor.reference_in(found.request)
+        reference = left.buyer().vendor.reference_in(found.request)
         hint = Hint("d" * 64, "voodoo_default", "voodoo:main", bought.order_id, reference, "completed")
         Inbox(left.ledger.engine).keep([hint])
-        findings = reconcile(left.desk())
+        findings = reconcile(left.buyer())
         assert [key.split(" ")[0] for key in findings.settled] == ["k"] and not findings.undecided
         assert [order.order_key for order in left.ledger.by_order_id("voodoo:main", bought.order_id)] == ["k"]

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, InvalidRequest
-from airflow_provider_proxyorders.domain.model import Money, Step, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger
 from airflow_provider_proxyorders.wallet.runway import Prices, Rate, Renewal, rate, runway
 
@@ -76,8 +76,8 @@ class TestRunway:
 
 class TestPrices:
     def prices(self, shop: Shop, **options: object) -> Prices:
-        desk = shop.desk()
-        return Prices(desk.vendor, desk.http, desk.ledger, **options)  # type: ignore[arg-type]
+        buyer = shop.buyer()
+        return Prices(buyer.vendor, buyer.http, buyer.ledger, **options)  # type: ignore[arg-type]
 
     def test_the_ledgers_last_price_where_the_vendor_cannot_quote(self, shop_of: ShopOf) -> None:
         for vendor, price in (("proxyscrape", "5.00"), ("voodoo", "9.00")):
@@ -99,7 +99,7 @@ class TestPrices:
         first = self.prices(shop).renewal(order_id, START)
         assert (first.source, first.price) == ("ledger", usd("6.00"))
         assert first.note == "not quoted: no extension of it in the ledger, and no request given"
-        shop.desk().extend(order_id, PLAN, order_key="e")
+        shop.buyer().extend(order_id, PLAN, order_key="e")
         asked = shop.box.book.count("iproyal", "quote")
         second = self.prices(shop).renewal(order_id, START)
         assert (second.source, second.price, second.note) == ("quote", usd("6.00"), "")
@@ -130,9 +130,9 @@ class TestPrices:
         shop = shop_of("iproyal")
         order_id = shop.delivered("k").order_id
         assert order_id is not None
-        desk = shop.desk(secret="wrong-key")
+        buyer = shop.buyer(secret="wrong-key")
         with pytest.raises(AuthenticationFailed):
-            Prices(desk.vendor, desk.http, desk.ledger, request=PLAN).renewal(order_id, START)
+            Prices(buyer.vendor, buyer.http, buyer.ledger, request=PLAN).renewal(order_id, START)
 
     def test_nothing_is_bought(self, shop: Shop) -> None:
         order_id = shop.delivered("k").order_id
@@ -144,24 +144,24 @@ class TestPrices:
 class TestRate:
     def spend(self, shop: Shop, key: str, price: str) -> None:
         """A purchase of this price, as the ledger keeps it."""
-        account, who = shop.desk().account, Who()
-        intent = Intent(key, "create", shop.name, "c", account.wallet, "a" * 64, {}, usd("25.00"), laned=False)
-        order = shop.ledger.claim(shop.ledger.intend(intent, who), who, evidence={}, sent_seconds=1)
-        shop.ledger.record(order, Step.PLACED, "bought", who, price=usd(price))
+        account, actor = shop.buyer().account, Actor()
+        intent = Intent(key, "create", shop.name, "c", account.wallet, "a" * 64, {}, usd("25.00"), takes_turn=False)
+        order = shop.ledger.claim(shop.ledger.intend(intent, actor), actor, evidence={}, sent_seconds=1)
+        shop.ledger.record(order, Step.PLACED, "bought", actor, price=usd(price))
 
     def on(self, ledger: Ledger, day: int) -> None:
         ledger.clock = lambda: START + timedelta(days=day)
 
     def test_nothing_spent(self, shop: Shop) -> None:
-        desk = shop.desk()
-        seen = rate(desk.ledger, desk.account)
+        buyer = shop.buyer()
+        seen = rate(buyer.ledger, buyer.account)
         assert (seen, seen.per_day, seen.days_left(Decimal(100))) == (Rate(Decimal(0), 0), Decimal(0), None)
 
     def test_a_young_wallet_counts_its_own_days(self, shop: Shop) -> None:
         for day, price in ((0, "9.00"), (2, "3.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = rate(shop.ledger, shop.desk().account)
+        seen = rate(shop.ledger, shop.buyer().account)
         assert (seen.spent, seen.days, seen.per_day) == (Decimal("12.00"), 3, Decimal("4.00"))
         assert seen.days_left(Decimal("10.00")) == Decimal("2.5")
         assert seen.days_left(Decimal("-1.00")) == 0
@@ -170,12 +170,12 @@ class TestRate:
         for day, price in ((0, "20.00"), (11, "6.00"), (40, "1.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = rate(shop.ledger, shop.desk().account)
+        seen = rate(shop.ledger, shop.buyer().account)
         assert (seen.spent, seen.days) == (Decimal("7.00"), 30)
         assert (seen.per_day, seen.days_left(Decimal("100"))) == (Decimal("0.24"), Decimal("428.5"))
 
     def test_other_wallets_are_theirs(self, shop_of: ShopOf) -> None:
         self.on(shop_of("voodoo").ledger, 0)
         self.spend(shop_of("voodoo"), "k", "9.00")
-        desk = shop_of("iproyal").desk()
-        assert rate(desk.ledger, desk.account).spent == 0
+        buyer = shop_of("iproyal").buyer()
+        assert rate(buyer.ledger, buyer.account).spent == 0

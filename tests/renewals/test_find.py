@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import event
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
-from airflow_provider_proxyorders.purchase.buyer import Desk
-from airflow_provider_proxyorders.renewal.search import Found, Only, find_due
+from airflow_provider_proxyorders.purchase.buyer import Buyer
+from airflow_provider_proxyorders.renewal.search import ExpiringOrders, OrderFilter, find_due
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import REQUESTS, Shops
 
@@ -23,16 +23,16 @@ Held = Callable[..., str]
 DAY = timedelta(days=1)
 
 
-def find(shops: Shops, now: datetime, *, vendor: str = "iproyal", within: timedelta = 3 * DAY, **options: Any) -> Found:
+def find(shops: Shops, now: datetime, *, vendor: str = "iproyal", within: timedelta = 3 * DAY, **options: Any) -> ExpiringOrders:
     connection = options.pop("connection", {})
-    return find_due(shops.hook(vendor, **connection).desk(), as_of=now, within=within, **options)
+    return find_due(shops.hook(vendor, **connection).buyer(), as_of=now, within=within, **options)
 
 
-def due(found: Found) -> list[str]:
+def due(found: ExpiringOrders) -> list[str]:
     return [one.order_id for one in found.due]
 
 
-def reasons(found: Found) -> dict[str, str]:
+def reasons(found: ExpiringOrders) -> dict[str, str]:
     return {left.order_id: left.reason for left in found.left_out}
 
 
@@ -146,7 +146,7 @@ class TestFilters:
         held(4, note=None)
 
     def test_by_note(self, shops: Shops, now: datetime) -> None:
-        found = find(shops, now, only=Only(note="crawler"))
+        found = find(shops, now, only=OrderFilter(note="crawler"))
         assert (due(found), reasons(found)) == (["1", "2"], {"3": "filtered", "4": "filtered"})
         assert {one.note for one in found.due} == {"crawler one", "Crawler TWO"}
 
@@ -156,27 +156,27 @@ class TestFilters:
         product, location = names["1"]
         assert product and location
         same = [order_id for order_id, (name, _) in names.items() if name == product]
-        assert due(find(shops, now, only=Only(product=product.upper()))) == same
+        assert due(find(shops, now, only=OrderFilter(product=product.upper()))) == same
         there = [order_id for order_id, (_, place) in names.items() if place and location in place]
-        assert due(find(shops, now, only=Only(location=location[:5].lower()))) == there
-        assert due(find(shops, now, only=Only(product="no such product"))) == []
+        assert due(find(shops, now, only=OrderFilter(location=location[:5].lower()))) == there
+        assert due(find(shops, now, only=OrderFilter(product="no such product"))) == []
 
     def test_by_id(self, shops: Shops, now: datetime) -> None:
         before = shops.box.book.count("iproyal", "list")
-        found = find(shops, now, only=Only(order_ids=["4", "1", "77", "4"]))
+        found = find(shops, now, only=OrderFilter(order_ids=["4", "1", "77", "4"]))
         assert (due(found), reasons(found)) == (["1", "4"], {"77": "unknown"})
         assert found.looked_at == 2 and shops.box.book.count("iproyal", "list") == before + 1
 
     def test_by_id_says_why_not_of_each_that_was_asked_for(self, shops: Shops, now: datetime, held: Held) -> None:
         held(5, -90 * DAY, status="expired")
         held(6, 90 * DAY)
-        found = find(shops, now, only=Only(order_ids=["5", "6"]))
+        found = find(shops, now, only=OrderFilter(order_ids=["5", "6"]))
         assert (due(found), reasons(found)) == ([], {"5": "expired", "6": "later"})
 
     def test_excluded(self, shops: Shops, now: datetime) -> None:
-        found = find(shops, now, only=Only(exclude=["2", "3"]))
+        found = find(shops, now, only=OrderFilter(exclude=["2", "3"]))
         assert (due(found), reasons(found)) == (["1", "4"], {"2": "filtered", "3": "filtered"})
-        assert due(find(shops, now, only=Only(order_ids=["1", "2"], exclude=["2"]))) == ["1"]
+        assert due(find(shops, now, only=OrderFilter(order_ids=["1", "2"], exclude=["2"]))) == ["1"]
 
 
 class TestLedger:
@@ -210,11 +210,11 @@ class TestLedger:
 
     def test_an_extension_whose_outcome_is_unknown(self, shops: Shops, now: datetime, held: Held) -> None:
         held(1)
-        desk = self._lose_an_answer(shops)
-        assert reasons(find_as(desk, now)) == {"1": "extending"}
-        clock = desk.ledger.clock
-        desk.ledger.clock = lambda: clock() + timedelta(hours=2)  # its task is gone: the next one settles it
-        assert due(find_as(desk, now)) == ["1"]
+        buyer = self._lose_an_answer(shops)
+        assert reasons(find_as(buyer, now)) == {"1": "extending"}
+        clock = buyer.ledger.clock
+        buyer.ledger.clock = lambda: clock() + timedelta(hours=2)  # its task is gone: the next one settles it
+        assert due(find_as(buyer, now)) == ["1"]
 
     def test_an_extension_that_was_only_intended(self, shops: Shops, now: datetime, held: Held) -> None:
         """A dry wallet refused it: nothing was bought, and the order would lapse if it was left out."""
@@ -225,15 +225,15 @@ class TestLedger:
         assert due(find(shops, now)) == ["1"]
 
     def test_a_person_has_to_decide(self, shops: Shops, now: datetime, held: Held) -> None:
-        from airflow_provider_proxyorders.domain.model import Step, Who
+        from airflow_provider_proxyorders.domain.model import Actor, Step
 
         held(1)
-        desk = self._lose_an_answer(shops)
-        known = desk.ledger.find("k")
+        buyer = self._lose_an_answer(shops)
+        known = buyer.ledger.find("k")
         assert known is not None
-        desk.ledger.record(known, Step.QUARANTINED, "evidence cannot decide", Who())
-        found = find_as(desk, now + timedelta(hours=5), within=9 * DAY)
-        assert reasons(found) == {"1": "in_doubt"} and "ledger show 'k'" in found.left_out[0].why
+        buyer.ledger.record(known, Step.QUARANTINED, "evidence cannot decide", Actor())
+        found = find_as(buyer, now + timedelta(hours=5), within=9 * DAY)
+        assert reasons(found) == {"1": "unresolved"} and "ledger show 'k'" in found.left_out[0].why
 
     def test_a_vendor_that_extends_and_lists_nothing(self, shops: Shops, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
         """The ledger knows when the last extension ends; the creation's expiry is long past by then."""
@@ -241,7 +241,7 @@ class TestLedger:
         monkeypatch.setattr(kind, "capabilities", replace(kind.capabilities, list_orders=False))
         hook = shops.hook("iproyal")
         made = hook.create_order(REQUESTS["iproyal"], order_key="first")
-        made = hook.desk().wait(made, deadline=now + timedelta(seconds=30), poll_interval=0.05)
+        made = hook.buyer().wait(made, deadline=now + timedelta(seconds=30), poll_interval=0.05)
         assert made.expires_at is not None and made.order_id is not None
         for number in range(3):
             hook.extend_order(made.order_id, PLAN, order_key=f"extension {number}")
@@ -257,17 +257,17 @@ class TestLedger:
         shops.box.control(
             [{"vendor": "iproyal", "order": {"id": n, "status": "confirmed", "expire_date": expire}} for n in range(1, 2201)]
         )
-        desk = shops.hook("iproyal").desk()
+        buyer = shops.hook("iproyal").buyer()
         asked: list[str] = []
-        event.listen(desk.ledger.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
-        found = find_as(desk, now)
+        event.listen(buyer.ledger.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        found = find_as(buyer, now)
         assert (len(found.due), found.looked_at) == (2200, 2200)
         assert shops.box.book.count("iproyal", "list") == 22
         assert sum("proxyorders_purchases" in statement for statement in asked) <= 6
 
-    def _lose_an_answer(self, shops: Shops) -> Desk:
+    def _lose_an_answer(self, shops: Shops) -> Buyer:
         """An extension that was sent, whose answer was lost and whose order could not be read afterwards."""
-        desk = shops.hook("iproyal").desk()
+        buyer = shops.hook("iproyal").buyer()
         shops.box.control({"vendor": "iproyal", "extend_processing": 3600})
         shops.box.fault("iproyal", "extend", when="after", times=1, action="reset")
 
@@ -275,12 +275,12 @@ class TestLedger:
             if "outcome unknown" in line:
                 shops.box.fault("iproyal", "get", action="status", status=503)
 
-        desk._say = say
+        buyer._say = say
         with pytest.raises(OutcomeUnknown):
-            desk.extend("1", PLAN, order_key="k")
+            buyer.extend("1", PLAN, order_key="k")
         shops.box.clear_faults()
-        return shops.hook("iproyal").desk()
+        return shops.hook("iproyal").buyer()
 
 
-def find_as(desk: Desk, now: datetime, within: timedelta = 3 * DAY) -> Found:
-    return find_due(desk, as_of=now, within=within)
+def find_as(buyer: Buyer, now: datetime, within: timedelta = 3 * DAY) -> ExpiringOrders:
+    return find_due(buyer, as_of=now, within=within)

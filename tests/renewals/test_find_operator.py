@@ -89,7 +89,7 @@ class TestHandedOn:
     def test_a_vendor_without_a_list(self, shops: Shops) -> None:
         hook = shops.hook("proxyscrape")
         order = hook.create_order(REQUESTS["proxyscrape"], order_key="first")
-        hook.desk().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=10), poll_interval=0.05)
+        hook.buyer().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=10), poll_interval=0.05)
         returned, told = find(shops, "proxyscrape", within="P40D", term="P30D")
         assert ids(returned) == [order.order_id]
         assert (told["source"], told["due"][0]["expires_from"], told["due"][0]["price_from"]) == ("ledger", "term", "ledger")

@@ -183,7 +183,7 @@ class TestOnce:
             raise NotDue("no more. Nothing was bought.")
 
         with pytest.raises(NotDue):
-            shops.hook("iproyal").desk().extend("7001", PLAN, order_key="k", still_due=refuse)
+            shops.hook("iproyal").buyer().extend("7001", PLAN, order_key="k", still_due=refuse)
         assert seen == [until.isoformat()] and shops.bought("iproyal") == []
 
 

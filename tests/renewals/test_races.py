@@ -120,7 +120,7 @@ def test_replacing_at_once(shops: Shops, now: datetime, database: str) -> None:
 
     hook = shops.hook("proxyscrape")
     old = hook.create_order(REQUESTS["proxyscrape"], order_key="old")
-    hook.desk().wait(old, deadline=now + timedelta(seconds=30), poll_interval=0.05)
+    hook.buyer().wait(old, deadline=now + timedelta(seconds=30), poll_interval=0.05)
 
     def replacing(number: int) -> Callable[[], Any]:
         given = {"order_id": str(old.order_id), "if_unsupported": "reorder", "deferrable": False, "poll_interval": 0.1}
@@ -131,7 +131,7 @@ def test_replacing_at_once(shops: Shops, now: datetime, database: str) -> None:
     outcomes = together([replacing(number) for number in range(4)])
     assert len(shops.bought("proxyscrape")) == 2, outcomes
     (result,) = [one for one in outcomes if isinstance(one, dict)]
-    found = find_due(hook.desk(), as_of=now, within=40 * DAY, term=30 * DAY)
+    found = find_due(hook.buyer(), as_of=now, within=40 * DAY, term=30 * DAY)
     assert [one.order_id for one in found.due] == [result["order_id"]]
     assert [(left.order_id, left.reason) for left in found.left_out] == [(old.order_id, "replaced")]
 

@@ -9,9 +9,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound, OrderNotUsable, UnsupportedOperation
-from airflow_provider_proxyorders.domain.model import Order
+from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
-from airflow_provider_proxyorders.renewal.search import Found, Only, find_due
+from airflow_provider_proxyorders.renewal.search import ExpiringOrders, OrderFilter, find_due
 from tests.hooks.connections import PRICES, REQUESTS, Shops
 from tests.tasks.tasks import Run, context
 
@@ -26,15 +26,15 @@ def vendor(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def old(shops: Shops, vendor: str) -> Order:
+def old(shops: Shops, vendor: str) -> Purchase:
     """An order that was bought through the ledger."""
     return bought(shops, vendor)
 
 
-def bought(shops: Shops, vendor: str, key: str = "old", **fields: Any) -> Order:
+def bought(shops: Shops, vendor: str, key: str = "old", **fields: Any) -> Purchase:
     hook = shops.hook(vendor)
     order = hook.create_order({**REQUESTS[vendor], **fields}, order_key=key)
-    return hook.desk().wait(order, deadline=datetime.now().astimezone() + timedelta(seconds=10), poll_interval=0.05)
+    return hook.buyer().wait(order, deadline=datetime.now().astimezone() + timedelta(seconds=10), poll_interval=0.05)
 
 
 def renew(shops: Shops, vendor: str, order_id: Any, **options: Any) -> ExtendProxyOrderOperator:
@@ -42,18 +42,18 @@ def renew(shops: Shops, vendor: str, order_id: Any, **options: Any) -> ExtendPro
     return ExtendProxyOrderOperator(task_id="renew", conn_id=shops.connect(vendor), order_id=order_id, **given)
 
 
-def find(shops: Shops, vendor: str, as_of: datetime, **options: Any) -> Found:
-    return find_due(shops.hook(vendor).desk(), as_of=as_of, within=3 * DAY, **options)
+def find(shops: Shops, vendor: str, as_of: datetime, **options: Any) -> ExpiringOrders:
+    return find_due(shops.hook(vendor).buyer(), as_of=as_of, within=3 * DAY, **options)
 
 
-def test_it_is_refused_unless_asked_for(shops: Shops, vendor: str, old: Order) -> None:
+def test_it_is_refused_unless_asked_for(shops: Shops, vendor: str, old: Purchase) -> None:
     with pytest.raises(UnsupportedOperation, match=r"Nothing was sent.*CreateProxyOrderOperator.*if_unsupported='reorder'"):
         renew(shops, vendor, old.order_id, if_unsupported="fail").execute(context())
     assert len(shops.bought(vendor)) == 1
 
 
 class TestOnce:
-    def test_the_new_order_and_what_it_replaces(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_the_new_order_and_what_it_replaces(self, shops: Shops, vendor: str, old: Purchase) -> None:
         result = renew(shops, vendor, old.order_id).execute(context())
         assert (result["kind"], result["status"], result["replaces"]) == ("create", "delivered", old.order_id)
         assert result["order_id"] != old.order_id
@@ -64,7 +64,7 @@ class TestOnce:
         theirs = {name: value for name, value in new.request.items() if name != "merchant_order_id"}
         assert theirs == {name: value for name, value in old.request.items() if name != "merchant_order_id"}
 
-    def test_retries_other_dags_and_other_runs(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_retries_other_dags_and_other_runs(self, shops: Shops, vendor: str, old: Purchase) -> None:
         first = renew(shops, vendor, old.order_id).execute(context(dag_id="one"))
         assert renew(shops, vendor, old.order_id).execute(context(dag_id="one", try_number=2)) == first
         for other in (context(dag_id="two"), context(dag_id="one", run=Run("manual__2"))):
@@ -72,7 +72,7 @@ class TestOnce:
                 renew(shops, vendor, old.order_id).execute(other)
         assert len(shops.bought(vendor)) == 2
 
-    def test_another_expiry_tomorrow_is_the_same_order(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+    def test_another_expiry_tomorrow_is_the_same_order(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
         """Such an order has one period only, whatever a template gives for its end."""
         for number in range(3):
             ends = now + number * DAY
@@ -107,7 +107,7 @@ class TestOnce:
         assert outcomes == [f"reorder:proxyscrape:another:{other}:until {now.isoformat()}"]
         assert len(shops.bought("proxyscrape")) == 2
 
-    def test_a_lost_answer(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_a_lost_answer(self, shops: Shops, vendor: str, old: Purchase) -> None:
         shops.box.fault(vendor, "create", when="after", times=1, action="reset")
         for number in (1, 2, 3):
             try:
@@ -117,7 +117,7 @@ class TestOnce:
                 assert "nothing is sent again" in str(error).lower() or "has to decide" in str(error)
         assert len(shops.bought(vendor)) == 2
 
-    def test_a_replacement_that_failed_is_not_replaced(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_a_replacement_that_failed_is_not_replaced(self, shops: Shops, vendor: str, old: Purchase) -> None:
         shops.box.control({"vendor": vendor, "next_outcome": "failed"})
         for number in (1, 2):
             with pytest.raises(OrderNotUsable, match="Nothing is bought in its place"):
@@ -129,20 +129,20 @@ class TestOnce:
 
 
 class TestRefused:
-    def test_nobody_says_when_it_ends(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+    def test_nobody_says_when_it_ends(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
         for due in ({"paid_through": now + DAY}, {"only_within": 86400}):
             with pytest.raises(InvalidRequest, match=r"expires_at.*does not tell when order .* ends.*Nothing was bought"):
                 renew(shops, vendor, old.order_id, **due).execute(context())
         assert len(shops.bought(vendor)) == 1
 
-    def test_it_runs_for_long_enough(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+    def test_it_runs_for_long_enough(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
         with pytest.raises(AirflowSkipException, match=r"reaches paid_through.*nothing bought"):
             renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, paid_through=now + 2 * DAY).execute(context())
         with pytest.raises(AirflowSkipException, match=r"only_within.*nothing bought"):
             renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, only_within=86400).execute(context())
         assert len(shops.bought(vendor)) == 1
 
-    def test_it_is_due(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+    def test_it_is_due(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
         given = {"expires_at": (now + DAY).isoformat(), "paid_through": now + 2 * DAY}
         assert renew(shops, vendor, old.order_id, **given).execute(context())["replaces"] == old.order_id
 
@@ -174,7 +174,7 @@ class TestRefused:
 class TestFind:
     """Vendors without a list: the orders that the ledger created."""
 
-    def test_with_a_term(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_with_a_term(self, shops: Shops, vendor: str, old: Purchase) -> None:
         assert old.sent_at is not None
         ends = old.sent_at + 30 * DAY
         calls = shops.box.book.count(vendor, "get")
@@ -188,17 +188,17 @@ class TestFind:
         past = find(shops, vendor, ends + DAY, term=30 * DAY)
         assert [left.reason for left in past.left_out] == ["expired"]
 
-    def test_without_one(self, shops: Shops, vendor: str, old: Order, now: datetime) -> None:
+    def test_without_one(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
         found = find(shops, vendor, now)
         assert found.due == () and [left.reason for left in found.left_out] == ["no_expiry"]
         assert "term" in found.left_out[0].why
 
-    def test_ids_and_filters(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_ids_and_filters(self, shops: Shops, vendor: str, old: Purchase) -> None:
         assert old.sent_at is not None and old.order_id is not None
         as_of = old.sent_at + 29 * DAY
-        asked = find(shops, vendor, as_of, term=30 * DAY, only=Only(order_ids=[old.order_id, "nobody"]))
+        asked = find(shops, vendor, as_of, term=30 * DAY, only=OrderFilter(order_ids=[old.order_id, "nobody"]))
         assert ([one.order_id for one in asked.due], [left.order_id for left in asked.left_out]) == ([old.order_id], ["nobody"])
-        without = find(shops, vendor, as_of, term=30 * DAY, only=Only(exclude=[old.order_id]))
+        without = find(shops, vendor, as_of, term=30 * DAY, only=OrderFilter(exclude=[old.order_id]))
         assert (without.due, [left.reason for left in without.left_out]) == ((), ["filtered"])
 
     def test_refunded_since(self, shops: Shops) -> None:
@@ -208,7 +208,7 @@ class TestFind:
         found = find(shops, "proxyscrape", old.sent_at + 29 * DAY, term=30 * DAY)
         assert (found.due, [left.reason for left in found.left_out]) == ((), ["ended"])
 
-    def test_what_was_replaced_is_left_out(self, shops: Shops, vendor: str, old: Order) -> None:
+    def test_what_was_replaced_is_left_out(self, shops: Shops, vendor: str, old: Purchase) -> None:
         assert old.sent_at is not None
         as_of = old.sent_at + 29 * DAY
         (due,) = find(shops, vendor, as_of, term=30 * DAY).due

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, OrderKeyConflict, OrderNotUsable, ProxyOrdersError
-from airflow_provider_proxyorders.domain.model import OPEN, TAKEN, Order, Step
-from airflow_provider_proxyorders.wallet.reconcile import Findings
+from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Purchase, Step
+from airflow_provider_proxyorders.wallet.reconcile import ReconcileReport
 
 from .clockwork import Worker
 from .market import SOMEBODY, Charge
@@ -44,7 +44,7 @@ class Checker(Verdict):
             )
         row = self.row(key)
         step = Step(row["step"]) if row else None
-        if row is None or not (step in OPEN or (step is Step.INTENDED and row["ambiguous"])):
+        if row is None or not (step in UNRESOLVED or (step is Step.INTENDED and row["maybe_sent"])):
             self.broken("taken unseen", f"{key} was taken while the ledger says {step.value if step else 'nothing'}")
         least = run.scenario.caps.min_balance
         if least is not None and charge.left < least and not run.scenario.lagging and not run.scenario.dear:
@@ -56,7 +56,7 @@ class Checker(Verdict):
         if name == "freeze":
             worker.say(f"ledger freeze: {arguments}")
             run.alarms.append(str(arguments))
-        if not isinstance(order, Order):
+        if not isinstance(order, Purchase):
             return
         worker.say(f"ledger {name}: {order.order_key} {order.step.value} (fence {order.fence}) {order.order_id or ''}")
         if name == "claim":
@@ -72,7 +72,7 @@ class Checker(Verdict):
             elif order.kind == "create" and not any(run.market.is_of(order.order_id, charge) for charge in charges):
                 bought = [charge.entry.order_id for charge in charges]
                 self.broken(another, f"{order.order_key} is {order.order_id} in the ledger, bought was {bought}")
-        doubtful = order.step is Step.INTENDED and order.ambiguous  # to be sent again under the same reference
+        doubtful = order.step is Step.INTENDED and order.maybe_sent  # to be sent again under the same reference
         if order.step in (Step.REJECTED, Step.INTENDED) and charges and not doubtful:
             self.broken(
                 self.excused(charges) or "lost",
@@ -87,7 +87,7 @@ class Checker(Verdict):
         if order.step is Step.QUARANTINED and run.books[worker].worker is worker:
             self._quarantined(order, charges)
 
-    def _twin(self, order: Order) -> bool:
+    def _twin(self, order: Purchase) -> bool:
         """Whether somebody else bought just the same, so that nothing could tell the two apart."""
         for charge in self.run.market.of(SOMEBODY):
             if self.run.market.is_of(order.order_id, charge):
@@ -95,7 +95,7 @@ class Checker(Verdict):
                 return all(charge.entry.request.get(name) == order.request.get(name) for name in telling)
         return False
 
-    def _quarantined(self, order: Order, charges: list[Charge]) -> None:
+    def _quarantined(self, order: Purchase, charges: list[Charge]) -> None:
         """A person is asked: that needs a reason."""
         run, scenario = self.run, self.run.scenario
         run.stats["quarantined"] += 1
@@ -125,7 +125,7 @@ class Checker(Verdict):
         else:
             run.stats["quarantined: no sub-account in time"] += 1
 
-    def handed(self, worker: Worker, task: Task, order: Order) -> None:
+    def handed(self, worker: Worker, task: Task, order: Purchase) -> None:
         """The desk handed an order to its caller."""
         self._handed.add(worker)
         if order.step not in TAKEN or not order.order_id:
@@ -149,7 +149,7 @@ class Checker(Verdict):
             return True
         return self.run.calm and isinstance(error.__cause__ or error, CapExceeded)
 
-    def compared(self, wallet: str, findings: Findings, since: float, final: bool) -> None:
+    def compared(self, wallet: str, findings: ReconcileReport, since: float, final: bool) -> None:
         """Ledger and vendor were compared: a plain seed holds nothing strange, and the last comparison is clean."""
         run = self.run
         run.stats["compared"] += 1

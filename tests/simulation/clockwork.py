@@ -46,10 +46,10 @@ class Clockwork:
         """Unix seconds."""
         return self.clock.timestamp()
 
-    def note(self, who: str, text: str) -> None:
+    def note(self, actor: str, text: str) -> None:
         """Add a line to the log."""
         at = self.now - self.start
-        self.log.append(f"{int(at) // 3600}:{int(at) // 60 % 60:02}:{at % 60:06.3f}  {who:<12} {text}")
+        self.log.append(f"{int(at) // 3600}:{int(at) // 60 % 60:02}:{at % 60:06.3f}  {actor:<12} {text}")
 
     def after(self, seconds: float, what: Callable[[], object]) -> None:
         """Have ``what`` happen ``seconds`` from now."""

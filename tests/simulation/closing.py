@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded
-from airflow_provider_proxyorders.domain.model import LIFE, OPEN, TAKEN, Step
+from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, UNRESOLVED, Step
 from airflow_provider_proxyorders.ledger.schema import purchases, spending, steps
 from airflow_provider_proxyorders.ledger.spending import millionths
 
@@ -56,10 +56,10 @@ class Closing(Verdict):
             task.key == key and isinstance(task.error and task.error.__cause__, CapExceeded) for task in run.tasks
         ):
             run.stats["cannot be repeated within its limits"] += 1
-        elif step in OPEN:
+        elif step in UNRESOLVED:
             self.broken("still open", f"{key} is {step.value} at the end")
         elif step in (Step.INTENDED, Step.REJECTED):
-            if row["counted"] and not row["ambiguous"]:
+            if row["counted"] and not row["maybe_sent"]:
                 self.broken("kept reserved", f"{key} is {step.value} and still counts {row['counted']}")
         elif len(charges) == 1 and not self._guessed(row, charges[0]):
             # A refund counts where the vendor names it, which only one does.

@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Quarantined
-from airflow_provider_proxyorders.domain.model import STEP_OF, Order, Step, Who
+from airflow_provider_proxyorders.domain.model import STEP_OF, Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import StaleClaim
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
 from .clockwork import Worker
@@ -39,27 +39,27 @@ class Person:
     def _decide(self, worker: Worker) -> None:
         self.wanted = False
         for name in self.run.scenario.wallets:
-            desk = self.run.desk(worker, self.run.scenario.vendor, name)
-            if desk.ledger.frozen(desk.account.wallet) and self.run.scenario.kind != "plain":
-                worker.say(f"lifts the freeze of {name}: {desk.ledger.frozen(desk.account.wallet)}")
-                desk.ledger.freeze(desk.account.wallet, None)
-            for order in desk.ledger.orders(wallet=desk.account.wallet, in_steps=(Step.QUARANTINED,)):
-                self._resolve(worker, desk, order)
+            buyer = self.run.buyer(worker, self.run.scenario.vendor, name)
+            if buyer.ledger.frozen(buyer.account.wallet) and self.run.scenario.kind != "plain":
+                worker.say(f"lifts the freeze of {name}: {buyer.ledger.frozen(buyer.account.wallet)}")
+                buyer.ledger.freeze(buyer.account.wallet, None)
+            for order in buyer.ledger.purchases(wallet=buyer.account.wallet, in_steps=(Step.QUARANTINED,)):
+                self._resolve(worker, buyer, order)
         for task in self.run.tasks:
             if not task.done and task.current is None and isinstance(task.error, Quarantined):
                 task.clear()
 
-    def _resolve(self, worker: Worker, desk: Desk, order: Order) -> None:
+    def _resolve(self, worker: Worker, buyer: Buyer, order: Purchase) -> None:
         taken = [charge for charge in self.run.market.charges if charge.key == order.order_key]
         self.asked[order.order_key] += 1
         try:
             if taken:
-                seen = desk.http.run(desk.vendor.get(taken[0].entry.order_id))
+                seen = buyer.http.run(buyer.vendor.get(taken[0].entry.order_id))
                 worker.say(f"adopts {seen.order_id} for {order.order_key}")
-                desk.ledger.record(order, STEP_OF[seen.status], "adopted by a person", Who(host="me"), seen=seen)
+                buyer.ledger.record(order, STEP_OF[seen.status], "adopted by a person", Actor(host="me"), vendor_order=seen)
             else:
                 worker.say(f"declares {order.order_key} absent")
-                desk.ledger.record(order, Step.INTENDED, "declared absent by a person", Who(host="me"), ambiguous=False)
+                buyer.ledger.record(order, Step.INTENDED, "declared absent by a person", Actor(host="me"), maybe_sent=False)
         except StaleClaim:
             worker.say("came too late")
         except ProxyOrdersError as error:
@@ -75,11 +75,11 @@ def audit(run: Run, *, calm: bool = False) -> None:
 
 def _compare(run: Run, worker: Worker, final: bool) -> None:
     for name in run.scenario.wallets:
-        desk = run.desk(worker, run.scenario.vendor, name)
+        buyer = run.buyer(worker, run.scenario.vendor, name)
         since = run.audited.get(name, run.clockwork.now)
         began = run.clockwork.now
         try:
-            findings = reconcile(desk)
+            findings = reconcile(buyer)
         except ProxyOrdersError as error:
             worker.say(f"comparing {name}: {type(error).__name__}: {error}")
             if final:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from airflow_provider_proxyorders.ledger import Ledger
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox.iproyal import IPRoyalShop
 from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
 from airflow_provider_proxyorders.sandbox.vendor_base import Outcome
@@ -100,11 +100,11 @@ class Run:
 
     # -- for the others --------------------------------------------------------------------------------------------
 
-    def desk(self, worker: Worker, vendor: str, wallet: str, **options: Any) -> Desk:
-        desk = desk_of(self, worker, vendor, wallet, **options)
-        assert isinstance(desk.ledger, Books)
-        self.books[worker] = desk.ledger
-        return desk
+    def buyer(self, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
+        buyer = desk_of(self, worker, vendor, wallet, **options)
+        assert isinstance(buyer.ledger, Books)
+        self.books[worker] = buyer.ledger
+        return buyer
 
     def frozen(self, wallet: str) -> str | None:
         """Why the ledger stops purchases from a wallet, read past all workers."""

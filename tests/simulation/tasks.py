@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersError, Quarantined
-from airflow_provider_proxyorders.domain.model import Order, Who
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.domain.model import Actor, Purchase
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
@@ -45,7 +45,7 @@ class Task:
         self.left = TRIES
         self.cleared = 0
         self.current: Worker | None = None
-        self.order: Order | None = None
+        self.order: Purchase | None = None
         self.error: Exception | None = None
         self.done = False
         #: the key, once it is known
@@ -86,36 +86,36 @@ class Task:
         if self.current is worker:
             self._ended(order, error)
 
-    def _work(self, worker: Worker) -> Order:
+    def _work(self, worker: Worker) -> Purchase:
         run, wish = self.run, self.wish
-        desk = run.desk(worker, wish.vendor, wish.wallet, who=self._who(), fence=self._fence(worker))
-        assert isinstance(desk.http, Wire)
+        buyer = run.buyer(worker, wish.vendor, wish.wallet, actor=self._who(), fence=self._fence(worker))
+        assert isinstance(buyer.http, Wire)
         if wish.kind == "extend":
             assert wish.target is not None
-            key = self.key = self.key or self._extension_key(desk, wish.target)
-            desk.http.key = key
-            order = desk.extend(wish.target, wish.request, order_key=key)
+            key = self.key = self.key or self._extension_key(buyer, wish.target)
+            buyer.http.key = key
+            order = buyer.extend(wish.target, wish.request, order_key=key)
         else:
             assert wish.key is not None
-            desk.http.key = wish.key
-            order = desk.place(wish.request, order_key=wish.key)
+            buyer.http.key = wish.key
+            order = buyer.place(wish.request, order_key=wish.key)
         run.checker.handed(worker, self, order)
-        deadline = desk.ledger.clock() + timedelta(seconds=self.chance.choice((2.0, 1200.0)))
-        order = desk.wait(order, deadline=deadline)
-        return desk.usable(order, on_partial="accept")
+        deadline = buyer.ledger.clock() + timedelta(seconds=self.chance.choice((2.0, 1200.0)))
+        order = buyer.wait(order, deadline=deadline)
+        return buyer.require_usable(order, on_partial="accept")
 
-    def _extension_key(self, desk: Desk, target: str) -> str:
+    def _extension_key(self, buyer: Buyer, target: str) -> str:
         """As the hook makes it: the expiry is read once for all tries of a task."""
         anchor = f"expiry of {target} for {self.wish.name}"
-        known = desk.ledger.fixed(anchor)
+        known = buyer.ledger.get(anchor)
         if not known:
-            expires_at = desk.http.run(desk.vendor.get(target)).expires_at
+            expires_at = buyer.http.run(buyer.vendor.get(target)).expires_at
             assert expires_at is not None
-            known = desk.ledger.fix(anchor, expires_at.isoformat())
-        return f"extend:{desk.account.wallet}:{target}:{known}"
+            known = buyer.ledger.decide_once(anchor, expires_at.isoformat())
+        return f"extend:{buyer.account.wallet}:{target}:{known}"
 
-    def _who(self) -> Who:
-        return Who("sim", "run", self.wish.name, -1, self.tries, "host")
+    def _who(self) -> Actor:
+        return Actor("sim", "run", self.wish.name, -1, self.tries, "host")
 
     def _fence(self, worker: Worker) -> Any:
         if not self.run.scenario.fenced:
@@ -166,7 +166,7 @@ class Task:
         else:
             self.run.clockwork.note("airflow", f"task {self.wish.name} has failed")
 
-    def _ended(self, order: Order | None, error: ProxyOrdersError | None) -> None:
+    def _ended(self, order: Purchase | None, error: ProxyOrdersError | None) -> None:
         self.order, self.error = order, error
         self.current = None
         if error is None or self.run.checker.final(self, error):
@@ -200,11 +200,11 @@ def account(run: Run, vendor: str, wallet: str) -> Account:
     )
 
 
-def desk_of(run: Run, worker: Worker, vendor: str, wallet: str, **options: Any) -> Desk:
+def desk_of(run: Run, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
     """A desk as a new process has it: nothing kept from before but the ledger."""
     own = account(run, vendor, wallet)
     ledger = Books(run.engine, worker, run.scenario.weather, run.checker.wrote)
-    return Desk(
+    return Buyer(
         VENDORS[vendor](own),
         Wire(own, worker, run.network),
         ledger,

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, WalletHeld
-from airflow_provider_proxyorders.domain.model import Money, Order, OrderStatus, Step, VendorOrder, Who
+from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
 
 from . import run as run_module
@@ -98,9 +98,9 @@ def test_a_purchase_in_doubt_counts_until_it_is_decided() -> None:
 
 
 def test_a_ledger_that_goes_away_after_a_sending_does_not_say_that_nothing_was_bought(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Books.meanwhile
+    real = Books.spent_since_intent
 
-    def gone(self: Books, order: Order) -> Decimal:
+    def gone(self: Books, order: Purchase) -> Decimal:
         if self.worker.name == "a1":
             raise LedgerError("gone for a moment")
         return real(self, order)
@@ -186,96 +186,96 @@ def ledger(tmp_path: Path) -> Ledger:
 def intent(key: str, *, amount: str = "6.00", caps: Caps | None = None, target: str | None = None) -> Intent:
     kind = "create" if target is None else "extend"
     money = Money(Decimal(amount), "USD")
-    return Intent(key, kind, "iproyal", "c", "w", "f" * 64, {}, money, target, caps or Caps(), laned=target is None)
+    return Intent(key, kind, "iproyal", "c", "w", "f" * 64, {}, money, target, caps or Caps(), takes_turn=target is None)
 
 
-def sent(ledger: Ledger, key: str, **options: Any) -> Order:
-    order = ledger.intend(intent(key, **options), Who())
-    return ledger.claim(order, Who(), evidence={}, sent_seconds=0.0, alone=True)
+def sent(ledger: Ledger, key: str, **options: Any) -> Purchase:
+    order = ledger.intend(intent(key, **options), Actor())
+    return ledger.claim(order, Actor(), evidence={}, sent_seconds=0.0, alone=True)
 
 
-def placed(ledger: Ledger, order: Order, price: str = "6.00") -> Order:
+def placed(ledger: Ledger, order: Purchase, price: str = "6.00") -> Purchase:
     seen = VendorOrder(f"id-{order.order_key}", OrderStatus.PENDING, "in-progress", price=Money(Decimal(price), "USD"))
-    return ledger.record(order, Step.PLACED, "", Who(), seen=seen)
+    return ledger.record(order, Step.PLACED, "", Actor(), vendor_order=seen)
 
 
 def test_who_was_held_up_and_lost_its_turn_reads_its_evidence_anew(ledger: Ledger) -> None:
-    slow = ledger.intend(intent("slow"), Who(), lane_seconds=-1.0)
+    slow = ledger.intend(intent("slow"), Actor(), turn_seconds=-1.0)
     placed(ledger, sent(ledger, "quick"))
     with pytest.raises(StaleClaim, match="'quick' was sent since 'slow' was intended"):
-        ledger.claim(slow, Who(), evidence={}, sent_seconds=0.0, alone=True)
-    again = ledger.intend(intent("slow"), Who())
-    assert ledger.claim(again, Who(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
+        ledger.claim(slow, Actor(), evidence={}, sent_seconds=0.0, alone=True)
+    again = ledger.intend(intent("slow"), Actor())
+    assert ledger.claim(again, Actor(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
 
 
 def test_extensions_of_one_order_take_turns_until_they_show(ledger: Ledger) -> None:
-    slow, other = ledger.intend(intent("slow", target="1"), Who()), ledger.intend(intent("other", target="2"), Who())
+    slow, other = ledger.intend(intent("slow", target="1"), Actor()), ledger.intend(intent("other", target="2"), Actor())
     quick = placed(ledger, sent(ledger, "quick", target="1"))
     with pytest.raises(StaleClaim, match="'quick' was sent"):
-        ledger.claim(slow, Who(), evidence={}, sent_seconds=0.0, alone=True)
+        ledger.claim(slow, Actor(), evidence={}, sent_seconds=0.0, alone=True)
     with pytest.raises(WalletHeld, match="'quick' .* is placed"):
-        ledger.intend(intent("slow", target="1"), Who())
-    assert ledger.claim(other, Who(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
-    ledger.record(quick, Step.DELIVERED, "it shows", Who())
+        ledger.intend(intent("slow", target="1"), Actor())
+    assert ledger.claim(other, Actor(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
+    ledger.record(quick, Step.DELIVERED, "it shows", Actor())
     assert sent(ledger, "slow", target="1").step is Step.SENT
 
 
 def test_a_proof_gives_the_reservation_back(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(6))
-    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Who())
-    ledger.record(lost, Step.INTENDED, "proven absent", Who(), ambiguous=False)
+    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Actor())
+    ledger.record(lost, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     assert sent(ledger, "b", caps=caps).step is Step.SENT
     with pytest.raises(CapExceeded):
-        ledger.intend(replace(intent("a", caps=caps), laned=False), Who())
+        ledger.intend(replace(intent("a", caps=caps), takes_turn=False), Actor())
 
 
 def test_a_doubtful_purchase_that_cannot_be_repeated_keeps_its_reservation_and_is_open(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(6))
-    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Who())
-    again = ledger.record(lost, Step.INTENDED, "to be sent again under its reference", Who())
-    assert ledger.release(again, "it could not be sent", Who()).step is Step.UNKNOWN
+    lost = ledger.record(sent(ledger, "a", caps=caps), Step.UNKNOWN, "", Actor())
+    again = ledger.record(lost, Step.INTENDED, "to be sent again under its reference", Actor())
+    assert ledger.release(again, "it could not be sent", Actor()).step is Step.UNKNOWN
     with pytest.raises((CapExceeded, WalletHeld)):
-        ledger.intend(intent("b", caps=caps), Who())
+        ledger.intend(intent("b", caps=caps), Actor())
     with pytest.raises(CapExceeded):
-        ledger.intend(replace(intent("b", caps=caps), laned=False), Who())
+        ledger.intend(replace(intent("b", caps=caps), takes_turn=False), Actor())
 
 
 def test_what_a_try_reserved_yesterday_does_not_stand_in_its_way_today(ledger: Ledger) -> None:
     now = datetime(2031, 3, 5, 23, 59, tzinfo=timezone.utc)
     ledger.clock = lambda: now
     caps = Caps(monthly_limit=Decimal(6))
-    ledger.intend(intent("a", caps=caps), Who())
+    ledger.intend(intent("a", caps=caps), Actor())
     now += timedelta(minutes=2)
-    assert ledger.intend(intent("a", caps=caps), Who()).step is Step.INTENDED
+    assert ledger.intend(intent("a", caps=caps), Actor()).step is Step.INTENDED
 
 
 def test_the_minimum_balance_counts_what_was_charged_since_the_balance_was_read(ledger: Ledger) -> None:
-    order = ledger.intend(intent("a", target="1"), Who())
+    order = ledger.intend(intent("a", target="1"), Actor())
     placed(ledger, sent(ledger, "b", target="2"))
     with pytest.raises(CapExceeded, match="6.00 is under way"):
         ledger.claim(
-            order, Who(), evidence={}, sent_seconds=0.0, balance=Money(Decimal(16), "USD"), min_balance=Decimal(5), alone=True
+            order, Actor(), evidence={}, sent_seconds=0.0, balance=Money(Decimal(16), "USD"), min_balance=Decimal(5), alone=True
         )
 
 
 def test_a_wallet_that_froze_meanwhile_sends_nothing_more(ledger: Ledger) -> None:
-    order = ledger.intend(intent("a"), Who())
+    order = ledger.intend(intent("a"), Actor())
     ledger.freeze("w", "because")
     with pytest.raises(CapExceeded, match="frozen: because"):
-        ledger.claim(order, Who(), evidence={}, sent_seconds=0.0)
+        ledger.claim(order, Actor(), evidence={}, sent_seconds=0.0)
 
 
 def test_a_charge_above_its_cap_freezes_the_wallet_in_the_same_commit_and_only_once(ledger: Ledger) -> None:
     order = placed(ledger, sent(ledger, "a"), price="6.01")
     assert "was charged 6.01 USD, above its cap of 6.00 USD" in (ledger.frozen("w") or "")
     ledger.freeze("w", None)  # a person has looked into it
-    ledger.record(order, Step.DELIVERED, "", Who(), seen=VendorOrder("id-a", OrderStatus.DELIVERED, "confirmed"))
+    ledger.record(order, Step.DELIVERED, "", Actor(), vendor_order=VendorOrder("id-a", OrderStatus.DELIVERED, "confirmed"))
     assert ledger.frozen("w") is None
 
 
 def test_what_is_reserved_is_not_taken_for_what_was_charged(ledger: Ledger) -> None:
     """Else a comparison with the vendor would miss money that nobody spent."""
-    ledger.intend(intent("reserved", target="1"), Who())
-    ledger.record(sent(ledger, "doubtful", target="2"), Step.UNKNOWN, "", Who())
+    ledger.intend(intent("reserved", target="1"), Actor())
+    ledger.record(sent(ledger, "doubtful", target="2"), Step.UNKNOWN, "", Actor())
     placed(ledger, sent(ledger, "placed", amount="9.00", target="3"))
     assert ledger.charged("w") == (Decimal(6), Decimal(12))

@@ -17,8 +17,8 @@ from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
 from airflow_provider_proxyorders.ledger import Ledger, spending
 from airflow_provider_proxyorders.ledger import ledger as store
 from airflow_provider_proxyorders.ledger.schema import purchases
-from airflow_provider_proxyorders.purchase import buyer as desk
-from airflow_provider_proxyorders.purchase.tracker import Watch
+from airflow_provider_proxyorders.purchase import buyer as buyer
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 
 from .books import Books
 from .campaign import CHUNK, State, campaign, summary
@@ -86,12 +86,12 @@ def without_fence(patch: pytest.MonkeyPatch) -> None:
 def without_turns(patch: pytest.MonkeyPatch) -> None:
     """Purchases whose evidence can be mixed up go out side by side."""
     patch.setattr(Ledger, "_check_alone", lambda *_: None)
-    patch.setattr(Ledger, "_take_lane", lambda *_: None)
+    patch.setattr(Ledger, "_take_turn", lambda *_: None)
 
 
 def without_settling(patch: pytest.MonkeyPatch) -> None:
     """Two looks without a pause prove that nothing was bought."""
-    patch.setattr(Watch, "settle_time", property(lambda self: 0.0))
+    patch.setattr(OrderTracker, "settle_time", property(lambda self: 0.0))
 
 
 def without_owners(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def without_limits(patch: pytest.MonkeyPatch) -> None:
 
 def without_doubt(patch: pytest.MonkeyPatch) -> None:
     """A lost answer counts as a refusal, as most clients have it."""
-    patch.setattr(desk, "PROOFS", (*desk.PROOFS, OutcomeUnknown))
+    patch.setattr(buyer, "PROOFS", (*buyer.PROOFS, OutcomeUnknown))
 
 
 @pytest.mark.parametrize(

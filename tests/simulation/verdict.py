@@ -20,7 +20,7 @@ from .market import Charge
 if TYPE_CHECKING:
     from .run import Run
 
-_ROW = select(purchases.c.step, purchases.c.ambiguous, purchases.c.counted).where(purchases.c.order_key == bindparam("key"))
+_ROW = select(purchases.c.step, purchases.c.maybe_sent, purchases.c.counted).where(purchases.c.order_key == bindparam("key"))
 
 #: What can break once a purchase came after its settle time, or a clock jumped.
 TIMING = frozenset(

@@ -132,7 +132,7 @@ class TestResult:
 
     def test_the_history_names_the_try(self, shops: Shops) -> None:
         buy(shops, "iproyal")().execute(context(try_number=2))
-        assert {(row.who.dag_id, row.who.task_id, row.who.try_number) for row in ledger(shops).history(KEY)} == {
+        assert {(row.actor.dag_id, row.actor.task_id, row.actor.try_number) for row in ledger(shops).history(KEY)} == {
             ("shop", "buy", 2)
         }
 

@@ -52,7 +52,7 @@ class TestResult:
         shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "confirmed", "quantity": 2}})
         result = sensor(shops, "iproyal", "7001")().execute(context())
         assert (result["order_key"], result["order_id"], result["status"], result["delivered"]) == (None, "7001", "delivered", 2)
-        assert shops.hook("iproyal").ledger.orders() == []
+        assert shops.hook("iproyal").ledger.purchases() == []
 
     def test_the_address_is_left_for_the_button(self, shops: Shops) -> None:
         shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "confirmed"}})

@@ -96,7 +96,7 @@ def brisk(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def here(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a worker looks itself."""
     for module in (ordering, watching):
-        monkeypatch.setattr(module, "WATCHED_HERE", seconds)
+        monkeypatch.setattr(module, "POLLED_IN_WORKER", seconds)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,4 +168,4 @@ def test_a_vendor_that_asks_for_a_longer_pause_gets_it(shops: Shops, monkeypatch
 
 
 def test_a_minute_or_so() -> None:
-    assert watching.WATCHED_HERE == ordering.WATCHED_HERE >= 45
+    assert watching.POLLED_IN_WORKER == ordering.POLLED_IN_WORKER >= 45

@@ -23,7 +23,7 @@ from airflow_provider_proxyorders.domain.errors import (
     UnsupportedOperation,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.purchase.polling import LONGEST_TROUBLE, Pauses
+from airflow_provider_proxyorders.purchase.polling import LONGEST_TROUBLE, PollIntervals
 from airflow_provider_proxyorders.vendors.base import Polling
 
 from .conftest import VENDORS
@@ -51,8 +51,8 @@ ENDING: list[ProxyOrdersError] = [
 ]
 
 
-def pauses(rhythm: Polling, *, ceiling: float | None = None, settle: float = 30.0, chance: float = 0.5) -> Pauses:
-    return Pauses(rhythm, ceiling, settle, chance=lambda: chance)
+def pauses(rhythm: Polling, *, ceiling: float | None = None, settle: float = 30.0, chance: float = 0.5) -> PollIntervals:
+    return PollIntervals(rhythm, ceiling, settle, chance=lambda: chance)
 
 
 class TestWhileAllIsWell:
@@ -90,7 +90,7 @@ class TestWhileAllIsWell:
         assert pauses(Polling(fastest=2.0)).after_look(-3600) == pytest.approx(2.0)
 
     def test_chance_is_chance_by_default(self) -> None:
-        waiting = Pauses(Polling())
+        waiting = PollIntervals(Polling())
         assert len({waiting.after_look(0) for _ in range(20)}) > 1
 
 
@@ -153,7 +153,7 @@ def test_the_vendors_rhythms_make_sense(name: str) -> None:
 def test_a_day_of_waiting_is_a_bounded_number_of_looks(name: str) -> None:
     """P6: what one order costs the vendor in calls."""
     polling = VENDORS[name].capabilities.polling
-    waiting, age, looks = Pauses(polling), 0.0, 0
+    waiting, age, looks = PollIntervals(polling), 0.0, 0
     while age < 86400:
         age += waiting.after_look(age)
         looks += 1

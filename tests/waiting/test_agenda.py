@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from airflow_provider_proxyorders.triggers.schedule import Agenda
+from airflow_provider_proxyorders.triggers.schedule import PollSchedule
 
 MOST = 100
 
@@ -15,7 +15,7 @@ MOST = 100
 @pytest.mark.parametrize("seed", range(20))
 def test_against_a_plain_model(seed: int) -> None:
     """Whatever is planned, forgotten and taken: what comes out is due, is taken once, and leaves nothing behind that is due."""
-    chance, agenda, model, now = random.Random(seed), Agenda(), dict[str, float](), 0.0
+    chance, agenda, model, now = random.Random(seed), PollSchedule(), dict[str, float](), 0.0
     most = chance.choice((1, 2, 7, MOST))
     for _ in range(2000):
         some = [str(chance.randrange(300)) for _ in range(chance.choice((1, 1, 3, most)))]
@@ -50,7 +50,7 @@ def test_full_calls_are_made_again_for_the_same_orders(many: int, together: floa
     :param together: what is due within so many seconds is asked for now; infinity stands for a vendor that was in trouble, so
         that everything is due at once.
     """
-    chance, agenda, known, asked = random.Random(many), Agenda(), set[tuple[str, ...]](), dict[float, list[bool]]()
+    chance, agenda, known, asked = random.Random(many), PollSchedule(), set[tuple[str, ...]](), dict[float, list[bool]]()
     coming = deque(sorted((chance.random() * 30, str(number)) for number in range(many)))
     for tick in range(600):
         now = tick / 5

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound
-from airflow_provider_proxyorders.transport.answer_cache import arun_known
+from airflow_provider_proxyorders.transport.answer_cache import arun_cached
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.vendors import proxyscrape
 from airflow_provider_proxyorders.vendors.iproyal import reads as iproyal_reading
@@ -28,7 +28,7 @@ def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None
         hook, known = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
         http = AsyncHttp(hook.vendor.account, tries=1)
         try:
-            await story(hook.vendor, lambda flow, key: arun_known(flow, http.asend, known, key))
+            await story(hook.vendor, lambda flow, key: arun_cached(flow, http.asend, known, key))
         finally:
             await http.aclose()
 

@@ -143,7 +143,7 @@ def test_a_balance_that_cannot_be_read_silences_no_order(shops: Shops) -> None:
                 with pytest.raises(UnreadableAnswer):
                     await poller.ask(lambda vendor: vendor.balance())
             assert time.monotonic() - began < 5
-            assert poller.patience is not None and poller.patience.trouble == 0
+            assert poller.backoff is not None and poller.backoff.trouble == 0
         finish(shops, "iproyal", order_ids)
         await room.all_end()
 

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from airflow_provider_proxyorders.triggers import poller
-from airflow_provider_proxyorders.triggers.subscription import News, Waiter
+from airflow_provider_proxyorders.triggers.subscription import Subscription, Update
 from tests.hooks.connections import Shops
 
 from .room import Room, finish, seed, until, waiting_room
@@ -92,7 +92,7 @@ def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
 
 @pytest.mark.parametrize("ends", ["final", "unreadable", "deadline"])
 def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poller, "TALKATIVE", 2)
+    monkeypatch.setattr(poller, "QUIET_ABOVE", 2)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
     pipe = Pipe()
 
@@ -125,7 +125,7 @@ def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monke
 def test_what_is_usual_is_left_out_where_many_wait(
     shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(poller, "TALKATIVE", 2 if many else 5)
+    monkeypatch.setattr(poller, "QUIET_ABOVE", 2 if many else 5)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
 
     async def story(room: Room) -> None:
@@ -144,7 +144,7 @@ def test_what_is_usual_is_left_out_where_many_wait(
 def test_trouble_is_said_once_where_many_wait(
     shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(poller, "TALKATIVE", 2 if many else 5)
+    monkeypatch.setattr(poller, "QUIET_ABOVE", 2 if many else 5)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
     rules = [shops.box.fault("iproyal", status=503, times=1), shops.box.fault("iproyal", "list", status=401, nth=4)]
 
@@ -163,14 +163,14 @@ def test_trouble_is_said_once_where_many_wait(
 
 
 def test_the_end_does_not_wait_for_lines_that_nobody_has_picked_up() -> None:
-    async def story() -> list[News]:
-        waiter = Waiter("7", deadline=0.0, ceiling=None, age=0.0, final=lambda order: True)
-        waiter.tell(News(None, "one"))
-        waiter.tell(News(None, "two"))
-        heard = [await waiter.news()]
-        waiter.tell(News(None, "three"))
-        waiter.tell(News("final", ""))
-        waiter.tell(News("deadline", "too late"))
-        return [*heard, await waiter.news(), await waiter.news()]
+    async def story() -> list[Update]:
+        subscription = Subscription("7", deadline=0.0, ceiling=None, age=0.0, final=lambda order: True)
+        subscription.tell(Update(None, "one"))
+        subscription.tell(Update(None, "two"))
+        heard = [await subscription.news()]
+        subscription.tell(Update(None, "three"))
+        subscription.tell(Update("final", ""))
+        subscription.tell(Update("deadline", "too late"))
+        return [*heard, await subscription.news(), await subscription.news()]
 
-    assert asyncio.run(story()) == [News(None, "one"), News("final", ""), News("deadline", "too late")]
+    assert asyncio.run(story()) == [Update(None, "one"), Update("final", ""), Update("deadline", "too late")]

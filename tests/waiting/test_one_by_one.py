@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
-from airflow_provider_proxyorders.triggers.schedule import Agenda
+from airflow_provider_proxyorders.triggers.schedule import PollSchedule
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import Shops
 
@@ -154,7 +154,7 @@ def test_a_vendor_that_names_no_orders_a_call_is_asked_for_one(shops: Shops) -> 
 
 class TestAgenda:
     def test_those_alone_and_those_together_come_in_turn(self) -> None:
-        agenda, order_ids = Agenda(), [str(number) for number in range(1000)]
+        agenda, order_ids = PollSchedule(), [str(number) for number in range(1000)]
         agenda.plan_together(order_ids[:500], 1.0)
         agenda.plan_alone(order_ids[500:])
         sizes = [len(agenda.take(2.0, 100)) for _ in range(20)]
@@ -165,7 +165,7 @@ class TestAgenda:
 
     @pytest.mark.parametrize("seed", range(10))
     def test_against_a_plain_model(self, seed: int) -> None:
-        chance, agenda, model, alone = random.Random(seed), Agenda(), dict[str, float](), set[str]()
+        chance, agenda, model, alone = random.Random(seed), PollSchedule(), dict[str, float](), set[str]()
         for now in range(3000):
             some = [*dict.fromkeys(str(chance.randrange(200)) for _ in range(chance.choice((1, 3, 7))))]
             what = chance.random()

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import Throttled, VendorError, VendorUnavailable
-from airflow_provider_proxyorders.purchase.polling import Patience, Pauses
+from airflow_provider_proxyorders.purchase.polling import Backoff, PollIntervals
 from airflow_provider_proxyorders.tasks.retry_policy import SOON, OrderRetryPolicy
 from tests.hooks.connections import Shops
 
@@ -32,10 +32,10 @@ def test_it_is_given_by_all_who_wait(shops: Shops, status: int, form: str) -> No
     assert shops.box.book.count("iproyal", "balance") == 1  # it is too long to wait for in a worker
     assert error.retry_after is not None and 590 < error.retry_after <= 600
     polling = shops.hook("iproyal").vendor.capabilities.polling
-    assert (Pauses(polling).after_trouble(error, 0) or 0) >= error.retry_after
-    patience = Patience(polling, 8)
-    patience.failed(error, 1000.0)
-    assert patience.until >= 1000 + error.retry_after
+    assert (PollIntervals(polling).after_trouble(error, 0) or 0) >= error.retry_after
+    backoff = Backoff(polling, 8)
+    backoff.failed(error, 1000.0)
+    assert backoff.until >= 1000 + error.retry_after
     assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == timedelta(seconds=error.retry_after)
 
 

@@ -149,7 +149,7 @@ class TestLeaving:
                 task.cancel()
             await asyncio.gather(*leaving, return_exceptions=True)
             assert one.count == 1 and len(one._waiting) == 1
-            for queue in (one._known, one._deadlines, one._agenda._queue, one._agenda._moments, one._unread):
+            for queue in (one._known, one._deadlines, one._schedule._queue, one._schedule._moments, one._unread):
                 assert len(queue) <= 66
             before = shops.box.book.count("iproyal")
             asked, seconds = await watched(lambda: shops.box.book.count("iproyal"), window=1.0)

@@ -13,7 +13,7 @@ from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantin
 from airflow_provider_proxyorders.domain.model import Step, decimal
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from .conftest import SECRET, Running
 
 REQUEST = {"item_id": 5120, "quantity": 2}
-Buyer = Callable[..., Desk]
+Buyer = Callable[..., Buyer]
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def ledger(running: Running) -> Ledger:
 
 
 @pytest.fixture
-def desk(box: Sandbox, ledger: Ledger, tmp_path: Path) -> Buyer:
-    def new(secret: str | None = SECRET) -> Desk:
+def buyer(box: Sandbox, ledger: Ledger, tmp_path: Path) -> Buyer:
+    def new(secret: str | None = SECRET) -> Buyer:
         account = Account(
             "voodoo",
             "voodoo_default",
@@ -49,7 +49,7 @@ def desk(box: Sandbox, ledger: Ledger, tmp_path: Path) -> Buyer:
             currency="EUR",
             timeout=2.0,
         )
-        return Desk(Voodoo(account), Http(account), ledger, say=lambda text: None)
+        return Buyer(Voodoo(account), Http(account), ledger, say=lambda text: None)
 
     return new
 
@@ -68,49 +68,51 @@ def deliver_to(box: Sandbox, running: Running, **settings: object) -> None:
     box.control({"vendor": "voodoo", "webhook": {"url": url, "secret": SECRET, "gap": 0.2, **settings}})
 
 
-def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, desk: Buyer, ledger: Ledger) -> None:
+def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger) -> None:
     deliver_to(box, running)
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     box.control({"vendor": "voodoo", "processing": 5.0})
     with pytest.raises(OutcomeUnknown, match="webhook will tell the order id") as lost:
-        desk().place(REQUEST, order_key="k")
+        buyer().place(REQUEST, order_key="k")
     assert not isinstance(lost.value, Quarantined) and lost.value.retry == "later"
     box.advance(10)
     hint = wait_for_delivery(running)
-    order = desk().place(REQUEST, order_key="k")
+    order = buyer().place(REQUEST, order_key="k")
     assert order.order_id == hint.order_id == box.book.orders("voodoo")[0].order_id
     assert order.step is Step.DELIVERED and len(box.book.orders("voodoo")) == 1
 
 
-def test_a_person_need_not_decide_what_a_late_delivery_tells(box: Sandbox, running: Running, desk: Buyer, ledger: Ledger) -> None:
+def test_a_person_need_not_decide_what_a_late_delivery_tells(
+    box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger
+) -> None:
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(Quarantined):
-        desk(secret=None).place(REQUEST, order_key="k")
+        buyer(secret=None).place(REQUEST, order_key="k")
     order = box.book.orders("voodoo")[0]
     running.inbox.keep([Hint("d" * 64, "voodoo_default", "voodoo:voodoo_default", order.order_id, order.reference, "completed")])
-    assert desk().place(REQUEST, order_key="k").order_id == order.order_id
-    assert desk().settle is not None and ledger.find("k").step is not Step.QUARANTINED  # type: ignore[union-attr]
+    assert buyer().place(REQUEST, order_key="k").order_id == order.order_id
+    assert buyer().settle is not None and ledger.find("k").step is not Step.QUARANTINED  # type: ignore[union-attr]
 
 
-def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, desk: Buyer) -> None:
-    other = desk().place(REQUEST, order_key="other")
+def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, buyer: Buyer) -> None:
+    other = buyer().place(REQUEST, order_key="other")
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(OutcomeUnknown):
-        desk().place(REQUEST, order_key="k")
-    reference = desk().reference("k")
+        buyer().place(REQUEST, order_key="k")
+    reference = buyer().reference("k")
     running.inbox.keep([Hint("e" * 64, "voodoo_default", "voodoo:voodoo_default", other.order_id or "", reference, "completed")])
     with pytest.raises(OutcomeUnknown):
-        desk().place(REQUEST, order_key="k")
+        buyer().place(REQUEST, order_key="k")
 
 
 @pytest.mark.parametrize("modes", [["doubled"], ["delayed"], ["held", "normal"], ["forged", "normal"], ["altered", "normal"]])
 def test_whatever_the_deliveries_do_the_ledger_ends_the_same(
-    box: Sandbox, running: Running, desk: Buyer, ledger: Ledger, modes: list[str]
+    box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger, modes: list[str]
 ) -> None:
     deliver_to(box, running, modes=modes, delay=0.3, tries=1)
     keys = ["a", "b"]
     for key in keys:
-        buyer = desk()
+        buyer = buyer()
         order = buyer.place(REQUEST, order_key=key)
         end = time.monotonic() + 30
         while order.step is Step.PLACED and time.monotonic() < end:

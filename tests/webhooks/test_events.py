@@ -21,8 +21,8 @@ from airflow_provider_proxyorders.ledger import inbox as inbox_module
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.triggers import events
-from airflow_provider_proxyorders.triggers import inbox_listener as inbox_watch
-from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
+from airflow_provider_proxyorders.triggers import inbox_listener as inbox_listener
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxListener
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
 from airflow_provider_proxyorders.vendors.base import Polling
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
@@ -261,15 +261,15 @@ def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatc
 
 def test_what_comes_before_it_is_known_where_the_watch_begins_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.order("o-1", "completed")
-    opened, away = InboxWatch._open, threading.Event()
+    opened, away = InboxListener._open, threading.Event()
 
-    def failing(self: InboxWatch) -> Inbox:
+    def failing(self: InboxListener) -> Inbox:
         if away.is_set():
             raise LedgerError("the ledger cannot be used")
         return opened(self)
 
-    monkeypatch.setattr(InboxWatch, "_open", failing)
-    monkeypatch.setattr(inbox_watch, "AGAIN", 2.0)
+    monkeypatch.setattr(InboxListener, "_open", failing)
+    monkeypatch.setattr(inbox_listener, "AGAIN", 2.0)
 
     async def main() -> None:
         async with Watching():

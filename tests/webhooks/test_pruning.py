@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.ledger.pruning import prune_today
-from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxListener
 
 from .conftest import Running, delivery
 
@@ -111,7 +111,7 @@ def test_a_triggerer_that_listens_prunes_as_well(database: str, at: At) -> None:
             raise AssertionError("nothing new came")
 
     async def main() -> list[str]:
-        watch, ears = InboxWatch(lambda: database, lambda: 30.0), Ears()
+        watch, ears = InboxListener(lambda: database, lambda: 30.0), Ears()
         watch.join(ears)
         left = await asyncio.to_thread(wait_until_gone, at.inbox, "order-77")
         await watch.leave(ears)

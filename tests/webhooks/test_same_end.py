@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from airflow_provider_proxyorders.cli.main import main
 from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
-from airflow_provider_proxyorders.domain.model import OPEN, Order, Step, decimal
+from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step, decimal
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import digest_of
-from airflow_provider_proxyorders.purchase.buyer import Desk
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Entry, Sandbox
 from airflow_provider_proxyorders.sandbox.webhook_sender import payload
 from airflow_provider_proxyorders.transport.worker import Http
@@ -46,13 +46,13 @@ numbers = count()
 class Story:
     """What happens.
 
-    :param answers: by key, whether the answer to the purchase comes, is lost, or comes only after what is in ``meanwhile``.
+    :param answers: by key, whether the answer to the purchase comes, is lost, or comes late, after ``meanwhile``.
     :param ends: by key, how the vendor ends the order.
     """
 
     answers: dict[str, str]
     ends: dict[str, str]
-    meanwhile: dict[str, list[Event]]
+    spent_since_intent: dict[str, list[Event]]
     events: list[Event]
 
 
@@ -68,7 +68,9 @@ stories = st.builds(
     Story,
     answers=st.fixed_dictionaries({key: st.sampled_from(["come", "lost", "late"]) for key in KEYS}),
     ends=st.fixed_dictionaries({key: st.sampled_from(sorted(ENDS)) for key in KEYS}),
-    meanwhile=st.fixed_dictionaries({key: st.lists(st.one_of(deliveries, st.just(("end", key))), max_size=3) for key in KEYS}),
+    spent_since_intent=st.fixed_dictionaries(
+        {key: st.lists(st.one_of(deliveries, st.just(("end", key))), max_size=3) for key in KEYS}
+    ),
     events=st.lists(st.one_of(others, deliveries), min_size=4, max_size=14),
 )
 
@@ -105,21 +107,21 @@ class Telling:
         self.seen = self.running.inbox.newest() if self.running else 0
 
     @property
-    def desk(self) -> Desk:
+    def buyer(self) -> Buyer:
         """A new try's."""
-        return Desk(Voodoo(self.account), Http(self.account), self.ledger, say=lambda text: None)
+        return Buyer(Voodoo(self.account), Http(self.account), self.ledger, say=lambda text: None)
 
     def key(self, key: str) -> str:
         return f"{self.name}/{key}"
 
     def taken(self, key: str) -> Entry | None:
         """What the vendor's book says of a purchase."""
-        reference = self.desk.reference(self.key(key))
+        reference = self.buyer.reference(self.key(key))
         found = [entry for entry in self.box.book.orders("voodoo") if entry.reference == reference]
         assert len(found) <= 1, "bought twice"
         return found[0] if found else None
 
-    def known(self, key: str) -> Order | None:
+    def known(self, key: str) -> Purchase | None:
         return self.ledger.find(self.key(key))
 
     # -- what happens ----------------------------------------------------------------------------------------------
@@ -151,19 +153,19 @@ class Telling:
         buying = threading.Thread(target=self.place, args=(key,))
         buying.start()
         assert rule.wait()
-        for event in self.story.meanwhile[key]:  # the vendor has it, and our ledger does not know its id
+        for event in self.story.spent_since_intent[key]:  # the vendor has it, and our ledger does not know its id
             self.happen(event)
         rule.release()
         buying.join()
 
     def place(self, key: str) -> None:
         with contextlib.suppress(OutcomeUnknown):
-            self.desk.place({"item_id": 5120, "quantity": QUANTITY[key]}, order_key=self.key(key))
+            self.buyer.place({"item_id": 5120, "quantity": QUANTITY[key]}, order_key=self.key(key))
 
     def poll(self, key: str) -> None:
         order = self.known(key)
         if order is not None and order.order_id is not None:
-            self.desk.refresh(order)
+            self.buyer.refresh(order)
 
     def end(self, key: str) -> None:
         entry = self.taken(key)
@@ -212,7 +214,7 @@ class Telling:
             for key in KEYS:
                 order = self.known(key)
                 if order is not None and order.order_id == hint.order_id:
-                    self.desk.refresh(order)
+                    self.buyer.refresh(order)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -222,7 +224,7 @@ class Telling:
         self.place(key)
         order, entry = self.known(key), self.taken(key)
         assert order is not None and entry is not None
-        if order.step in OPEN:
+        if order.step in UNRESOLVED:
             url = self.ledger.engine.url.render_as_string(hide_password=False)
             words = ["resolve", order.order_key, "--adopt", entry.order_id, "--unchecked", "--yes", "--ledger-url", url]
             assert main(["ledger", *words]) == 0
@@ -279,7 +281,7 @@ def lost_and_late(*events: Sequence[str]) -> Story:
     return Story(
         answers={"a": "lost", "b": "late"},
         ends={"a": "completed", "b": "partial"},
-        meanwhile={"a": [], "b": [("end", "b"), ("deliver", "b", "doubled")]},
+        spent_since_intent={"a": [], "b": [("end", "b"), ("deliver", "b", "doubled")]},
         events=[tuple(event) for event in events],
     )
 

@@ -12,8 +12,8 @@ from sqlalchemy import event
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
-from airflow_provider_proxyorders.triggers import inbox_listener as inbox_watch
-from airflow_provider_proxyorders.triggers.inbox_listener import InboxWatch
+from airflow_provider_proxyorders.triggers import inbox_listener as inbox_listener
+from airflow_provider_proxyorders.triggers.inbox_listener import InboxListener
 
 
 class Ears:
@@ -53,7 +53,7 @@ def test_every_listener_is_told_in_order_and_soon(database: str) -> None:
     inbox.keep([hint(0)])
 
     async def main() -> None:
-        watch, one, two = InboxWatch(lambda: database, lambda: 30.0), Ears(), Ears()
+        watch, one, two = InboxListener(lambda: database, lambda: 30.0), Ears(), Ears()
         watch.join(one)
         watch.join(two)
         await listening(inbox, one)
@@ -84,7 +84,7 @@ def test_one_watcher_asks_however_many_wait(database: str) -> None:
         asked.append(statement)
 
     async def main() -> None:
-        watch, ears = InboxWatch(lambda: database, lambda: 30.0), [Ears() for _ in range(500)]
+        watch, ears = InboxListener(lambda: database, lambda: 30.0), [Ears() for _ in range(500)]
         for each in ears:
             watch.join(each)
         await listening(inbox, ears[-1])
@@ -104,8 +104,8 @@ def test_one_watcher_asks_however_many_wait(database: str) -> None:
 
 
 def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_watch, "AGAIN", 0.2)
-    monkeypatch.setattr(inbox_watch, "PATIENCE", 0.2)
+    monkeypatch.setattr(inbox_listener, "AGAIN", 0.2)
+    monkeypatch.setattr(inbox_listener, "PATIENCE", 0.2)
     inbox = open_inbox(database)
 
     def rename(old: str, new: str) -> None:
@@ -113,7 +113,7 @@ def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str,
             connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
     async def main() -> None:
-        watch, ears = InboxWatch(lambda: database, lambda: 30.0), Ears()
+        watch, ears = InboxListener(lambda: database, lambda: 30.0), Ears()
         watch.join(ears)
         await watch.begun()
         await asyncio.to_thread(inbox.keep, [hint(1), hint(2)])
@@ -136,7 +136,7 @@ def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str,
 
 def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
     async def main() -> None:
-        watch, ears = InboxWatch(lambda: "sqlite:////nowhere/at/all/ledger.db", lambda: 30.0), Ears()
+        watch, ears = InboxListener(lambda: "sqlite:////nowhere/at/all/ledger.db", lambda: 30.0), Ears()
         watch.join(ears)
         with pytest.raises(LedgerError):
             await watch.begun()

@@ -20,8 +20,8 @@ from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Filters,
-    Finding,
-    Kind,
+    Look,
+    Operation,
     Orders,
     Polling,
     Prepared,
@@ -97,7 +97,7 @@ class IPRoyal(IPRoyalReading):
 
     # -- purchases whose answer was lost --------------------------------------------------------------------------
 
-    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+    def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         balance = balance_evidence((yield from self.balance()))
         if kind == "extend" and order_id is not None:
             order = yield from self.get(order_id)
@@ -112,13 +112,13 @@ class IPRoyal(IPRoyalReading):
 
     def resolve(
         self,
-        kind: Kind,
+        kind: Operation,
         body: Mapping[str, Any],
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
         owned: frozenset[str],
-    ) -> Flow[Finding]:
+    ) -> Flow[Look]:
         if kind == "extend" and order_id is not None:
             return (yield from self._resolve_extension(order_id, body, evidence))
         return (yield from self._resolve_order(body, evidence, owned))
@@ -126,11 +126,11 @@ class IPRoyal(IPRoyalReading):
     def inventory(self) -> Flow[Orders | None]:
         return (yield from self.list(Filters()))
 
-    def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Finding]:
+    def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Look]:
         """Found: exactly one order above the mark fits. Absent: none does, and no money is missing."""
         mark = evidence.get("newest")
         if not isinstance(mark, int):
-            return Finding("undecided", "the newest order id before the purchase is not known")
+            return Look("inconclusive", "the newest order id before the purchase is not known")
         newer = [order for order in (yield from self._newer(mark, body)) if order.order_id not in owned]
         fitting = [order for order in newer if fits(order, body, evidence)]
         if len(fitting) > 1:
@@ -138,11 +138,11 @@ class IPRoyal(IPRoyalReading):
             fitting = named if len(named) == 1 else fitting
         seen = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
         if len(fitting) == 1:
-            return Finding("found", f"{seen}: {fitting[0].order_id}", fitting[0])
+            return Look("found", f"{seen}: {fitting[0].order_id}", fitting[0])
         if fitting:
-            return Finding("undecided", seen)
+            return Look("inconclusive", seen)
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
-            return Finding("undecided", f"{seen}, but one has the same quantity")
+            return Look("inconclusive", f"{seen}, but one has the same quantity")
         return (yield from self._nothing_found(body, evidence, seen))
 
     def _newer(self, mark: int, body: Mapping[str, Any]) -> Flow[Orders]:
@@ -150,39 +150,39 @@ class IPRoyal(IPRoyalReading):
         listed = yield from self.rows_above(mark, body["product_id"])
         return self.understood(LIST, lambda: [read_order(row, zone) for row in listed])
 
-    def _resolve_extension(self, order_id: str, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> Flow[Finding]:
+    def _resolve_extension(self, order_id: str, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> Flow[Look]:
         order = yield from self.get(order_id)
         seen = f"expiry {evidence.get('expires_at')} before, {order.expires_at and order.expires_at.isoformat()} now"
         seen += f"; {evidence.get('extensions')} extensions before, {order.extensions} now"
         if self.extended(evidence, order):
             also = "; the vendor renews it by itself as well, which looks the same" if order.auto_extends else ""
-            return Finding("found", seen + also, order)
+            return Look("found", seen + also, order)
         comparable = (evidence.get("expires_at") and order.expires_at) or (
             evidence.get("extensions") is not None and order.extensions is not None
         )
         if not comparable:
-            return Finding("undecided", seen)
+            return Look("inconclusive", seen)
         if body.get("card_id") is not None:  # an expiry may show late, and nothing else tells
-            return Finding("undecided", f"{seen}; paid by card, so the balance tells nothing: look at the card's charges")
+            return Look("inconclusive", f"{seen}; paid by card, so the balance tells nothing: look at the card's charges")
         return (yield from self._nothing_found(body, evidence, seen))
 
-    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Finding]:
+    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Look]:
         """Absent, unless money is missing that is not explained, to the cent, by what others were charged beyond doubt.
 
         What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
         A card leaves the wallet alone, so there only the list of orders counts.
         """
         if body.get("card_id") is not None:
-            return Finding("absent", f"{seen}; paid by card, so the balance tells nothing")
+            return Look("absent", f"{seen}; paid by card, so the balance tells nothing")
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
         seen = f"{seen}; {told(evidence, balance, change)}"
         others = decimal(evidence.get("others", "0"))
         if change is None or not -others <= change <= 0:
-            return Finding("undecided", seen)
+            return Look("inconclusive", seen)
         for before in evidence.get("reckonings") or [{**evidence, "charged": []}]:  # each of them is a proof
             charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
             if balance_change(before, balance) == -sum(charged, Decimal(0)):
                 why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
-                return Finding("absent", f"{seen}{why}")
-        return Finding("blind", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")
+                return Look("absent", f"{seen}{why}")
+        return Look("not visible", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")

@@ -20,8 +20,8 @@ from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
-    Finding,
-    Kind,
+    Look,
+    Operation,
     Orders,
     Polling,
     Prepared,
@@ -205,7 +205,7 @@ class ProxyScrape(Vendor):
 
     # -- purchases whose answer was lost --------------------------------------------------------------------------
 
-    def snapshot(self, kind: Kind, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
+    def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         """Balance and sub-accounts; where those may not be read, the balance is all the evidence there is."""
         balance = yield from self.balance()
         known: list[str] | None = None
@@ -217,13 +217,13 @@ class ProxyScrape(Vendor):
 
     def resolve(
         self,
-        kind: Kind,
+        kind: Operation,
         body: Mapping[str, Any],
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
         owned: frozenset[str],
-    ) -> Flow[Finding]:
+    ) -> Flow[Look]:
         """Found: exactly one new sub-account of the right type and a lower balance. Absent: neither changed.
 
         Neither holds while an order of ours hides what it did: one that cannot be read may own the new sub-account, and one that
@@ -234,15 +234,16 @@ class ProxyScrape(Vendor):
         seen = told(evidence, balance, change)
         before = evidence.get("subaccounts")
         if change == 0:
-            for other in evidence.get("unsettled") or ():
+            for other in evidence.get("maybe_refunded") or ():
                 paid_back = yield from self._perhaps_paid_back(other, sent_at)
                 if paid_back is not False:
-                    return Finding(
-                        "undecided" if paid_back else "blind", f"{seen}, but order {other} may have been paid back meanwhile"
+                    return Look(
+                        "inconclusive" if paid_back else "not visible",
+                        f"{seen}, but order {other} may have been paid back meanwhile",
                     )
         if before is None:
             seen = f"{seen}; sub-accounts could not be read before the purchase"
-            return Finding("absent" if change == 0 else "undecided", seen)
+            return Look("absent" if change == 0 else "inconclusive", seen)
         listed = yield from self.subaccounts()
         fresh = [entry for entry in listed if entry["AccountID"] not in before and ADOPTED + entry["AccountID"] not in owned]
         fresh = [entry for entry in fresh if may_be(entry, str(body.get("type", "")), sent_at)]
@@ -251,12 +252,12 @@ class ProxyScrape(Vendor):
             fresh = [entry for entry in fresh if entry["AccountID"] not in taken]
             if fresh and unread:
                 seen = f"{seen}; a new sub-account may be that of order {unread}, which cannot be found now"
-                return Finding("blind" if change == 0 else "undecided", seen)
+                return Look("not visible" if change == 0 else "inconclusive", seen)
         seen = f"{seen}; {len(fresh)} new sub-accounts could be it"
         if len(fresh) == 1 and change is not None and change < 0:
             order = adopted_order(fresh[0], Money(-change, balance.available.currency))
-            return Finding("found", f"{seen}: {fresh[0]['AccountID']}", order)
-        return Finding("absent" if not fresh and change == 0 else "undecided", seen)
+            return Look("found", f"{seen}: {fresh[0]['AccountID']}", order)
+        return Look("absent" if not fresh and change == 0 else "inconclusive", seen)
 
     def _subaccounts_of(self, owned: frozenset[str], accounts: set[str]) -> Flow[tuple[set[str], str | None]]:
         """The sub-accounts of orders that the ledger knows, since one may have been opened after our snapshot.
