@@ -180,7 +180,7 @@ class IPRoyal(IPRoyalReading):
         others = decimal(evidence.get("others", "0"))
         if change is None or not -others <= change <= 0:
             return Look("inconclusive", seen)
-        for before in evidence.get("reckonings") or [{**evidence, "charged": []}]:  # each of them is a proof
+        for before in evidence.get("balance_checkpoints") or [{**evidence, "charged": []}]:  # each of them is a proof
             charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
             if balance_change(before, balance) == -sum(charged, Decimal(0)):
                 why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
