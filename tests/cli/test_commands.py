@@ -147,13 +147,13 @@ session.close()
 
 from airflow_provider_proxyorders.cli.main import main
 from airflow_provider_proxyorders.ledger import Intent, open_ledger
-from airflow_provider_proxyorders.domain.model import Money, Step, Who, decimal
+from airflow_provider_proxyorders.domain.model import Money, Step, Actor, decimal
 from airflow_provider_proxyorders.hooks.settings import ledger_url
 
 ledger = open_ledger(ledger_url())
 intent = Intent("k", "create", "voodoo", "stored", "voodoo:stored", "a" * 64, {}, Money(decimal("9"), "USD"))
-order = ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=0)
-ledger.record(order, Step.UNKNOWN, "no answer", Who())
+order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
+ledger.record(order, Step.UNKNOWN, "no answer", Actor())
 sys.exit(main(["ledger", "resolve", "k", "--adopt", sys.argv[3], "--yes"]))
 """
 

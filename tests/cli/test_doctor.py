@@ -40,7 +40,7 @@ class Doctor:
         assert [check["name"] for check in report["checks"]] == NAMES
         broken = [check for check in report["checks"] if check["state"] == "broken"]
         assert report["good"] == (not broken) == (found.status == 0)
-        assert all(check["text"] and check["mend"] for check in broken), "what it means, and how to mend it"
+        assert all(check["text"] and check["advice"] for check in broken), "what it means, and how to mend it"
         for check in report["checks"]:
             assert check["text"].split()[0] in text.out
         return found.status, {check["name"]: check for check in report["checks"]}, text.out + found.out
@@ -80,7 +80,7 @@ def test_a_wrong_key(doctor: Doctor, vendor: str) -> None:
     status, checks, shown = doctor(doctor.shops.connect(vendor, password="wrong-key-of-a-test", extra=LIMITS))
     seen = states(checks)
     assert (status, seen["auth"], seen["ordering"], seen["balance"], seen["list"]) == (1, "broken", *["skipped"] * 3)
-    assert "into the password of connection" in checks["auth"]["mend"]
+    assert "into the password of connection" in checks["auth"]["advice"]
     assert "wrong-key-of-a-test" not in shown
     assert checks["ledger"]["state"] == "ok", "one part hides no other"
 
@@ -90,7 +90,7 @@ def test_a_key_that_may_not_order(doctor: Doctor, vendor: str) -> None:
     doctor.shops.box.control({"vendor": vendor, "permission": "none"})
     status, checks, _ = doctor(doctor.shops.connect(vendor, extra=LIMITS))
     assert (status, checks["auth"]["state"], checks["ordering"]["state"]) == (1, "ok", "broken")
-    assert "grant the ordering API" in checks["ordering"]["mend"]
+    assert "grant the ordering API" in checks["ordering"]["advice"]
 
 
 def test_a_dead_vendor(doctor: Doctor) -> None:
@@ -116,7 +116,7 @@ def test_no_caps(doctor: Doctor) -> None:
     status, checks, _ = doctor(doctor.shops.connect("iproyal", extra={"max_order_price": None}))
     assert (status, states(checks)) == (0, {"caps": "note"})
     assert "only tasks with a max_price of their own can buy" in checks["caps"]["text"]
-    assert "max_order_price" in checks["caps"]["mend"]
+    assert "max_order_price" in checks["caps"]["advice"]
 
 
 def test_no_limit_in_time(doctor: Doctor) -> None:
@@ -128,14 +128,14 @@ def test_no_webhook_secret(doctor: Doctor) -> None:
     status, checks, _ = doctor(doctor.shops.connect("voodoo", extra={**LIMITS, "webhook_secret": None}))
     assert (status, states(checks)) == (0, {"webhook": "note"})
     assert "no delivery is believed" in checks["webhook"]["text"]
-    assert "'webhook_secret'" in checks["webhook"]["mend"]
+    assert "'webhook_secret'" in checks["webhook"]["advice"]
 
 
 @pytest.mark.parametrize(("balance", "min_balance"), [("0", None), ("-1.00", None), ("5.00", "5.00")])
 def test_an_empty_wallet(doctor: Doctor, balance: str, min_balance: str | None) -> None:
     doctor.shops.box.control({"vendor": "iproyal", "wallet": {"balance": balance}})
     status, checks, _ = doctor(doctor.shops.connect("iproyal", extra={**LIMITS, "min_balance": min_balance}))
-    assert (status, states(checks), checks["balance"]["mend"]) == (0, {"balance": "note"}, "Top it up.")
+    assert (status, states(checks), checks["balance"]["advice"]) == (0, {"balance": "note"}, "Top it up.")
 
 
 def test_another_currency(doctor: Doctor) -> None:
@@ -175,7 +175,7 @@ class TestClock:
         doctor.shops.box.fault("iproyal", "list", action="body", body='{"data": []}', headers=header)
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
         assert (status, checks["clock"]["state"]) == (1, "broken")
-        assert "NTP" in checks["clock"]["mend"]
+        assert "NTP" in checks["clock"]["advice"]
 
 
 class TestConnection:
@@ -220,7 +220,7 @@ class TestLedger:
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
         assert (status, states(checks)) == (1, {"ledger": "broken"})
         assert "read-only transaction" in checks["ledger"]["text"]
-        assert "nothing is bought" in checks["ledger"]["mend"]
+        assert "nothing is bought" in checks["ledger"]["advice"]
 
     def test_a_file_that_may_only_be_read(self, tmp_path: Path) -> None:
         open_ledger(f"sqlite:///{tmp_path}/l.db").engine.dispose()
@@ -270,7 +270,7 @@ class TestLedger:
         ledger.freeze("iproyal:iproyal_default", "somebody else buys from it")
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
         assert (status, states(checks)) == (1, {"ledger": "broken"})
-        assert "unfreeze iproyal:iproyal_default" in checks["ledger"]["mend"]
+        assert "unfreeze iproyal:iproyal_default" in checks["ledger"]["advice"]
 
     def test_a_purchase_whose_outcome_is_not_known(self, doctor: Doctor) -> None:
         doctor.shops.box.fault("voodoo", "create", when="after", times=1, action="reset")

@@ -55,7 +55,7 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
         "waiting": lambda: before(OrderTracker, "refresh", die),
         "defer": lambda: before(BaseOperator, "defer", die),
         "trigger": lambda: before(AsyncHttp, "asend", die),
-        "result": lambda: after(OrderTracker, "usable", die),
+        "result": lambda: after(OrderTracker, "require_usable", die),
     }
     points[point]()
 

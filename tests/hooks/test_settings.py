@@ -55,7 +55,7 @@ def test_a_file_and_workers_on_many_hosts_are_refused(executor: str, sqlite: Pat
 @pytest.mark.parametrize("executor", ONE_HOST)
 def test_a_file_and_workers_on_one_host_are_fine(executor: str, sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EXECUTOR, executor)
-    assert ledger().orders() == []
+    assert ledger().purchases() == []
     assert sqlite.exists()
 
 

@@ -222,7 +222,7 @@ def _what_users_see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path
 
 def _what_the_command_prints(airflow: LocalAirflow, folder: Path) -> None:
     folder.mkdir()
-    orders = open_ledger(f"sqlite:///{airflow.home / 'proxyorders.db'}").orders()
+    orders = open_ledger(f"sqlite:///{airflow.home / 'proxyorders.db'}").purchases()
     assert len(orders) >= 4
     words = [
         ["guarantees"],

@@ -252,6 +252,10 @@ def test_a_ledger_of_the_version_before_is_upgraded_and_keeps_what_it_holds(ledg
     ledger.decide_once("a", "b")
     with ledger.engine.begin() as connection:
         connection.execute(text("DROP TABLE proxyorders_alarms"))
+        connection.execute(text("ALTER TABLE proxyorders_purchases RENAME COLUMN maybe_sent TO ambiguous"))
+        connection.execute(text("ALTER TABLE proxyorders_wallets RENAME COLUMN turn_key TO lane_key"))
+        connection.execute(text("ALTER TABLE proxyorders_wallets RENAME COLUMN turn_until TO lane_until"))
+        connection.execute(text("ALTER TABLE proxyorders_facts RENAME TO proxyorders_anchors"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
     assert open_alarms(ledger_url).observe(W, N, "low") is not None
     assert ledger.get("a") == "b"

@@ -128,7 +128,7 @@ from decimal import Decimal
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
 from airflow_provider_proxyorders.ledger import Intent, open_ledger
-from airflow_provider_proxyorders.domain.model import Money, Who
+from airflow_provider_proxyorders.domain.model import Money, Actor
 url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ledger = open_ledger(url)
 bought = 0
@@ -136,7 +136,7 @@ for i in range(count):
     intent = Intent(f"{name}-{i}", "create", "v", "c", "v:c", "a" * 64, {}, Money(Decimal("1.00"), "USD"),
                     caps=Caps(daily_limit=Decimal("50.00")), takes_turn=False)
     try:
-        ledger.claim(ledger.intend(intent, Who()), Who(), evidence={}, sent_seconds=60)
+        ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=60)
         bought += 1
     except CapExceeded:
         pass

@@ -18,7 +18,6 @@ from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan as Sold
-from airflow_provider_proxyorders.sandbox.iproyal.orders import Purchase
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
@@ -256,7 +255,7 @@ class Month:
 
     def _running(self, story: Story) -> list[Running]:
         with self.box.world.lock:
-            orders: list[Purchase] = [self._shop.orders[int(order_id)] for order_id in story.orders]
+            orders: list[Any] = [self._shop.orders[int(order_id)] for order_id in story.orders]
             return [
                 Running(str(one.order_id), _moment(one.expires), story.orders[str(one.order_id)].price, bool(one.auto_extend))
                 for one in orders

@@ -124,7 +124,7 @@ from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 hook = ProxyOrdersHook("acme_default")
 print(hook.test_connection())
 order = hook.create_order({"quantity": 5}, order_key="k")
-order = hook.desk().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=20))
+order = hook.buyer().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=20))
 again = hook.create_order({"quantity": 5}, order_key="k")
 print(order.result(), again.order_id, hook.get_delivery("A1"))
 """

@@ -18,8 +18,8 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger, schema
 from .clockwork import Worker
 from .scenario import Weather
 
-READS = ("find", "fixed", "owned", "charged", "reported", "meanwhile", "frozen", "orders")
-WRITES = ("fix", "note", "intend", "claim", "record", "release", "freeze")
+READS = ("find", "get", "owned", "charged", "reported", "spent_since_intent", "frozen", "purchases")
+WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
 
 
 @cache

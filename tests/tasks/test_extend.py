@@ -206,7 +206,7 @@ class TestOwnRenewal:
         assert extend(shops, on_auto_extend="extend")().execute(context())["status"] == "delivered"
         assert len(shops.bought("iproyal")) == 1
 
-    @pytest.mark.parametrize("choice", ["skip", "fail", "disable", "extend"])
+    @pytest.mark.parametrize("one_of", ["skip", "fail", "disable", "extend"])
     def test_without_renewal_the_choice_does_not_matter(self, shops: Shops, until: datetime, one_of: Any) -> None:
         assert extend(shops, on_auto_extend=one_of)().execute(context())["status"] == "delivered"
 

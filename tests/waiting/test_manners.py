@@ -75,7 +75,7 @@ def counted(
     return seen
 
 
-@pytest.mark.parametrize("waiters", [1, 200])
+@pytest.mark.parametrize("subscriptions", [1, 200])
 class TestTrouble:
     @pytest.mark.parametrize(
         "fault",

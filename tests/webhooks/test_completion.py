@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from .conftest import SECRET, Running
 
 REQUEST = {"item_id": 5120, "quantity": 2}
-Buyer = Callable[..., Buyer]
+MakeBuyer = Callable[..., Buyer]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ledger(running: Running) -> Ledger:
 
 
 @pytest.fixture
-def buyer(box: Sandbox, ledger: Ledger, tmp_path: Path) -> Buyer:
+def buyer(box: Sandbox, ledger: Ledger, tmp_path: Path) -> MakeBuyer:
     def new(secret: str | None = SECRET) -> Buyer:
         account = Account(
             "voodoo",
@@ -68,7 +68,7 @@ def deliver_to(box: Sandbox, running: Running, **settings: object) -> None:
     box.control({"vendor": "voodoo", "webhook": {"url": url, "secret": SECRET, "gap": 0.2, **settings}})
 
 
-def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger) -> None:
+def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger) -> None:
     deliver_to(box, running)
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     box.control({"vendor": "voodoo", "processing": 5.0})
@@ -83,7 +83,7 @@ def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Run
 
 
 def test_a_person_need_not_decide_what_a_late_delivery_tells(
-    box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger
+    box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger
 ) -> None:
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(Quarantined):
@@ -94,7 +94,7 @@ def test_a_person_need_not_decide_what_a_late_delivery_tells(
     assert buyer().settle is not None and ledger.find("k").step is not Step.QUARANTINED  # type: ignore[union-attr]
 
 
-def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, buyer: Buyer) -> None:
+def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, buyer: MakeBuyer) -> None:
     other = buyer().place(REQUEST, order_key="other")
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(OutcomeUnknown):
@@ -107,17 +107,17 @@ def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox,
 
 @pytest.mark.parametrize("modes", [["doubled"], ["delayed"], ["held", "normal"], ["forged", "normal"], ["altered", "normal"]])
 def test_whatever_the_deliveries_do_the_ledger_ends_the_same(
-    box: Sandbox, running: Running, buyer: Buyer, ledger: Ledger, modes: list[str]
+    box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger, modes: list[str]
 ) -> None:
     deliver_to(box, running, modes=modes, delay=0.3, tries=1)
     keys = ["a", "b"]
     for key in keys:
-        buyer = buyer()
-        order = buyer.place(REQUEST, order_key=key)
+        own = buyer()
+        order = own.place(REQUEST, order_key=key)
         end = time.monotonic() + 30
         while order.step is Step.PLACED and time.monotonic() < end:
             time.sleep(0.1)
-            order = buyer.refresh(order)
+            order = own.refresh(order)
     time.sleep(0.8)
     for key, entry in zip(keys, box.book.orders("voodoo"), strict=True):
         found = ledger.find(key)

@@ -241,7 +241,7 @@ def test_the_event_of_a_triggerer_that_died_is_told_again(shop: Shop, monkeypatc
 
 def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.order("o-1", "completed")
-    fix, away = Ledger.fix, [True]
+    fix, away = Ledger.decide_once, [True]
 
     def failing(self: Ledger, name: str, value: str) -> str:
         if away and name.startswith("event of"):
@@ -249,7 +249,7 @@ def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatc
             raise LedgerError("the ledger cannot be used")
         return fix(self, name, value)
 
-    monkeypatch.setattr(Ledger, "fix", failing)
+    monkeypatch.setattr(Ledger, "decide_once", failing)
 
     async def main() -> None:
         async with Watching() as watching:
