@@ -105,7 +105,7 @@ def test_a_ledger_that_goes_away_after_a_sending_does_not_say_that_nothing_was_b
             raise LedgerError("gone for a moment")
         return real(self, order)
 
-    monkeypatch.setattr(Books, "meanwhile", gone)
+    monkeypatch.setattr(Books, "spent_since_intent", gone)
     run, result = scene("iproyal", [create("a", "iproyal")], {"a1": [LOST_AFTER]})
     kept(run, result)  # the checker compares what is said with what was bought
     assert any("OutcomeUnknown (unknown, retry soon)" in line for line in result.log)
