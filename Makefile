@@ -46,6 +46,10 @@ fix: $(READY) ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: metadata
+metadata: $(READY) ## write provider.json anew, after a vendor's settings or texts changed
+	@$(BIN)/python -m airflow_provider_proxyorders.provider_info
+
 .PHONY: bench
 bench: $(READY) ## measure speed and memory beside what others reach
 	@test -d bench || { echo "There are no benchmarks yet."; exit 1; }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "get_provider_info"]
 
 
 def get_provider_info() -> dict[str, object]:
-    """What Airflow reads about this package, without importing any of its hooks or operators."""
-    from airflow_provider_proxyorders.provider_info import provider_info
+    """The metadata in ``provider.json``.
 
-    return provider_info()
+    Every Airflow process calls this, so it reads one file and imports no other module of the package. ``provider_info.py``
+    writes the file.
+    """
+    info: dict[str, object] = json.loads(Path(__file__).with_name("provider.json").read_text(encoding="utf-8"))
+    return info

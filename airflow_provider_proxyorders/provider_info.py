@@ -1,33 +1,32 @@
-"""What Airflow reads about this package: its modules, its connection forms and its settings.
+"""Writes ``provider.json``: what Airflow reads about this package, its modules, connection forms and settings.
 
-Two rules: everything is data, so that Airflow can draw a connection form without importing a hook; and what differs
-between vendors comes from the vendor's own class, so that it is said once.
+Airflow reads the metadata in every process, so the package ships it as a file and loads it without any other module of ours.
+This module makes the file anew from the vendors' own classes: ``make metadata`` after a change, and a test compares.
 
-A package that brings its own vendor describes its connection with :func:`connection_type` in its own provider info.
+A package with a vendor of its own describes its connection with :func:`connection_type` in its own provider info.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from airflow_provider_proxyorders.vendors.base import Setting, Vendor
+from airflow_provider_proxyorders.vendors.base import Setting, Vendor
+from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
 
-_PACKAGE = "airflow_provider_proxyorders"
-_HOOKS = f"{_PACKAGE}.hooks.proxyorders"
+PACKAGE = "airflow_provider_proxyorders"
+FILE = Path(__file__).with_name("provider.json")
 
 
 def provider_info() -> dict[str, Any]:
     """The provider's description in the shape of Airflow's ``provider_info.schema.json``."""
-    from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
-    from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
-    from airflow_provider_proxyorders.vendors.voodoo import Voodoo
-
-    hooks: dict[type[Vendor], str] = {ProxyScrape: "ProxyScrapeHook", IPRoyal: "IPRoyalHook", Voodoo: "VoodooHook"}
+    vendors = own_vendors()
 
     def modules(*names: str) -> list[dict[str, Any]]:
         return [
-            {"integration-name": vendor.title, "python-modules": [f"{_PACKAGE}.{name}" for name in names]} for vendor in hooks
+            {"integration-name": vendor.title, "python-modules": [f"{PACKAGE}.{name}" for name in names]} for vendor in vendors
         ]
 
     return {
@@ -35,25 +34,38 @@ def provider_info() -> dict[str, Any]:
         "name": "Proxy orders",
         "description": "Buys, extends and watches prepaid proxy orders, and never spends the same money twice.",
         "integrations": [
-            {"integration-name": vendor.title, "external-doc-url": vendor.docs_url, "tags": ["service"]} for vendor in hooks
+            {"integration-name": vendor.title, "external-doc-url": vendor.docs_url, "tags": ["service"]} for vendor in vendors
         ],
         "hooks": modules("hooks.proxyorders"),
         "operators": modules("operators.delivery", "operators.ledger", "operators.orders", "operators.wallet"),
         "sensors": modules("sensors.orders", "sensors.wallet"),
         "triggers": modules("triggers.orders", "triggers.wallet"),
-        "connection-types": [connection_type(vendor, f"{_HOOKS}.{hook}") for vendor, hook in hooks.items()],
-        "extra-links": [f"{_PACKAGE}.tasks.links.OrderPageLink"],
-        "config": _CONFIG,
+        "connection-types": [connection_type(vendor, f"{PACKAGE}.hooks.proxyorders.{vendor.__name__}Hook") for vendor in vendors],
+        "extra-links": [f"{PACKAGE}.tasks.links.OrderPageLink"],
+        "config": CONFIG,
     }
+
+
+def own_vendors() -> list[type[Vendor]]:
+    """The registered vendors of this package, by name."""
+    vendors = [vendor_class(name) for name in vendor_names()]
+    return [vendor for vendor in vendors if vendor.__module__.startswith(f"{PACKAGE}.")]
+
+
+def as_text(info: dict[str, Any]) -> str:
+    """The content of ``provider.json``."""
+    return json.dumps(info, indent=1, ensure_ascii=False) + "\n"
 
 
 def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any]:
     """One entry of ``connection-types``: the form of a connection to a vendor.
 
-    :param hook_class_name: full name of the hook class whose ``conn_type`` is the vendor's name.
+    :param hook_class_name: full name of the hook class. Its ``conn_type`` is the name of the vendor.
     """
-    fields = {name: _field(**field) for name, field in _COMMON.items() if vendor.webhook or not name.startswith("webhook_")}
-    fields |= {setting.name: _field_of(setting) for setting in vendor.settings}
+    fields = {
+        name: form_field(**field) for name, field in COMMON_FIELDS.items() if vendor.webhook or not name.startswith("webhook_")
+    }
+    fields |= {setting.name: setting_field(setting) for setting in vendor.settings}
     return {
         "connection-type": vendor.name,
         "hook-class-name": hook_class_name,
@@ -71,14 +83,14 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
     }
 
 
-def _field(label: str, help: str, kind: str = "string", example: object = None, **schema: Any) -> dict[str, Any]:
+def form_field(label: str, help: str, kind: str = "string", example: object = None, **schema: Any) -> dict[str, Any]:
     """One field of a form; it may be left empty. The form offers the example while the user types."""
     if example is not None:
         schema["examples"] = [example]
     return {"label": label, "description": help, "schema": {"type": [kind, "null"], **schema}}
 
 
-def _field_of(setting: Setting) -> dict[str, Any]:
+def setting_field(setting: Setting) -> dict[str, Any]:
     """A vendor's own setting as a field."""
     schema: dict[str, Any] = {}
     if setting.default is not None:
@@ -89,108 +101,108 @@ def _field_of(setting: Setting) -> dict[str, Any]:
         schema["example"] = setting.placeholder
     if setting.secret:
         schema["format"] = "password"
-    return _field(setting.label, setting.help, setting.kind, **schema)
+    return form_field(setting.label, setting.help, setting.kind, **schema)
 
 
 # Amounts are text: a JSON number would be read as a float, and money is exact.
-_AMOUNT = r"^\d+(\.\d+)?$"
-#: what every connection understands, see hooks/connection.py
-_COMMON: dict[str, dict[str, Any]] = {
+AMOUNT_PATTERN = r"^\d+(\.\d+)?$"
+#: the fields of every connection; ``hooks/connection.py`` reads them
+COMMON_FIELDS: dict[str, dict[str, Any]] = {
     "max_order_price": {
         "label": "Most one order may cost",
-        "help": "In the currency of the wallet, e.g. 50.00. With no cap here and no max_price in a task, purchases are "
-        "refused. A vendor without a quote tells the price only afterwards: then a charge above this freezes the wallet.",
+        "help": "In the currency of the wallet, e.g. 50.00. Without this cap each task needs a max_price of its own, else its "
+        "purchase is refused. Some vendors report the price only after a purchase: a charge above the cap freezes the wallet.",
         "example": "50.00",
-        "pattern": _AMOUNT,
+        "pattern": AMOUNT_PATTERN,
     },
     "daily_limit": {
         "label": "Most to spend in a day",
-        "help": "All orders of this wallet in one calendar day, open and unclear ones too, e.g. 200.00. Empty: no limit.",
+        "help": "All orders of this wallet in one calendar day, unresolved ones included, e.g. 200.00. Empty: no limit.",
         "example": "200.00",
-        "pattern": _AMOUNT,
+        "pattern": AMOUNT_PATTERN,
     },
     "monthly_limit": {
         "label": "Most to spend in a month",
-        "help": "The same for one calendar month, e.g. 2000.00. Empty: no limit.",
+        "help": "All orders of this wallet in one calendar month, unresolved ones included, e.g. 2000.00. Empty: no limit.",
         "example": "2000.00",
-        "pattern": _AMOUNT,
+        "pattern": AMOUNT_PATTERN,
     },
     "min_balance": {
         "label": "Balance to keep",
-        "help": "What must remain in the wallet after a purchase, e.g. 25.00; what would leave less is refused. Empty: no limit.",
+        "help": "A purchase is refused when it would leave less than this in the wallet, e.g. 25.00. Empty: no limit.",
         "example": "25.00",
-        "pattern": _AMOUNT,
+        "pattern": AMOUNT_PATTERN,
     },
     "currency": {
         "label": "Currency of the wallet",
-        "help": "Three letters, e.g. USD: the currency of the limits above, and of prices where the vendor names none.",
+        "help": "Three letters, e.g. USD: the currency of the limits above, and of prices without a currency.",
         "example": "USD",
         "pattern": "^[A-Za-z]{3}$",
     },
     "wallet": {
         "label": "Wallet name",
-        "help": "Connections that pay from the same balance must give it the same name, e.g. main: then they take turns and "
-        "count together. Empty: the connection has a wallet of its own.",
+        "help": "Give connections the same name when they pay from the same balance, e.g. main. They then take turns and share "
+        "the limits. Empty: the connection has a wallet of its own.",
         "example": "main",
     },
     "timezone": {
         "label": "Time zone",
-        "help": "Where the days and months of the limits begin, and the zone of vendor times that name none, "
+        "help": "The limits' days and months begin in this zone, and vendor times without a zone are read in it, "
         "e.g. Europe/Berlin. Empty: UTC.",
         "example": "Europe/Berlin",
     },
     "requests_per_second": {
         "label": "Requests per second",
         "kind": "number",
-        "help": "Pace of all calls that one process makes with this connection, e.g. 5. Empty: only what the vendor asks for.",
+        "help": "The pace of all calls by one process on this connection, e.g. 5. Empty: only the vendor's own limit counts.",
         "example": 5,
         "exclusiveMinimum": 0,
     },
     "timeout": {
         "label": "Timeout in seconds",
         "kind": "number",
-        "help": "How long to wait for a connection and, separately, for each part of an answer, e.g. 30. Empty: 30. A purchase "
-        "whose answer comes later is not lost: it is looked for, and sent again only where that cannot buy it twice.",
+        "help": "The longest wait for a connection and, separately, for each part of an answer, e.g. 30. Empty: 30. When the "
+        "answer to a purchase comes later, the task looks for the order. It sends again only when this cannot buy twice.",
         "example": 30,
         "exclusiveMinimum": 0,
     },
     "settle": {
         "label": "Settle time in seconds",
         "kind": "number",
-        "help": "When the answer to a purchase was lost: how long until an order that was taken shows up in the vendor's lists, "
-        "e.g. 60. A longer time is safer and slower. Empty: what suits the vendor.",
+        "help": "After a lost answer: the longest time until an accepted order appears in the vendor's lists, e.g. 60. A longer "
+        "time is safer and slower. Empty: the vendor's default.",
         "example": 60,
         "minimum": 0,
     },
     "order_page": {
         "label": "Order page",
-        "help": "Where the button Order of a task leads: an order's page in the vendor's dashboard, "
+        "help": "The target of a task's button Order: the order's page in the vendor's dashboard, "
         "e.g. https://dashboard.example.com/orders/{order_id}. Empty: no button.",
         "example": "https://dashboard.example.com/orders/{order_id}",
     },
     "webhook_scheme": {
         "label": "Webhook signature",
         "kind": "object",
-        "help": "Where the vendor signs in another way than its documentation says: kind, header, prefix, encoding, tolerance, "
+        "help": "Only for a vendor whose signatures differ from its documentation: kind, header, prefix, encoding, tolerance, "
         "see docs/webhooks.md. Empty: as documented.",
         "example": {"kind": "timestamp", "header": "X-Signature", "prefix": "v1="},
     },
     "webhook_secret": {
         "label": "Webhook secret",
-        "help": "With it the vendor signs what it reports. While you change it, both: as a list in the extra.",
+        "help": "The vendor signs its webhooks with this secret. During a change, put both secrets as a list into the extra.",
         "format": "password",
     },
 }
 
-_CONFIG: dict[str, Any] = {
+CONFIG: dict[str, Any] = {
     "proxyorders": {
         "description": "Settings of the package airflow-provider-proxyorders.",
         "options": {
             "ledger_url": {
                 "description": (
-                    "SQLAlchemy URL of the ledger, the durable record of every purchase that keeps a retry from buying twice. "
-                    "Empty: a SQLite file proxyorders.db in AIRFLOW_HOME, which serves workers on one host only. Where "
-                    "workers, schedulers or triggerers run on several hosts, name a PostgreSQL database that all of them reach."
+                    "SQLAlchemy URL of the ledger, the durable record of every purchase. It keeps a retry from buying twice. "
+                    "Empty: the SQLite file proxyorders.db in AIRFLOW_HOME, for workers on one host only. When workers, "
+                    "schedulers or triggerers run on several hosts, name a PostgreSQL database within reach of all of them."
                 ),
                 "version_added": "0.1.0",
                 "type": "string",
@@ -200,8 +212,8 @@ _CONFIG: dict[str, Any] = {
             },
             "webhook_retention": {
                 "description": (
-                    "How many days a webhook delivery is kept after it last arrived, so that one that comes late or again is "
-                    "known. Older ones are forgotten once a day."
+                    "Days to keep a webhook delivery after its last arrival. A repeated delivery is recognised within this time. "
+                    "Older deliveries are deleted once a day."
                 ),
                 "version_added": "0.1.0",
                 "type": "float",
@@ -210,8 +222,8 @@ _CONFIG: dict[str, Any] = {
             },
             "webhook_rate": {
                 "description": (
-                    "How many verified deliveries a second each receiver takes from one connection, and four times as many at "
-                    "once; more are answered by 429 with Retry-After, and the vendor sends them again."
+                    "Verified deliveries per second that each receiver accepts from one connection. A burst may hold four times "
+                    "as many. Further deliveries get status 429 with Retry-After, and the vendor sends them again."
                 ),
                 "version_added": "0.1.0",
                 "type": "float",
@@ -221,3 +233,14 @@ _CONFIG: dict[str, Any] = {
         },
     },
 }
+
+
+def main() -> int:
+    """Write ``provider.json``."""
+    FILE.write_text(as_text(provider_info()), encoding="utf-8")
+    print(f"wrote {FILE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

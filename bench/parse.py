@@ -1,7 +1,8 @@
-"""What a DAG file pays for importing our operators and sensors, and for building a hundred of our tasks, beside HttpSensor's.
+"""The cost of our metadata to each Airflow process, and of our operators and sensors to a DAG file, beside HttpSensor's.
 
-Airflow parses DAG files again and again. Everything is measured in a process of its own, beyond ``from airflow.sdk import DAG``,
-which every DAG file pays; medians over several processes, taken in turns. Memory is the process's resident memory.
+Airflow parses DAG files again and again. Each figure comes from a process of its own: the median over several processes, taken in
+turns. The baseline is ``from airflow.sdk import DAG`` with our distribution hidden, since Airflow loads every provider's metadata
+there. Our figures hold our metadata, loaded and validated as Airflow does. Memory is the process's resident memory.
 """
 
 from __future__ import annotations
@@ -21,17 +22,11 @@ from airflow_provider_proxyorders import operators, sensors
 measuring.private_airflow()
 
 #: every module of operators and sensors that a DAG file could import
-OURS = ", ".join(
+MODULES = ", ".join(
     f"{package.__name__}.{module.name}" for package in (operators, sensors) for module in pkgutil.iter_modules(package.__path__)
 )
-IMPORTS = {
-    "ours: operators and sensors together": OURS,
-    "HttpSensor": "airflow.providers.http.sensors.http",
-    "HttpOperator": "airflow.providers.http.operators.http",
-    "dbt-cloud operators": "airflow.providers.dbt.cloud.operators.dbt",
-    "`requests` alone": "requests",
-    "`aiohttp` alone": "aiohttp",
-}
+METADATA = "ours: loading the metadata"
+OURS = "ours: metadata, operators and sensors together"
 #: (import, one task) of a DAG of a hundred
 TASKS = {
     "ours": (
@@ -44,16 +39,45 @@ TASKS = {
     ),
 }
 
-_IMPORT = """
+_BASELINE = """
 import gc, json, os, sys, time
+from importlib.resources import files
+import jsonschema
+try:
+    import importlib_metadata as metadata  # Airflow takes it on an older Python
+except ImportError:
+    from importlib import metadata
+
+every = metadata.distributions
+metadata.distributions = lambda **which: (d for d in every(**which) if d.metadata["Name"] != "airflow-provider-proxyorders")
 from airflow.sdk import DAG
 DAG("d", schedule=None)
+metadata.distributions = every
+schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+validator = jsonschema.validators.validator_for(schema)(schema)
+provider = {module: entry for entry in metadata.entry_points(group="apache_airflow_provider") for module in [entry.module]}
+validator.validate(provider["airflow.providers.standard.get_provider_info"].load()())
 page = os.sysconf("SC_PAGE_SIZE")
 resident = lambda: gc.collect() and 0 or int(open("/proc/self/statm").read().split()[1]) * page
 modules, memory, began = set(sys.modules), resident(), time.process_time()
-import {what}
+"""
+_FIGURES = """
 print(json.dumps([time.process_time() - began, resident() - memory, len(set(sys.modules) - modules)]))
 """
+_METADATA = "info = provider['airflow_provider_proxyorders'].load()()\n"
+#: Airflow's own check of a provider's metadata, in each process too
+_VALIDATE = "validator.validate(info)\n"
+IMPORTS = {
+    METADATA: _METADATA,
+    "ours: the same with Airflow's validation": f"{_METADATA}{_VALIDATE}",
+    OURS: f"{_METADATA}{_VALIDATE}import {MODULES}",
+    "HttpSensor": "import airflow.providers.http.sensors.http",
+    "HttpOperator": "import airflow.providers.http.operators.http",
+    "dbt-cloud operators": "import airflow.providers.dbt.cloud.operators.dbt",
+    "`requests` alone": "import requests",
+    "`aiohttp` alone": "import aiohttp",
+}
+
 _BUILD = """
 import json, time
 from airflow.sdk import DAG
@@ -72,7 +96,7 @@ print(json.dumps([time.process_time() - imported, time.process_time() - began]))
 
 
 def run(script: str) -> list[float] | None:
-    """The figures that a script prints; None where what it imports is not installed."""
+    """The figures that a script prints, or None when a package it imports is missing."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     if done.returncode and "ModuleNotFoundError" in done.stderr:
         return None
@@ -87,17 +111,17 @@ def medians(runs: Sequence[Sequence[float]]) -> list[float]:
 
 
 def in_turns(scripts: dict[str, str], times: int) -> dict[str, list[list[float]]]:
-    """Run each script so often, in turns; those whose packages are missing are left out."""
-    found: dict[str, list[list[float]]] = {name: [] for name in scripts}
+    """Run each script so often, in turns. A script with a missing package is left out."""
+    taken: dict[str, list[list[float]]] = {name: [] for name in scripts}
     for turn in range(times + 1):
         for name, script in list(scripts.items()):
             figures = run(script)
             if figures is None:
                 scripts.pop(name)
-                found.pop(name)
+                taken.pop(name)
             elif turn:  # the first turn writes bytecode
-                found[name].append(figures)
-    return found
+                taken[name].append(figures)
+    return taken
 
 
 def ratios(ours: list[list[float]], theirs: list[list[float]], column: int) -> list[float]:
@@ -108,19 +132,22 @@ def main() -> int:
     times = 11 if measuring.options(__doc__ or "").full else 5
     print(f"{measuring.machine()}\n")
     verdicts = Verdicts()
-    imports = in_turns({name: _IMPORT.format(what=what) for name, what in IMPORTS.items()}, times)
-    ours, sensor = imports["ours: operators and sensors together"], imports.get("HttpSensor")
+    imports = in_turns({name: f"{_BASELINE}{what}{_FIGURES}" for name, what in IMPORTS.items()}, times)
+    ours, sensor = imports[OURS], imports.get("HttpSensor")
     rows = []
     for name, runs in imports.items():
         cpu, memory, modules = medians(runs)
         share = f"{statistics.median(ratios(runs, sensor, 0)):.2f}" if sensor else "-"
-        rows.append([name, f"{cpu * 1e3:.0f}", share, f"{memory / 1024 / 1024:.1f}", f"{modules:.0f}"])
+        rows.append([name, f"{cpu * 1e3:.1f}", share, f"{memory / 1024 / 1024:.1f}", f"{modules:.0f}"])
     print(measuring.table(["beyond `from airflow.sdk import DAG`", "CPU ms", "÷ HttpSensor", "memory MB", "modules"], rows))
 
     builds = in_turns({name: _BUILD.format(importing=i, task=t) for name, (i, t) in TASKS.items()}, times)
     rows = [[name, *(f"{figure * 1e3:.0f}" for figure in medians(runs))] for name, runs in builds.items()]
     print("\n" + measuring.table(["a DAG of 100 tasks", "building them, CPU ms", "with the imports, CPU ms"], rows))
 
+    cpu, _, modules = medians(imports[METADATA])
+    verdicts.at_most("CPU of loading our metadata", cpu * 1e3, 1.0, " ms", [run[0] * 1e3 for run in imports[METADATA]])
+    verdicts.at_most("modules of our metadata", modules, 1)
     _, memory, modules = medians(ours)
     verdicts.at_most("memory of our imports", memory / 1024 / 1024, 2.0, " MB", [run[1] / 1024 / 1024 for run in ours])
     verdicts.at_most("modules of our imports", modules, 60)

@@ -1,6 +1,8 @@
-"""What a DAG file pays for importing our operators and sensors, beyond what Airflow itself makes it pay.
+"""Every Airflow process pays for our metadata, every DAG file for our operators and sensors: both within a budget.
 
-Airflow parses DAG files again and again, so this is counted, in modules and in memory; nothing here is timed.
+The processes that measure import Airflow with our distribution hidden, so that the baseline holds nothing of ours. Then they
+load the metadata through its entry point, as Airflow does, and import the modules. Airflow parses DAG files again and again, so
+modules and memory are counted. Only the metadata is timed.
 """
 
 from __future__ import annotations
@@ -8,22 +10,48 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 MODULES = 60
 MEGABYTES = 2.0
+#: CPU milliseconds to load the metadata in a fresh process; the standard provider needs 0.3
+METADATA = 1.0
 #: they take 60 to 300 ms each to import
 HEAVY = {"aiohttp", "alembic", "fastapi", "httpx", "requests", "sqlalchemy", "starlette", "tenacity", "urllib3", "uvicorn"}
 
-_SCRIPT = """
-import json, sys, tracemalloc
+_MEASURE = """
+import json, sys, time, tracemalloc
+try:
+    import importlib_metadata as metadata  # Airflow takes it on an older Python
+except ImportError:
+    from importlib import metadata
+
+every = metadata.distributions
+metadata.distributions = lambda **which: (d for d in every(**which) if d.metadata["Name"] != "airflow-provider-proxyorders")
 from airflow.sdk import DAG
 DAG("d", schedule=None)
+metadata.distributions = every
+assert not [name for name in sys.modules if name.startswith("airflow_provider_proxyorders")]
+(entry,) = metadata.entry_points(group="apache_airflow_provider", module="airflow_provider_proxyorders")
 before = set(sys.modules)
+began = time.process_time()
+entry.load()()
+milliseconds = (time.process_time() - began) * 1e3
+after_metadata = set(sys.modules)
 tracemalloc.start()
-import {modules}
-print(json.dumps({{"memory": tracemalloc.get_traced_memory()[0], "new": sorted(set(sys.modules) - before)}}))
+{imports}
+memory = tracemalloc.get_traced_memory()[0]
+print(json.dumps({{
+    "milliseconds": milliseconds, "metadata": sorted(after_metadata - before),
+    "memory": memory, "modules": sorted(set(sys.modules) - before),
+}}))
+"""
+_AS_AIRFLOW_DOES = """
+import json, sys
+from airflow.sdk import DAG
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("airflow_provider_proxyorders"))))
 """
 
 OPERATORS = "airflow_provider_proxyorders.operators.orders"
@@ -31,16 +59,30 @@ SENSORS = "airflow_provider_proxyorders.sensors.orders"
 WALLETS = ", ".join(f"airflow_provider_proxyorders.{name}.wallet" for name in ("operators", "sensors", "triggers"))
 
 
+def run(script: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_process_that_imports_airflow_loads_no_module_of_ours() -> None:
+    assert run(_AS_AIRFLOW_DOES) == ["airflow_provider_proxyorders"]
+
+
+def test_the_metadata_costs_a_millisecond_at_most() -> None:
+    measured = [run(_MEASURE.format(imports="")) for _ in range(3)]
+    assert measured[0]["metadata"] == ["airflow_provider_proxyorders"]
+    # the quickest: the machine may have been busy during the others
+    assert min(one["milliseconds"] for one in measured) <= METADATA, measured
+
+
 @pytest.mark.parametrize(
     "modules", [OPERATORS, f"{OPERATORS}, {SENSORS}", WALLETS], ids=["operators", "operators and sensors", "wallets"]
 )
-def test_within_the_budget(modules: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT.format(modules=modules)], capture_output=True, text=True, check=True, timeout=120
-    )
-    seen = json.loads(done.stdout.splitlines()[-1])
-    new = seen["new"]
+def test_metadata_and_operators_stay_within_the_budget(modules: str) -> None:
+    measured = run(_MEASURE.format(imports=f"import {modules}"))
+    new = measured["modules"]
     assert modules.partition(",")[0] in new
     assert not HEAVY & {name.partition(".")[0] for name in new}
     assert len(new) <= MODULES, f"{len(new)} modules: {new}"
-    assert seen["memory"] <= MEGABYTES * 1024 * 1024, f"{seen['memory'] / 1024 / 1024:.2f} MB"
+    assert measured["memory"] <= MEGABYTES * 1024 * 1024, f"{measured['memory'] / 1024 / 1024:.2f} MB"

@@ -17,7 +17,8 @@ import pytest
 from airflow_provider_proxyorders import get_provider_info
 from airflow_provider_proxyorders.hooks.connection import COMMON, account_for
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
-from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
+from airflow_provider_proxyorders.provider_info import FILE, as_text, own_vendors, provider_info
+from airflow_provider_proxyorders.vendors import vendor_class
 
 INFO: dict[str, Any] = get_provider_info()
 CONNECTIONS: dict[str, dict[str, Any]] = {one["connection-type"]: one for one in INFO["connection-types"]}
@@ -26,6 +27,10 @@ CONNECTIONS: dict[str, dict[str, Any]] = {one["connection-type"]: one for one in
 def schema(name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(files("airflow").joinpath(name).read_text())
     return loaded
+
+
+def test_the_file_says_what_the_vendors_say() -> None:
+    assert FILE.read_text(encoding="utf-8") == as_text(provider_info()), "run `make metadata`"
 
 
 def test_valid_against_airflows_schema() -> None:
@@ -67,8 +72,7 @@ def test_hooks_and_connection_types_agree() -> None:
 
 
 def test_every_vendor_of_ours_has_a_connection_type() -> None:
-    ours = {name for name in vendor_names() if vendor_class(name).__module__.startswith("airflow_provider_proxyorders.")}
-    assert set(CONNECTIONS) == ours == {"proxyscrape", "iproyal", "voodoo"}
+    assert sorted(CONNECTIONS) == [vendor.name for vendor in own_vendors()]
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
@@ -120,21 +124,22 @@ class TestForm:
 
 
 def test_airflow_shows_the_forms_without_importing_a_hook() -> None:
-    seen = json.loads(
+    imported = json.loads(
         _run(
             """
         import json, sys
         from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
         forms = {form.connection_type: form.model_dump() for form in HookMetaService.hook_meta_data()
-                 if form.connection_type in ("proxyscrape", "iproyal", "voodoo")}
+                 if form.connection_type in sys.argv}
         print(json.dumps({"forms": forms, "hooks": [m for m in sys.modules if m.startswith("airflow_provider_proxyorders.hooks")],
                           "http": [m for m in ("requests", "aiohttp") if m in sys.modules]}))
-        """
+        """,
+            *CONNECTIONS,
         )
     )
-    assert seen["hooks"] == []
+    assert imported["hooks"] == []
     for name, connection in CONNECTIONS.items():
-        form = seen["forms"][name]
+        form = imported["forms"][name]
         assert form["hook_name"] == connection["hook-name"]
         assert form["standard_fields"]["password"]["title"] == connection["ui-field-behaviour"]["relabeling"]["password"]
         assert form["standard_fields"]["login"]["hidden"]
@@ -142,7 +147,7 @@ def test_airflow_shows_the_forms_without_importing_a_hook() -> None:
 
 
 def test_the_ledger_url_is_a_known_and_sensitive_option() -> None:
-    seen = json.loads(
+    option = json.loads(
         _run(
             """
         import json
@@ -152,10 +157,12 @@ def test_the_ledger_url_is_a_known_and_sensitive_option() -> None:
         """
         )
     )
-    assert seen == {"default": "", "sensitive": True}
+    assert option == {"default": "", "sensitive": True}
 
 
-def _run(script: str) -> str:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+def _run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
