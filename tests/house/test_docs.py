@@ -1,0 +1,146 @@
+"""The pages are true: diagrams and tables match the code, links lead somewhere, and README's code runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_proxyorders.domain.model import Step
+from docs import life
+
+PACKAGE = "airflow_provider_proxyorders"
+#: What one purchase may take to explain.
+MOST_FILES, MOST_LINES = 6, 1500
+
+
+@pytest.fixture(scope="module")
+def architecture(project: Path) -> str:
+    return (project / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def glossary(project: Path) -> str:
+    return (project / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def code(project: Path) -> str:
+    """The whole package as one text, in small letters."""
+    files = [path for path in (project / PACKAGE).rglob("*.py") if "migrations" not in path.parts]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files).lower()
+
+
+def between(page: str, begin: str, end: str) -> str:
+    """The part of a page between two comments that begin so."""
+    match = re.search(rf"<!-- {begin}.*?-->(.*?)<!-- {end}", page, re.DOTALL)
+    assert match, f"the page lacks the comments <!-- {begin} ... --> and <!-- {end} ... -->"
+    return match[1]
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, without head and rule."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+# -- architecture ------------------------------------------------------------------------------------------------------
+
+
+def test_the_diagram_is_made_from_the_table_of_lives(architecture: str) -> None:
+    assert life.written(architecture) == architecture, "write it anew: python -m docs.life"
+
+
+def test_the_layers_are_those_of_the_import_contract(architecture: str, project: Path) -> None:
+    contract = (project / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^layers = \[\n(.*?)^\]", contract, re.DOTALL | re.MULTILINE)
+    assert listed
+    layers = [set(re.findall(r"\w+", line)) for line in re.findall(r'"(.*?)"', listed[1])]
+    shown = [set(re.findall(r"`(\w+)`", row[0])) for row in rows(between(architecture, "layers", "end of layers"))]
+    assert shown == layers
+
+
+def test_six_files_explain_one_purchase(architecture: str, project: Path) -> None:
+    files = {row[0].strip("`"): int(row[1]) for row in rows(between(architecture, "six files", "end of six files"))}
+    lines = {name: (project / PACKAGE / name).read_text(encoding="utf-8").count("\n") for name in files}
+    assert len(lines) <= MOST_FILES
+    assert sum(lines.values()) <= MOST_LINES
+    assert {name: count for name, count in files.items() if abs(count - lines[name]) > lines[name] / 10} == {}, lines
+
+
+def test_every_named_file_is_there(architecture: str, project: Path) -> None:
+    names = set(re.findall(r"`(\w+/[\w/]+\.\w+)`", architecture))
+    assert {name for name in names if not (project / PACKAGE / name).exists()} == set()
+
+
+# -- glossary ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_explained(glossary: str) -> None:
+    assert [row[0].strip("`") for row in rows(section(glossary, "The steps"))] and {
+        row[0].strip("`") for row in rows(section(glossary, "The steps"))
+    } == {step.value for step in Step}
+
+
+@pytest.mark.parametrize("title", ["The words", "The verdicts", "The steps"])
+def test_every_explained_word_is_used_in_the_code(glossary: str, code: str, title: str) -> None:
+    words = [row[0].strip("`").lower() for row in rows(section(glossary, title))]
+    assert len(words) >= 4
+    unused = [word for word in words if not re.search(rf"\b{re.sub('[ _]', '[ _]?', word)}", code)]
+    assert unused == []
+
+
+# -- decisions ---------------------------------------------------------------------------------------------------------
+
+
+def test_decisions_are_numbered_once_and_say_what_else_was_considered(project: Path) -> None:
+    page = (project / "docs" / "decisions.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^### D(\d+) .*\n\n((?:.+\n)+)", page, re.MULTILINE)
+    assert sorted(int(number) for number, _ in entries) == list(range(1, page.count("\n### ") + 1))
+    assert [number for number, text in entries if not re.match(r"\d{4}-\d\d-\d\d\. ", text) or "*Considered:*" not in text] == []
+
+
+# -- all pages ---------------------------------------------------------------------------------------------------------
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere(project: Path) -> None:
+    broken = []
+    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if link.startswith("https://"):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+                broken.append(f"{page.name}: {link}")
+    assert broken == []
+
+
+def test_readme_names_every_room(project: Path) -> None:
+    tree = section((project / "README.md").read_text(encoding="utf-8"), "Inside")
+    rooms = {path.parent.name for path in (project / PACKAGE).glob("*/__init__.py")}
+    assert {room for room in rooms if f"{room}/" not in tree} == set()
+
+
+def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
+    """Every block, one after the other, as a user would paste it; nothing is bought, since no task runs."""
+    blocks = []
+    for name in ("README.md", "docs/dags.md"):
+        blocks += re.findall(r"^```python\n(.*?)^```", (project / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 4
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
