@@ -67,8 +67,8 @@ def summary(verdicts: Sequence[Verdict], seconds: float, jobs: int) -> str:
         "lost": sum(verdict.lost for verdict in verdicts),
         "cells wrong": sum(bool(verdict.wrong) for verdict in verdicts),
     }
-    told = ", ".join(f"{number} {what}" for what, number in parts.items())
-    return f"{told}; {seconds / 60:.1f} minutes, {jobs} cells at a time"
+    counts = ", ".join(f"{number} {what}" for what, number in parts.items())
+    return f"{counts}; {seconds / 60:.1f} minutes, {jobs} cells at a time"
 
 
 def hit(verdicts: Sequence[Verdict]) -> float:
@@ -140,41 +140,45 @@ def promised() -> str:
 
 # Guarantees
 
-One order key buys at most once. What else holds depends on what a vendor lets us see, so it is derived from the
-capabilities that each vendor declares (the same table: `proxyorders guarantees`).
+One order key buys at most once. Further guarantees depend on the vendor. They are derived from each vendor's declared
+capabilities; `proxyorders guarantees` prints the same table.
 
 {guarantees.table()}
 
 ## What this rests on
 
-Before a purchase leaves, its intent and its SENT step are committed to the ledger. After that only a proof allows another
-sending: a refusal by the vendor, a connection that was never made, or evidence read twice, apart by the vendor's settle
-time, that nothing is there. Money that is missing from a wallet is put down to other purchases only where these are known
-to be taken, were surely charged after the balance it is compared with, and account for it to the cent. Where evidence
-cannot decide, a person is asked (`proxyorders ledger resolve`).
+The ledger holds the intent and the SENT step of a purchase before the purchase leaves. After that only a proof allows
+another sending:
 
-| vendor | settle time | what a lost purchase is recognised by |
+- a refusal by the vendor,
+- a connection that was never made,
+- two reads of the evidence, the vendor's settle time apart, both without the purchase.
+
+Money can be missing from a wallet because of other purchases. They explain it only if they were surely taken, were surely
+charged after the balance in the comparison, and account for it to the cent. If evidence cannot decide, a person does
+(`proxyorders ledger resolve`).
+
+| vendor | settle time | evidence of a lost purchase |
 |---|---|---|
 {chr(10).join(settle)}
 
-What is assumed, and what happens where it does not hold:
+## Assumptions
 
-- **An order that was taken shows up within the settle time**: the vendor's default above, or `settle` in the connection. A
-  vendor that takes an order later than that, after two looks found nothing, can be sent it twice. Raise `settle` if in
-  doubt.
-- **No money of just the price comes in while an answer is lost**, where the balance is the evidence (ProxyScrape; at IPRoyal
-  where the order or its extension shows too late as well): a top-up of that amount, or a refund of an order that had been
-  delivered, looks like a purchase that was never charged.
-- **Nobody else buys from the wallet at the same moment**, unless the vendor lists orders. Purchases of this package take
-  turns. One by hand in the dashboard, of the same product and while an answer is lost, can be taken for ours, or leaves the
-  question to a person. `ReconcileLedgerOperator` finds what nobody intended.
-- **A reference of ours is never free again** at vendors that take one order per reference, also not after a failed order.
-- **The ledger is shared and durable.** SQLite on one host (write-ahead log, full sync), PostgreSQL for several; what it
-  confirmed is still there after a crash. A ledger that is lost or set back forgets what was bought.
-- **The workers' clocks agree to a few seconds.** A try that may still be sending is waited for by the clock: three times the
+- **A taken order shows up within the settle time**: the vendor's default above, or `settle` in the connection. A vendor may
+  take an order later than that, after two looks found nothing. Then it can be sent twice. Raise `settle` if in doubt.
+- **While an answer is lost, the wallet gets no top-up of exactly the purchase price.** Such a top-up, or a refund of a
+  delivered order, looks like a purchase without a charge. This matters if the balance is the evidence: at ProxyScrape, and
+  at IPRoyal if the order or its extension shows too late as well.
+- **Only this package buys from the wallet at that moment**, unless the vendor lists orders. Its purchases take turns. A
+  purchase from the dashboard, of the same product and while an answer is lost, can be mistaken for ours, or needs a person.
+  `ReconcileLedgerOperator` finds foreign orders.
+- **A used reference stays used** at vendors that take one order per reference, also after a failed order.
+- **The ledger is shared and durable.** SQLite serves one host (write-ahead log, full sync), PostgreSQL several. A confirmed
+  step survives a crash. A ledger that is lost or set back forgets purchases.
+- **The workers' clocks agree to a few seconds.** A try waits for another try's sending by the clock: three times the
   connection's `timeout` and 5 s more.
-- **A worker is not frozen between its last look at the clock and the first byte of the purchase.** It looks after SENT is
-  committed, and sends nothing when it was held up for longer than `timeout`; what is left is the moment after that.
+- **A worker runs on between its last check of the clock and the first byte of the purchase.** It checks after SENT is
+  committed; after a delay of more than `timeout` it gives up. The moment after that check remains.
 """
 
 
@@ -197,16 +201,16 @@ def counted(verdicts: Sequence[Verdict], seconds: float, jobs: int, command: str
     return f"""{NUMBERS}
 
 A real process runs the operator. It is killed (SIGKILL) or frozen (SIGSTOP) at one of {len(POINTS)} moments of a purchase's
-life, and the first purchase that reaches the vendor loses its answer: not at all, or in one of {len(FAULTS)} ways, before or
-after the order was taken. Combined with every operation that spends, both ways to wait and {len(MODES)} ways in which
-the task comes back, each is a cell. Airflow's delays between tries are thirty times as short. Played were
-{which}. In the tables
+life. The first purchase that reaches the vendor keeps its answer, or loses it in one of {len(FAULTS)} ways, before or after
+the order was taken. A cell combines these with an operation that spends, one of both ways to wait, and one of {len(MODES)} ways
+for the task to come back. Airflow's delays between tries are thirty times shorter than usual.
+Played: {which}.
 
-- *bought* is counted from the vendor's own book;
-- *lost* are orders in that book that the ledger neither holds nor keeps open;
-- *hit* are cells in which the process got as far as the moment at which it was to be killed (a purchase whose answer is not
-  lost is never UNKNOWN, one that needs a person never returns a result);
-- *unattended* ended with the order handed on and no person asked.
+- *hit*: cells with a process that reached the moment of its kill. With its answer kept, a purchase is never UNKNOWN; one in
+  need of a person returns no result.
+- *bought*: counted in the vendor's own book.
+- *lost*: orders in that book without a trace in the ledger, as an order or as an unresolved purchase.
+- *unattended*: cells that returned the order without a person.
 
 Run on {today} with version {__version__}, ledger on {ledger}: {summary(verdicts, seconds, jobs)}.
 To count again: `{command}`. One cell with its log: `make crash ARGS="--only CELL"`.
