@@ -46,6 +46,10 @@ fix: $(READY) ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: prose
+prose: $(READY) ## measure the prose of docs, docstrings and messages; ARGS="--show" lists each fault
+	@$(BIN)/python -m tests.house.prose $(ARGS)
+
 .PHONY: metadata
 metadata: $(READY) ## write provider.json anew, after a vendor's settings or texts changed
 	@$(BIN)/python -m airflow_provider_proxyorders.provider_info

@@ -1,6 +1,6 @@
-"""The import rules bite: in a copy of the package with one forbidden import a rule, each rule is reported broken.
+"""The import rules bite: each rule reports a copy of the package with one forbidden import, one stray module or one circle.
 
-That the package itself keeps them is checked by ``make check``.
+``make check`` checks the package itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+LAYERS = "Imports go down only"
+CIRCLES = "No circles between the files of a room"
 #: rule -> (module, a line that breaks the rule)
 VIOLATIONS = {
-    "Imports go down only": ("domain/model.py", "from airflow_provider_proxyorders.purchase import buyer"),
+    LAYERS: ("domain/model.py", "from airflow_provider_proxyorders.purchase import buyer"),
     "Values, wire format and vendors do no I/O": ("vendors/fields.py", "import asyncio"),
     "Nothing below the hooks knows Airflow": ("purchase/buyer.py", "import airflow.sdk"),
     "Only the transport knows HTTP libraries": ("ledger/schema.py", "import requests"),
@@ -28,12 +32,46 @@ def lint(folder: Path) -> str:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120).stdout
 
 
-def test_each_rule_reports_its_violation(project: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def package(project: Path, tmp_path: Path) -> Path:
+    """A copy of the package that a test may spoil."""
     shutil.copytree(project / "airflow_provider_proxyorders", tmp_path / "airflow_provider_proxyorders")
     shutil.copy(project / "pyproject.toml", tmp_path)
+    return tmp_path / "airflow_provider_proxyorders"
+
+
+def append(module: Path, line: str) -> None:
+    with module.open("a") as source:
+        source.write(f"\n{line}\n")
+
+
+def test_each_rule_reports_its_violation(package: Path) -> None:
     for module, line in VIOLATIONS.values():
-        with (tmp_path / "airflow_provider_proxyorders" / module).open("a") as source:
-            source.write(f"\n{line}\n")
-    report = lint(tmp_path)
+        append(package / module, line)
+    report = lint(package.parent)
     for rule in VIOLATIONS:
         assert f"{rule} BROKEN" in report, report
+
+
+@pytest.mark.parametrize("stray", ["stray.py", "stray/__init__.py"], ids=["a module", "a room"])
+def test_a_module_in_no_layer_is_reported(package: Path, stray: str) -> None:
+    (package / stray).parent.mkdir(exist_ok=True)
+    (package / stray).touch()
+    report = lint(package.parent)
+    assert f"{LAYERS} BROKEN" in report, report
+    assert "airflow_provider_proxyorders.stray" in report
+
+
+@pytest.mark.parametrize("where", ["", "def late():\n    "], ids=["at the top", "inside a function"])
+def test_a_circle_within_a_room_is_reported(package: Path, where: str) -> None:
+    append(package / "domain" / "errors.py", f"{where}from airflow_provider_proxyorders.domain import account")
+    append(package / "domain" / "account.py", f"{where}from airflow_provider_proxyorders.domain import errors")
+    report = lint(package.parent)
+    assert f"{CIRCLES} BROKEN" in report, report
+    assert f"{LAYERS} KEPT" in report
+
+
+@pytest.mark.parametrize("where", ["", "def late():\n    "], ids=["at the top", "inside a function"])
+def test_an_upward_import_is_reported(package: Path, where: str) -> None:
+    append(package / "domain" / "dates.py", f"{where}from airflow_provider_proxyorders.wire import messages")
+    assert f"{LAYERS} BROKEN" in lint(package.parent)
