@@ -1,14 +1,16 @@
-"""Money ran out: ask for it, wait until it is there, and buy the next order, once.
+"""A wallet runs low: ask for money, wait until it is there, and buy the next order, once.
 
-The watcher reads a wallet every few minutes. When its balance falls below ``LOW_BALANCE`` it makes one event, which starts this
-DAG: ``asked`` says that money is needed, ``topped_up`` waits in the triggerer, without a worker, until somebody has filled the
-wallet up to ``RECOVERED_AT``, and ``order`` buys.
+A watcher reads the wallet every few minutes. A balance below ``LOW_BALANCE`` makes one event, and the event starts this DAG:
 
-The purchase is keyed by the crossing. So it happens once, even if the event comes twice after a crash, if the run is retried or
-cleared, or if a second Airflow with the same ledger watches the same wallet. To buy again, the wallet has to run low again.
+- ``asked`` logs that the wallet needs money;
+- ``topped_up`` waits in the triggerer, without a worker, until the wallet holds ``RECOVERED_AT``;
+- ``order`` buys.
 
-An asset's watcher is made when this file is read, so what it watches is set here or in the environment, not by parameters. The
-DAG begins paused, and nothing is watched until it is switched on.
+The crossing is the key of the purchase, so it happens once. A repeated event after a crash, a retry, Clear, and a second Airflow
+with the same ledger all get the same order. For another purchase the wallet has to run low again.
+
+Airflow makes an asset's watcher when it reads this file. So set the wallet here or in the environment; parameters come too late.
+The DAG begins paused, and the watch begins when you switch it on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from airflow_provider_proxyorders.triggers.wallet import WalletBalanceTrigger
 
 log = logging.getLogger(__name__)
 
-#: The wallet, the balance below which it is low, and the one that it is to be filled up to at least, in its currency.
+#: The wallet, its low level, and the balance to fill it up to, in its currency.
 CONN_ID = os.environ.get("REFILL_CONN_ID", "iproyal_default")
 LOW_BALANCE = os.environ.get("REFILL_LOW_BALANCE", "50.00")
 RECOVERED_AT = os.environ.get("REFILL_RECOVERED_AT", "60.00")
@@ -43,7 +45,7 @@ low = Asset(
                 low_balance=LOW_BALANCE,
                 recovered_at=RECOVERED_AT,
                 poll_interval=EVERY,
-                name="refill",  # else other levels are another alert: raising one while the wallet is low would buy once more
+                name="refill",  # else other levels are another alert: a raised level of a low wallet would buy again
             ),
         )
     ],
@@ -52,9 +54,9 @@ low = Asset(
 
 @task
 def asked(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-    """The crossings that started this run, each once: Airflow may fold several events into one run, and bring one twice."""
-    found = [event.extra.get("payload", event.extra) for event in triggering_asset_events[low]]
-    crossings = [*{crossing["key"]: crossing for crossing in found}.values()]
+    """The crossings behind this run, each once: Airflow may fold several events into one run, and repeat one."""
+    payloads = [event.extra.get("payload", event.extra) for event in triggering_asset_events[low]]
+    crossings = [*{crossing["key"]: crossing for crossing in payloads}.values()]
     for crossing in crossings:
         log.warning(
             "Wallet %s is low: %s %s. Please fill it up to %s; then the next order is bought.",
@@ -68,13 +70,13 @@ def asked(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
 
 @task
 def waits(crossings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each wait is for."""
+    """The arguments of each wait."""
     return [{"conn_id": crossing["conn_id"], "at_least": crossing["recovered_at"]} for crossing in crossings]
 
 
 @task
 def purchases(crossings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each purchase is known by."""
+    """The arguments of each purchase."""
     return [{"conn_id": crossing["conn_id"], "order_key": f"refill:{crossing['key']}"} for crossing in crossings]
 
 

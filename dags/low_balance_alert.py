@@ -1,12 +1,16 @@
-"""Hear in time that money runs out: one message when a wallet gets low, one when it has recovered.
+"""Hear in time that money runs out: one alert when a wallet gets low, one when it recovers.
 
-Every hour ``check`` reads the wallets. A wallet is low when its balance is below ``low_balance``, when it is empty, or when it
-does not pay for what is due within ``horizon``; the message names the first order that would lapse. Who has been told is in the
-ledger: an hourly run, a run by hand and a second DAG with the same levels say it once together, and a message that nobody could
-take is sent again by the next try. ``summary`` puts the wallets into the log as a table.
+``check`` reads the wallets every hour. A wallet is low in three cases:
 
-It only reads. It begins paused, so that copying it asks nobody: name your connections, set ``NOTIFIERS``, and switch it on.
-Without notifiers the task's log says it, as a warning.
+- it is empty,
+- its balance is below ``low_balance``,
+- its balance cannot pay for the renewals within ``horizon``; the alert names the first order to lapse.
+
+The ledger records each alert. So an hourly run, a run by hand and a second DAG with the same levels send it once together. If
+every notifier fails, the next try sends it again. ``summary`` logs the wallets as a table.
+
+It only reads. It begins paused: name your connections, set ``NOTIFIERS``, and switch it on. Without notifiers the alert is a
+warning in the task's log.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: When it runs.
 SCHEDULE = "@hourly"
-#: Who is told, for example ``[SlackNotifier(text="{{ alert.subject }}: {{ alert.text }}")]`` or
+#: They send the alert, for example ``[SlackNotifier(text="{{ alert.subject }}: {{ alert.text }}")]`` or
 #: ``[SmtpNotifier(to="ops@example.com", subject="{{ alert.subject }}", html_content="{{ alert.text }}")]``.
 NOTIFIERS: list[BaseNotifier] = []
 
@@ -32,25 +36,25 @@ PARAMS = {
         ["iproyal_default"],
         type="array",
         title="Connections",
-        description="The wallets to look at; one that fails stops no other",
+        description="The wallets to check, each by itself",
     ),
     "low_balance": Param(
         "50.00",
         type=["string", "null"],
         title="Low below",
-        description="In the wallet's currency; empty: only what is due counts",
+        description="In the wallet's currency; empty: only the renewals count",
     ),
     "recovered_at": Param(
         None,
         type=["string", "null"],
         title="Recovered from",
-        description="Empty: a tenth above, so that a wavering balance is quiet",
+        description="Empty: a tenth above, so a wavering balance is quiet",
     ),
     "horizon": Param(
         "P7D",
         type=["string", "null"],
         title="Horizon",
-        description="Pay for what is due within this; empty: only the balance counts",
+        description="Pay for the renewals within this time; empty: only the balance counts",
     ),
     "extension": Param(
         None,
@@ -65,14 +69,13 @@ PARAMS = {
 def summary(wallets: dict[str, Any]) -> list[str]:
     """A line for each wallet."""
     lines = []
-    for conn_id, seen in wallets.items():
-        line = (
-            f"{conn_id:<24} {seen['state']:<4} {seen['balance']:>10} {seen['currency'] or '':<3}  runway {seen['runway'] or '-'}"
-        )
-        if seen["first_uncovered_order_id"]:
-            line += f", first not paid for: order {seen['first_uncovered_order_id']} at {seen['first_uncovered_at']}"
-        if seen["days_left"]:
-            line += f", {seen['days_left']} days at {seen['spent_per_day']} a day"
+    for conn_id, wallet in wallets.items():
+        line = f"{conn_id:<24} {wallet['state']:<4} {wallet['balance']:>10} {wallet['currency'] or '':<3}"
+        line += f"  runway {wallet['runway'] or '-'}"
+        if wallet["first_uncovered_order_id"]:
+            line += f", first to lapse: order {wallet['first_uncovered_order_id']} at {wallet['first_uncovered_at']}"
+        if wallet["days_left"]:
+            line += f", {wallet['days_left']} days at {wallet['spent_per_day']} a day"
         lines.append(line)
     log.info("Wallets:\n%s", "\n".join(lines))
     return lines

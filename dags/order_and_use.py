@@ -1,12 +1,11 @@
 """Buy, wait, use: the main job, for any vendor, by parameter.
 
-``order`` buys what the parameters ask for and waits until it can be used; ``use`` takes what was bought; ``extend`` adds one more
-term where the parameters ask for it. Run it by hand, or copy it and give it a schedule: whatever is retried or cleared, one run
-buys one order.
+``order`` buys the request of the run and waits until the order is usable. ``use`` takes its proxies or codes. ``extend`` adds one
+more term if the parameters ask for it. Run it by hand, or copy it and give it a schedule. One run buys one order, also after
+retries and Clear.
 
-What passes between the tasks is the order's id, status and price. What was bought is secret, so ``use`` reads it at the vendor
-when it needs it. ``order_and_use`` waits in the triggerer and holds no worker meanwhile, ``order_and_use_in_worker`` waits in the
-worker.
+The tasks pass on the order's id, status and price. Proxies and codes are secret, so ``use`` reads them at the vendor.
+``order_and_use`` waits in the triggerer and holds no worker meanwhile; ``order_and_use_in_worker`` waits in the worker.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ PARAMS = {
         None,
         type=["object", "null"],
         title="Request",
-        description="The vendor's own body fields; empty takes the small example for the connection above",
+        description="The vendor's own body fields; empty: the small example for the connection above",
     ),
     "max_price": Param(
         "25.00", type="string", title="Price cap", description="The most the order may cost, in major currency units"
@@ -50,13 +49,13 @@ PARAMS = {
         None,
         type=["string", "null"],
         title="Fetch",
-        description="An address to fetch through one of the proxies that were bought; empty fetches nothing",
+        description="An address to fetch through one of the order's proxies; empty: skip it",
     ),
     "extend": Param(
         None,
         type=["object", "null"],
         title="Extend",
-        description='Extend the order after use, for vendors that can: body fields such as {"product_plan_id": 22}',
+        description='Extend the order after use, if the vendor can: body fields such as {"product_plan_id": 22}',
     ),
 }
 
@@ -65,15 +64,15 @@ PARAMS = {
 def choose(params: dict[str, Any] | None = None) -> dict[str, Any]:
     """The request of this run."""
     assert params is not None
-    asked = params["request"] or EXAMPLES.get(params["conn_id"])
-    if not asked:
-        raise ValueError(f"no example order for connection {params['conn_id']!r}: give the run a `request`")
-    return asked
+    request = params["request"] or EXAMPLES.get(params["conn_id"])
+    if not request:
+        raise ValueError(f"connection {params['conn_id']!r} lacks an example order: give the run a `request`")
+    return request
 
 
 @task(retries=2)
 def use(order: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Take what was bought and use it: fetch a page through a proxy, or count the codes."""
+    """Fetch a page through a proxy of the order, or count its codes."""
     import requests
 
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook

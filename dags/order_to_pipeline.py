@@ -1,10 +1,13 @@
-"""From an order to a pipeline: buy, hand the goods over in a file, fetch pages through them, wake the DAG that waits for that.
+"""From an order to a pipeline: buy, deliver to a file, fetch pages through the proxies, wake the next DAG.
 
-``order`` buys and waits, ``deliver`` checks that what was bought answers and writes it to a file that only its owner can read,
-``fetch`` runs once for each page, every run through another proxy of that file, and ``table`` writes what came of it. Its asset
-event starts ``pipeline_report``. Passwords are in the file and nowhere else: tasks hand on its path, counts and times.
+- ``order`` buys and waits.
+- ``deliver`` checks that the proxies answer and writes them to a file for its owner only.
+- ``fetch`` runs once per page, each run through another proxy of the file.
+- ``table`` writes the results. Its asset event starts ``pipeline_report``.
 
-The file is below ``folder``: where tasks run on several hosts, give it a store that all of them reach, such as
+Passwords are in the file and nowhere else: tasks pass on its path, counts and times.
+
+The file is below ``folder``. If tasks run on several hosts, choose a store within reach of all, such as
 ``s3://aws_default@bucket/pipeline``.
 """
 
@@ -24,7 +27,7 @@ from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperat
 
 log = logging.getLogger(__name__)
 
-#: What other DAGs can be scheduled on: a fresh delivery, and a fresh table of pages.
+#: Schedules for other DAGs: a fresh delivery, and a fresh table of pages.
 FRESH = Asset("proxyorders_fresh_delivery")
 PAGES = Asset("proxyorders_pages")
 
@@ -43,7 +46,7 @@ PARAMS = {
         "25.00", type="string", title="Price cap", description="The most the order may cost, in major currency units"
     ),
     "target": Param(
-        "https://example.com/", type="string", title="Page", description="Fetched to check the proxies, and by every fetch"
+        "https://example.com/", type="string", title="Page", description="The check of the proxies and every fetch read it"
     ),
     "pages": Param(3, type="integer", minimum=1, maximum=100, title="Pages", description="How many fetches to make"),
     "folder": Param(f"{HOME}/proxyorders-goods", type="string", title="Folder", description="Where the files go"),
@@ -52,14 +55,14 @@ PARAMS = {
 
 @task(retries=2)
 def numbers(delivered: dict[str, Any], params: dict[str, Any] | None = None) -> list[int]:
-    """Which entry of the file each fetch takes; they take turns."""
+    """The entry of the file for each fetch, in turns."""
     assert params is not None
     return [number % delivered["count"] for number in range(params["pages"])]
 
 
 @task(retries=2, max_active_tis_per_dagrun=2)
 def fetch(number: int, delivered: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Fetch the page through one of the proxies that were bought."""
+    """Fetch the page through one of the order's proxies."""
     import requests
 
     assert params is not None
@@ -74,16 +77,16 @@ def fetch(number: int, delivered: dict[str, Any], params: dict[str, Any] | None 
 
 @task(retries=2, outlets=[PAGES])
 def table(rows: list[dict[str, Any]], delivered: dict[str, Any]) -> dict[str, Any]:
-    """Write the results beside the delivery, log them as a table, and tell the DAGs that wait for them."""
-    found = [*rows]
+    """Write the results beside the delivery, log them as a table, and start the DAGs with this asset as schedule."""
+    fetched = [*rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, ["entry", "status", "bytes", "seconds"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows(fetched)
     path = ObjectStoragePath(f"{delivered['path']}.pages.csv")
     path.write_bytes(out.getvalue().encode())
-    log.info("%d pages of order %s:\n%s", len(found), delivered["order_id"], out.getvalue())
-    made = {"path": str(path), "pages": len(found), "order_id": delivered["order_id"], "expires_at": delivered["expires_at"]}
+    log.info("%d pages of order %s:\n%s", len(fetched), delivered["order_id"], out.getvalue())
+    made = {"path": str(path), "pages": len(fetched), "order_id": delivered["order_id"], "expires_at": delivered["expires_at"]}
     context: Context = get_current_context()
     context["outlet_events"][PAGES].extra.update(made)
     return made
@@ -112,13 +115,13 @@ with DAG("order_to_pipeline", schedule=None, catchup=False, doc_md=__doc__, tags
 
 @task(retries=2)
 def report() -> list[dict[str, Any]]:
-    """What the tables that started this run hold; Airflow may fold several events into one run."""
-    found = []
+    """The tables behind this run; Airflow may fold several events into one run."""
+    tables = []
     for event in get_current_context()["triggering_asset_events"][PAGES]:
         read = list(csv.DictReader(io.StringIO(ObjectStoragePath(event.extra["path"]).read_bytes().decode())))
-        found.append({"order_id": event.extra["order_id"], "pages": len(read), "bytes": sum(int(row["bytes"]) for row in read)})
-    log.info("%s", found)
-    return found
+        tables.append({"order_id": event.extra["order_id"], "pages": len(read), "bytes": sum(int(row["bytes"]) for row in read)})
+    log.info("%s", tables)
+    return tables
 
 
 with DAG("pipeline_report", schedule=[PAGES], catchup=False, doc_md=__doc__, tags=["proxyorders"]) as reporting:

@@ -1,13 +1,17 @@
-"""Compare what this Airflow thinks it bought with what the vendors say, every day, and say so when a person should look.
+"""Compare the ledger with the vendors every day, and fail if a wallet needs a look.
 
-``reconcile`` runs once for each connection. It settles purchases whose answer was lost, brings orders up to date, and looks for
-what the ledger cannot explain: an order at the vendor that nobody here intended, an order that the vendor no longer lists, a
-balance that fell by more than was bought. Any of these fails its task, after it stopped further purchases from that wallet where
-a lost purchase could no longer be told from somebody else's. ``report`` says how all wallets stand, and fails where one needs a
-look, so that there is one message a run.
+``reconcile`` runs once per connection. It settles unresolved purchases, brings orders up to date, and looks for three things the
+ledger cannot explain:
 
-It never spends. The first run takes what an account holds as known. It begins paused: name your connections, set ``NOTIFIERS``,
-and switch it on. Without notifiers a failed run in Airflow's page says it.
+- a foreign order, bought outside this ledger,
+- an order that is missing in the vendor's list,
+- a balance that fell by more than the purchases cost.
+
+Each of them fails the task. A foreign order also freezes the wallet, since a lost purchase could be mistaken for it. ``report``
+shows the state of all wallets and fails if one needs a look, so a run sends one message.
+
+It never spends. The first run accepts everything the account holds at that time. It begins paused: name your connections, set
+``NOTIFIERS``, and switch it on. Without notifiers you see the failed run in Airflow's page.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from airflow_provider_proxyorders.operators.ledger import ReconcileLedgerOperato
 
 log = logging.getLogger(__name__)
 
-#: When it runs; at a quiet hour, since it reads every order that is not finished.
+#: When it runs; at a quiet hour, since it reads every unfinished order.
 SCHEDULE = "30 4 * * *"
-#: Who is told of a wallet that needs a look, for example ``[SlackNotifier(text="{{ exception }}")]``.
+#: They report a wallet in need of a look, for example ``[SlackNotifier(text="{{ exception }}")]``.
 NOTIFIERS: list[BaseNotifier] = []
 
 LISTS = ("settled", "updated", "inconclusive", "strange", "unclear", "missing")
@@ -34,34 +38,33 @@ LISTS = ("settled", "updated", "inconclusive", "strange", "unclear", "missing")
 
 @task
 def wallets(params: dict[str, Any] | None = None) -> list[str]:
-    """The connections to compare; those that pay from one wallet need to be named once."""
+    """The connections to compare; name one for each wallet."""
     assert params is not None
     return [*dict.fromkeys(params["conn_ids"])]
 
 
 @task(trigger_rule="all_done", on_failure_callback=NOTIFIERS)
 def report(conn_ids: list[str]) -> dict[str, dict[str, Any]]:
-    """How each wallet stands, those whose comparison failed included: how many of each finding, and the wallet's state."""
+    """The state of each wallet with the number of each finding, failed comparisons included."""
     ti = get_current_context()["ti"]
-    told: dict[str, dict[str, Any]] = {}
+    states: dict[str, dict[str, Any]] = {}
     for number, conn_id in enumerate(conn_ids):
-        found = ti.xcom_pull(task_ids="reconcile", map_indexes=number)
-        if not found:
-            told[conn_id] = {"state": "could not be compared, see its task"}
+        comparison = ti.xcom_pull(task_ids="reconcile", map_indexes=number)
+        if not comparison:
+            states[conn_id] = {"state": "could not be compared, see its task"}
         else:
-            counts = {name: len(found[name]) for name in LISTS}
-            fell = found["unexplained"] is not None and Decimal(found["unexplained"].split()[0]) > 0  # else it grew: a top-up
-            look = (
-                fell or counts["inconclusive"] or counts["strange"] or counts["unclear"] or counts["missing"] or found["frozen"]
-            )
+            counts = {name: len(comparison[name]) for name in LISTS}
+            unexplained, frozen = comparison["unexplained"], comparison["frozen"]
+            fell = unexplained is not None and Decimal(unexplained.split()[0]) > 0  # else it grew: a top-up
+            look = fell or counts["inconclusive"] or counts["strange"] or counts["unclear"] or counts["missing"] or frozen
             state = "needs a look" if look else "agrees"
-            told[conn_id] = {"state": state, **counts, "unexplained": found["unexplained"], "frozen": found["frozen"]}
-        log.info("%s: %s", conn_id, told[conn_id])
-    bad = [f"{conn_id} {seen['state']}" for conn_id, seen in told.items() if seen["state"] != "agrees"]
+            states[conn_id] = {"state": state, **counts, "unexplained": unexplained, "frozen": frozen}
+        log.info("%s: %s", conn_id, states[conn_id])
+    bad = [f"{conn_id} {wallet['state']}" for conn_id, wallet in states.items() if wallet["state"] != "agrees"]
     if bad:
-        ti.xcom_push(key="return_value", value=told)
-        raise AirflowFailException(f"{'; '.join(bad)}. The log of task reconcile says what to look at.")
-    return told
+        ti.xcom_push(key="return_value", value=states)
+        raise AirflowFailException(f"{'; '.join(bad)}. Read the log of task reconcile.")
+    return states
 
 
 with DAG(

@@ -1,18 +1,21 @@
-"""Keep orders paid: find those that end soon, ask a person when it gets expensive, extend each once, report.
+"""Keep orders paid: find the expiring ones, ask a person above an amount, extend each once, report.
 
-``find`` reads the wallet's orders and what extending them would cost. Above ``approve_above`` the run waits in ``approve`` until
-somebody says yes in Airflow's page (*Required actions*); nobody's answer within half a day buys nothing and fails the run.
-``extend`` runs once for each order. ``report`` says what was extended from when to when, what it cost, what was left out and what
-went wrong, and fails the run where an order was not extended.
+- ``find`` reads the wallet's orders and the price of extending them.
+- ``approve`` waits for a yes in Airflow's page (*Required actions*) if the run costs more than ``approve_above``. Without an
+  answer within half a day the run fails. Nothing is bought.
+- ``extend`` runs once per order.
+- ``report`` lists every extension with dates and cost, every skipped order with the reason, and every error. It fails the run if
+  an order was not extended.
 
-Run it as often as you like: an order that is paid through the horizon is skipped, and two runs that see the same expiry mean the
-same extension. The file has no schedule, so copying it buys nothing: set ``SCHEDULE``. Without notifiers the report is logged.
+Run it as often as you like. It skips an order that is already paid through the horizon, and two runs with the same expiry mean
+the same extension. The file has no schedule, so a copy waits for you: set ``SCHEDULE``. Without notifiers the report is logged.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -27,10 +30,10 @@ log = logging.getLogger(__name__)
 
 #: When it runs, such as "0 6 * * *"; None = by hand only.
 SCHEDULE: str | None = None
-#: Who gets the report, for example ``[SlackNotifier(text="{{ report.text }}")]``, and who is told that an approval is wanted.
+#: They send the report, for example ``[SlackNotifier(text="{{ report.text }}")]``, and the request for an approval.
 NOTIFIERS: list[BaseNotifier] = []
 APPROVAL_NOTIFIERS: list[BaseNotifier] = []
-#: How long an approval is waited for.
+#: The wait for an approval.
 PATIENCE = timedelta(hours=12)
 
 PARAMS = {
@@ -41,7 +44,7 @@ PARAMS = {
         "P3D",
         type="string",
         title="Horizon",
-        description="Every order is paid through this; days are the connection's, P3D or P1M",
+        description="Every order is paid through this; P3D or P1M, with days in the connection's time zone",
     ),
     "request": Param(
         {"product_plan_id": 22}, type="object", title="Request", description="The vendor's own body fields of an extension"
@@ -54,99 +57,113 @@ PARAMS = {
         type=["string", "null"],
         pattern=r"^([0-9]+(\.[0-9]+)?)?$",
         title="Ask above",
-        description="A person approves a run that costs more than this, or whose cost is not known; empty asks nobody",
+        description="A person approves a run above this cost, or with an unknown cost; empty: without approval",
     ),
     "note": Param(
-        None, type=["string", "null"], title="Note", description="Only orders with this word in their note; empty takes all"
+        None, type=["string", "null"], title="Note", description="Only orders with this word in their note; empty: all orders"
     ),
-    "exclude": Param([], type="array", title="Never", description="Ids of orders that are not extended"),
+    "exclude": Param([], type="array", title="Never", description="Ids of orders to leave alone"),
     "limit": Param(
         500, type="integer", minimum=1, title="At most", description="The soonest to end first; the next run takes the rest"
     ),
 }
-#: What ``find`` told, in templates.
+#: The report's part of an extension's result.
+EXTENSION = ("order_id", "expires_before", "expires_at", "price", "currency")
+#: The full result of ``find``, in templates.
 FOUND = "ti.xcom_pull(task_ids='find', key='found')"
-BODY = f"{{% for one in {FOUND}['due'] %}}" + (
-    "* {{ one.order_id }}, {{ one.product }}, ends {{ one.expires_at }}: "
-    "{{ one.price or 'price unknown' }} {{ one.currency or '' }} ({{ one.price_from }})\n{% endfor %}"
+BODY = f"{{% for order in {FOUND}['due'] %}}" + (
+    "* {{ order.order_id }}, {{ order.product }}, ends {{ order.expires_at }}: "
+    "{{ order.price or 'price unknown' }} {{ order.currency or '' }} ({{ order.price_from }})\n{% endfor %}"
 )
 
 
-def total(found: dict[str, Any]) -> str:
-    """What a run will cost, for people."""
-    sums = " + ".join(f"{amount} {currency}".strip() for currency, amount in found["total"].items()) or "nothing known"
-    return f"{sums} and {found['unpriced']} without a known price" if found["unpriced"] else sums
+def total(expiring: dict[str, Any]) -> str:
+    """The cost of a run, for people."""
+    sums = " + ".join(f"{amount} {currency}".strip() for currency, amount in expiring["total"].items()) or "unknown"
+    return f"{sums} and {expiring['unpriced']} without a known price" if expiring["unpriced"] else sums
 
 
 @task.branch(retries=2)
 def approval_needed(params: dict[str, Any] | None = None) -> str:
-    """Who goes on: the person, or the extensions at once."""
+    """The next task: the approval, or the extensions at once."""
     assert params is not None
-    found = get_current_context()["ti"].xcom_pull(task_ids="find", key="found")
+    expiring = get_current_context()["ti"].xcom_pull(task_ids="find", key="found")
     above = params["approve_above"]
-    if not found["due"] or not above:
+    if not expiring["due"] or not above:
         return "extend"
-    sums = found["total"]
-    known = not found["unpriced"] and len(sums) == 1  # sums in two currencies cannot be compared with one amount
-    cheap = known and Decimal(next(iter(sums.values()))) <= Decimal(above)
-    log.info("%d orders for %s; approval is %s", len(found["due"]), total(found), "not needed" if cheap else "wanted")
+    sums = expiring["total"]
+    comparable = not expiring["unpriced"] and len(sums) == 1  # sums in two currencies cannot be compared with one amount
+    cheap = comparable and Decimal(next(iter(sums.values()))) <= Decimal(above)
+    log.info("%d orders for %s; approval is %s", len(expiring["due"]), total(expiring), "not needed" if cheap else "wanted")
     return "extend" if cheap else "approve"
 
 
 @task(trigger_rule="all_done", retries=2)
 def report(extended: Any) -> dict[str, Any]:
-    """What became of every order that was found, right to the cent: an extension is counted in the run that bought it."""
+    """The outcome of every expiring order, exact to the cent: an extension counts in the run that bought it."""
     context = get_current_context()
     ti, run_id = context["ti"], context["run_id"]
-    found = ti.xcom_pull(task_ids="find", key="found")
-    if found is None:
-        raise AirflowFailException("the wallet's orders could not be read, so nothing was extended; see the log of task find")
-    results = {one["order_key"]: one for one in extended or [] if one}
-    by_order = {one["replaces"] or one["order_id"]: one for one in results.values()}
+    expiring = ti.xcom_pull(task_ids="find", key="found")
+    if expiring is None:
+        raise AirflowFailException("The wallet's orders are unreadable, see the log of task find. Nothing was bought.")
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[run_id], task_ids=["extend", "approve"]).get(run_id, {})
-    told: dict[str, Any] = {"extended": [], "short": [], "skipped": [], "errors": [], "cost": {}}
-    for number, due in enumerate(found["due"]):
-        one = by_order.get(due["order_id"])
-        state = states.get(f"extend_{number}", states.get("extend"))
-        if one is not None:
-            told["extended"].append({key: one[key] for key in ("order_id", "expires_before", "expires_at", "price", "currency")})
-            if (one["expires_at"] or found["until"]) < found["until"]:  # both are ISO text in UTC
-                told["short"].append(due["order_id"])
-            if one["price"]:
-                sums, currency = told["cost"], one["currency"] or ""
-                sums[currency] = f"{Decimal(sums.get(currency, '0')) + Decimal(one['price']):f}"
-        if state == "skipped":
-            told["skipped"].append(due["order_id"])
-        elif one is None or state != "success":
-            failed = "approve" if states.get("approve") == "failed" else f"extend[{number}]"
-            told["errors"].append({"order_id": due["order_id"], "task": failed, "state": state})
-    told["left_out"] = [{key: left[key] for key in ("order_id", "reason", "why")} for left in found["left_out"]]
-    told["postponed"] = found["postponed"]
-    told["text"] = text = written(told)
-    for line in text.splitlines():
+    summary = summarize(expiring, extended or [], states)
+    for line in summary["text"].splitlines():
         log.info("%s", line)
     for notifier in NOTIFIERS:
-        copy.copy(notifier)({**context, "report": told})
-    if told["errors"]:
-        ti.xcom_push(key="return_value", value=told)
-        raise AirflowFailException(f"{len(told['errors'])} orders were not extended; the log names them and their tasks")
-    return told
+        copy.copy(notifier)({**context, "report": summary})
+    if summary["errors"]:
+        ti.xcom_push(key="return_value", value=summary)
+        raise AirflowFailException(f"{len(summary['errors'])} orders were not extended; the log names them and their tasks")
+    return summary
 
 
-def written(told: dict[str, Any]) -> str:
-    """The report as text, a line a fact."""
-    cost = " + ".join(f"{amount} {currency}".strip() for currency, amount in told["cost"].items()) or "0"
+def summarize(expiring: dict[str, Any], extended: Iterable[Any], states: dict[str, Any]) -> dict[str, Any]:
+    """The report as facts: extensions, skipped orders, errors, cost per currency, and all of it as text."""
+    results = {result["order_key"]: result for result in extended if result}
+    by_order = {result["replaces"] or result["order_id"]: result for result in results.values()}
+    summary: dict[str, Any] = {"extended": [], "short": [], "skipped": [], "errors": [], "cost": {}}
+    for number, due in enumerate(expiring["due"]):
+        result = by_order.get(due["order_id"])
+        state = states.get(f"extend_{number}", states.get("extend"))
+        if result is not None:
+            count(summary, due, result, expiring["until"])
+        if state == "skipped":
+            summary["skipped"].append(due["order_id"])
+        elif result is None or state != "success":
+            failed = "approve" if states.get("approve") == "failed" else f"extend[{number}]"
+            summary["errors"].append({"order_id": due["order_id"], "task": failed, "state": state})
+    summary["left_out"] = [{key: left[key] for key in ("order_id", "reason", "why")} for left in expiring["left_out"]]
+    summary["postponed"] = expiring["postponed"]
+    summary["text"] = written(summary)
+    return summary
+
+
+def count(summary: dict[str, Any], due: dict[str, Any], result: dict[str, Any], until: str) -> None:
+    """Add one extension to the summary."""
+    summary["extended"].append({key: result[key] for key in EXTENSION})
+    if (result["expires_at"] or until) < until:  # both are ISO text in UTC
+        summary["short"].append(due["order_id"])
+    if result["price"]:
+        sums, currency = summary["cost"], result["currency"] or ""
+        sums[currency] = f"{Decimal(sums.get(currency, '0')) + Decimal(result['price']):f}"
+
+
+def written(summary: dict[str, Any]) -> str:
+    """The report as text, one fact a line."""
+    cost = " + ".join(f"{amount} {currency}".strip() for currency, amount in summary["cost"].items()) or "0"
     lines = [
-        f"{len(told['extended'])} orders extended for {cost}; {len(told['skipped'])} skipped, {len(told['errors'])} failed, "
-        f"{len(told['left_out'])} left out, {len(told['postponed'])} wait for the next run"
+        f"{len(summary['extended'])} orders extended for {cost}; {len(summary['skipped'])} skipped, "
+        f"{len(summary['errors'])} failed, {len(summary['left_out'])} left out, "
+        f"{len(summary['postponed'])} wait for the next run"
     ]
-    for one in told["extended"]:
-        price = f" for {one['price']} {one['currency'] or ''}".rstrip() if one["price"] else ""
-        lines.append(f"extended: {one['order_id']} from {one['expires_before']} to {one['expires_at']}{price}")
-    lines += [f"short: {order_id} still ends before the horizon; the next run extends it again" for order_id in told["short"]]
-    lines += [f"skipped: {order_id}, paid for already or not approved" for order_id in told["skipped"]]
-    lines += [f"FAILED: {one['order_id']}, see the log of {one['task']} ({one['state']})" for one in told["errors"]]
-    lines += [f"left out: {left['order_id']} ({left['reason']}): {left['why']}" for left in told["left_out"]]
+    for result in summary["extended"]:
+        price = f" for {result['price']} {result['currency'] or ''}".rstrip() if result["price"] else ""
+        lines.append(f"extended: {result['order_id']} from {result['expires_before']} to {result['expires_at']}{price}")
+    lines += [f"short: {order_id} still ends before the horizon; the next run extends it again" for order_id in summary["short"]]
+    lines += [f"skipped: {order_id}, already paid or not approved" for order_id in summary["skipped"]]
+    lines += [f"FAILED: {error['order_id']}, see the log of {error['task']} ({error['state']})" for error in summary["errors"]]
+    lines += [f"left out: {left['order_id']} ({left['reason']}): {left['why']}" for left in summary["left_out"]]
     return "\n".join(lines)
 
 

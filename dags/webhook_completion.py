@@ -1,11 +1,11 @@
-"""Webhook-delivered completion: the vendor's signed POST wakes the waiting task, and starts another DAG.
+"""The vendor's webhook wakes the waiting task, and starts another DAG.
 
-``webhook_completion`` buys without waiting and then waits for the vendor's webhook; a slow poll is the back-stop for a
-delivery that gets lost. ``order_finished`` is started by every order of the connection that ends, whoever bought it; what it is
-handed is the order's id and status, never what was bought.
+``webhook_completion`` buys without waiting and then waits for the vendor's signed POST. A slow poll is the back-stop for a lost
+delivery. ``order_finished`` runs for every order of the connection that ends, also for orders from elsewhere. It gets the order's
+id and status, without proxies and codes.
 
-It needs a receiver that the vendor reaches and the connection's ``webhook_secret``: see docs/webhooks.md. Until both are there,
-leave these DAGs paused.
+Both need the connection's ``webhook_secret`` and a receiver within the vendor's reach: see docs/webhooks.md. Leave these DAGs
+paused until then.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ with DAG("order_finished", schedule=[finished], catchup=False, doc_md=__doc__, t
     @task
     def told(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         """The orders that ended since the last run; Airflow may fold several events into one run."""
-        found = [event.extra.get("payload", event.extra) for event in triggering_asset_events[finished]]
-        for each in found:
-            log.info("Order %s ended as %s", each.get("order_id"), each.get("status"))
-        return found
+        endings = [event.extra.get("payload", event.extra) for event in triggering_asset_events[finished]]
+        for ending in endings:
+            log.info("Order %s ended as %s", ending.get("order_id"), ending.get("status"))
+        return endings
 
     told()
