@@ -62,7 +62,7 @@ def arrows() -> Iterator[tuple[str, str]]:
 def diagram() -> str:
     """The Mermaid text.
 
-    :raises ValueError: when an arrow has no reason, or a reason no arrow.
+    :raises ValueError: when arrows and reasons differ.
     """
     drawn = list(arrows())
     if set(drawn) != set(REASONS):

@@ -22,9 +22,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 IMAGES = PROJECT / "docs" / "images"
 #: so that the pages of the documentation stay light
 MOST_BYTES = 300_000
-#: in pixels; the form of a connection is long
+#: the form of a connection is long; in pixels
 CONNECTION_HEIGHT = 1250
-#: where the grid can be made wider
+#: the edge that makes the grid wider
 GRID_EDGE = """
 (() => {
   const edge = document.querySelector("[data-resize-handle], [data-panel-resize-handle-id]")?.getBoundingClientRect();
@@ -40,8 +40,8 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="proxyorders-pictures-"))
     try:
         with Sandbox.start(processing=2.0) as box:
-            dags, told = PROJECT / "dags", connections(box)
-            with LocalAirflow(home, dags_folder=dags, connections=told, env=ENVIRONMENT, say=say) as airflow:
+            dags, wallets = PROJECT / "dags", connections(box)
+            with LocalAirflow(home, dags_folder=dags, connections=wallets, env=ENVIRONMENT, say=say) as airflow:
                 asyncio.run(pictures(airflow, Story(airflow, box)))
                 if options.keep:
                     say(f"Airflow stays up: {airflow.url} (no log-in). Ctrl-C ends it.")
@@ -114,8 +114,8 @@ def _run(dag_id: str, run_id: str) -> str:
 
 
 def _asset(airflow: LocalAirflow, name: str) -> int:
-    found = airflow.api.call("GET", "/assets", name_pattern=name)["assets"]
-    return next(int(asset["id"]) for asset in found if asset["name"] == name)
+    assets = airflow.api.call("GET", "/assets", name_pattern=name)["assets"]
+    return next(int(asset["id"]) for asset in assets if asset["name"] == name)
 
 
 def say(text: str) -> None:

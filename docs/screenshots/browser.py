@@ -1,6 +1,6 @@
 """Drives a Chromium without a window through its DevTools connection, as far as taking pictures takes.
 
-Two rules: the browser has a profile of its own that is gone with it, and it is asked to load nothing but this machine's Airflow.
+Two rules: the browser has a profile of its own and deletes it at the end, and it loads this machine's Airflow only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-#: what a click needs: the middle of the smallest visible element with a text or a label
+#: the target of a click: the middle of the smallest visible element with a text or a label
 _FIND = """
 (() => {
   const wanted = %s;
@@ -33,12 +33,12 @@ _FIND = """
   return [box.x + box.width / 2, box.y + box.height / 2];
 })()
 """
-#: nothing is a grey place-holder any more, and texts have arrived in the user's language
+#: the grey place-holders are gone, and texts have arrived in the user's language
 _READY = """document.body.innerText.includes("Home") && !document.querySelector("[class*=skeleton]")"""
 
 
 class NoBrowser(RuntimeError):
-    """There is no Chromium on this machine, or it did not start."""
+    """This machine lacks a Chromium, or it did not start."""
 
 
 class Browser:
@@ -83,7 +83,7 @@ class Browser:
         shutil.rmtree(self._profile, ignore_errors=True)
 
     async def _address(self) -> str:
-        """Where the browser listens; it writes that into its profile."""
+        """The address of the browser, from its profile."""
         file, deadline = self._profile / "DevToolsActivePort", time.monotonic() + 30
         while not file.exists() or file.read_text().count("\n") < 1:
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -93,7 +93,7 @@ class Browser:
         return f"ws://127.0.0.1:{port}{path}"
 
     async def call(self, method: str, params: dict[str, Any], page: str | None = None) -> dict[str, Any]:
-        """One DevTools call; events that come meanwhile are not looked at."""
+        """One DevTools call; it skips the events in between."""
         self._number += 1
         number, session = self._number, self._page if page is None else page
         await self._socket.send_json(
@@ -109,7 +109,7 @@ class Browser:
         raise RuntimeError("the browser hung up")
 
     async def value(self, expression: str) -> Any:
-        """What a JavaScript expression says in the page."""
+        """The value of a JavaScript expression in the page."""
         answer = await self.call("Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True})
         return answer["result"].get("value")
 
@@ -128,22 +128,22 @@ class Browser:
     async def wait(self, expression: str, timeout: float = 30) -> Any:
         """Wait until an expression is true in the page.
 
-        :raises TimeoutError: with what the page shows instead.
+        :raises TimeoutError: with the text of the page.
         """
         deadline = time.monotonic() + timeout
-        while not (found := await self.value(expression)):
+        while not (value := await self.value(expression)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{expression} is not true; the page says: {await self.value('document.body.innerText')}")
             await asyncio.sleep(0.2)
-        return found
+        return value
 
     async def click(self, text: str, elements: str = "button, a, [role=tab], [role=option], input, label") -> None:
-        """Click what is called so, as a mouse does."""
+        """Click the element with this text or label, as a mouse does."""
         place = await self.wait(_FIND % (json.dumps(text), json.dumps(elements)))
         await self._mouse(place, place)
 
     async def drag(self, start: Sequence[float], end: Sequence[float]) -> None:
-        """Pull something from one place to another."""
+        """Drag from one place to another."""
         await self._mouse(start, end)
 
     async def _mouse(self, start: Sequence[float], end: Sequence[float]) -> None:
@@ -162,9 +162,9 @@ class Browser:
             await self.call("Input.dispatchKeyEvent", {"type": kind, "key": key, "text": key, **code})
 
     async def shot(self, file: Path, settle: float = 1.5) -> None:
-        """Save what the page shows as PNG.
+        """Save the page as PNG.
 
-        :param settle: seconds for what still moves.
+        :param settle: seconds for the last movements.
         """
         await asyncio.sleep(settle)
         answer = await self.call("Page.captureScreenshot", {"format": "png", "optimizeForSpeed": False})

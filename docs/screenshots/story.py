@@ -1,6 +1,6 @@
-"""What is to be seen: orders that end soon, a run that waits for a person, a webhook, a wallet that runs low.
+"""The scenes of the pictures: expiring orders, a run that waits for a person, a webhook, a low wallet.
 
-One rule: nothing is staged. The example DAGs run as a user would run them, at pretended vendors on this machine.
+One rule: every scene is real. The example DAGs run as a user would run them, at pretended vendors on this machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 VENDORS = ("iproyal", "proxyscrape", "voodoo")
 WEBHOOK_SECRET = "secret-of-the-pictures"
 RENEWAL, ALERT, REFILL = "scheduled_renewal", "low_balance_alert", "event_driven_refill"
-#: quick, so that nobody waits for a picture; every few minutes is enough elsewhere
+#: quick, for the pictures; every few minutes is enough elsewhere
 ENVIRONMENT = {"REFILL_EVERY": "2", "AIRFLOW__API__INSTANCE_NAME": "Airflow"}
 
 
@@ -43,19 +43,19 @@ def connections(box: Sandbox) -> dict[str, dict[str, Any]]:
 
 
 class Story:
-    """Runs that pictures are taken of."""
+    """The runs behind the pictures."""
 
     def __init__(self, airflow: LocalAirflow, box: Sandbox):
         self.airflow, self.box = airflow, box
 
     def orders_that_end(self) -> None:
-        """Ten orders, which end from tomorrow on; the vendor renews one of them by itself, and one has ended."""
+        """Ten orders with ends from tomorrow; the vendor renews one of them by itself, and one has ended."""
         for number in range(10):
             more = {"auto_extend_settings": {"is_enabled": True}} if number == 1 else {}
             self._order(9001 + number, 1 + number * 0.9 if number < 9 else -1, 1 + number % 3, **more)
 
     def more_orders(self) -> None:
-        """Three that nobody has renewed yet."""
+        """Three fresh orders."""
         for number in range(3):
             self._order(9101 + number, 2 + number * 1.7, 3)
 
@@ -79,7 +79,7 @@ class Story:
         return run_id
 
     def renewal_that_asks(self) -> str:
-        """A run that waits for a person."""
+        """A run that waits for an approval."""
         run_id = self.airflow.trigger(RENEWAL, {"within": "P10D", "approve_above": "10.00"})
         self.until(lambda: self._task(RENEWAL, run_id, "approve") == "awaiting_input")
         return run_id
@@ -88,7 +88,7 @@ class Story:
         assert self.airflow.wait(dag_id, run_id, timeout=300) == "success", self.airflow.tasks(dag_id, run_id)
 
     def orders_told_by_webhook(self, many: int = 2) -> str:
-        """Orders whose vendor reports their end; each starts the DAG that waits for that. Returns the last run's id."""
+        """Orders that end with a webhook; each starts the waiting DAG. Returns the last run's id."""
         url = f"{self.airflow.url}/proxyorders/webhooks/voodoo_default"
         self.box.control(
             [{"vendor": "voodoo", "webhook": {"url": url, "secret": WEBHOOK_SECRET}}, {"vendor": "voodoo", "processing": 8}]
@@ -101,11 +101,11 @@ class Story:
         return run_id
 
     def wallet_runs_low(self) -> str:
-        """The wallet gets low: an alert, and an event that starts the refill, which then waits. Returns the alert's run's id."""
+        """The wallet gets low: an alert, and an event that starts the refill. Returns the id of the alert's run."""
         self._switch_on(ALERT)
         self._switch_on(REFILL)
-        found = self.airflow.api.call("GET", f"/dags/{REFILL}")
-        self.airflow.api.call("PUT", f"/parseDagFile/{quote(found['file_token'])}")  # its watcher begins when it is read again
+        dag = self.airflow.api.call("GET", f"/dags/{REFILL}")
+        self.airflow.api.call("PUT", f"/parseDagFile/{quote(dag['file_token'])}")  # its watcher begins when it is read again
         time.sleep(8)  # the first looks find the wallet full
         self.box.control({"vendor": "iproyal", "wallet": {"name": "main", "balance": "12.34"}})
         self.until(lambda: self._runs(REFILL))
@@ -113,11 +113,11 @@ class Story:
         self.until(lambda: self._task(REFILL, run_id, "topped_up") == "deferred")
         checked = self.airflow.trigger(ALERT, {"extension": {"product_plan_id": 22}})
         self.ended(ALERT, checked)
-        told = [run_id for run_id in self._runs(ALERT) if self._alerted(run_id)]  # at a full hour its own schedule may come first
-        return told[0]
+        alerts = [run_id for run_id in self._runs(ALERT) if self._alerted(run_id)]  # at a full hour its schedule may come first
+        return alerts[0]
 
     def wallet_is_filled(self) -> str:
-        """Somebody tops the wallet up, and the refill buys. Returns its run's id."""
+        """A top-up, and the refill buys. Returns its run's id."""
         (run_id,) = self._runs(REFILL)
         self.box.control({"vendor": "iproyal", "wallet": {"name": "main", "balance": "250"}})
         self.ended(REFILL, run_id)
@@ -127,12 +127,12 @@ class Story:
         deadline = time.monotonic() + within
         while not true():
             if time.monotonic() > deadline:
-                raise TimeoutError("it did not happen")
+                raise TimeoutError("the scene is late")
             time.sleep(0.3)
 
     def _alerted(self, run_id: str) -> bool:
-        seen = self.airflow.xcom(ALERT, run_id, "check") or {}
-        return any(wallet["alert"] == "low" for wallet in seen.values())
+        wallets = self.airflow.xcom(ALERT, run_id, "check") or {}
+        return any(wallet["alert"] == "low" for wallet in wallets.values())
 
     def _switch_on(self, dag_id: str) -> None:
         self.airflow.api.wait_for_dag(dag_id)
