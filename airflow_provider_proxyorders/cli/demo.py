@@ -1,16 +1,14 @@
-"""The demo: a sandbox with three vendors, a real Airflow, four orders, and a table of what was bought and what it cost.
+"""The demo: a sandbox with three vendors, a real Airflow, four purchases, and a table of what each cost.
 
-Two rules: it believes nobody's word, so it succeeds only when the sandbox's own book shows exactly what the tasks
-report; and however it ends, nothing of it is left running.
+Two rules: it succeeds only when the sandbox's own book shows exactly the purchases of the tasks; and when it ends, for whatever
+reason, all its processes end too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +17,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
 
-from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.cli.narrator import Narrator, signals_as_interrupt
+from airflow_provider_proxyorders.domain.model import Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.testing.local_airflow import AirflowDidNotStart, LocalAirflow, RestError
+from airflow_provider_proxyorders.testing.local_airflow import ENDED, AirflowDidNotStart, LocalAirflow, RestError
 
 DAG_ID = "order_and_use"
 VENDORS = ("proxyscrape", "iproyal", "voodoo")
-#: seconds that the sandbox's vendors take for an order; at the real ones it can be a second or minutes
+#: seconds until the sandbox's vendors deliver an order; the real ones need a second or minutes
 PROCESSING = {"proxyscrape": 3.0, "iproyal": 6.0, "voodoo": 4.0}
-#: one more term for IPRoyal's order, in its own words
+#: one more term for IPRoyal's order, as IPRoyal names its fields
 EXTENSION = {"iproyal": {"product_plan_id": 22}}
-#: seconds that all runs together may take
+#: seconds for all runs together
 PATIENCE = 150.0
 #: task of the DAG -> what it buys
 PURCHASES = {"order": "create", "extend": "extend"}
@@ -40,7 +39,7 @@ PURCHASES = {"order": "create", "extend": "extend"}
 class Run:
     """One DAG run of the demo.
 
-    :param states: task -> state, as last seen.
+    :param states: task -> its latest state.
     """
 
     vendor: str
@@ -49,16 +48,16 @@ class Run:
     states: dict[str, str] = field(default_factory=dict)
 
     @property
-    def tasks(self) -> list[str]:
+    def buying_tasks(self) -> list[str]:
         return [task for task, kind in PURCHASES.items() if kind == "create" or self.vendor in EXTENSION]
 
 
 @dataclass(frozen=True)
-class Bought:
-    """One line of the table.
+class TableLine:
+    """One purchase in the table.
 
-    :param result: what the task handed on.
-    :param seconds: from sending the purchase to knowing that it can be used; None where the ledger does not know.
+    :param result: the XCom of the task.
+    :param seconds: from sending the purchase to its delivery; None before the delivery.
     """
 
     vendor: str
@@ -66,26 +65,31 @@ class Bought:
     result: dict[str, Any]
     seconds: float | None
 
+    @property
+    def price(self) -> Decimal:
+        return Decimal(self.result["price"] or "0")
+
 
 def run(keep: bool, out: TextIO) -> int:
     """Run the demo.
 
     :param keep: keep Airflow and the sandbox up afterwards, until Ctrl-C.
-    :param out: is told what happens while it happens.
-    :returns: the exit status: 0 when everything was bought exactly once, 1 when not, 130 after Ctrl-C.
+    :param out: receives the progress and the table.
+    :returns: the exit status: 0 after exactly one purchase for each task, 130 after Ctrl-C, else 1.
     """
-    dags = Path(__file__).resolve().parent.parent / "dags"
-    if not (dags / f"{DAG_ID}.py").exists():
-        print(f"The demo runs from a checkout of the project: {dags} holds no {DAG_ID}.py.", file=out)
+    try:
+        dags = dags_folder()
+    except FileNotFoundError as error:
+        print(error, file=out)
         return 1
     home = Path(tempfile.mkdtemp(prefix="proxyorders-demo-"))
     status = 1
     say = Narrator(out)
     try:
-        with _signals_as_interrupt(), say:
+        with signals_as_interrupt(), say:
             status = _run(home, dags, keep, say)
     except KeyboardInterrupt:
-        say("stopped; everything is ended")
+        say("stopped; all processes have ended")
         status = 130
     except (AirflowDidNotStart, RestError, TimeoutError) as error:
         say(f"the demo failed: {error}")
@@ -93,8 +97,20 @@ def run(keep: bool, out: TextIO) -> int:
         if status in (0, 130):
             shutil.rmtree(home, ignore_errors=True)
         else:
-            print(f"What Airflow said is in {home}", file=out)
+            print(f"Airflow's logs are in {home}", file=out)
     return status
+
+
+def dags_folder() -> Path:
+    """The folder with the demo's DAG: ``demo_dags`` beside this file in an installed package, ``dags`` in a checkout.
+
+    :raises FileNotFoundError: when neither has it.
+    """
+    folders = (Path(__file__).with_name("demo_dags"), Path(__file__).resolve().parents[2] / "dags")
+    for folder in folders:
+        if (folder / f"{DAG_ID}.py").is_file():
+            return folder
+    raise FileNotFoundError(f"The demo needs {DAG_ID}.py in {folders[0]}. Reinstall the package. Nothing was bought.")
 
 
 def _run(home: Path, dags: Path, keep: bool, say: Narrator) -> int:
@@ -105,25 +121,27 @@ def _run(home: Path, dags: Path, keep: bool, say: Narrator) -> int:
         airflow = stack.enter_context(LocalAirflow(home, dags_folder=dags, connections=connections, say=say))
         say(f"Airflow is up at {airflow.url}")
         before = {vendor: _balance(box, vendor) for vendor in VENDORS}
-        runs = [_start(airflow, box, vendor, say) for vendor in VENDORS]
+        runs = [_start_run(airflow, box, vendor, say) for vendor in VENDORS]
         ledger = open_ledger(f"sqlite:///{home / 'proxyorders.db'}")
-        _watch(airflow, ledger, runs, say)
-        bought = [line for run in runs for line in _bought(airflow, ledger, run)]
+        _report_until_ended(airflow, ledger, runs, say)
+        lines = [line for run in runs for line in _read_lines(airflow, ledger, run)]
         say.end()
-        print(_table(bought, before), file=say.out)
-        wrong = _disagreements(box, runs, bought, before)
-        for line in wrong:
-            print(f"WRONG: {line}", file=say.out)
-        if not wrong:
-            print(f"The vendors' own books agree: {len(bought)} purchases, each exactly once.", file=say.out)
+        print(_table(lines, before), file=say.out)
+        differences = _differences(box, runs, lines, before)
+        for difference in differences:
+            print(f"WRONG: {difference}", file=say.out)
+        if not differences:
+            print(f"The vendors' own books agree: {len(lines)} purchases, each exactly once.", file=say.out)
         if keep:
-            _stay(airflow, say)
+            _wait_for_interrupt(airflow, say)
         else:
-            print("To keep Airflow up and look at the runs: make demo KEEP=1", file=say.out, flush=True)
-        return 1 if wrong else 0
+            print(
+                "To keep Airflow up and look at the runs: make demo KEEP=1, or proxyorders demo --keep", file=say.out, flush=True
+            )
+        return 1 if differences else 0
 
 
-# -- the parts, in the order in which they are used ---------------------------------------------------------------
+# -- the parts, in order of use ---------------------------------------------------------------
 
 
 def _connection(box: Sandbox, vendor: str) -> dict[str, Any]:
@@ -140,7 +158,7 @@ def _balance(box: Sandbox, vendor: str) -> Decimal:
     return balance
 
 
-def _start(airflow: LocalAirflow, box: Sandbox, vendor: str, say: Narrator) -> Run:
+def _start_run(airflow: LocalAirflow, box: Sandbox, vendor: str, say: Narrator) -> Run:
     conf: dict[str, Any] = {"conn_id": f"{vendor}_default", "max_price": "100.00", "target": box.whoami}
     if vendor in EXTENSION:
         conf["extend"] = EXTENSION[vendor]
@@ -149,48 +167,58 @@ def _start(airflow: LocalAirflow, box: Sandbox, vendor: str, say: Narrator) -> R
     return run
 
 
-def _watch(airflow: LocalAirflow, ledger: Ledger, runs: Sequence[Run], say: Narrator) -> None:
-    """Tell every change of a task or of an order until all runs have ended.
+def _report_until_ended(airflow: LocalAirflow, ledger: Ledger, runs: Sequence[Run], say: Narrator) -> None:
+    """Print every change of a task or of a purchase until all runs have ended.
 
-    :raises TimeoutError: when they do not.
+    :raises TimeoutError: after ``PATIENCE`` seconds.
     """
     deadline = time.monotonic() + PATIENCE
-    told: set[tuple[str, str]] = set()
-    while any(run.state not in ("success", "failed") for run in runs):
+    printed: set[str] = set()
+    while running := [run for run in runs if run.state not in ENDED]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not done after {PATIENCE:g} s: {[(run.vendor, run.states) for run in runs]}")
-        for order in reversed(ledger.purchases(limit=20)):
-            words = [order.step.value, f"price {order.price}" if order.price else ""]
-            if order.vendor_status not in (None, order.step.value):
-                words.insert(1, f"the vendor says {order.vendor_status}")
-            news = ", ".join(filter(None, words))
-            if (order.order_key, news) not in told:
-                told.add((order.order_key, news))
-                name = f"order {order.order_id}" if order.order_id else f"order key {order.order_key}"
-                say(f"{order.vendor:<12} {order.kind} {name}: {news}")
+        for purchase in reversed(ledger.purchases(limit=20)):
+            change = _describe(purchase)
+            if change not in printed:
+                printed.add(change)
+                say(change)
         for run in runs:
-            run.state = airflow.api.state(DAG_ID, run.run_id)
-            for task in airflow.tasks(DAG_ID, run.run_id):
-                state = task["state"] or "none"
-                if run.states.get(task["task_id"], "none") != state and state not in ("none", "scheduled", "queued"):
-                    again = f", try {task['try_number']}" if task["try_number"] > 1 else ""
-                    say(f"{run.vendor:<12} task {task['task_id']}: {state}{again}")
-                run.states[task["task_id"]] = state
-        waiting = [run.vendor for run in runs if run.state not in ("success", "failed")]
-        say.doing(f"waiting for {', '.join(waiting)}")
+            _report_tasks(airflow, run, say)
+        say.doing(f"waiting for {', '.join(run.vendor for run in running)}")
         time.sleep(0.4)
     for run in runs:
         say(f"{run.vendor:<12} run ended: {run.state}")
 
 
-def _bought(airflow: LocalAirflow, ledger: Ledger, run: Run) -> Iterator[Bought]:
-    for task in run.tasks:
+def _describe(purchase: Purchase) -> str:
+    name = f"order {purchase.order_id}" if purchase.order_id else f"order key {purchase.order_key}"
+    parts = [purchase.step.value]
+    if purchase.vendor_status not in (None, purchase.step.value):
+        parts.append(f"the vendor says {purchase.vendor_status}")
+    if purchase.price:
+        parts.append(f"price {purchase.price}")
+    return f"{purchase.vendor:<12} {purchase.kind} {name}: {', '.join(parts)}"
+
+
+def _report_tasks(airflow: LocalAirflow, run: Run, say: Narrator) -> None:
+    """Read the state of a run and of its tasks, and print each new state of a task."""
+    run.state = airflow.api.state(DAG_ID, run.run_id)
+    for task in airflow.tasks(DAG_ID, run.run_id):
+        state = task["state"] or "none"
+        if run.states.get(task["task_id"], "none") != state and state not in ("none", "scheduled", "queued"):
+            again = f", try {task['try_number']}" if task["try_number"] > 1 else ""
+            say(f"{run.vendor:<12} task {task['task_id']}: {state}{again}")
+        run.states[task["task_id"]] = state
+
+
+def _read_lines(airflow: LocalAirflow, ledger: Ledger, run: Run) -> Iterator[TableLine]:
+    for task in run.buying_tasks:
         result = airflow.xcom(DAG_ID, run.run_id, task)
         if isinstance(result, dict):
-            yield Bought(run.vendor, PURCHASES[task], result, _seconds(ledger, str(result["order_key"])))
+            yield TableLine(run.vendor, PURCHASES[task], result, _seconds_to_delivery(ledger, str(result["order_key"])))
 
 
-def _seconds(ledger: Ledger, order_key: str) -> float | None:
+def _seconds_to_delivery(ledger: Ledger, order_key: str) -> float | None:
     moments: dict[Step, datetime] = {}
     for line in ledger.history(order_key):
         moments.setdefault(line.step, line.at)
@@ -199,18 +227,18 @@ def _seconds(ledger: Ledger, order_key: str) -> float | None:
     return (moments[Step.DELIVERED] - moments[Step.SENT]).total_seconds()
 
 
-def _table(bought: Sequence[Bought], before: dict[str, Decimal]) -> str:
+def _table(lines: Sequence[TableLine], before: dict[str, Decimal]) -> str:
     rows = [("vendor", "purchase", "order id", "status", "price", "usable after", "wallet before", "wallet after")]
     wallet = dict(before)
-    for line in bought:
-        left = wallet[line.vendor] - _price(line)
+    for line in lines:
+        left = wallet[line.vendor] - line.price
         rows.append(
             (
                 line.vendor,
                 line.kind,
                 str(line.result["order_id"]),
                 f"{line.result['status']} ({line.result['vendor_status']})",
-                f"{_cents(_price(line))} {line.result['currency'] or ''}".rstrip(),
+                f"{_cents(line.price)} {line.result['currency'] or ''}".rstrip(),
                 "-" if line.seconds is None else f"{line.seconds:.1f} s",
                 _cents(wallet[line.vendor]),
                 _cents(left),
@@ -218,113 +246,41 @@ def _table(bought: Sequence[Bought], before: dict[str, Decimal]) -> str:
         )
         wallet[line.vendor] = left
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n" + "\n".join(lines) + "\n"
-
-
-def _price(line: Bought) -> Decimal:
-    return Decimal(line.result["price"] or "0")
+    printed = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    printed.insert(1, "  ".join("-" * width for width in widths))
+    return "\n" + "\n".join(printed) + "\n"
 
 
 def _cents(amount: Decimal) -> str:
-    """With all its digits, and two behind the point at least."""
+    """All digits, at least two of them behind the point."""
     return f"{amount:.2f}" if amount == amount.quantize(Decimal("0.01")) else f"{amount:f}"
 
 
-def _disagreements(box: Sandbox, runs: Sequence[Run], bought: Sequence[Bought], before: dict[str, Decimal]) -> list[str]:
-    """Where runs, results, the book and the wallets do not say the same; empty when they do."""
-    wrong = [f"the run for {run.vendor} ended as {run.state}: {run.states}" for run in runs if run.state != "success"]
+def _differences(box: Sandbox, runs: Sequence[Run], lines: Sequence[TableLine], before: dict[str, Decimal]) -> list[str]:
+    """Every difference between runs, results, the vendors' book and the wallets."""
+    differences = [f"the run for {run.vendor} ended as {run.state}: {run.states}" for run in runs if run.state != "success"]
     for run in runs:
-        ours = [line for line in bought if line.vendor == run.vendor]
-        if [line.kind for line in ours] != [PURCHASES[task] for task in run.tasks]:
-            wrong.append(f"{run.vendor}: wanted {run.tasks}, bought {[line.kind for line in ours]}")
-        if any(line.seconds is None for line in ours):
-            wrong.append(f"{run.vendor}: the ledger has not seen every order become usable")
-        if any(line.result["status"] != "delivered" for line in ours):
-            wrong.append(f"{run.vendor}: not usable: {[line.result['status'] for line in ours]}")
-        reported = [(line.kind, str(line.result["order_id"]), _price(line)) for line in ours]
+        own = [line for line in lines if line.vendor == run.vendor]
+        if [line.kind for line in own] != [PURCHASES[task] for task in run.buying_tasks]:
+            differences.append(f"{run.vendor}: wanted {run.buying_tasks}, bought {[line.kind for line in own]}")
+        if any(line.seconds is None for line in own):
+            differences.append(f"{run.vendor}: the ledger misses the delivery of an order")
+        if any(line.result["status"] != "delivered" for line in own):
+            differences.append(f"{run.vendor}: not delivered: {[line.result['status'] for line in own]}")
+        reported = [(line.kind, str(line.result["order_id"]), line.price) for line in own]
         booked = [(entry.kind, entry.order_id, Decimal(entry.amount)) for entry in box.book.charges(run.vendor)]
         if reported != booked:
-            wrong.append(f"{run.vendor}: the tasks report {reported}, the vendor's book says {booked}")
+            differences.append(f"{run.vendor}: the tasks report {reported}, the vendor's book says {booked}")
         paid = before[run.vendor] - _balance(box, run.vendor)
-        if paid != sum((_price(line) for line in ours), Decimal(0)):
-            wrong.append(f"{run.vendor}: the tasks report {reported}, the wallet is {paid} poorer")
-    return wrong
+        if paid != sum((line.price for line in own), Decimal(0)):
+            differences.append(f"{run.vendor}: the tasks report {reported}, the wallet paid {paid}")
+    return differences
 
 
-def _stay(airflow: LocalAirflow, say: Narrator) -> None:
+def _wait_for_interrupt(airflow: LocalAirflow, say: Narrator) -> None:
     print(f"\nAirflow stays up: {airflow.url}/dags/{DAG_ID} (no log-in). Ctrl-C ends it.", file=say.out, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         while all(part.exit_code() is None for part in airflow.parts.values()):
             time.sleep(1)
         ended = [name for name, part in airflow.parts.items() if part.exit_code() is not None]
         print(f"Airflow's {', '.join(ended)} ended by itself:\n{airflow.console(ended[0])}", file=say.out)
-
-
-class Narrator:
-    """Tells what happens, with the time since the start, and says that it is still at it when nothing happens for a while."""
-
-    def __init__(self, out: TextIO, silence: float = 4.0):
-        self.out = out
-        self._silence = silence
-        self._began = self._spoke = time.monotonic()
-        self._activity: str | None = None
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_talking, name="narrator", daemon=True)
-
-    def __enter__(self) -> Narrator:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def __call__(self, text: str) -> None:
-        """Say it now; it counts as what is going on until something else is."""
-        with self._lock:
-            self._activity = text
-            self._print(text)
-
-    def doing(self, text: str) -> None:
-        """What is going on, to be said only when it takes long."""
-        with self._lock:
-            self._activity = text
-
-    def end(self) -> None:
-        """Nothing is going on any more."""
-        with self._lock:
-            self._activity = None
-
-    def _print(self, text: str) -> None:
-        self._spoke = time.monotonic()
-        print(f"[{self._spoke - self._began:5.1f} s] {text}", file=self.out, flush=True)
-
-    def _keep_talking(self) -> None:
-        while not self._over.wait(0.5):
-            with self._lock:
-                if self._activity and time.monotonic() - self._spoke > self._silence:
-                    self._print(f"... {self._activity}")
-
-
-@contextlib.contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end it as Ctrl-C does; while it ends, further ones change nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        for one in signals:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    former = {one: signal.signal(one, interrupt) for one in signals}
-    try:
-        yield
-    finally:
-        for one, handler in former.items():
-            signal.signal(one, handler)

@@ -72,8 +72,15 @@ class Played:
 
 @cache
 def exchanges(folder: Path = FOLDER) -> list[Exchange]:
-    """All exchanges below a folder, ``<vendor>/<operation>.<case>.json``; by default those of this package."""
-    return [Exchange(path, load_json(path.read_bytes())) for path in sorted(folder.glob("*/*.json"))]
+    """All exchanges below a folder, ``<vendor>/<operation>.<case>.json``.
+
+    :param folder: by default the exchanges of this package, part of its source but not of its wheel.
+    :raises FileNotFoundError: when there are none, since a test over no exchange would pass.
+    """
+    paths = sorted(folder.glob("*/*.json"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no exchanges. Name the folder of your own, as in exchanges(Path('exchanges')).")
+    return [Exchange(path, load_json(path.read_bytes())) for path in paths]
 
 
 def verify(exchange: Exchange) -> None:

@@ -1,7 +1,7 @@
-"""The built wheel, installed into an empty environment, is a provider that Airflow finds.
+"""The built wheel, installed into an empty environment, is a provider that Airflow finds, with a demo that can start.
 
-The environment is empty but for the wheel; Airflow itself comes from the environment of the tests by path, since
-installing it again would need the network.
+The environment holds only the wheel. Airflow comes from the environment of the tests by path: an installation would need the
+network.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from airflow_provider_proxyorders.provider_info import provider_info
+from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: object, home: Path | None = None) -> str:
-    # from /, so that nothing is imported from the checkout
+    # from /, so that Python imports nothing from the checkout
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if home:
         environment["AIRFLOW_HOME"] = str(home)
@@ -47,18 +50,19 @@ def run(*command: object, home: Path | None = None) -> str:
     return done.stdout
 
 
-def test_holds_what_it_needs_and_nothing_else(wheel: Path, project: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+def test_holds_the_package_and_the_demo_dag_but_no_test_data(wheel: Path, project: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = project / "airflow_provider_proxyorders"
-    wanted = [
+    source = {
         path.relative_to(project).as_posix()
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
-    ]
-    assert set(wanted) == {name for name in names if ".dist-info/" not in name}
-    for part in ("py.typed", "ledger/migrations/env.py"):
-        assert f"airflow_provider_proxyorders/{part}" in names
-    assert any(name.startswith("airflow_provider_proxyorders/sandbox/exchanges/") and name.endswith(".json") for name in names)
+    }
+    exchanges = {name for name in source if "/sandbox/exchanges/" in name and name.endswith(".json")}
+    assert exchanges
+    assert names == source - exchanges | {f"{package.name}/cli/demo_dags/order_and_use.py"}
+    for part in ("py.typed", "provider.json", "ledger/migrations/env.py", "sandbox/exchanges/README.md"):
+        assert f"{package.name}/{part}" in names
 
 
 def test_imports_from_the_wheel_with_its_entry_points(installed: Path) -> None:
@@ -70,7 +74,26 @@ print(json.dumps([package.__file__, {name: vendor_class(name).__name__ for name 
 """
     where, vendors = json.loads(run(installed / "bin" / "python", "-c", script))
     assert Path(where).is_relative_to(installed)
-    assert vendors == {"iproyal": "IPRoyal", "proxyscrape": "ProxyScrape", "voodoo": "Voodoo"}
+    assert vendors == {name: vendor_class(name).__name__ for name in vendor_names()}
+
+
+def test_the_demo_finds_its_dag_and_airflow_can_read_it(installed: Path, tmp_path: Path) -> None:
+    python = installed / "bin" / "python"
+    folder = run(python, "-c", "from airflow_provider_proxyorders.cli.demo import dags_folder; print(dags_folder())").strip()
+    assert Path(folder).is_relative_to(installed)
+    script = f"import runpy; print(*[name for name in runpy.run_path('{folder}/order_and_use.py') if name.startswith('order_')])"
+    assert "order_and_use" in run(python, "-c", script, home=tmp_path).split()
+
+
+def test_without_exchanges_a_replay_says_so(installed: Path) -> None:
+    script = """
+from airflow_provider_proxyorders.testing import exchanges
+try:
+    exchanges()
+except FileNotFoundError as error:
+    print(error)
+"""
+    assert "holds no exchanges" in run(installed / "bin" / "python", "-c", script)
 
 
 def test_brings_the_command(installed: Path) -> None:
@@ -82,10 +105,5 @@ def test_airflow_lists_the_provider_and_its_hooks(installed: Path, tmp_path: Pat
     (provider,) = json.loads(run(*airflow, "get", "airflow-provider-proxyorders", "--output", "json", home=tmp_path))
     assert provider["Provider"] == "airflow-provider-proxyorders"
     hooks = json.loads(run(*airflow, "hooks", "--output", "json", home=tmp_path))
-    ours = {one["connection_type"]: one["class"] for one in hooks if one["package_name"] == "airflow-provider-proxyorders"}
-    module = "airflow_provider_proxyorders.hooks.proxyorders"
-    assert ours == {
-        "iproyal": f"{module}.IPRoyalHook",
-        "proxyscrape": f"{module}.ProxyScrapeHook",
-        "voodoo": f"{module}.VoodooHook",
-    }
+    ours = {hook["connection_type"]: hook["class"] for hook in hooks if hook["package_name"] == "airflow-provider-proxyorders"}
+    assert ours == {form["connection-type"]: form["hook-class-name"] for form in provider_info()["connection-types"]}

@@ -1,8 +1,10 @@
 """Starts a real Airflow (API server, scheduler, DAG processor, triggerer), each part as a process of its own.
 
-Three rules: everything lives in one private folder and is told by environment variables, so that no other Airflow of
-this machine is touched; each part can be ended and started again while the others run; and leaving the context ends
-all of them and says so if one would not go.
+Three rules:
+
+- One private folder and environment variables hold all settings, so other Airflows of this machine stay untouched.
+- Each part can be stopped and started again while the others run.
+- Leaving the context ends every part. A part that survives is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from airflow_provider_proxyorders.testing.local_airflow.process import Process
@@ -31,22 +32,22 @@ _PARTS: Mapping[str, str | None] = {
     "dag-processor": "dag_processor",
     "triggerer": "triggerer",
 }
-#: logs are read from files here, so nobody has to serve them
+#: the API server reads the log files itself, so the other parts need no log server
 _ARGUMENTS = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
 
 
 class AirflowDidNotStart(RuntimeError):
-    """A part of Airflow ended or stayed silent; the message ends with its last output."""
+    """A part of Airflow ended early or stayed silent. The message ends with its last output."""
 
 
 class LocalAirflow:
     """An Airflow that is up inside a ``with`` block.
 
-    :param home: a private folder; made if missing. Log files of the parts are in ``console/``.
+    :param home: a private folder, created if missing. Its ``console/`` holds the log files of the parts.
     :param connections: connection id -> its fields, see :meth:`RestApi.add_connection`.
     :param database: ``sqlite``, or the SQLAlchemy URL of an empty PostgreSQL database, ``postgresql+psycopg://...``.
     :param env: further environment variables, e.g. ``AIRFLOW__PROXYORDERS__LEDGER_URL``.
-    :param say: is told in a few words what happens while Airflow starts and ends.
+    :param say: receives a few words at each step of start and end.
     """
 
     def __init__(
@@ -83,17 +84,17 @@ class LocalAirflow:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """End every part.
 
-        :raises RuntimeError: when a process would not go.
+        :raises RuntimeError: when a process survives.
         """
         self._say("ending Airflow")
         stubborn = []
-        deadline = time.monotonic() + 3.0  # nothing here is worth waiting for longer
+        deadline = time.monotonic() + 3.0  # then the private Airflow is killed; it holds nothing worth saving
         for part in self.parts.values():
             part.ask_to_stop()
         for part in self.parts.values():
@@ -120,15 +121,15 @@ class LocalAirflow:
     # -- one part -------------------------------------------------------------------------------------------------
 
     def stop(self, part: str) -> None:
-        """End one part politely, with everything it started."""
+        """Stop one part and all processes it started, with SIGTERM first."""
         self.parts[part].stop()
 
     def kill(self, part: str) -> None:
-        """End one part at once, with everything it started, as a crash of its machine would."""
+        """Kill one part and all processes it started, as a crash of its machine would."""
         self.parts[part].kill()
 
     def start(self, part: str) -> None:
-        """Start an ended part again and wait until it is up."""
+        """Start a stopped part again and wait until it is up."""
         since = datetime.now(timezone.utc)
         self.parts[part].start()
         self._wait_until_up(part, since)
@@ -179,13 +180,13 @@ class LocalAirflow:
         beat = report.get(f"latest_{name}_heartbeat")
         if report.get("status") != "healthy" or not beat:
             return False
-        # after a restart the heartbeat of the one before is still fresh
+        # after a restart the heartbeat of the former process is still fresh
         return since is None or datetime.fromisoformat(str(beat).replace("Z", "+00:00")) >= since
 
-    # -- looking at it --------------------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------------
 
     def console(self, part: str, lines: int = 40) -> str:
-        """The last lines that a part wrote."""
+        """The last lines of a part's output."""
         try:
             text = self.parts[part].log.read_text(errors="replace")
         except FileNotFoundError:
@@ -214,7 +215,7 @@ class LocalAirflow:
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's environment without anything that is meant for another Airflow."""
+    """The environment of this process, without the settings of other Airflows."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode Airflow starts two to three times slower
     for name in ("NO_PROXY", "no_proxy"):
@@ -230,7 +231,7 @@ def _settings(home: Path, dags_folder: Path, database: str, port: int) -> dict[s
             "parallelism": 4,
             "load_examples": False,
             "dags_are_paused_at_creation": False,
-            "simple_auth_manager_all_admins": True,  # no log-in; the server listens on this machine only
+            "simple_auth_manager_all_admins": True,  # without log-in: the server listens on this machine only
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
             "fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "test_connection": "Enabled",
@@ -244,14 +245,14 @@ def _settings(home: Path, dags_folder: Path, database: str, port: int) -> dict[s
         },
         "api_auth": {"jwt_secret": secrets.token_hex(32)},
         "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}" if database == "sqlite" else database},
-        # a person or a test is waiting: look often
+        # a person or a test is waiting, so Airflow polls often
         "scheduler": {"job_heartbeat_sec": 1, "scheduler_heartbeat_sec": 1, "scheduler_idle_sleep_time": 0.2},
         "triggerer": {"job_heartbeat_sec": 1, "triggerer_health_check_threshold": 6},
         "dag_processor": {"refresh_interval": 5},
         "logging": {"colored_console_log": False},
     }
     if database != "sqlite":
-        settings["database"]["sql_alchemy_conn_async"] = database  # psycopg serves both; Airflow would guess asyncpg
+        settings["database"]["sql_alchemy_conn_async"] = database  # psycopg serves both; Airflow's default is asyncpg
     env = {"AIRFLOW_HOME": str(home)}
     for section, options in settings.items():
         env.update({f"AIRFLOW__{section}__{name}".upper(): str(value) for name, value in options.items()})
@@ -259,7 +260,7 @@ def _settings(home: Path, dags_folder: Path, database: str, port: int) -> dict[s
 
 
 def _free_port() -> int:
-    """A port that nobody listens on, below those that the system hands to outgoing connections meanwhile."""
+    """A free port, below the range the system uses for outgoing connections."""
     for port in random.sample(range(20000, 30000), 100):
         with socket.socket() as listener:
             try:
@@ -267,4 +268,4 @@ def _free_port() -> int:
             except OSError:
                 continue
             return port
-    raise AirflowDidNotStart("no free port between 20000 and 29999")
+    raise AirflowDidNotStart("Airflow needs a free port between 20000 and 29999; all of those tried are in use")

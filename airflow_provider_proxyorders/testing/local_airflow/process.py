@@ -1,8 +1,11 @@
-"""One child process that is started in a session of its own and ended together with everything it started.
+"""One child process in a session of its own. It ends together with every process it started.
 
-Three rules: a process counts as ended only when nobody of its session is left, since Airflow puts tasks into process
-groups of their own, which a signal to the parent's group does not reach; output goes to a file, so that a full pipe
-never stops it; and on Linux it is asked to end when the thread that started it dies without a word (a killed test run).
+Three rules:
+
+- The process counts as ended when its whole session is empty. Airflow puts tasks into process groups of their own, so a signal to
+  the parent's group misses them.
+- Output goes to a file, since a full pipe would stop the process.
+- On Linux the process receives SIGTERM when the thread that started it dies, for example in a killed test run.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Process:
-    """A command that can be started and ended again and again.
+    """A command that can be started and stopped repeatedly.
 
     :param command: the argument list.
-    :param env: its whole environment.
-    :param folder: where it runs.
-    :param log: the file its output is appended to.
+    :param env: the complete environment.
+    :param folder: the working directory.
+    :param log: receives the output, appended.
     """
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], folder: Path, log: Path):
@@ -39,7 +42,10 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it must not be running."""
+        """Start the command.
+
+        :raises RuntimeError: when it is running already.
+        """
         if self.members():
             raise RuntimeError(f"{self.command} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -57,51 +63,54 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Process id of the command, which is the id of its session too."""
+        """Process id of the command, and of its session."""
         if self._child is None:
             raise RuntimeError(f"{self.command} was not started")
         return self._child.pid
 
     def exit_code(self) -> int | None:
-        """None while the command runs and before it was started; negative for a signal."""
+        """None before the start and while the command runs; negative after a signal."""
         return self._child.poll() if self._child else None
 
     def members(self) -> list[psutil.Process]:
-        """The living processes of its session, the command itself first."""
+        """The living processes of the session, the command itself first."""
         if self._child is None:
             return []
-        self._child.poll()  # reap it, else it is seen as a zombie
-        found = []
+        self._child.poll()  # reap it, else it stays a zombie
+        members = []
         for pid in psutil.pids():
             try:
                 if os.getsid(pid) == self._child.pid:
                     process = psutil.Process(pid)
                     if process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(process)
+                        members.append(process)
             except (OSError, psutil.Error):
-                continue  # gone meanwhile, or not ours to look at
-        return sorted(found, key=lambda process: (process.pid != self._child.pid if self._child else 0, process.pid))
+                continue  # it has ended, or belongs to another user
+        return sorted(members, key=lambda process: (process.pid != self._child.pid if self._child else 0, process.pid))
 
     def ask_to_stop(self) -> None:
-        """Ask it to end, and do not wait."""
+        """Send SIGTERM and return at once."""
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
 
     def stop(self, grace: float = 15.0) -> None:
-        """Ask it to end, and end everybody of its session who is left.
+        """Send SIGTERM, and after a grace period kill the rest of the session.
 
-        :param grace: seconds between asking and killing.
-        :raises RuntimeError: when somebody is left all the same.
+        :param grace: seconds between SIGTERM and SIGKILL.
+        :raises RuntimeError: when a process survives SIGKILL.
         """
         self.ask_to_stop()
         self._wait(grace, lambda: self._child is None or self._child.poll() is not None)
         self.kill()
 
     def kill(self) -> None:
-        """End it and everybody of its session at once, without asking."""
+        """Kill the whole session at once.
+
+        :raises RuntimeError: when a process survives.
+        """
         self._signal(self.members(), signal.SIGKILL)
         if not self._wait(10.0, lambda: not self.members()):
-            raise RuntimeError(f"{self.command}: could not be killed: {self.members()}")
+            raise RuntimeError(f"{self.command}: these processes survived SIGKILL: {self.members()}")
 
     @staticmethod
     def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

@@ -1,6 +1,6 @@
-"""The few calls of Airflow's REST API (v2) that starting a run and looking at it takes.
+"""The few calls of Airflow's REST API (v2) needed to start a run and to read it.
 
-One rule: only the standard library, since it talks to an Airflow on this machine and to nothing else.
+One rule: only the standard library, since the other side is always an Airflow on this machine.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
-#: states in which a run stays
+#: final states of a run
 ENDED = frozenset({"success", "failed"})
 
 
 class RestError(RuntimeError):
-    """The API refused, or did not answer.
+    """The API refused a call or stayed silent.
 
-    :param status: HTTP status, None where there was no answer.
+    :param status: HTTP status, or None for silence.
     """
 
     def __init__(self, message: str, status: int | None = None):
@@ -42,7 +42,7 @@ class RestApi:
         """One call; returns its JSON.
 
         :param path: below ``/api/v2``, with its variable parts quoted.
-        :raises RestError: for every answer but 2xx.
+        :raises RestError: for every status outside 2xx.
         """
         url = f"{self.base_url}/api/v2{path}" + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
@@ -75,7 +75,7 @@ class RestApi:
     def wait_for_dag(self, dag_id: str, timeout: float = 60.0) -> None:
         """Wait until a DAG can be started.
 
-        :raises RestError: when its file cannot be imported, with the traceback; and after ``timeout`` seconds.
+        :raises RestError: with the traceback when a DAG file fails to import; and after ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -87,13 +87,13 @@ class RestApi:
                     raise
             broken = self.call("GET", "/importErrors")["import_errors"]
             if broken:
-                raise RestError("\n".join(f"{one['filename']}: {one['stack_trace']}" for one in broken))
+                raise RestError("\n".join(f"{error['filename']}: {error['stack_trace']}" for error in broken))
             if time.monotonic() > deadline:
                 raise RestError(f"no DAG {dag_id!r} after {timeout:g} s")
             time.sleep(0.3)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None) -> str:
-        """Start a run, waiting for the DAG to be known, and return its run id.
+        """Wait until Airflow lists the DAG, start a run, and return its run id.
 
         :param conf: overrides the DAG's params.
         """
@@ -120,11 +120,11 @@ class RestApi:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The tasks of a run: ``task_id``, ``map_index`` (-1 for one that is not mapped), ``state``, ``try_number``."""
-        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", limit=100)["task_instances"]
-        return [{name: task[name] for name in ("task_id", "map_index", "state", "try_number")} for task in found]
+        tasks = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", limit=100)["task_instances"]
+        return [{name: task[name] for name in ("task_id", "map_index", "state", "try_number")} for task in tasks]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """What a task handed on, None where it has not."""
+        """The XCom of a task, or None."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
         try:
             return self.call("GET", path, map_index=map_index, deserialize="false")["value"]
@@ -134,13 +134,13 @@ class RestApi:
             raise
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """The log of one try as text, an event a line."""
+        """The log of one try as text, one event a line."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index, full_content="true")["content"]
         return "\n".join(_log_line(event) for event in content)
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
-        """Clear tasks of a run, as a person does in the UI, so that they run again."""
+        """Clear tasks of a run, as in Airflow's pages, so that they run again."""
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False, "reset_dag_runs": True}
         self.call("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
@@ -149,14 +149,14 @@ def _run(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"
 
 
-#: what every event of one try's log repeats
+#: fields with the same value in every event of one try
 _REPEATED = frozenset({"dag_id", "run_id", "task_id", "ti_id", "map_index", "try_number", "logger", "filename", "lineno"})
 
 
 def _log_line(event: Any) -> str:
-    """One structured log event: time, level, text and whatever else it carries."""
+    """One structured log event: time, level, text and all further fields."""
     if not isinstance(event, dict):
         return str(event)
-    said = [str(event[name]) for name in ("timestamp", "level", "event") if event.get(name)]
+    head = [str(event[name]) for name in ("timestamp", "level", "event") if event.get(name)]
     rest = [f"{name}={value}" for name, value in event.items() if name not in {"timestamp", "level", "event"} | _REPEATED]
-    return " ".join(said + rest)
+    return " ".join(head + rest)
