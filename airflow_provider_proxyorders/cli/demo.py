@@ -193,7 +193,7 @@ def _report_until_ended(airflow: LocalAirflow, ledger: Ledger, runs: Sequence[Ru
 def _describe(purchase: Purchase) -> str:
     name = f"order {purchase.order_id}" if purchase.order_id else f"order key {purchase.order_key}"
     parts = [purchase.step.value]
-    if purchase.vendor_status not in (None, purchase.step.value):
+    if purchase.vendor_status and purchase.vendor_status != purchase.step.value:
         parts.append(f"the vendor says {purchase.vendor_status}")
     if purchase.price:
         parts.append(f"price {purchase.price}")
