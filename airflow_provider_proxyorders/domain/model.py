@@ -232,22 +232,6 @@ class Purchase:
         """Whether nobody knows yet if it landed, also where it stands to be sent again after a sending without an answer."""
         return self.step in UNRESOLVED or (self.maybe_sent and self.step not in TAKEN)
 
-    def result(self) -> dict[str, str | int | None]:
-        """What a task hands on through XCom: strings, numbers and nulls, no secret."""
-        return {
-            "order_key": self.order_key,
-            "order_id": self.order_id,
-            "vendor": self.vendor,
-            "kind": self.kind,
-            "status": self.step.value,
-            "vendor_status": self.vendor_status,
-            "price": f"{self.price.amount:f}" if self.price else None,
-            "currency": self.price.currency if self.price else None,
-            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
-            "delivered": self.delivered,
-            "ledger_url": None,
-        }
-
 
 @dataclass(frozen=True)
 class Actor:

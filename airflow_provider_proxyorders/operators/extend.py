@@ -257,7 +257,7 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     def result_of(self, order: Purchase) -> dict[str, Any]:
         replaces = str(self.order_id) if order.kind == "create" else None
-        return {**order.result(), "expires_before": order.evidence.get("expires_at"), "replaces": replaces}
+        return {**super().result_of(order), "expires_before": order.evidence.get("expires_at"), "replaces": replaces}
 
     def _judged(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
         """Hand the result on, unless another task bought it, or it is known to fall short of what was asked for."""

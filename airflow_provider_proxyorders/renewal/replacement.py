@@ -47,7 +47,7 @@ def replace(
         old = buyer.http.run(buyer.vendor.get(order_id))
         refuse_ended(old, buyer.vendor.title)
         _check_due(buyer, old, target, ends, within)
-        buyer._say(
+        buyer.say(
             f"{buyer.vendor.title} cannot extend order {order_id}: a new one is bought in its place, and ITS PROXIES ARE OTHERS"
         )
     return buyer.place(body, order_key=key, max_price=max_price)

@@ -72,28 +72,29 @@ def airflow_fence(patch: Patch) -> None:
 def evidence(patch: Patch) -> None:
     """A purchase whose answer was lost is sent again without looking for it."""
     from airflow_provider_proxyorders.domain.model import Step
-    from airflow_provider_proxyorders.purchase.buyer import Buyer
+    from airflow_provider_proxyorders.purchase.settling import Settling
 
-    def settle(buyer: Any, order: Any, purchase: Any) -> Any:
-        if order.step is Step.SENT:
-            order = buyer.ledger.record(order, Step.UNKNOWN, "its worker is gone", buyer.actor)
-        return buyer.ledger.record(order, Step.INTENDED, "trying again", buyer.actor, maybe_sent=False)
+    def settle(settling: Any, purchase: Any, attempt: Any = None) -> Any:
+        actor = settling.tracker.actor
+        if purchase.step is Step.SENT:
+            purchase = settling.ledger.record(purchase, Step.UNKNOWN, "its worker is gone", actor)
+        return settling.ledger.record(purchase, Step.INTENDED, "trying again", actor, maybe_sent=False)
 
-    patch(Buyer, "_settle", settle)
+    patch(Settling, "settle", settle)
 
 
 def running(patch: Patch) -> None:
     """A try that may still be sending is taken for dead."""
-    from airflow_provider_proxyorders.purchase.buyer import Buyer
+    from airflow_provider_proxyorders.purchase.settling import Settling
 
-    patch(Buyer, "_may_be_running", lambda buyer, order: False)
+    patch(Settling, "may_be_running", lambda settling, purchase: False)
 
 
 def held_up(patch: Patch) -> None:
     """A worker that was held up after it wrote SENT sends all the same."""
-    from airflow_provider_proxyorders.purchase.buyer import Buyer
+    from airflow_provider_proxyorders.purchase.sending import Sending
 
-    patch(Buyer, "_held_up", lambda buyer, ticks, moment: 0.0)
+    patch(Sending, "seconds_since", lambda sending, ticks, moment: 0.0)
 
 
 def turn(patch: Patch) -> None:
@@ -127,8 +128,12 @@ def fingerprint(patch: Patch) -> None:
     """A key stands for whatever request comes with it."""
     from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-    purchase = Buyer._purchase
-    patch(Buyer, "_purchase", lambda *args: dataclasses.replace(purchase(*args), fingerprint="0" * 64))
+    request_for = Buyer.request_for
+
+    def same_for_all(*args: Any, **kwargs: Any) -> Any:
+        return dataclasses.replace(request_for(*args, **kwargs), fingerprint="0" * 64)
+
+    patch(Buyer, "request_for", same_for_all)
 
 
 def settle(patch: Patch) -> None:
@@ -147,14 +152,14 @@ def owned(patch: Patch) -> None:
 
 def doubt(patch: Patch) -> None:
     """A refusal is believed also where an earlier try may have landed."""
-    from airflow_provider_proxyorders.purchase.buyer import Buyer
+    from airflow_provider_proxyorders.purchase.sending import Sending
 
-    after_failure = Buyer._after_failure
+    after_failure = Sending.after_failure
 
-    def believe(buyer: Any, purchase: Any, claimed: Any, error: Any) -> Any:
-        return after_failure(buyer, purchase, dataclasses.replace(claimed, maybe_sent=False), error)
+    def believe(sending: Any, attempt: Any, claimed: Any, error: Any) -> Any:
+        return after_failure(sending, attempt, dataclasses.replace(claimed, maybe_sent=False), error)
 
-    patch(Buyer, "_after_failure", believe)
+    patch(Sending, "after_failure", believe)
 
 
 def permit(patch: Patch) -> None:

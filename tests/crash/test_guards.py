@@ -220,7 +220,7 @@ def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
         target=lambda: others.append(attempt(lambda: shop.buyer(timeout=10, patience=0.2).place(shop.request, order_key="b")))
     )
     buyer = shop.buyer()
-    look = buyer._look
+    look = buyer.settling.look
 
     def another_buys_first(order: Purchase) -> Any:
         if not neighbour.ident:
@@ -231,7 +231,7 @@ def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
             landed.release()
         return look(order)
 
-    buyer._look = another_buys_first  # type: ignore[method-assign]
+    buyer.settling.look = another_buys_first  # type: ignore[method-assign]
     mine = attempt(lambda: buyer.place(shop.request, order_key="a"))
     landed.release()
     neighbour.join(30)
@@ -282,7 +282,7 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
     buyer = shop.buyer(timeout=0.4, settle=1.5)
-    look = buyer._look
+    look = buyer.settling.look
 
     def taken_after_the_second_look(order: Purchase) -> Any:
         looks = len(order.evidence.get("looks", []))
@@ -292,7 +292,7 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
             wait_until(lambda: bool(shop.bought()))
         return finding
 
-    buyer._look = taken_after_the_second_look  # type: ignore[method-assign]
+    buyer.settling.look = taken_after_the_second_look  # type: ignore[method-assign]
     buyer.place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 

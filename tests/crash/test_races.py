@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
 from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import StaleClaim
+from airflow_provider_proxyorders.purchase.attempt import Attempt
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.transport.worker import Http
 
@@ -47,7 +48,7 @@ def test_a_worker_whose_doubt_another_one_settled_goes_on_with_the_answer(shop_o
 def bought_late(shop: Shop, buyer: Buyer) -> tuple[Purchase, VendorOrder]:
     """A purchase that the vendor took, and whose worker has not heard of it yet; others may look for it by now."""
     prepared = buyer.vendor.prepare_create(shop.request, "")
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     claimed = shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
     return claimed, buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
 
@@ -67,7 +68,7 @@ def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> N
         return found
 
     shop.ledger.find = find  # type: ignore[method-assign]
-    assert buyer._placed(claimed, seen).order_id == seen.order_id
+    assert buyer.sending.placed(claimed, seen).order_id == seen.order_id
     assert shop.ledger.frozen("proxyscrape:main") is None
     assert shop.delivered("k").order_id == seen.order_id and len(shop.bought()) == 1
 
@@ -83,7 +84,7 @@ def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_se
     again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     if refused:
         shop.ledger.record(shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Actor())
-    placed = buyer._placed(claimed, seen)
+    placed = buyer.sending.placed(claimed, seen)
     assert (placed.order_id, placed.price) == (seen.order_id, claimed.reserved)
     assert shop.ledger.charged("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
     with pytest.raises(StaleClaim):
@@ -101,7 +102,7 @@ def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Call
     again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     sending = shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=60)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        buyer._placed(claimed, seen)
+        buyer.sending.placed(claimed, seen)
     shop.ledger.record(sending, Step.REJECTED, "no money", Actor())
     assert [order.order_key for order in shop.ledger.unresolved()] == ["k"]
     assert seen.order_id in (shop.ledger.frozen("iproyal:main") or "")
@@ -113,12 +114,12 @@ def test_a_late_answer_about_an_order_that_was_found_meanwhile_is_no_alarm(shop_
     shop = shop_of(vendor)
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, "")
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
     seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     adopted = shop.buyer().place(shop.request, order_key="k")
-    assert buyer._placed(claimed, seen) == adopted
+    assert buyer.sending.placed(claimed, seen) == adopted
     assert shop.ledger.frozen(adopted.wallet) is None
 
 
@@ -126,13 +127,13 @@ def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(s
     shop = shop_of("proxyscrape")
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, "")
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
     bought = shop.buyer().place(shop.request, order_key="k")  # nothing was there, so it was sent again
     seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        buyer._placed(claimed, seen)
+        buyer.sending.placed(claimed, seen)
     assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.frozen(bought.wallet) or "")
 
 

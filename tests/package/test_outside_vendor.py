@@ -121,12 +121,13 @@ def acme() -> Iterator[str]:
 BUY = """
 from datetime import datetime, timedelta, timezone
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.purchase.outcome import result_of
 hook = ProxyOrdersHook("acme_default")
 print(hook.test_connection())
 order = hook.create_order({"quantity": 5}, order_key="k")
 order = hook.buyer().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=20))
 again = hook.create_order({"quantity": 5}, order_key="k")
-print(order.result(), again.order_id, hook.get_delivery("A1"))
+print(result_of(order, order.vendor), again.order_id, hook.get_delivery("A1"))
 """
 
 

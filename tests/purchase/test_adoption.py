@@ -12,6 +12,7 @@ from airflow_provider_proxyorders.domain.errors import Quarantined
 from airflow_provider_proxyorders.domain.model import Actor, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
+from airflow_provider_proxyorders.purchase.attempt import Attempt
 
 from .conftest import REQUESTS, Shop
 
@@ -85,7 +86,7 @@ def test_a_sub_account_that_opens_after_days_is_that_of_the_old_order(shop_of: C
     shop.ledger = open_ledger(url)
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0.0)
     shop.box.control([{"vendor": "proxyscrape", "set_status": {"order_id": old.order_id, "status": "processed"}}])

@@ -115,15 +115,15 @@ def test_what_else_can_refuse_an_extension_does_so_before_the_last_question(
         shop.caps = Caps(max_order_price=Decimal("25.00"), min_balance=Decimal(990))
         buyer = shop.buyer()
     elif hindrance == "frozen":
-        intended = buyer._in_turn
+        intend = buyer.turns.intend
 
         def then_frozen(intent: Any) -> Purchase:
             try:
-                return intended(intent)
+                return intend(intent)
             finally:
                 shop.ledger.freeze(intent.wallet, "a person has to look")
 
-        buyer._in_turn = then_frozen  # type: ignore[method-assign]
+        buyer.turns.intend = then_frozen  # type: ignore[method-assign]
     with pytest.raises((CapExceeded, RuntimeError), match="would be broken|is frozen|taken over"):
         buyer.extend(order.order_id, {"product_plan_id": 22}, order_key="e", still_due=asked.append)
     assert asked == [] and [entry.kind for entry in shop.bought()] == ["create"]

@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined
 from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
-from airflow_provider_proxyorders.purchase.buyer import Buyer, PurchaseRequest
+from airflow_provider_proxyorders.purchase.attempt import Attempt
+from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 from .conftest import Shop
 
@@ -47,8 +48,8 @@ class Extension:
         self.prepared = self.buyer.vendor.prepare_extend(self.target, self.body)
 
     def intend(self) -> Extension:
-        purchase: PurchaseRequest = self.buyer._purchase("extend", self.key, self.prepared, self.target, None)
-        self.order = self.buyer._intend(purchase)
+        request = self.buyer.request_for("extend", self.key, self.prepared, self.target)
+        self.order = self.buyer.intend(Attempt(request))
         return self
 
     def look(self) -> Extension:
@@ -66,7 +67,7 @@ class Extension:
         return self
 
     def answer(self) -> Extension:
-        self.order = self.buyer._placed(self.order, self.seen)
+        self.order = self.buyer.sending.placed(self.order, self.seen)
         return self
 
     def sent(self) -> Extension:

@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import Intent
+from airflow_provider_proxyorders.purchase.attempt import Attempt
 
 from .conftest import Shop
 
@@ -208,8 +209,7 @@ def leave_behind(shop: Shop, key: str) -> None:
     """What a worker leaves that was killed right after its purchase was taken: SENT, and an order at the vendor."""
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, buyer.reference(key))
-    purchase = buyer._purchase("create", key, prepared, None, None)
-    order = buyer._intend(purchase)
+    order = buyer.intend(Attempt(buyer.request_for("create", key, prepared)))
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0.0)
     assert claimed.step is Step.SENT
@@ -238,7 +238,7 @@ def test_another_purchase_settles_what_a_lost_worker_left_on_the_wallet(shop_of:
 def test_a_try_that_may_still_be_sending_is_waited_for(shop: Shop) -> None:
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=3600)
     with pytest.raises(OutcomeUnknown, match="not sent twice") as error:
         shop.buyer(patience=0.1).place(shop.request, order_key="k")
@@ -251,7 +251,7 @@ def test_another_request_under_the_key_of_a_purchase_under_way_is_a_conflict(sho
     """It was never sent, whatever becomes of the purchase that the key stands for."""
     buyer = shop.buyer()
     prepared = buyer.vendor.prepare_create(shop.request, buyer.reference("k"))
-    order = buyer._intend(buyer._purchase("create", "k", prepared, None, None))
+    order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     shop.ledger.claim(order, Actor(), evidence={}, sent_seconds=3600)
     other = {**shop.request, ("proxies[us]" if shop.name == "proxyscrape" else "quantity"): 7}
     with pytest.raises(OrderKeyConflict, match="Nothing was sent"):

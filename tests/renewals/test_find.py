@@ -275,7 +275,7 @@ class TestLedger:
             if "outcome unknown" in line:
                 shops.box.fault("iproyal", "get", action="status", status=503)
 
-        buyer._say = say
+        buyer.say = say
         with pytest.raises(OutcomeUnknown):
             buyer.extend("1", PLAN, order_key="k")
         shops.box.clear_faults()

@@ -1,0 +1,114 @@
+"""The outcome of a purchase in words: is the order usable, what does the task return, and what does the error say.
+
+Rule: every text says what happened to the money.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_proxyorders.domain.errors import OrderNotUsable, OrderPending, OutcomeUnknown, Quarantined, Retry
+from airflow_provider_proxyorders.domain.exact_json import dump_json
+from airflow_provider_proxyorders.domain.model import STEP_OF, UNRESOLVED, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.vendors.base import Vendor
+
+
+def step_of(order: Purchase | VendorOrder) -> Step:
+    """The step of a purchase, or the step that the status of a vendor's order stands for."""
+    return order.step if isinstance(order, Purchase) else STEP_OF[order.status]
+
+
+def result_of(order: Purchase | VendorOrder, vendor: str) -> dict[str, str | int | None]:
+    """The JSON object that a task returns through XCom: text, numbers and nulls, free of secrets.
+
+    :param order: a purchase of the ledger, or a vendor's order without one: its ``order_key`` is then null.
+    :param vendor: name of the vendor.
+    """
+    purchase = order if isinstance(order, Purchase) else None
+    return {
+        "order_key": purchase.order_key if purchase else None,
+        "order_id": order.order_id,
+        "vendor": vendor,
+        "kind": purchase.kind if purchase else "create",
+        "status": step_of(order).value,
+        "vendor_status": order.vendor_status,
+        "price": f"{order.price.amount:f}" if order.price else None,
+        "currency": order.price.currency if order.price else None,
+        "expires_at": order.expires_at.isoformat() if order.expires_at else None,
+        "delivered": order.delivered,
+        "ledger_url": None,
+    }
+
+
+def require_usable(order: Purchase | VendorOrder, vendor: Vendor, *, on_partial: str = "fail") -> None:
+    """Return where the order can be used; raise otherwise.
+
+    :param on_partial: ``fail``, or ``accept`` an order that was delivered in part.
+    :raises OrderNotUsable: the order ended badly. The task buys no replacement.
+    :raises OrderPending: the order is unfinished.
+    :raises OutcomeUnknown: the purchase is unresolved.
+    """
+    step = step_of(order)
+    if step is Step.DELIVERED or (step is Step.PARTIAL and on_partial == "accept"):
+        return
+    if isinstance(order, Purchase) and step in UNRESOLVED:
+        raise outcome_unknown(order, vendor, f"it is {step.value}")
+    raise pending(order, vendor) if step is Step.PLACED else _not_usable(order, vendor, step)
+
+
+def pending(order: Purchase | VendorOrder, vendor: Vendor) -> OrderPending:
+    """The error for an order that is still unfinished at the deadline."""
+    if isinstance(order, VendorOrder):
+        return OrderPending(
+            f"order {order.order_id} is still {order.vendor_status!r} at {vendor.title}; it stays there as it is."
+        )
+    return OrderPending(
+        f"order {order.order_id} ({order.order_key}) is still {order.vendor_status!r} at {vendor.title}. It was taken"
+        f"{f' for {order.price}' if order.price else ''}; the next try waits for the same order and buys nothing."
+    )
+
+
+def _not_usable(order: Purchase | VendorOrder, vendor: Vendor, step: Step) -> OrderNotUsable:
+    name = f"order {order.order_id}{f' ({order.order_key})' if isinstance(order, Purchase) else ''}"
+    money = {
+        Step.PARTIAL: f"{order.delivered} units were delivered, the vendor refunds the rest",
+        Step.REFUNDED: "the vendor says the money was returned",
+        Step.FAILED: "it was charged; its page at the vendor tells whether the money came back",
+        Step.EXPIRED: "its paid term is over",
+    }.get(step, "")
+    reason = f" Reason given: {order.reason}." if order.reason else ""
+    accept = " Set on_partial='accept' to go on with the delivered part." if step is Step.PARTIAL else ""
+    return OrderNotUsable(
+        f"{name} ended as {order.vendor_status!r} at {vendor.title}: {money}.{reason}{accept} "
+        "Nothing is bought in its place; to buy again on purpose, use another order_key."
+    )
+
+
+def outcome_unknown(purchase: Purchase, vendor: Vendor, why: str, *, retry: Retry = "later") -> OutcomeUnknown:
+    """The error for a purchase that the vendor may have taken."""
+    return OutcomeUnknown(
+        f"{vendor.title} may have taken and charged {purchase.order_key!r} (up to {purchase.reserved}): {why} "
+        f"Asked for: {dump_json(purchase.request)}. Nothing is sent again on a guess: the next try looks for it at the vendor "
+        f"first. See: proxyorders ledger show '{purchase.order_key}'",
+        order_key=purchase.order_key,
+        retry=retry,
+    )
+
+
+def quarantined(purchase: Purchase, vendor: Vendor) -> Quarantined:
+    """The error for a purchase that a person has to resolve, with everything to look for."""
+    looks = purchase.evidence.get("looks") or []
+    seen = looks[-1]["seen"] if looks else purchase.reason or "see the history"
+    reference = vendor.reference_in(purchase.request)
+    return Quarantined(
+        f"A person has to decide about {purchase.order_key!r} at {vendor.title}: it may have been taken and charged "
+        f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {seen}. "
+        f"Look in the vendor's dashboard{f' for reference {reference}' if reference else ''}"
+        f"{f', sent at {purchase.sent_at:%Y-%m-%d %H:%M:%S} UTC' if purchase.sent_at else ''}. "
+        f"If it is there: proxyorders ledger resolve '{purchase.order_key}' --adopt ORDER_ID. "
+        f"If not: proxyorders ledger resolve '{purchase.order_key}' --absent. Then clear the task.",
+        order_key=purchase.order_key,
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error on one line of at most 500 characters."""
+    return " ".join(str(error).split())[:500]

@@ -1,0 +1,86 @@
+"""What a purchase may cost: the cap, the vendor's quote, and the balance behind the minimum balance.
+
+Rule: amounts are compared in one currency only. Where a cap cannot be checked, nothing is bought.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import CapExceeded, RequestRefused
+from airflow_provider_proxyorders.domain.model import Money, Purchase
+from airflow_provider_proxyorders.purchase.attempt import Attempt
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.vendors.base import Vendor
+
+
+def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
+    """The most that one purchase may cost: the lower of the operator's cap and the connection's.
+
+    :raises CapExceeded: neither is set, or it allows no purchase. Nothing was sent.
+    """
+    caps = [cap for cap in (max_price, account.caps.max_order_price) if cap is not None]
+    if not caps:
+        raise CapExceeded(
+            f'no price cap: a purchase needs max_price="..." in the operator, or in the extra of connection '
+            f'{account.conn_id!r} a line such as "max_order_price": "50.00". Nothing was sent.'
+        )
+    if min(caps) <= 0:
+        raise CapExceeded(f"the price cap {min(caps):f} allows no purchase. Nothing was sent.")
+    return min(caps)
+
+
+def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None:
+    """The price that the vendor quotes; None where it quotes none, so that the cap is reserved.
+
+    :raises CapExceeded: the quote is above the cap. Nothing was bought.
+    """
+    vendor, account, request = tracker.vendor, tracker.account, attempt.request
+    attempt.unquoted = False
+    if not vendor.capabilities.quote:
+        return None
+    if request.target is None:
+        price = tracker.http.run(vendor.quote(request.prepared.body)).price
+    else:
+        try:
+            price = tracker.http.run(vendor.quote_extension(request.target, request.prepared.body)).price
+        except RequestRefused as error:
+            tracker.say(f"{vendor.title} would not quote this extension, so the cap is reserved: {error}")
+            attempt.unquoted = True
+            return None
+    require_same_currency(account, price)
+    if price.amount > cap:
+        raise CapExceeded(
+            f"{vendor.title} quotes {price}, the cap is {cap:f}. Nothing was bought. Raise max_price or "
+            f"'max_order_price' in connection {account.conn_id!r} if the price is right."
+        )
+    return Money(price.amount, price.currency or account.currency)
+
+
+def quoted_price(vendor: Vendor, purchase: Purchase) -> Money | None:
+    """What the vendor quoted for a purchase; None where only the cap is known."""
+    quoted = vendor.capabilities.quote and purchase.evidence.get("quoted", True)
+    return purchase.reserved if quoted else None
+
+
+def balance_for_floor(tracker: OrderTracker) -> Money | None:
+    """The balance of the wallet, read now; None where the connection sets no ``min_balance``."""
+    if tracker.account.caps.min_balance is None:
+        return None
+    available = tracker.http.run(tracker.vendor.balance()).available
+    require_same_currency(tracker.account, available)
+    return available
+
+
+def require_same_currency(account: Account, money: Money) -> None:
+    """Refuse to compare an amount with limits in another currency.
+
+    :raises CapExceeded: the currencies differ. Nothing was bought.
+    """
+    ours = account.currency
+    if ours and money.currency and ours.upper() != money.currency.upper():
+        raise CapExceeded(
+            f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in {ours}: "
+            "they cannot be compared. Nothing was bought. Set 'currency' in the connection to the wallet's."
+        )
