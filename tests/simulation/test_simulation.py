@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
 from airflow_provider_proxyorders.ledger import Ledger, spending
 from airflow_provider_proxyorders.ledger import ledger as store
 from airflow_provider_proxyorders.ledger.schema import purchases
-from airflow_provider_proxyorders.purchase import buyer as buyer
+from airflow_provider_proxyorders.purchase import sending
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 
 from .books import Books
@@ -105,7 +105,7 @@ def without_limits(patch: pytest.MonkeyPatch) -> None:
 
 def without_doubt(patch: pytest.MonkeyPatch) -> None:
     """A lost answer counts as a refusal, as most clients have it."""
-    patch.setattr(buyer, "PROOFS", (*buyer.PROOFS, OutcomeUnknown))
+    patch.setattr(sending, "PROOFS", (*sending.PROOFS, OutcomeUnknown))
 
 
 @pytest.mark.parametrize(
