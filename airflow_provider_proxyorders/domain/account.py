@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_proxyorders.domain.model import currency_code
+
 
 @dataclass(frozen=True)
 class Caps:
@@ -55,6 +57,19 @@ class Account:
     requests_per_second: float | None = None
     timeout: float = 30.0
     session: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.currency = currency_code(self.currency)
+
+    @property
+    def takes_webhooks(self) -> bool:
+        """Whether the connection holds a secret to verify deliveries with."""
+        return bool(self.webhook_secret)
+
+    @property
+    def webhook_secret(self) -> Any:
+        """One secret as text, several as a list while it is being changed, or None. Never shown."""
+        return self.settings.get("webhook_secret")
 
     def redact(self, text: str) -> str:
         """The text with this account's secrets replaced."""

@@ -10,64 +10,88 @@ from __future__ import annotations
 import math
 import re
 from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pendulum
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
 
 #: No horizon is further away than ten years.
 LONGEST = timedelta(days=3660)
 #: A bare date names its day: the first of ``2026-12`` is not what anybody means by that month.
 _DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)", re.IGNORECASE)
 
-def moment(name: str, value: datetime | str, zone: str, *, bare_day: bool = True) -> datetime:
+
+def moment(name: str, value: object, zone: str, *, bare_day: bool = True) -> datetime:
     """A moment as aware UTC.
 
     :param name: the parameter's name, for the message.
-    :param value: a datetime, or its ISO text; a bare date (``2026-12-31``) is the end of that day.
-    :param zone: IANA zone of what has none. Of an hour that comes twice there the second is meant: who asks for an order to be
-        paid through it gets no less.
-    :param bare_day: whether a bare date is taken.
-    :raises InvalidRequest: when it is none. Nothing was sent.
+    :param value: a datetime, or its ISO text; a bare date (``2026-12-31``, also as a date or as the int ``20261231``) is the
+        end of that day.
+    :param zone: IANA zone of a moment without one. When clocks go back, an ambiguous time means the later one: an order is
+        paid for no less than you ask.
+    :param bare_day: whether a bare date is accepted.
+    :raises InvalidParameter: for anything else. Nothing was sent.
     """
     try:
         if isinstance(value, datetime) and value.tzinfo is not None:
             return _utc(value)
-        text = value.isoformat() if isinstance(value, datetime) else value.strip()
-        given: Any = pendulum.parse(text, tz=zone, exact=True)
-        if isinstance(given, datetime):
-            return _utc(given)
-        if bare_day and isinstance(given, date) and _DAY.fullmatch(text):
-            return _utc(pendulum.datetime(given.year, given.month, given.day, tz=zone).add(days=1))
-    except (ValueError, OverflowError, TypeError, AttributeError):
-        pass
-    raise InvalidRequest(
-        name, "must be a datetime, or ISO text such as a template gives it", "2026-12-31T12:00:00+00:00", got=value
-    )
-
-
-def duration(name: str, value: timedelta | float | str) -> timedelta:
-    """How long: a timedelta, seconds, or ISO text such as ``P3D``, ``PT36H`` or ``P1M``.
-
-    :returns: a timedelta, or pendulum's Duration where the calendar is to count.
-    :raises InvalidRequest: when it is none, not positive, or longer than ten years. Nothing was sent.
-    """
-    found: timedelta | None = None
-    try:
-        if isinstance(value, timedelta):
-            found = value
-        elif isinstance(value, str) and value.strip().upper().startswith("P"):
-            parsed: Any = pendulum.parse(value.strip().upper())
-            found = parsed if isinstance(parsed, pendulum.Duration) else None
-        elif not isinstance(value, bool) and math.isfinite(float(value)):
-            found = timedelta(seconds=float(value))
+        text = value.isoformat() if isinstance(value, date) else str(value).strip()
+        parsed: Any = pendulum.parse(text, tz=zone, exact=True)
+        if isinstance(parsed, datetime):
+            return _utc(parsed)
+        if bare_day and isinstance(parsed, date) and _DAY.fullmatch(text):
+            return _utc(pendulum.datetime(parsed.year, parsed.month, parsed.day, tz=zone).add(days=1))
     except (ValueError, OverflowError, TypeError):
-        found = None
-    if found is None or not timedelta(0) < found <= LONGEST:
-        raise InvalidRequest(name, "must be a timedelta, seconds or ISO text, above 0 and up to ten years", "P3D", got=value)
-    return found
+        pass
+    rule = "must be a datetime, or ISO text such as a template gives it"
+    raise InvalidParameter(name, rule, "2026-12-31T12:00:00+00:00", got=value)
+
+
+def duration(name: str, value: object, *, least: timedelta | None = None) -> timedelta:
+    """How long: a timedelta, seconds, a number with a unit such as ``36h``, or ISO text such as ``P3D``, ``PT36H`` or ``P1M``.
+
+    Units are ``s``, ``min``, ``h``, ``d`` and ``w``; each is exactly as long as it says.
+
+    :param least: the shortest that is accepted; None = anything above 0.
+    :returns: a timedelta, or pendulum's Duration where days and months are the calendar's.
+    :raises InvalidParameter: for anything else, and for more than ten years. Nothing was sent.
+    """
+    try:
+        length = _length(value)
+    except (ValueError, OverflowError, TypeError):
+        length = None
+    if length is None or length > LONGEST or (length <= timedelta(0) if least is None else length < least):
+        bound = "above 0" if least is None else f"at least {least.total_seconds():g} seconds"
+        rule = f"must be a timedelta, seconds, a number with a unit (s, min, h, d, w) or ISO text, {bound} and up to ten years"
+        raise InvalidParameter(name, rule, "P3D", got=value)
+    return length
+
+
+def _length(value: object) -> timedelta | None:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
+        return None
+    if not isinstance(value, str):
+        return timedelta(seconds=float(value)) if math.isfinite(float(value)) else None
+    text = value.strip()
+    if text.upper().startswith("P"):
+        parsed: Any = pendulum.parse(text.upper())
+        return parsed if isinstance(parsed, pendulum.Duration) else None
+    if number := _WITH_UNIT.fullmatch(text):
+        return float(number[1]) * _UNITS[number[2].lower()]
+    return timedelta(seconds=float(text)) if math.isfinite(float(text)) else None
 
 
 def later(start: datetime, by: timedelta, zone: str) -> datetime:

@@ -5,6 +5,7 @@ Airflow's retry policy and the ledger never have to read prose::
 
     ProxyOrdersError
     |- InvalidRequest           a field breaks a documented rule          untouched, never retried
+    |  `- InvalidParameter      a parameter of a task cannot be read      untouched, never
     |- UnsupportedOperation     the vendor has no such call               untouched, never
     |- ConfigError              the connection or a setting is wrong      untouched, never
     |- OrderKeyConflict         the key already stands for another order  untouched, never
@@ -39,10 +40,12 @@ class ProxyOrdersError(Exception):
     :cvar money: what is known of the wallet: ``untouched``, ``charged`` or ``unknown``.
     :cvar retry: whether trying the task again can help: ``never``, ``soon`` or ``later``. A retry never
         buys twice whatever this says; it only wastes time where nothing can change.
+    :cvar passing: whether the trouble is the vendor's and passes by itself, so a read is worth repeating in the same try.
     """
 
     money: ClassVar[MoneyState] = "untouched"
     retry: Retry = "never"
+    passing: ClassVar[bool] = False
 
     def __init__(self, message: str, *, retry: Retry | None = None):
         super().__init__(message)
@@ -66,12 +69,22 @@ class InvalidRequest(ProxyOrdersError, ValueError):
 
     def __init__(self, field: str, rule: str, example: object = None, *, got: object = None, vendor: str = ""):
         self.field, self.rule, self.example = field, rule, example
-        text = f"{vendor + ': ' if vendor else ''}request field {field!r} {rule}"
+        text = f"{vendor + ': ' if vendor else ''}{self._subject()} {rule}"
         if got is not None:
             text += f"; got {_short(got)}"
         if example is not None:
             text += f". For example: {_short(example)}"
         super().__init__(text + ". Nothing was bought.")
+
+    def _subject(self) -> str:
+        return f"request field {self.field!r}"
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter of an operator, sensor, trigger or hook method cannot be read. Nothing was sent."""
+
+    def _subject(self) -> str:
+        return self.field
 
 
 class UnsupportedOperation(ProxyOrdersError):
@@ -170,6 +183,7 @@ class Throttled(VendorError):
     """429 on a reading call."""
 
     retry: Retry = "later"
+    passing: ClassVar[bool] = True
 
     def __init__(self, message: str, *, retry_after: float | None = None, status: int = 429, vendor_text: str = ""):
         super().__init__(message, status=status, vendor_text=vendor_text, retry_after=retry_after)
@@ -179,12 +193,14 @@ class VendorUnavailable(VendorError):
     """A reading call got no answer or a 5xx. It changed nothing."""
 
     retry: Retry = "soon"
+    passing: ClassVar[bool] = True
 
 
 class UnreadableAnswer(VendorError):
     """The answer of a reading call is not what the documentation describes. It changed nothing."""
 
     retry: Retry = "soon"
+    passing: ClassVar[bool] = True
 
 
 class OutcomeUnknown(ProxyOrdersError):

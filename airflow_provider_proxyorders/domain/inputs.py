@@ -1,80 +1,292 @@
-"""What users and templates put into an operator, read carefully: a template always renders to text.
+"""The one reading of what users and templates pass to operators, sensors, triggers and hooks.
 
-One rule: what cannot be read is refused in one sentence before anything is sent.
+Two rules. ``None``, ``"None"``, ``"null"``, ``""`` and blanks mean *not given*, for every parameter. A value without a
+reading is refused in one sentence, before anything is sent.
+
+A template renders to text, or with ``render_template_as_native_obj=True`` to the Python literal in that text: a key of
+digits becomes an int, a list becomes a list. Both forms mean the same here. A float is refused as a key or an id: its text
+is lost (``12e4567`` became ``inf``), and two keys could become one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from airflow_provider_proxyorders.domain.dates import duration, moment
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.model import decimal
+
+#: Texts that a template makes of nothing.
+NOTHING = frozenset({"", "None", "null"})
+#: An amount above it is a mistake, and the ledger counts in millionths that must fit into 64 bits.
+LARGEST_AMOUNT = Decimal(10) ** 12
+_WORDS_FOR_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+T = TypeVar("T")
 
 
-def body_of(request: Mapping[str, Any] | str) -> Mapping[str, Any]:
-    """The request as an object; a template renders to text, which must then be JSON.
+def is_given(value: object) -> bool:
+    """Whether a parameter has a value; see the first rule above."""
+    return value is not None and not (isinstance(value, str) and value.strip() in NOTHING)
 
-    :raises InvalidRequest: when it is something else.
+
+def is_template(value: object) -> bool:
+    """Whether a value is known only once it is rendered, so it cannot be checked when the DAG file is read."""
+    return (isinstance(value, str) and ("{{" in value or "{%" in value)) or hasattr(value, "resolve")
+
+
+# -- text ----------------------------------------------------------------------------------------------------------
+
+
+def text_of(name: str, value: object) -> str | None:
+    """A text without surrounding blanks; None where it is not given.
+
+    An int, a Decimal, a datetime, a date or a UUID becomes its text, as a template would render it.
+
+    :raises InvalidParameter: for every other type.
     """
-    from airflow_provider_proxyorders.domain.errors import InvalidRequest
-    from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
+    if not is_given(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, Decimal, date, UUID)):
+        raise InvalidParameter(name, "must be text", "fresh-proxies", got=value)
+    return str(value).strip()
 
-    body: Any = request
-    if isinstance(request, str):
-        try:
-            body = load_json(request)
-        except UnreadableBody as error:
-            raise InvalidRequest("request", f"is text, but {error}; in a template use the filter `tojson`") from None
-    if not isinstance(body, Mapping):
-        raise InvalidRequest("request", "must be an object of the vendor's body fields", {"quantity": 1}, got=body)
+
+def required_text(name: str, value: object, example: object) -> str:
+    """The same for a parameter without a default.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    text = text_of(name, value)
+    if text is None:
+        raise InvalidParameter(name, "must be given, and it is empty", example, got=value)
+    return text
+
+
+def order_key_of(value: object) -> str | None:
+    """The identity of a purchase; None where it is not given, and then the default key counts.
+
+    >>> order_key_of(20261231), order_key_of("None")
+    ('20261231', None)
+    """
+    return text_of("order_key", value)
+
+
+def order_id_of(value: object, name: str = "order_id") -> str:
+    """The vendor's id of an order.
+
+    :raises InvalidParameter: where it is not given, or is neither text nor a whole number.
+    """
+    return required_text(name, value, "7001")
+
+
+def conn_id_of(value: object, name: str = "conn_id") -> str:
+    """The name of an Airflow connection.
+
+    :raises InvalidParameter: where it is not given.
+    """
+    return required_text(name, value, "voodoo_default")
+
+
+def one_of(name: str, value: object, allowed: Sequence[str]) -> Any:
+    """One of a few words; the first is the default.
+
+    :raises InvalidParameter: for another word.
+    """
+    if not is_given(value):
+        return allowed[0]
+    word = value.strip() if isinstance(value, str) else value
+    if word not in allowed:
+        raise InvalidParameter(name, f"must be one of {', '.join(allowed)}", got=value)
+    return word
+
+
+def flag_of(name: str, value: object, default: bool) -> bool:
+    """Yes or no: a bool, or ``true`` or ``false`` as text.
+
+    :raises InvalidParameter: for anything else.
+    """
+    if not is_given(value):
+        return default
+    flag = _WORDS_FOR_FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise InvalidParameter(name, "must be true or false", True, got=value)
+    return flag
+
+
+# -- numbers and money ---------------------------------------------------------------------------------------------
+
+
+def amount_of(name: str, value: object) -> Decimal | None:
+    """An exact amount in major currency units; None where it is not given.
+
+    A float that a user wrote means the digits in the DAG file.
+
+    :raises InvalidParameter: for anything but a finite decimal number.
+    """
+    if not is_given(value):
+        return None
+    number = _exact_number(value)
+    if number is None:
+        raise InvalidParameter(name, "must be an amount as text or Decimal", "50.00", got=value)
+    return number
+
+
+def required_amount(name: str, value: object) -> Decimal:
+    """The same for a parameter without a default.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    number = amount_of(name, value)
+    if number is None:
+        raise InvalidParameter(name, "must be given, and it is empty", "50.00", got=value)
+    return number
+
+
+def price_cap(value: object, *, was_set: bool = False, name: str = "max_price") -> Decimal | None:
+    """The most one purchase may cost; None where the author of the DAG set no cap, so the connection's cap counts.
+
+    :param was_set: whether the author passed anything but None. Keep this from ``__init__``, since a template can render to
+        None.
+    :raises InvalidParameter: for a cap that was set and rendered to nothing, and for anything but a positive number.
+    """
+    if value is None and not was_set:
+        return None
+    if not is_given(value):
+        raise InvalidParameter(
+            name, "was given but rendered to nothing, and a purchase without its cap could cost too much", "12.50", got=value
+        )
+    cap = _exact_number(value)
+    if cap is None or not 0 < cap <= LARGEST_AMOUNT:
+        raise InvalidParameter(name, "must be a positive amount as text or Decimal", "12.50", got=value)
+    return cap
+
+
+def _exact_number(value: object) -> Decimal | None:
+    try:
+        return decimal(exact(value) if isinstance(value, float) else value)
+    except (ValueError, TypeError):
+        return None
+
+
+@overload
+def count_of(name: str, value: object) -> int | None: ...
+@overload
+def count_of(name: str, value: object, default: int) -> int: ...
+
+
+def count_of(name: str, value: object, default: int | None = None) -> int | None:
+    """A whole number >= 1, or its text.
+
+    :param default: the number where it is not given.
+    :raises InvalidParameter: for anything else.
+    """
+    if not is_given(value):
+        return default
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or not int(text[:19]) >= 1:
+        raise InvalidParameter(name, "must be a whole number >= 1", 100, got=value)
+    return int(text)
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+
+def duration_of(name: str, value: object, *, least: timedelta | None = None) -> timedelta | None:
+    """How long: a timedelta, seconds as number or text, a number with a unit (``36h``), or ISO text (``P3D``).
+
+    :param least: the shortest that is accepted; None = anything above 0.
+    :returns: None where it is not given; pendulum's Duration where days and months are the calendar's.
+    :raises InvalidParameter: for anything else, and for more than ten years.
+    """
+    return duration(name, value, least=least) if is_given(value) else None
+
+
+@overload
+def seconds_of(name: str, value: object, *, least: float = ...) -> float | None: ...
+@overload
+def seconds_of(name: str, value: object, default: float, *, least: float = ...) -> float: ...
+
+
+def seconds_of(name: str, value: object, default: float | None = None, *, least: float = 0.0) -> float | None:
+    """The same in seconds. A day is 86,400 seconds and a month 30 days.
+
+    :param default: the seconds where it is not given.
+    """
+    length = duration_of(name, value, least=timedelta(seconds=least))
+    return default if length is None else length.total_seconds()
+
+
+def required_duration(name: str, value: object) -> timedelta:
+    """How long, for a parameter without a default.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    length = duration_of(name, value)
+    if length is None:
+        raise InvalidParameter(name, "must be given, and it is empty", "P3D", got=value)
+    return length
+
+
+def moment_of(name: str, value: object, zone: str, *, bare_day: bool = True) -> datetime | None:
+    """A moment as aware UTC; None where it is not given. See :func:`~airflow_provider_proxyorders.domain.dates.moment`."""
+    return moment(name, value, zone, bare_day=bare_day) if is_given(value) else None
+
+
+# -- objects and lists ---------------------------------------------------------------------------------------------
+
+
+def body_of(value: object, name: str = "request") -> Mapping[str, Any]:
+    """The vendor's body fields as an object, or their JSON as text.
+
+    :raises InvalidParameter: where it is not given, or is something else.
+    """
+    body = optional_body_of(value, name)
+    if body is None:
+        raise InvalidParameter(name, "must be an object of the vendor's body fields, and it is empty", {"quantity": 1}, got=value)
     return body
 
 
-def one_of(name: str, value: str, allowed: Sequence[str]) -> Any:
-    """:raises ValueError: when the DAG is read, for what is none of the words."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    return value
-
-
-def duration_of(value: timedelta | float | str | None) -> timedelta | None:
-    """``only_within`` as a user or a template writes it.
-
-    :raises InvalidRequest: when it is neither a timedelta nor a number of seconds.
-    """
-    if value is None or value == "":
+def optional_body_of(value: object, name: str = "request") -> Mapping[str, Any] | None:
+    """The same; None where it is not given."""
+    if not is_given(value):
         return None
-    if isinstance(value, timedelta):
-        return value
-    try:
-        return timedelta(seconds=float(value))
-    except (TypeError, ValueError, OverflowError):
-        from airflow_provider_proxyorders.domain.errors import InvalidRequest
+    body: Any = value
+    if isinstance(value, str):
+        try:
+            body = load_json(value)
+        except UnreadableBody as error:
+            raise InvalidParameter(name, f"is text, but {error}; in a template use the filter `tojson`") from None
+    if not isinstance(body, Mapping):
+        raise InvalidParameter(name, "must be an object of the vendor's body fields", {"quantity": 1}, got=body)
+    return body
 
-        raise InvalidRequest("only_within", "must be a timedelta or seconds", 86400, got=value) from None
 
+def ids_of(name: str, value: object) -> list[str] | None:
+    """Ids: a list, its JSON as text, or texts with commas between them. One id alone is a list of one.
 
-def ids_of(name: str, value: Iterable[Any] | str | None) -> list[str] | None:
-    """A list of order ids: a list, its JSON as a template gives it, or ids with commas between them; None and "" are none given.
-
-    :raises InvalidRequest: when it is something else.
+    :returns: None where it is not given.
+    :raises InvalidParameter: for anything else.
     """
-    from airflow_provider_proxyorders.domain.errors import InvalidRequest
-    from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
-
-    found: Any = value
+    if not is_given(value):
+        return None
+    items: Any = value
     if isinstance(value, str):
         text = value.strip()
-        if text in ("", "None", "null"):
-            return None
         try:
-            found = load_json(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+            items = load_json(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
         except UnreadableBody:
-            found = text
-    if found is None:
-        return None
-    if isinstance(found, (str, Mapping)) or not isinstance(found, Iterable):
-        raise InvalidRequest(name, "must be a list of order ids, or its JSON as text", ["7001"], got=value)
-    ids = list(found)
-    if not all(isinstance(one, (str, int)) and not isinstance(one, bool) and str(one).strip() for one in ids):
-        raise InvalidRequest(name, "must be a list of order ids", ["7001"], got=value)
-    return [str(one).strip() for one in ids]
+            raise InvalidParameter(name, "must be a list, or its JSON as text", ["7001"], got=value) from None
+    elif isinstance(value, int) and not isinstance(value, bool):
+        items = [value]
+    if isinstance(items, (bytes, Mapping)) or not isinstance(items, Iterable):
+        raise InvalidParameter(name, "must be a list, or its JSON as text", ["7001"], got=value)
+    ids = list(items)
+    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) and is_given(item) for item in ids):
+        raise InvalidParameter(name, "must be a list of texts or whole numbers", ["7001"], got=value)
+    return [str(item).strip() for item in ids]

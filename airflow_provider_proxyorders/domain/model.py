@@ -25,11 +25,14 @@ class Money:
     """An exact amount in major currency units.
 
     :param amount: e.g. ``Decimal("31.75")``.
-    :param currency: three letters, or None where the vendor does not say.
+    :param currency: three letters, or None where the vendor does not say. Kept in upper case, so ``usd`` is ``USD``.
     """
 
     amount: Decimal
     currency: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "currency", currency_code(self.currency))
 
     @classmethod
     def parse(cls, value: object, currency: str | None = None) -> Money:
@@ -37,10 +40,23 @@ class Money:
 
         :raises ValueError: for floats (they are not exact), booleans, NaN, infinities and anything unreadable.
         """
-        return cls(decimal(value), currency or None)
+        return cls(decimal(value), currency)
+
+    def comparable(self, currency: str | None) -> bool:
+        """Whether this amount may be compared with one in ``currency``: both are the same, or one of them is unknown."""
+        return self.currency is None or currency is None or self.same_currency(currency)
+
+    def same_currency(self, currency: str | None) -> bool:
+        """Whether both are the same; two unknown ones are."""
+        return self.currency == currency_code(currency)
 
     def __str__(self) -> str:
         return f"{self.amount:f} {self.currency}" if self.currency else f"{self.amount:f}"
+
+
+def currency_code(text: str | None) -> str | None:
+    """A currency as it is kept and compared: upper case; None for no text."""
+    return text.strip().upper() or None if text else None
 
 
 def decimal(value: object) -> Decimal:

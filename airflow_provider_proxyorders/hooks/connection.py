@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT
 from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
 from airflow_provider_proxyorders.wire.signatures import has_key
@@ -43,8 +44,6 @@ COMMON = (
 )
 #: A setting whose name holds one of these words means a limit, whatever else it says.
 MONEY = frozenset({"limit", "limits", "price", "prices", "cap", "caps", "budget", "spend", "spending", "cost", "balance", "max"})
-#: An amount above it is a mistake, and the ledger counts in millionths that must fit into 64 bits.
-LARGEST_AMOUNT = Decimal(10) ** 12
 #: Longer waits than this make no sense, and the operating system cannot count them all; in seconds.
 LONGEST = Decimal(86400)
 

@@ -15,6 +15,7 @@ from urllib.parse import quote as url_quote
 from airflow.sdk import BaseHook
 
 from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.domain.inputs import order_id_of, order_key_of, price_cap
 
 if TYPE_CHECKING:
     import requests
@@ -184,8 +185,9 @@ class ProxyOrdersHook(BaseHook):
         :raises NotDue: without a key of your own, where the order was extended meanwhile under another key or by the vendor
             itself. Nothing was bought.
         """
-        buyer, order_id, still_due = self.buyer(), str(order_id), None
-        if not order_key:
+        buyer, order_id, still_due = self.buyer(), order_id_of(order_id), None
+        order_key = order_key_of(order_key)
+        if order_key is None:
             expiry = self.extended_expiry(buyer, order_id)
             order_key, still_due = key_of_extension(buyer.account.wallet, order_id, expiry), _still_ends(order_id, expiry)
         return buyer.extend(order_id, request, order_key=order_key, max_price=price_cap(max_price), still_due=still_due)
@@ -378,24 +380,3 @@ def _outside() -> Actor:
     from airflow_provider_proxyorders.domain.model import Actor
 
     return Actor(host=socket.gethostname())
-
-
-def price_cap(value: Decimal | str | int | None) -> Decimal | None:
-    """A price cap as a user writes it.
-
-    :raises ConfigError: when it is no positive decimal number. Nothing was sent.
-    """
-    from airflow_provider_proxyorders.domain.errors import ConfigError
-    from airflow_provider_proxyorders.domain.exact_json import exact
-    from airflow_provider_proxyorders.domain.model import decimal
-    from airflow_provider_proxyorders.hooks.connection import LARGEST_AMOUNT
-
-    if value is None or value == "":
-        return None
-    try:
-        cap = decimal(exact(value) if isinstance(value, float) else value)
-    except (ValueError, TypeError):
-        cap = None
-    if cap is None or not 0 < cap <= LARGEST_AMOUNT:
-        raise ConfigError(f'max_price must be a positive decimal number such as "12.50", got {value!r}. Nothing was sent.')
-    return cap

@@ -12,7 +12,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_proxyorders.domain.inputs import body_of, duration_of, one_of
+from airflow_provider_proxyorders.domain.inputs import (
+    body_of,
+    duration_of,
+    is_given,
+    moment_of,
+    one_of,
+    optional_body_of,
+    order_id_of,
+    order_key_of,
+    price_cap,
+)
 from airflow_provider_proxyorders.renewal.replacement import begun, refuse_done_by_another, refuse_ended, replace
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 
@@ -88,6 +98,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.expires_at = expires_at
         self.only_within = only_within
         self.max_price = max_price
+        self._cap_was_set = max_price is not None
         self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
         self.on_short = one_of("on_short", on_short, ("fail", "accept"))
         self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
@@ -115,15 +126,15 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     def _extended(self, buyer: Buyer, context: Context) -> Purchase:
         from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError
-        from airflow_provider_proxyorders.hooks.proxyorders import key_of_extension, price_cap
+        from airflow_provider_proxyorders.hooks.proxyorders import key_of_extension
 
-        order_id = str(self.order_id)
-        if self.request is None or self.request == "":
+        order_id = order_id_of(self.order_id)
+        if not is_given(self.request):
             raise InvalidRequest("request", f"is needed to extend an order at {buyer.vendor.title}")
         request = body_of(self.request)
         buyer.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
         target, expiry = self._moment("paid_through"), self._moment("expires_at")
-        key = self.order_key
+        key = order_key_of(self.order_key)
         if not key:
             text = expiry.isoformat() if expiry else self.hook.extended_expiry(buyer, order_id, context)
             expiry = datetime.fromisoformat(text)
@@ -137,7 +148,7 @@ class ExtendProxyOrderOperator(OrderOperator):
                 order_id,
                 request,
                 order_key=key,
-                max_price=price_cap(self.max_price),
+                max_price=price_cap(self.max_price, was_set=self._cap_was_set),
                 still_due=self._still_due(order_id, target, expiry, switch_off),
             )
         except ProxyOrdersError as error:
@@ -173,7 +184,7 @@ class ExtendProxyOrderOperator(OrderOperator):
                 raise InvalidRequest(
                     "expires_at", f"is not when order {order_id} ends: {title} says {order.expires_at.isoformat()}"
                 )
-        within = duration_of(self.only_within)
+        within = duration_of("only_within", self.only_within, least=timedelta(0))
         if within is not None and order.expires_at is not None and order.expires_at - now > within:
             raise NotDue(
                 f"order {order_id} runs until {order.expires_at:%Y-%m-%d %H:%M} UTC, "
@@ -234,7 +245,6 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     def _replaced(self, buyer: Buyer) -> Purchase:
         from airflow_provider_proxyorders.domain.errors import UnsupportedOperation
-        from airflow_provider_proxyorders.hooks.proxyorders import price_cap
 
         if self.if_unsupported == "fail":
             raise UnsupportedOperation(
@@ -244,19 +254,19 @@ class ExtendProxyOrderOperator(OrderOperator):
             )
         return replace(
             buyer,
-            str(self.order_id),
-            request=body_of(self.request) if self.request else None,
-            order_key=self.order_key or None,
+            order_id_of(self.order_id),
+            request=optional_body_of(self.request),
+            order_key=order_key_of(self.order_key),
             target=self._moment("paid_through"),
             ends=self._moment("expires_at"),
-            within=duration_of(self.only_within),
-            max_price=price_cap(self.max_price),
+            within=duration_of("only_within", self.only_within, least=timedelta(0)),
+            max_price=price_cap(self.max_price, was_set=self._cap_was_set),
         )
 
     # -- what became of it -----------------------------------------------------------------------------------------
 
     def result_of(self, order: Purchase) -> dict[str, Any]:
-        replaces = str(self.order_id) if order.kind == "create" else None
+        replaces = order_id_of(self.order_id) if order.kind == "create" else None
         return {**super().result_of(order), "expires_before": order.evidence.get("expires_at"), "replaces": replaces}
 
     def _judged(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -287,10 +297,7 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     def _moment(self, name: str) -> datetime | None:
         """A templated moment as aware UTC."""
-        from airflow_provider_proxyorders.domain.dates import moment
-
-        value = getattr(self, name)
-        return None if value in (None, "", "None") else moment(name, value, self.hook.vendor.account.timezone)
+        return moment_of(name, getattr(self, name), self.hook.vendor.account.timezone)
 
 
 __all__ = ["ExtendProxyOrderOperator"]

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy, conf
 
-from airflow_provider_proxyorders.domain.inputs import body_of, ids_of
+from airflow_provider_proxyorders.domain.inputs import (
+    count_of,
+    duration_of,
+    ids_of,
+    moment_of,
+    optional_body_of,
+    required_duration,
+    text_of,
+)
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -111,48 +119,34 @@ class FindExpiringOrdersOperator(BaseOperator):
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
         buyer = ProxyOrdersHook(self.conn_id).buyer(context, self.log.info)
-        most = self._most()
+        most = count_of("limit", self.limit)
         found = self._find(buyer)
         for line in found.lines():
             self.log.info("%s", line)
         due, postponed = self._bounded(found, most)
-        request = body_of(self.request) if self.request and self.request != "None" else None
+        request = optional_body_of(self.request)
         context["ti"].xcom_push(key=FOUND, value=_told(found, _priced(buyer, due, request), due, postponed))
         return [{"order_id": one.order_id, "expires_at": one.expires_at.isoformat()} for one in due]
 
     def _find(self, buyer: Buyer) -> ExpiringOrders:
-        from airflow_provider_proxyorders.domain.dates import duration, moment
         from airflow_provider_proxyorders.renewal.search import OrderFilter, find_due
 
         zone = buyer.account.timezone
         only = OrderFilter(
-            product=_word(self.product),
-            location=_word(self.location),
-            note=_word(self.note),
+            product=text_of("product", self.product),
+            location=text_of("location", self.location),
+            note=text_of("note", self.note),
             order_ids=ids_of("order_ids", self.order_ids),
             exclude=ids_of("exclude", self.exclude) or (),
         )
         return find_due(
             buyer,
-            as_of=moment("as_of", self.as_of, zone, bare_day=False)
-            if self.as_of and _given(self.as_of)
-            else datetime.now(timezone.utc),
-            within=duration("within", self.within),
+            as_of=moment_of("as_of", self.as_of, zone, bare_day=False) or datetime.now(timezone.utc),
+            within=required_duration("within", self.within),
             only=only,
             auto_extending=self.auto_extending,
-            term=duration("term", self.term) if self.term is not None and _given(self.term) else None,
+            term=duration_of("term", self.term),
         )
-
-    def _most(self) -> int | None:
-        """``limit``, as a user or a template writes it."""
-        from airflow_provider_proxyorders.domain.errors import InvalidRequest
-
-        if not _given(self.limit):
-            return None
-        text = str(self.limit).strip()
-        if not text.isdecimal() or int(text) < 1:
-            raise InvalidRequest("limit", "must be a whole number from 1 on", 100, got=self.limit)
-        return int(text)
 
     def _bounded(self, found: ExpiringOrders, most: int | None) -> tuple[list[DueOrder], list[DueOrder]]:
         """What is handed on, and what waits for the next run."""
@@ -229,14 +223,6 @@ def _line(one: DueOrder, renewal: Renewal) -> dict[str, Any]:
         "currency": renewal.price.currency if renewal.price else None,
         "price_from": renewal.source,
     }
-
-
-def _given(value: Any) -> bool:
-    return value is not None and value not in ("", "None")
-
-
-def _word(value: str | None) -> str | None:
-    return value.strip() or None if value and _given(value) else None
 
 
 __all__ = ["FOUND", "FindExpiringOrdersOperator"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_proxyorders.domain.inputs import body_of, one_of
+from airflow_provider_proxyorders.domain.inputs import body_of, one_of, order_key_of, price_cap
 from airflow_provider_proxyorders.operators.extend import ExtendProxyOrderOperator
 from airflow_provider_proxyorders.operators.find_expiring import FindExpiringOrdersOperator
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
@@ -54,14 +54,13 @@ class CreateProxyOrderOperator(OrderOperator):
         self.request = request
         self.order_key = order_key
         self.max_price = max_price
+        self._cap_was_set = max_price is not None
         self.on_partial = one_of("on_partial", on_partial, ("fail", "accept"))
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_proxyorders.hooks.proxyorders import price_cap
-
         buyer = self.hook.buyer(context, self.log.info)
-        key = self.order_key or default_key(context)
-        order = buyer.place(body_of(self.request), order_key=key, max_price=price_cap(self.max_price))
+        key = order_key_of(self.order_key) or default_key(context)
+        order = buyer.place(body_of(self.request), order_key=key, max_price=price_cap(self.max_price, was_set=self._cap_was_set))
         return self.finish(order, buyer, context)
 
 

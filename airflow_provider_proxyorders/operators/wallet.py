@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy
 
-from airflow_provider_proxyorders.domain.inputs import body_of, ids_of
+from airflow_provider_proxyorders.domain.inputs import (
+    amount_of,
+    duration_of,
+    ids_of,
+    is_given,
+    is_template,
+    optional_body_of,
+    text_of,
+)
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -90,8 +98,8 @@ class CheckWalletOperator(BaseOperator):
             raise ValueError("CheckWalletOperator needs low_balance, horizon or both: else no wallet could ever be low")
         for name, value in (("low_balance", low_balance), ("recovered_at", recovered_at)):
             for amount in value.values() if isinstance(value, Mapping) else [value]:
-                if amount is not None and not (isinstance(amount, str) and "{{" in amount):
-                    _amount(name, amount)  # a mistake shows when the DAG is read
+                if not is_template(amount):
+                    amount_of(name, amount)  # a mistake shows when the DAG is read
         self.conn_ids = conn_ids
         self.low_balance = low_balance
         self.recovered_at = recovered_at
@@ -137,15 +145,12 @@ class CheckWalletOperator(BaseOperator):
 
     def _check(self, conn_id: str, context: Context, undelivered: list[str]) -> tuple[dict[str, Any], ProxyOrdersError | None]:
         """Look at one wallet and tell of a crossing; returns the facts, and why not all of them could be read."""
-        from airflow_provider_proxyorders.domain.dates import duration
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.ledger.alarms import Alarms
         from airflow_provider_proxyorders.wallet.check import look
 
-        horizon, term, extension = _given(self.horizon), _given(self.term), _given(self.extension)
-        horizon = None if horizon is None else duration("horizon", horizon)
-        term = None if term is None else duration("term", term)
-        extension = None if extension is None else body_of(extension)
+        horizon, term = duration_of("horizon", self.horizon), duration_of("term", self.term)
+        extension = optional_body_of(self.extension, "extension")
         levels = self._levels(conn_id)
         hook = ProxyOrdersHook(conn_id)
         buyer = hook.buyer(context, self.log.info)
@@ -153,7 +158,7 @@ class CheckWalletOperator(BaseOperator):
             wallet_check = look(buyer, horizon=horizon, term=term, extension=extension)
         finally:
             hook.http.close()
-        wallet, name = buyer.account.wallet, self.alert_name or _name(levels, horizon)
+        wallet, name = buyer.account.wallet, text_of("alert_name", self.alert_name) or _name(levels, horizon)
         state = wallet_check.judge(levels, with_runway=horizon is not None)
         alarms = Alarms(buyer.ledger.engine, buyer.ledger.clock)
         crossing = alarms.observe(wallet, name, state, balance=wallet_check.holds)
@@ -219,16 +224,13 @@ class CheckWalletOperator(BaseOperator):
         from airflow_provider_proxyorders.domain.errors import ConfigError
         from airflow_provider_proxyorders.domain.levels import Levels
 
-        given = []
+        given: list[Decimal | None] = []
         for name, value in (("low_balance", self.low_balance), ("recovered_at", self.recovered_at)):
             amount = value.get(conn_id) if isinstance(value, Mapping) else value
-            try:
-                given.append(None if _given(amount) is None else _amount(name, amount))
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
+            given.append(amount_of(name, amount))
         low, recovered = given
         if low is None:
-            if _given(self.horizon) is None:
+            if not is_given(self.horizon):
                 raise ConfigError(f"low_balance names no level for connection {conn_id!r}, and there is no horizon")
             return None
         try:
@@ -251,21 +253,6 @@ class CheckWalletOperator(BaseOperator):
 
 def _not_through_all(undelivered: Sequence[str]) -> str:
     return f"the alert went out, but not through every notifier: {'; '.join(undelivered)}"
-
-
-def _given(value: Any) -> Any:
-    """The value, None for what a template makes of none."""
-    return None if isinstance(value, str) and value.strip() in ("", "None", "null") else value
-
-
-def _amount(name: str, value: object) -> Decimal:
-    """:raises ValueError: when it is no exact amount."""
-    from airflow_provider_proxyorders.domain.model import decimal
-
-    try:
-        return decimal(value)
-    except ValueError as error:
-        raise ValueError(f'{name} must be an amount as text, such as "50.00": {error}') from None
 
 
 def _name(levels: Levels | None, horizon: timedelta | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
+from airflow_provider_proxyorders.domain.inputs import seconds_of
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.order_operator import (
     RETRIES,
@@ -16,7 +17,6 @@ from airflow_provider_proxyorders.tasks.order_operator import (
     RETRY_POLICY,
     SHORTEST_PAUSE,
     default_deferrable,
-    seconds,
 )
 from airflow_provider_proxyorders.tasks.waiting_sensor import poll_in_worker
 
@@ -70,7 +70,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         self.order_id = order_id
         self.on_partial = on_partial
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE)
+        self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
         self.end_from_trigger = end_from_trigger
         self.backstop: float | None = None
         self._next: float | None = None
@@ -205,7 +205,7 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
 
     def __init__(self, *, backstop: float | timedelta = 300.0, **kwargs: Any):
         super().__init__(**{**kwargs, "deferrable": True})
-        self.backstop = seconds("backstop", backstop, SHORTEST_PAUSE)
+        self.backstop = seconds_of("backstop", backstop, 300.0, least=SHORTEST_PAUSE)
 
     def execute(self, context: Context) -> Any:
         from airflow_provider_proxyorders.domain.errors import ConfigError

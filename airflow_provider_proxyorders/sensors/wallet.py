@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
 
+from airflow_provider_proxyorders.domain.inputs import is_template, required_amount, seconds_of
 from airflow_provider_proxyorders.tasks.order_operator import (
     RETRIES,
     RETRY_DELAY,
     RETRY_POLICY,
     SHORTEST_PAUSE,
     default_deferrable,
-    seconds,
 )
 from airflow_provider_proxyorders.tasks.waiting_sensor import poll_in_worker
 
@@ -62,10 +62,10 @@ class WalletBalanceSensor(BaseSensorOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.at_least = at_least
-        if not (isinstance(at_least, str) and "{{" in at_least):
+        if not is_template(at_least):
             self._enough()  # a mistake shows when the DAG is read
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE) or INTERVAL
+        self.poll_interval = seconds_of("poll_interval", poll_interval, INTERVAL, least=SHORTEST_PAUSE)
         self._trouble: float | None = None
 
     @cached_property
@@ -157,13 +157,7 @@ class WalletBalanceSensor(BaseSensorOperator):
         return max(wanted, self._trouble or 0.0)
 
     def _enough(self) -> Decimal:
-        """:raises ValueError: when ``at_least`` is no exact amount."""
-        from airflow_provider_proxyorders.domain.model import decimal
-
-        try:
-            return decimal(self.at_least)
-        except ValueError as error:
-            raise ValueError(f'at_least must be an amount as text, such as "50.00": {error}') from None
+        return required_amount("at_least", self.at_least)
 
     def _ended(self, error: Exception) -> Exception:
         """With ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""

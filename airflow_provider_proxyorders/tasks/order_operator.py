@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.domain.inputs import seconds_of
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=15)
 RETRY_POLICY = OrderRetryPolicy()
-#: No order is waited for longer than ten years; in seconds. A pause between two looks is at least this long.
-LONGEST, SHORTEST_PAUSE = 10 * 366 * 86400.0, 0.05
+#: A pause between two looks at an order is at least this long, in seconds.
+SHORTEST_PAUSE = 0.05
 #: What the triggerer could not read is looked at in the worker for so many seconds, before it is left to the triggerer again.
 POLLED_IN_WORKER = 60.0
 
@@ -36,20 +37,6 @@ POLLED_IN_WORKER = 60.0
 def default_deferrable() -> bool:
     """``[operators] default_deferrable``, read once a process: a DAG file may make a hundred tasks."""
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-
-
-def seconds(name: str, value: float | timedelta | None, least: float = 0.0) -> float | None:
-    """A duration as a user writes it, in seconds.
-
-    :param least: what it must be at least, in seconds.
-    :raises ValueError: when it is none, so that a mistake shows when the DAG is read and not after a purchase.
-    """
-    if value is None:
-        return None
-    found = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not least <= found <= LONGEST:
-        raise ValueError(f"{name} must be a timedelta or seconds, from {least:g} to {LONGEST:g}, got {value!r}")
-    return float(found)
 
 
 class OrderOperator(BaseOperator):
@@ -85,8 +72,8 @@ class OrderOperator(BaseOperator):
         self.conn_id = conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval, SHORTEST_PAUSE)
-        self.timeout = seconds("timeout", timeout)
+        self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
+        self.timeout = seconds_of("timeout", timeout)
         self.on_partial = "fail"
 
     @cached_property

@@ -26,6 +26,7 @@ from airflow_provider_proxyorders.domain.errors import (
     UnreadableAnswer,
     VendorUnavailable,
 )
+from airflow_provider_proxyorders.domain.inputs import amount_of, required_amount
 from airflow_provider_proxyorders.domain.levels import Levels, judge
 from airflow_provider_proxyorders.triggers.balance import balances
 from airflow_provider_proxyorders.triggers.orders import KEY_LOOKED_UP, KEY_REFUSED
@@ -130,8 +131,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
         self.conn_id, self.low_balance, self.recovered_at, self.on = conn_id, low_balance, recovered_at, list(on)
         self.poll_interval = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else float(poll_interval)
         self.name = name
-        recovered = None if recovered_at is None else _amount("recovered_at", recovered_at)
-        self.levels = Levels.of(_amount("low_balance", low_balance), recovered)
+        self.levels = Levels.of(required_amount("low_balance", low_balance), amount_of("recovered_at", recovered_at))
         if not self.on or not set(self.on) <= {"low", "ok"}:
             raise ValueError(f"on must name low, ok or both, got {on!r}")
         if not self.poll_interval > 0:
@@ -220,16 +220,6 @@ def _confirm(crossing: Crossing) -> None:
     from airflow_provider_proxyorders.ledger.alarms import Alarms
 
     Alarms(ledger().engine).confirm(crossing)
-
-
-def _amount(name: str, value: str) -> Decimal:
-    """:raises ValueError: when it is no exact amount."""
-    from airflow_provider_proxyorders.domain.model import decimal
-
-    try:
-        return decimal(value)
-    except ValueError as error:
-        raise ValueError(f'{name} must be an amount as text, such as "50.00": {error}') from None
 
 
 __all__ = ["WalletBalanceTrigger", "WalletLevelTrigger"]

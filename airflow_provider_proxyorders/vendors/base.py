@@ -230,6 +230,12 @@ class Vendor(Judging):
         declared = next(setting for setting in self.settings if setting.name == name)
         return declared.read(self.account.settings.get(name), self.account.conn_id)
 
+    @property
+    def settle_time(self) -> float:
+        """Seconds after which a purchase shows up in reads: the connection's setting ``settle``, else the vendor's own time."""
+        configured = self.account.settings.get("settle")
+        return self.capabilities.settle if configured is None else float(configured)
+
     def auth_headers(self) -> Mapping[str, str]:
         """Headers that authenticate a request."""
         return {}

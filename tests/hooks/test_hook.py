@@ -216,7 +216,7 @@ class TestSpending:
 
     @pytest.mark.parametrize("price", ["cheap", "0", 0, "-1", True, "NaN", "1e40", [5], 10**20])
     def test_a_max_price_that_is_none(self, shops: Shops, price: Any) -> None:
-        with pytest.raises(ConfigError, match=r'max_price must be a positive decimal number such as "12\.50".*Nothing was sent'):
+        with pytest.raises(InvalidRequest, match=r"max_price must be a positive amount.*'12\.50'\. Nothing was bought"):
             shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k", max_price=price)
         assert shops.box.book.count("iproyal") == 0
 

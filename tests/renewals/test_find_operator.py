@@ -146,7 +146,7 @@ class TestAsked:
             ("within", -1),
             ("as_of", "yesterday"),
             ("as_of", "2026-12-31"),  # such as {{ ds }}: at the end of that day what ends on it would be over
-            ("order_ids", 7001),
+            ("order_ids", 70.01),
             ("order_ids", "[7001"),
             ("exclude", [None]),
             ("limit", 0),

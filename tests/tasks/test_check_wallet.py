@@ -368,9 +368,9 @@ class TestAsked:
         ("options", "says"),
         [
             ({"low_balance": None, "horizon": None}, "needs low_balance, horizon or both"),
-            ({"low_balance": 0.5}, 'low_balance must be an amount as text, such as "50.00"'),
-            ({"low_balance": "fifty"}, "not a decimal number"),
-            ({"low_balance": {"a": "x"}}, "not a decimal number"),
+            ({"low_balance": [5]}, "low_balance must be an amount"),
+            ({"low_balance": "fifty"}, "low_balance must be an amount"),
+            ({"low_balance": {"a": "x"}}, "low_balance must be an amount"),
             ({"low_balance": "5", "recovered_at": True}, "recovered_at must be an amount"),
         ],
     )

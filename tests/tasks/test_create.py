@@ -189,7 +189,7 @@ class TestRequest:
         ("request_", "said"),
         [
             ("{'quantity': 1}", "use the filter `tojson`"),
-            ("", "use the filter `tojson`"),
+            ("", "must be an object"),
             ("[1]", "must be an object"),
             ("5", "must be an object"),
             ([1], "must be an object"),
@@ -213,7 +213,7 @@ class TestRequest:
     def test_a_fake_cap_does_not_pass_for_one(self, shops: Shops) -> None:
         """A template that renders to nothing sensible must not mean "no cap"."""
         for price in ("None", "null", "unlimited"):
-            with pytest.raises(ConfigError, match="max_price"):
+            with pytest.raises(InvalidRequest, match="max_price"):
                 buy(shops, "iproyal", max_price=price)().execute(context())
         assert shops.bought("iproyal") == []
 
@@ -264,7 +264,7 @@ class TestDefinition:
             ({"on_partial": "maybe"}, "on_partial must be one of fail, accept"),
             ({"poll_interval": 0}, "poll_interval must be"),
             ({"poll_interval": -5}, "poll_interval must be"),
-            ({"poll_interval": "10"}, "poll_interval must be"),
+            ({"poll_interval": "soon"}, "poll_interval must be"),
             ({"poll_interval": float("nan")}, "poll_interval must be"),
             ({"timeout": -1}, "timeout must be"),
             ({"timeout": "an hour"}, "timeout must be"),

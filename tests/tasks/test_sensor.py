@@ -147,7 +147,7 @@ class TestTime:
             make().execute(given)
         assert 20 < (again.value.reschedule_date - datetime.now(timezone.utc)).total_seconds() < 40
 
-    @pytest.mark.parametrize("interval", [0, -1, "5"])
+    @pytest.mark.parametrize("interval", [0, -1, "soon", True])
     def test_a_mistake_shows_when_the_dag_is_read(self, interval: Any) -> None:
         with pytest.raises(ValueError, match="poll_interval must be"):
             ProxyOrderSensor(task_id="t", conn_id="c", order_id="1", poll_interval=interval)

@@ -1,0 +1,30 @@
+"""Moments, amounts and errors as text for people: one form each, in logs, messages and reports."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Literal
+
+#: Most characters of an error that a report or a step of the history keeps.
+LONGEST_LINE = 500
+_CENT = Decimal("0.01")
+
+
+def utc(moment: datetime, precision: Literal["minutes", "seconds", "microseconds"] = "minutes") -> str:
+    """``2026-12-31 12:00 UTC``."""
+    return f"{moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(' ', precision)} UTC"
+
+
+def one_line(error: BaseException, longest: int = LONGEST_LINE) -> str:
+    """The text of an error on one line, cut at ``longest`` characters."""
+    return " ".join(str(error).split())[:longest]
+
+
+def amount(value: Decimal) -> str:
+    """``12.50``: cents, more digits where the amount has them, and never an exponent."""
+    if value == 0:
+        return "0.00"
+    if value.adjusted() < 20 and value == value.quantize(_CENT):
+        return f"{value:.2f}"
+    return f"{value:f}"
