@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own that remembers which orders it was ever asked about.
+"""The sandbox in a process of its own. It remembers every order it was asked about.
 
 Prints its address; then answers each line it reads with the number of those orders; ends when there is nothing more to read.
 """

@@ -1,7 +1,7 @@
-"""Which HTTP client polls with the least CPU: sixteen requests in flight on kept connections, CPU of this process per request.
+"""The CPU of HTTP clients that poll: sixteen requests in flight on kept connections, CPU of this process per request.
 
-This decides the choice of ``transport/endpoint.py``: aiohttp in the triggerer, where every waiting order costs CPU; requests in
-workers, where a task makes a handful of calls and people expect a ``requests.Session``. The server is another process.
+This decides the clients of ``transport/``. The triggerer uses aiohttp, since every waiting order costs CPU there. Workers use
+requests: a task makes few calls, and users expect a ``requests.Session``. The server is another process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHOSEN, WORKERS = "aiohttp", "requests.Session"
 OUR_TRIGGERER = "our transport in the triggerer"
 
 Burst = Callable[[int], None]
-#: closes what was kept
+#: closes the kept connections
 Ending = Callable[[], Awaitable[None]]
 
 
@@ -57,8 +57,8 @@ def in_loop(loop: asyncio.AbstractEventLoop, get: Callable[[], object]) -> Burst
 
 
 def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> dict[str, Burst]:
-    """Every client that is installed, and what our transport makes of the two it uses."""
-    found: dict[str, Burst] = {}
+    """Every installed client, and our transport on top of its two."""
+    bursts: dict[str, Burst] = {}
 
     def plain() -> Callable[[], object]:
         parts = urlsplit(url)
@@ -70,7 +70,7 @@ def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> 
 
         return get
 
-    found["http.client, one connection a thread"] = in_threads(plain)
+    bursts["http.client, one connection a thread"] = in_threads(plain)
     try:
         import aiohttp
 
@@ -83,7 +83,7 @@ def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> 
             async with kept.get(url) as answer:
                 return await answer.read()
 
-        found[CHOSEN] = in_loop(loop, by_aiohttp)
+        bursts[CHOSEN] = in_loop(loop, by_aiohttp)
         ending.append(kept.close)
     except ImportError:
         pass
@@ -96,9 +96,9 @@ def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> 
         async def by_httpx() -> bytes:
             return (await client.get(url)).content
 
-        found["httpx.AsyncClient"] = in_loop(loop, by_httpx)
+        bursts["httpx.AsyncClient"] = in_loop(loop, by_httpx)
         ending.append(client.aclose)
-        found["httpx.Client, shared by threads"] = in_threads(lambda: lambda: sync.get(url).content)
+        bursts["httpx.Client, shared by threads"] = in_threads(lambda: lambda: sync.get(url).content)
     except ImportError:
         pass
     try:
@@ -106,16 +106,16 @@ def clients(url: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> 
         import urllib3
 
         pool = urllib3.PoolManager(maxsize=IN_FLIGHT)
-        found["urllib3, shared by threads"] = in_threads(lambda: lambda: pool.request("GET", url).data)
+        bursts["urllib3, shared by threads"] = in_threads(lambda: lambda: pool.request("GET", url).data)
 
         def own_session() -> Callable[[], object]:
             session = requests.Session()
             return lambda: session.get(url, timeout=10).content
 
-        found[f"{WORKERS}, one a thread"] = in_threads(own_session)
+        bursts[f"{WORKERS}, one a thread"] = in_threads(own_session)
     except ImportError:
         pass
-    return found
+    return bursts
 
 
 def ours(root: str, path: str, loop: asyncio.AbstractEventLoop, ending: list[Ending]) -> dict[str, Burst]:
@@ -170,7 +170,7 @@ def main() -> int:
     print(measuring.table(["client", "CPU ms per request", "÷ aiohttp", "requests/s"], rows))
     rival = cpu.get("httpx.AsyncClient")
     if rival is None:
-        print("\nhttpx is not installed, so aiohttp has no asynchronous rival here.")
+        print("\nWithout httpx, aiohttp has no asynchronous rival here.")
     else:
         share = [ours / theirs for ours, theirs in zip(cpu[CHOSEN], rival, strict=True)]
         verdicts.at_most("CPU of aiohttp ÷ httpx.AsyncClient", statistics.median(share), 0.5, "", share)

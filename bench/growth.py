@@ -1,9 +1,9 @@
-"""Whether the ledger stays as quick as it was when a million purchases are in it: times and query plans.
+"""The speed of the ledger with a million purchases: times and query plans.
 
-A small ledger holds the newest four hundred purchases, a large one the same and everything before. What a purchase, its
-limits and the lists of the command line ask is timed on both in turns, and may take at most twice as long on the large one.
-Every statement is then explained by the database itself: none may read a whole table. Ledger steps are timed without HTTP,
-since calls to a vendor take the same time whatever the ledger holds.
+A small ledger holds the newest four hundred purchases, a large one those and all before them. The statements of a purchase, its
+limits and of the command line's lists are timed on both in turns. On the large one they may take at most twice as long. The
+database then explains every statement: none may read a whole table. Ledger steps are timed without HTTP, since the size of the
+ledger leaves a vendor's calls alone.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def fill(ledger: Ledger, first: int, last: int) -> None:
         )
     if not lite:
         with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for command in ("VACUUM ANALYZE", "CHECKPOINT"):  # as the server itself does from time to time; SQLite does not
+            for command in ("VACUUM ANALYZE", "CHECKPOINT"):  # as the server itself does from time to time, unlike SQLite
                 connection.execute(text(command))
 
 
@@ -116,7 +116,10 @@ def fill(ledger: Ledger, first: int, last: int) -> None:
 
 
 def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
-    """What purchases and lists ask of a ledger whose newest purchase is number ``last``."""
+    """The questions of purchases and lists to a ledger.
+
+    :param last: number of its newest purchase.
+    """
     caps = Caps(Decimal("50.00"), daily_limit=Decimal("900000000"), monthly_limit=Decimal("900000000"), min_balance=Decimal("1"))
     placed = VendorOrder(
         order_id="new", status=OrderStatus.DELIVERED, vendor_status="completed", price=Money(Decimal("9.00"), "USD")
@@ -128,22 +131,22 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         assert ledger.find(key) is None
         body = {"item_id": 5120, "quantity": 2}
         intent = Intent(key, "create", "voodoo", "bench", BIG, "f" * 64, body, dear, caps=caps, takes_turn=True)
-        order = ledger.intend(intent, _who)
+        row = ledger.intend(intent, _who)
         plenty = Money(Decimal("1000000"), "USD")
-        order = ledger.claim(order, _who, evidence={}, sent_seconds=90, balance=plenty, min_balance=caps.min_balance, alone=True)
-        ledger.record(order, Step.DELIVERED, "the vendor says completed", _who, vendor_order=placed)
+        row = ledger.claim(row, _who, evidence={}, sent_seconds=90, balance=plenty, min_balance=caps.min_balance, alone=True)
+        ledger.record(row, Step.DELIVERED, "the vendor says completed", _who, vendor_order=placed)
 
-    def rows(many: int, found: Any) -> None:
-        assert len(found) == many, len(found)
+    def rows(many: int, answer: Any) -> None:
+        assert len(answer) == many, len(answer)
 
-    known = ledger.find(f"history-{last - 9}")
-    assert known is not None
+    sample = ledger.find(f"history-{last - 9}")
+    assert sample is not None
     recently = datetime.now(timezone.utc) - timedelta(minutes=200)
     return {
         "a purchase's ledger steps, limits included": purchase,
-        "one order by its key": lambda: ledger.find(known.order_key),
-        "its history": lambda: rows(2, ledger.history(known.order_key)),
-        "orders by the vendor's id": lambda: ledger.by_order_id(BIG, known.order_id or ""),
+        "one sample by its key": lambda: ledger.find(sample.order_key),
+        "its history": lambda: rows(2, ledger.history(sample.order_key)),
+        "orders by the vendor's id": lambda: ledger.by_order_id(BIG, sample.order_id or ""),
         "what a wallet owns since": lambda: ledger.owned(RARE, since=recently),
         "the newest, any wallet": lambda: rows(100, ledger.purchases()),
         "the newest of the big wallet": lambda: rows(100, ledger.purchases(wallet=BIG)),
@@ -155,7 +158,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
     }
 
 
-#: Asked by nobody who waits for it, and its answer grows with the ledger: explained, not timed.
+#: The answer grows with the ledger, and no task waits for it: explained, not timed.
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
         "all that wait for a person": lambda: ledger.unresolved(),
@@ -169,15 +172,15 @@ def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
 @contextmanager
 def listening(ledger: Ledger) -> Iterator[list[tuple[str, Any]]]:
     """The statements that run inside the block, with their values."""
-    seen: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
         if re.match(r"\s*(SELECT|UPDATE|INSERT|DELETE)", statement):
-            seen.append((statement, values))
+            statements.append((statement, values))
 
     event.listen(ledger.engine, "before_cursor_execute", note)
     try:
-        yield seen
+        yield statements
     finally:
         event.remove(ledger.engine, "before_cursor_execute", note)
 
@@ -186,29 +189,29 @@ def explain(ledger: Ledger, statement: str, values: Any) -> list[str]:
     """The database's own plan of a statement, its lines about tables only."""
     lite = ledger.engine.dialect.name == "sqlite"
     with ledger.engine.connect() as connection:
-        found = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' if lite else '(COSTS OFF) '}{statement}", values)
-        lines = [str(row[3] if lite else row[0]).strip().removeprefix("->").strip() for row in found]
+        plan = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' if lite else '(COSTS OFF) '}{statement}", values)
+        lines = [str(row[3] if lite else row[0]).strip().removeprefix("->").strip() for row in plan]
         connection.rollback()
     return [line for line in lines if re.match(r"SCAN|SEARCH|USE TEMP|.*Scan|Sort", line)]
 
 
 def scans(plan: list[str], name: str) -> bool:
-    """Whether a plan reads a whole table that grows."""
+    """Whether a plan reads a whole growing table."""
     whole = re.compile(rf"(SCAN|Seq Scan on) ({'|'.join(GROWING)})")
     return any(whole.match(line) and not (name in WALKS and "USING INDEX" in line) for line in plan)
 
 
 def plans(ledger: Ledger, asked: Mapping[str, Callable[[], object]], verdicts: Verdicts, name: str) -> None:
-    told: set[str] = set()
+    printed: set[str] = set()
     print(f"\nQuery plans, {name}:\n")
     for what, ask in asked.items():
-        with listening(ledger) as seen:
+        with listening(ledger) as statements:
             ask()
-        for statement, values in seen:
+        for statement, values in statements:
             plan = explain(ledger, statement, values)
             line = f"{' '.join(statement.split()[:1])}: {'; '.join(plan)}"
-            if plan and line not in told:
-                told.add(line)
+            if plan and line not in printed:
+                printed.add(line)
                 print(f"- {what}: {line}")
             if scans(plan, what):
                 verdicts.true(f"{name}: {what} reads no whole table ({'; '.join(plan)})", False)
@@ -223,13 +226,13 @@ def measure(name: str, small: Ledger, large: Ledger, many: int, turns: Mapping[s
     ours, theirs = questions(large, many), questions(small, many)
     rows = []
     for what in ours:
-        for _ in range(2):  # what seems to be missed is measured once more: a busy machine is no slow ledger
-            found = measuring.in_turns({"large": ours[what], "small": theirs[what]}, **turns)
-            share = measuring.ratio_by_round(found["large"], found["small"])
+        for _ in range(2):  # a miss is measured once more, since the machine may have been busy
+            series = measuring.in_turns({"large": ours[what], "small": theirs[what]}, **turns)
+            share = measuring.ratio_by_round(series["large"], series["small"])
             if statistics.median(share) <= LIMIT:
                 break
         middle = statistics.median(share)
-        rows.append([what, f"{found['small'].median * 1e3:.2f}", f"{found['large'].median * 1e3:.2f}", f"{middle:.2f}"])
+        rows.append([what, f"{series['small'].median * 1e3:.2f}", f"{series['large'].median * 1e3:.2f}", f"{middle:.2f}"])
         verdicts.at_most(f"{name}: {what}, large ÷ small", middle, LIMIT, "", share)
     print(f"\n{name}:\n")
     print(measuring.table([f"{many:,} purchases beside {SMALL}", "small, ms", "large, ms", "ratio"], rows))

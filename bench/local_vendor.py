@@ -1,13 +1,13 @@
-"""A vendor on 127.0.0.1 that takes the order first and then loses the answer of the first POST: what the peers buy from.
+"""The peers' vendor on 127.0.0.1. It takes the order first and then loses the answer of the first POST.
 
-Two rules: every POST is an order and is taken before anything goes wrong, unless it repeats an ``Idempotency-Key``, as a vendor
-with such keys would; and only the answer of the first order suffers. Runs as a process of its own::
+Two rules. Every POST is an order and is taken before its answer is lost; a repeated ``Idempotency-Key`` gets the first order
+again. Only the answer of the first order suffers. The vendor runs as a process of its own::
 
     POST /_set {"fault": "time-out" | "500" | "reset" | "hold" | "blocked" | ""}    forgets all orders
-    GET /_orders                                                                    how many were taken
+    GET /_orders                                                                    number of orders
 
-``time-out`` says nothing for ``PATIENCE`` seconds and hangs up, as the load balancer in front of a vendor does; ``hold`` says
-nothing for long; ``blocked`` answers well, but the order ends as ``blocked``.
+``time-out`` stays silent for ``PATIENCE`` seconds and hangs up, as a vendor's load balancer does. ``hold`` stays silent for long.
+``blocked`` answers well, but the order ends as ``blocked``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Vendor(ThreadingHTTPServer):
             return order_id, self.fault if len(self.orders) == 1 else ""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is what this server is for."""
+        """Ignore clients that went away: they are the purpose of this server."""
 
 
 class Handler(BaseHTTPRequestHandler):

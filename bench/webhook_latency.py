@@ -32,13 +32,13 @@ def body_of(order_id: str) -> bytes:
     return json.dumps({"order_id": order_id, "status": "completed"}, sort_keys=True, separators=(",", ":")).encode()
 
 
-async def wait(order_id: str, told: dict[str, float]) -> None:
+async def wait(order_id: str, arrived: dict[str, float]) -> None:
     from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 
     trigger = ProxyOrderTrigger(conn_id="shop", order_id=order_id, deadline=DEADLINE, placed_at=PLACED, backstop=300.0)
     async for event in trigger.run():
         if event.payload["outcome"] == "final":
-            told[order_id] = time.perf_counter()
+            arrived[order_id] = time.perf_counter()
         return
 
 
@@ -51,8 +51,8 @@ async def measure(
     """
     ids = [f"order-{number}" for number in range(waiting)]
     box.control(*({"vendor": "voodoo", "order": {"id": order_id, "status": "processing"}} for order_id in ids))
-    told: dict[str, float] = {}
-    tasks = [asyncio.create_task(wait(order_id, told)) for order_id in ids]
+    arrived: dict[str, float] = {}
+    tasks = [asyncio.create_task(wait(order_id, arrived)) for order_id in ids]
     await asyncio.sleep(SETTLE)
     sent: dict[str, float] = {}
 
@@ -67,7 +67,7 @@ async def measure(
         await asyncio.sleep(random.expovariate(pace))
     await asyncio.gather(*posts)
     await asyncio.sleep(3.0)
-    taken = Series([[told[order_id] - at for order_id, at in sent.items() if order_id in told]])
+    taken = Series([[arrived[order_id] - at for order_id, at in sent.items() if order_id in arrived]])
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -81,10 +81,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    given = measuring.options(__doc__ or "", add)
-    deliveries = given.deliveries or (given.waiting if given.full else min(300, given.waiting))
+    options = measuring.options(__doc__ or "", add)
+    deliveries = options.deliveries or (options.waiting if options.full else min(300, options.waiting))
     measuring.private_airflow()
-    print(f"{measuring.machine()}; {given.waiting} waiting, {deliveries} deliveries, {given.pace:g} a second\n", flush=True)
+    print(f"{measuring.machine()}; {options.waiting} waiting, {deliveries} deliveries, {options.pace:g} a second\n", flush=True)
     verdicts, rows = Verdicts(), []
     with tempfile.TemporaryDirectory(prefix="proxyorders-bench-") as folder, measuring.postgres() as new:
         stores = {"SQLite": f"sqlite:///{Path(folder) / 'ledger.db'}", **({"PostgreSQL": new()} if new else {})}
@@ -93,7 +93,7 @@ def main() -> int:
                 os.environ["AIRFLOW__PROXYORDERS__LEDGER_URL"] = database
                 os.environ["AIRFLOW_CONN_SHOP"] = box.connection("voodoo", webhook_secret=webhooks.SECRET)
                 with webhooks.server(webhooks.OURS, database) as receiver:
-                    taken, lost = asyncio.run(measure(box, receiver, given.waiting, deliveries, given.pace))
+                    taken, lost = asyncio.run(measure(box, receiver, options.waiting, deliveries, options.pace))
             rows.append([store, f"{taken.median:.3f}", f"{taken.late:.3f}", f"{max(taken.samples):.3f}", lost])
             if store == "SQLite":
                 verdicts.at_most("SQLite: delivery to event, 99 %", taken.late, 1.0, " s")

@@ -1,4 +1,4 @@
-"""What the receiver is compared with: bare apps that only verify, and hand-written ones that also make each delivery durable.
+"""The rivals of the receiver: bare apps with verification only, and hand-written ones with durable deliveries too.
 
 The second kind is the limit: one INSERT for a group of deliveries, one commit, on one kept connection, and nothing else. All run
 under the same server with the same options as the receiver. Arguments: which one, the port, the secret, the database.

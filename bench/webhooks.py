@@ -1,8 +1,8 @@
-"""What taking webhooks costs, beside apps that only verify and beside what the same database allows.
+"""The cost of taking webhooks, beside apps with verification only and beside the limit of the same database.
 
-Each server runs in a process of its own, under the same HTTP server, and is sent distinct signed deliveries by another process
-over kept connections; a delivery counts when it is answered by 200, which ours gives once its row is durable. The limit is
-written by hand: the same rows into the same table, one commit a group, nothing looked up, nothing else checked.
+Each server runs in a process of its own, under the same HTTP server. Another process sends distinct signed deliveries over kept
+connections. A delivery counts when it is answered by 200; ours answers once its row is durable. The limit is written by hand:
+the same rows into the same table, one commit a group, and only the signature checked.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def server(name: str, database: str = "") -> Iterator[Server]:
 
 
 def memory_of_refusals(receiver: Server, times: int) -> float:
-    """MB that the receiver grew by while it refused large bodies: forged ones, and ones that are too long to be read."""
+    """Growth of the receiver in MB while it refuses large bodies: forged ones, and ones beyond the limit."""
     parts = receiver.url.removeprefix("http://").partition("/")
     host, _, port = parts[0].partition(":")
     forged = b"x" * 60_000
@@ -169,8 +169,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    given = measuring.options(__doc__ or "", add)
-    rounds, many = given.rounds or (5 if given.full else 2), given.many or (12000 if given.full else 6000)
+    options = measuring.options(__doc__ or "", add)
+    rounds, many = options.rounds or (5 if options.full else 2), options.many or (12000 if options.full else 6000)
     measuring.private_airflow()
     print(f"{measuring.machine()}; {CONNECTIONS} connections; {rounds} rounds of {many} deliveries\n", flush=True)
     verdicts = Verdicts()
@@ -192,7 +192,7 @@ def main() -> int:
         print(measuring.table(head, rows), flush=True)
         for store in stores:
             judge(verdicts, store, servers[f"{OURS}, {store}"], servers[f"{LIMIT}, {store}"])
-        grown = memory_of_refusals(servers[f"{OURS}, SQLite"], 4000 if given.full else 2000)
+        grown = memory_of_refusals(servers[f"{OURS}, SQLite"], 4000 if options.full else 2000)
         verdicts.at_most("growth by refused bodies of 60 KB and more", grown, 4.0, " MB")
     return verdicts.finish()
 

@@ -36,8 +36,8 @@ def started_by_event(airflow: LocalAirflow, dag_id: str, timeout: float = 60) ->
 
 def extras(airflow: LocalAirflow, name: str) -> list[dict[str, Any]]:
     """What the events of an asset say."""
-    (asset,) = [one for one in airflow.api.call("GET", "/assets", limit=100)["assets"] if one["name"] == name]
-    return [event["extra"] for event in airflow.api.call("GET", "/assets/events", asset_id=asset["id"])["asset_events"]]
+    (asset,) = [each for each in airflow.api.call("GET", "/assets", limit=100)["assets"] if each["name"] == name]
+    return [each["extra"] for each in airflow.api.call("GET", "/assets/events", asset_id=asset["id"])["asset_events"]]
 
 
 def test_from_an_order_to_the_dag_that_waits_for_its_results(airflow: LocalAirflow, box: Sandbox, tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_from_an_order_to_the_dag_that_waits_for_its_results(airflow: LocalAirfl
     assert table in extras(airflow, "proxyorders_pages")
     report = started_by_event(airflow, "pipeline_report")
     assert airflow.wait("pipeline_report", report) == "success"
-    (told,) = airflow.xcom("pipeline_report", report, "report")
-    assert told == {"order_id": order["order_id"], "pages": 3, "bytes": sum(row["bytes"] for row in rows)}
+    (extra,) = airflow.xcom("pipeline_report", report, "report")
+    assert extra == {"order_id": order["order_id"], "pages": 3, "bytes": sum(row["bytes"] for row in rows)}
 
-    shown = all_logs(airflow, PIPELINE, run_id) + json.dumps([order, delivered, rows, table, told])
+    shown = all_logs(airflow, PIPELINE, run_id) + json.dumps([order, delivered, rows, table, extra])
     assert not [secret for secret in goods(box, "iproyal", order["order_id"]) if secret in shown]
     assert len(box.book.charges("iproyal")) == 1
 
@@ -82,5 +82,5 @@ def test_secrets_are_nowhere_in_what_airflow_leaves_behind(project: Path, tmp_pa
     assert result.places > 100 and all(result.flowed.values())
     # a user's own print is hidden in the task's log; the output of the process that runs tasks is Airflow's, and not masked
     assert {hit.where for hit in result.careless} <= {"console/scheduler.log"}
-    found = {(hit.form, hit.where.partition("/")[0].partition(",")[0]) for hit in result.planted}
-    assert {("raw", "logs"), ("base64", "airflow.db")} <= found
+    places = {(hit.form, hit.where.partition("/")[0].partition(",")[0]) for hit in result.planted}
+    assert {("raw", "logs"), ("base64", "airflow.db")} <= places

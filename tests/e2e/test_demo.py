@@ -29,24 +29,24 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 def left_behind(folder: Path) -> list[str]:
     """Processes that work in the folder, and files in it."""
-    found = [str(path) for path in folder.iterdir()]
+    left = [str(path) for path in folder.iterdir()]
     for process in psutil.process_iter():
         try:
             if Path(process.cwd()).is_relative_to(folder):
-                found.append(" ".join(process.cmdline()))
+                left.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue
-    return found
+    return left
 
 
 def read_until(demo: subprocess.Popen[str], text: str) -> str:
     assert demo.stdout is not None
-    seen = ""
+    output = ""
     for line in demo.stdout:
-        seen += line
+        output += line
         if text in line:
-            return seen
-    raise AssertionError(f"{text!r} was never said:\n{seen}")
+            return output
+    raise AssertionError(f"{text!r} was never said:\n{output}")
 
 
 def test_buys_once_at_every_vendor_and_shows_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_buys_once_at_every_vendor_and_shows_it(tmp_path: Path) -> None:
         ("voodoo", "create", "delivered"),
     ]
     assert "4 purchases, each exactly once" in said
-    moments = [float(found) for found in re.findall(r"^\[ *(\d+\.\d) s\]", said, re.MULTILINE)]
+    moments = [float(match) for match in re.findall(r"^\[ *(\d+\.\d) s\]", said, re.MULTILINE)]
     silences = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
     assert max(silences) < 8, said  # the aim is five; a busy machine may hold it up
     assert time.monotonic() - began < 120

@@ -38,12 +38,12 @@ def tries(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str) -> int:
 
 def all_logs(airflow: LocalAirflow, dag_id: str, run_id: str) -> str:
     """Everything the run's tasks logged, every try; a task that was skipped by another has no log."""
-    found = []
+    texts = []
     for task in airflow.tasks(dag_id, run_id):
         for number in range(1, int(task["try_number"]) + 1):
             with contextlib.suppress(RestError):
-                found.append(airflow.task_log(dag_id, run_id, task["task_id"], number))
-    return "\n".join(found)
+                texts.append(airflow.task_log(dag_id, run_id, task["task_id"], number))
+    return "\n".join(texts)
 
 
 def wait_for_task(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, state: str, timeout: float = 60) -> None:
@@ -78,8 +78,8 @@ def test_every_vendor_buys_waits_and_uses(airflow: LocalAirflow, box: Sandbox, l
         used = airflow.xcom(dag_id, run_id, "use")
         assert used["count"] > 0
         assert used["fetched"] == (None if vendor == "voodoo" else 200)
-        known = ledger.find(result["order_key"])
-        assert known is not None and known.step is Step.DELIVERED and known.order_id == result["order_id"]
+        purchase = ledger.find(result["order_key"])
+        assert purchase is not None and purchase.step is Step.DELIVERED and purchase.order_id == result["order_id"]
     extension = airflow.xcom(dag_id, runs["iproyal"], "extend")
     assert (extension["kind"], extension["status"], extension["price"]) == ("extend", "delivered", "6")
     assert [entry.kind for entry in box.book.charges("iproyal")] == ["create", "extend"]

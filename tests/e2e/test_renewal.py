@@ -47,8 +47,8 @@ def test_found_approved_extended_reported(airflow: LocalAirflow, box: Sandbox, l
 
     def order(number: int, ends_in: timedelta, **fields: Any) -> dict[str, Any]:
         expire = (now + ends_in).strftime("%Y-%m-%d %H:%M:%S")
-        given = {"id": number, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": expire}
-        return {"vendor": "iproyal", "order": {**given, **fields}}
+        usual = {"id": number, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": expire}
+        return {"vendor": "iproyal", "order": {**usual, **fields}}
 
     box.control(
         [
@@ -85,5 +85,5 @@ def test_found_approved_extended_reported(airflow: LocalAirflow, box: Sandbox, l
     assert asked["subject"].startswith("Extend 3 orders")
     assert sorted(refused["skipped"]) == ["9002", "9003", "9005"] and refused["extended"] == []
     assert len(box.book.charges("iproyal")) == 3
-    keys = [f"extend:iproyal:iproyal_default:{one['order_id']}:{one['expires_before']}" for one in report["extended"]]
+    keys = [f"extend:iproyal:iproyal_default:{entry['order_id']}:{entry['expires_before']}" for entry in report["extended"]]
     assert all(ledger.find(key) is not None for key in keys)

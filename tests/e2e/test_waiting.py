@@ -25,18 +25,18 @@ IPROYAL = {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "q
 def states(airflow: LocalAirflow, run_id: str) -> Counter[str]:
     """How many tasks of the run are in which state."""
     path = f"/dags/waiting/dagRuns/{run_id}/taskInstances"
-    found: Counter[str] = Counter()
+    tasks: Counter[str] = Counter()
     for offset in range(0, MANY + BOUGHT + 4, 100):
         page = airflow.api.call("GET", path, limit=100, offset=offset)["task_instances"]
-        found.update(f"{task['task_id']} {task['state']}" for task in page if task["map_index"] >= 0)
-    return found
+        tasks.update(f"{task['task_id']} {task['state']}" for task in page if task["map_index"] >= 0)
+    return tasks
 
 
 def wait_until(airflow: LocalAirflow, run_id: str, wanted: dict[str, int], seconds: float) -> float:
     """Wait for so many tasks in such states; returns the seconds it took."""
     began = time.monotonic()
-    while (found := states(airflow, run_id)) != wanted:
-        assert time.monotonic() - began < seconds, found
+    while (tasks := states(airflow, run_id)) != wanted:
+        assert time.monotonic() - began < seconds, tasks
         time.sleep(1.0)
     return time.monotonic() - began
 

@@ -29,8 +29,8 @@ def switched_on(airflow: LocalAirflow) -> Iterator[None]:
     """The three DAGs, which begin paused, for the time of a test."""
     for dag_id in (ALERT, REFILL, RECONCILE):
         switch(airflow, dag_id, on=True)
-    found = airflow.api.call("GET", f"/dags/{REFILL}")
-    airflow.api.call("PUT", f"/parseDagFile/{quote(found['file_token'])}")  # its watcher begins when its file is read again
+    dag = airflow.api.call("GET", f"/dag/{REFILL}")
+    airflow.api.call("PUT", f"/parseDagFile/{quote(dag['file_token'])}")  # its watcher begins when its file is read again
     yield
     for dag_id in (ALERT, REFILL, RECONCILE):
         switch(airflow, dag_id, on=False)
@@ -43,10 +43,10 @@ def switch(airflow: LocalAirflow, dag_id: str, *, on: bool) -> None:
 
 def until(true: Callable[[], Any], within: float = 60) -> Any:
     deadline = time.monotonic() + within
-    while not (found := true()):
+    while not (value := true()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.3)
-    return found
+    return value
 
 
 def done(airflow: LocalAirflow, dag_id: str, conf: dict[str, Any], state: str = "success") -> str:
@@ -59,10 +59,10 @@ def done(airflow: LocalAirflow, dag_id: str, conf: dict[str, Any], state: str = 
 def checked(airflow: LocalAirflow) -> dict[str, Any]:
     """What one run of the alert DAG saw."""
     run_id = done(airflow, ALERT, {"conn_ids": [WATCHED], "low_balance": "50.00"})
-    seen: dict[str, Any] = airflow.xcom(ALERT, run_id, "check")[WATCHED]
+    wallet: dict[str, Any] = airflow.xcom(ALERT, run_id, "check")[WATCHED]
     said = all_logs(airflow, ALERT, run_id).count("ALERT: ")
-    assert said == (1 if seen["alert"] else 0)
-    return seen
+    assert said == (1 if wallet["alert"] else 0)
+    return wallet
 
 
 def refills(airflow: LocalAirflow) -> list[str]:
@@ -100,8 +100,8 @@ def test_money_runs_out_and_comes_back(
     assert (bought.wallet, bought.order_id) == ("second", result["order_id"])
     (asked,) = airflow.xcom(REFILL, refill, "asked")
     assert result["order_key"] == f"refill:{asked['key']}" and asked["wallet"] == WALLET
-    known = ledger.find(result["order_key"])
-    assert known is not None and known.step is Step.DELIVERED
+    purchase = ledger.find(result["order_key"])
+    assert purchase is not None and purchase.step is Step.DELIVERED
     assert checked(airflow)["alert"] == "recovered"
     assert checked(airflow)["alert"] is None
 
@@ -117,6 +117,6 @@ def test_money_runs_out_and_comes_back(
     strange = {"id": 990001, "status": "confirmed", "quantity": 1}
     box.control({"vendor": "iproyal", "wallet": "second", "order": strange})
     run_id = done(airflow, RECONCILE, {"conn_ids": [WATCHED]}, state="failed")
-    found = airflow.xcom(RECONCILE, run_id, "report")[WATCHED]
-    assert (found["state"], found["strange"]) == ("needs a look", 1) and "990001" in found["frozen"]
+    report = airflow.xcom(RECONCILE, run_id, "report")[WATCHED]
+    assert (report["state"], report["strange"]) == ("needs a look", 1) and "990001" in report["frozen"]
     ledger.freeze(WALLET, None)

@@ -45,14 +45,14 @@ def test_a_delivery_wakes_the_waiting_task_and_starts_a_dag(airflow: LocalAirflo
 def told(airflow: LocalAirflow, order_id: str) -> list[str]:
     """Statuses under which ``order_finished`` was told of an order."""
     deadline = time.monotonic() + 90
-    found: list[str] = []
-    while not found and time.monotonic() < deadline:
+    statuses: list[str] = []
+    while not statuses and time.monotonic() < deadline:
         time.sleep(1)
         for run in airflow.api.call("GET", "/dags/order_finished/dagRuns")["dag_runs"]:
             if run["state"] == "success":
                 events = airflow.xcom("order_finished", run["dag_run_id"], "told")
-                found += [event["status"] for event in events if event.get("order_id") == order_id]
-    return found
+                statuses += [event["status"] for event in events if event.get("order_id") == order_id]
+    return statuses
 
 
 def test_the_mounted_receiver_refuses_what_it_should(airflow: LocalAirflow, box: Sandbox) -> None:

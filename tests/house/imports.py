@@ -44,7 +44,7 @@ HEAVY = {
 
 @dataclass(frozen=True)
 class Import:
-    """One module or name that is imported inside a function.
+    """One module or name, imported inside a function.
 
     :param targets: the modules that this loads, the named one first.
     """
@@ -108,7 +108,7 @@ class House:
                     module.inside.append(Import(node.lineno, targets))
 
     def _targets(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, ...]]:
-        """For each name of an import statement the modules that it loads."""
+        """The loaded modules for each name of an import statement."""
         if isinstance(node, ast.Import):
             yield from ((alias.name,) for alias in node.names)
             return
@@ -123,7 +123,7 @@ class House:
                 yield (source,)
 
     def loaded_with(self, name: str) -> set[str]:
-        """Modules of the package and foreign packages that importing a module loads."""
+        """All modules loaded by the import of a module, its own parents included."""
         loaded: set[str] = set()
         waiting = [name]
         while waiting:
@@ -137,12 +137,12 @@ class House:
         return loaded
 
     def faults(self) -> Iterator[str]:
-        """Every import inside a function that must move to the top of its file."""
+        """Every import that belongs to the top of its file."""
         for module in self.modules.values():
-            for one in module.inside:
-                reasons = [self._why_not(module, target) for target in one.targets]
+            for late in module.inside:
+                reasons = [self._why_not(module, target) for target in late.targets]
                 if all(reasons):
-                    yield f"{module.path.relative_to(self.folder.parent)}:{one.line}: {one.targets[-1]}: {reasons[-1]}"
+                    yield f"{module.path.relative_to(self.folder.parent)}:{late.line}: {late.targets[-1]}: {reasons[-1]}"
 
     def _why_not(self, module: Module, target: str) -> str | None:
         """Why an import belongs to the top of the file; None when it is better inside."""

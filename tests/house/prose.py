@@ -35,6 +35,8 @@ MONEY_SENTENCE = re.compile(
 VAGUE = {"known", "found", "seen", "told", "given", "held", "one"}
 #: Methods whose text arguments a person reads.
 SPEAKING = {"info", "warning", "error", "exception", "debug", "say", "_say", "print", "tell", "add_argument", "add_parser", "put"}
+#: Keys of a form's description whose texts a person reads.
+SHOWN = {"help", "description"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Measured:
 
 
 def measure(text: str) -> Measured:
-    """The four measures of a text that holds prose only."""
+    """The four measures of a text without code."""
     counted = MONEY_SENTENCE.sub("", text)
     words = max(1, len(re.findall(r"[A-Za-z][A-Za-z'’-]*", text)))
     sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n{2,}", text) if part.strip()]
@@ -94,17 +96,23 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Every text that is raised, logged or printed, of at least four words."""
+    """Every text of at least four words that is raised, logged, printed or shown in a form."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            shown = [value for key, value in zip(node.keys, node.values, strict=True) if key and _text_of(key) in SHOWN]
+            yield from ((value.lineno, _text_of(value)) for value in shown if _is_sentence(_text_of(value)))
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if not (name in SPEAKING or name[:1].isupper() or name.lower().lstrip("_") in ("field", "check", "wrong")):
             continue
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
-            text = _text_of(argument)
-            if text and len(re.findall(r"[A-Za-z]{2,}", text)) >= 4:
-                yield node.lineno, text
+            if _is_sentence(_text_of(argument)):
+                yield node.lineno, _text_of(argument)
+
+
+def _is_sentence(text: str) -> bool:
+    return len(re.findall(r"[A-Za-z]{2,}", text)) >= 4
 
 
 def _text_of(node: ast.AST) -> str:
@@ -118,7 +126,7 @@ def _text_of(node: ast.AST) -> str:
 
 
 def vague_locals(tree: ast.Module) -> Iterator[tuple[int, str, list[str]]]:
-    """Functions with local names that do not say what they hold."""
+    """Functions with vague local names."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
@@ -133,6 +141,11 @@ def pages() -> list[Path]:
 
 def sources() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
+
+
+def files_in(path: Path) -> list[Path]:
+    """A page or source itself, or all of them in a folder."""
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in (".md", ".py"))
 
 
 def gather(paths: list[Path]) -> dict[str, list[tuple[str, str]]]:
@@ -170,14 +183,11 @@ def report(paths: list[Path]) -> tuple[list[str], bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make prose", description=__doc__.split("\n\n")[0] if __doc__ else "")
-    parser.add_argument("paths", nargs="*", type=Path, help="files or folders; default: README, docs and package")
+    parser.add_argument("paths", nargs="*", type=Path, help="files or folders of the checkout; default: README, docs and package")
     parser.add_argument("--worst", type=int, default=0, metavar="N", help="also list the N files with most to do")
     parser.add_argument("--show", action="store_true", help="also list each sentence that counts against a target")
     options = parser.parse_args()
-    paths = [*pages(), *sources()]
-    if options.paths:
-        chosen = [path.resolve() for path in options.paths]
-        paths = [path for path in paths if any(path == one or one in path.parents for one in chosen)]
+    paths = [file for path in options.paths for file in files_in(path.resolve())] or [*pages(), *sources()]
     lines, met = report(paths)
     print(*lines, sep="\n")
     if options.worst:

@@ -23,7 +23,7 @@ Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def oversized(source: str) -> Iterator[tuple[int, str]]:
-    """Line and reason of everything in a file that is too big."""
+    """Line and reason of every oversized part of a file."""
     lines = len(source.splitlines())
     if lines > LINES_OF_A_FILE:
         yield 1, f"the file has {lines} lines, at most {LINES_OF_A_FILE}"

@@ -1,4 +1,4 @@
-"""An import inside a function that saves nothing is reported, with its reason; one that keeps a heavy library out is not."""
+"""An import inside a function must keep a heavy library out of a process; any other is reported with its reason."""
 
 from __future__ import annotations
 

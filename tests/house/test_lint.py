@@ -1,4 +1,4 @@
-"""``make check`` refuses code that is too complex, commented out or unused: each rule bites on a file that breaks it."""
+"""``make check`` refuses complex, commented-out and unused code: each rule reports a file with such code."""
 
 from __future__ import annotations
 

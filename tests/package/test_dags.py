@@ -1,4 +1,4 @@
-"""Every DAG that we show loads without a network, and begins with defaults that cannot surprise anybody."""
+"""Every example DAG loads without a network and begins with harmless defaults."""
 
 from __future__ import annotations
 

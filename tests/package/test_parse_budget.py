@@ -1,8 +1,8 @@
 """Every Airflow process pays for our metadata, every DAG file for our operators and sensors: both within a budget.
 
-The processes that measure import Airflow with our distribution hidden, so that the baseline holds nothing of ours. Then they
-load the metadata through its entry point, as Airflow does, and import the modules. Airflow parses DAG files again and again, so
-modules and memory are counted. Only the metadata is timed.
+A measuring process first imports Airflow with our distribution hidden, so the baseline holds nothing of ours. Then it loads the
+metadata through its entry point, as Airflow does, and imports the modules. Airflow parses DAG files again and again, so modules
+and memory are counted. Only the metadata is timed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_the_metadata_costs_a_millisecond_at_most() -> None:
     measured = [run(_MEASURE.format(imports="")) for _ in range(3)]
     assert measured[0]["metadata"] == ["airflow_provider_proxyorders"]
     # the quickest: the machine may have been busy during the others
-    assert min(one["milliseconds"] for one in measured) <= METADATA, measured
+    assert min(process["milliseconds"] for process in measured) <= METADATA, measured
 
 
 @pytest.mark.parametrize(

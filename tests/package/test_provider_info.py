@@ -47,14 +47,14 @@ def test_every_part_valid_against_the_stricter_schema_for_providers() -> None:
 def test_every_module_imports_and_defines_something_of_its_own() -> None:
     for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in INFO[kind]:
-            assert entry["integration-name"] in {one["integration-name"] for one in INFO["integrations"]}
+            assert entry["integration-name"] in {item["integration-name"] for item in INFO["integrations"]}
             for name in entry["python-modules"]:
                 module = import_module(name)
-                assert [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == name], name
+                assert [item for item in vars(module).values() if isinstance(item, type) and item.__module__ == name], name
 
 
 def test_every_class_exists() -> None:
-    for name in [*INFO["extra-links"], *(one["hook-class-name"] for one in CONNECTIONS.values())]:
+    for name in [*INFO["extra-links"], *(form["hook-class-name"] for form in CONNECTIONS.values())]:
         module, _, attribute = name.rpartition(".")
         assert isinstance(getattr(import_module(module), attribute), type)
 
@@ -65,10 +65,10 @@ def test_every_link_of_our_operators_is_registered() -> None:
 
 
 def test_hooks_and_connection_types_agree() -> None:
-    for name, one in CONNECTIONS.items():
-        module, _, attribute = one["hook-class-name"].rpartition(".")
+    for name, form in CONNECTIONS.items():
+        module, _, attribute = form["hook-class-name"].rpartition(".")
         hook = getattr(import_module(module), attribute)
-        assert (hook.conn_type, hook.hook_name) == (name, one["hook-name"])
+        assert (hook.conn_type, hook.hook_name) == (name, form["hook-name"])
 
 
 def test_every_vendor_of_ours_has_a_connection_type() -> None:
@@ -111,9 +111,9 @@ class TestForm:
         from airflow.sdk import Connection
 
         extra = {
-            field: one["schema"]["examples"][0]
-            for field, one in CONNECTIONS[name]["conn-fields"].items()
-            if "examples" in one["schema"]
+            field: definition["schema"]["examples"][0]
+            for field, definition in CONNECTIONS[name]["conn-fields"].items()
+            if "examples" in definition["schema"]
         }
         connection = Connection(conn_id="c", conn_type=name, password="invented-key", extra=json.dumps(extra))
         assert str(account_for(connection, vendor_class(name)).caps.max_order_price) == "50.00"

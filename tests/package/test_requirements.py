@@ -19,20 +19,20 @@ LOCKS = ("bootstrap", "runtime", "dev")
 
 
 def locked(project: Path, name: str) -> dict[str, set[str]]:
-    """Package -> its locked versions; there are several where they differ by Python."""
-    found: dict[str, set[str]] = {}
+    """Package -> its locked versions; several when they differ by Python."""
+    versions: dict[str, set[str]] = {}
     for line in (project / "requirements" / f"{name}.txt").read_text().splitlines():
         if "==" in line and not line.startswith((" ", "#")):
             requirement = Requirement(line.rstrip("\\ "))
-            found.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier)[2:])
-    return found
+            versions.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier)[2:])
+    return versions
 
 
 def declared(project: Path, *extras: str) -> list[Requirement]:
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     lines = [*metadata["dependencies"], *(line for extra in extras for line in metadata["optional-dependencies"][extra])]
-    found = [Requirement(line) for line in lines]
-    return [one for one in found if one.name != metadata["name"]]
+    requirements = [Requirement(line) for line in lines]
+    return [requirement for requirement in requirements if requirement.name != metadata["name"]]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -48,8 +48,11 @@ def test_hashes_and_no_addresses(project: Path, name: str) -> None:
 def test_everything_declared_is_locked_to_a_version_that_fits(project: Path, name: str, extras: list[str]) -> None:
     versions = locked(project, name)
     for requirement in declared(project, *extras):
-        found = versions.get(canonicalize_name(requirement.name), set())
-        assert found and all(requirement.specifier.contains(version, prereleases=True) for version in found), str(requirement)
+        fitting = [
+            requirement.specifier.contains(version, prereleases=True)
+            for version in versions.get(canonicalize_name(requirement.name), set())
+        ]
+        assert fitting and all(fitting), str(requirement)
 
 
 def test_tests_run_with_the_versions_that_users_get(project: Path) -> None:

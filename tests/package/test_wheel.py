@@ -1,4 +1,4 @@
-"""The built wheel, installed into an empty environment, is a provider that Airflow finds, with a demo that can start.
+"""The built wheel, installed into an empty environment, is a provider for Airflow, with a demo ready to start.
 
 The environment holds only the wheel. Airflow comes from the environment of the tests by path: an installation would need the
 network.
