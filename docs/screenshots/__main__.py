@@ -44,7 +44,7 @@ def main() -> int:
             with LocalAirflow(home, dags_folder=dags, connections=wallets, env=ENVIRONMENT, say=say) as airflow:
                 asyncio.run(pictures(airflow, Story(airflow, box)))
                 if options.keep:
-                    say(f"Airflow stays up: {airflow.url} (no log-in). Ctrl-C ends it.")
+                    say(f"Airflow stays up: {airflow.url} without a log-in. Ctrl-C ends it.")
                     with contextlib.suppress(KeyboardInterrupt):
                         time.sleep(86400)
     except NoBrowser as error:

@@ -54,7 +54,7 @@ class Browser:
     async def __aenter__(self) -> Browser:
         program = next(filter(None, map(shutil.which, NAMES)), None)
         if program is None:
-            raise NoBrowser(f"none of {', '.join(NAMES)} is installed here")
+            raise NoBrowser(f"install one of {', '.join(NAMES)}")
         self._profile = Path(tempfile.mkdtemp(prefix="screenshots-"))
         options = ["--headless=new", "--remote-debugging-port=0", "--no-first-run", "--disable-gpu", "--hide-scrollbars"]
         options += ["--disable-dev-shm-usage", "--no-proxy-server", f"--user-data-dir={self._profile}"]
@@ -87,7 +87,7 @@ class Browser:
         file, deadline = self._profile / "DevToolsActivePort", time.monotonic() + 30
         while not file.exists() or file.read_text().count("\n") < 1:
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise NoBrowser("the browser did not start")
+                raise NoBrowser("the browser failed to start")
             await asyncio.sleep(0.1)
         port, path = file.read_text().split("\n")[:2]
         return f"ws://127.0.0.1:{port}{path}"
@@ -133,7 +133,7 @@ class Browser:
         deadline = time.monotonic() + timeout
         while not (value := await self.value(expression)):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{expression} is not true; the page says: {await self.value('document.body.innerText')}")
+                raise TimeoutError(f"{expression} is still false; the page says: {await self.value('document.body.innerText')}")
             await asyncio.sleep(0.2)
         return value
 
