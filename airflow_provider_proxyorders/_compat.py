@@ -1,20 +1,22 @@
-"""The few names that Airflow 3.3 does not offer through ``airflow.sdk``, in one place so that an upgrade touches one file."""
+"""The few Airflow names outside of ``airflow.sdk``, in one place so that an upgrade of Airflow touches one file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 
 def mask_secret(secret: str | list[str]) -> None:
-    """Register one value or several that Airflow must replace in the logs of this task."""
+    """Register one secret or several; Airflow replaces them in the logs of this task."""
     from airflow.sdk.log import mask_secret as register
 
     register([*secret] if isinstance(secret, list) else secret)
 
 
 def context_or_none() -> Any | None:
-    """The context of the running task, None outside of one."""
+    """The context of the running task, ``None`` outside of one."""
     from airflow.sdk import get_current_context
 
     try:
@@ -24,7 +26,7 @@ def context_or_none() -> Any | None:
 
 
 def executors() -> list[str]:
-    """The configured executors, as they are written in ``[core] executor``."""
+    """The configured executors, in the words of ``[core] executor``."""
     from airflow.sdk import conf
 
     configured = conf.get("core", "executor", fallback="LocalExecutor") or ""
@@ -32,37 +34,31 @@ def executors() -> list[str]:
 
 
 def act_as_airflow_command() -> None:
-    """Let this process read the connections in Airflow's own database, as ``airflow connections get`` does."""
-    import os
-
+    """Let this process read the connections in Airflow's own database, like ``airflow connections get``."""
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def airflow_home() -> str:
-    """The folder Airflow keeps its own files in."""
-    import os
-
+    """The folder of Airflow's own files."""
     return os.path.expandvars(os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow")))
 
 
 def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:
-    """Set one of our measures, ``proxyorders.NAME``, in whatever Airflow reports its own to."""
+    """Set one of our metrics, ``proxyorders.NAME``, in the metrics system of this Airflow."""
     from airflow.sdk.observability import stats
 
     stats.gauge(f"proxyorders.{name}", value, tags=dict(tags))
 
 
 def incr(name: str, tags: Mapping[str, Any], count: int = 1) -> None:
-    """Count up."""
+    """Count one of our metrics up."""
     from airflow.sdk.observability import stats
 
     stats.incr(f"proxyorders.{name}", count, tags=dict(tags))
 
 
 def timing(name: str, seconds: float, tags: Mapping[str, Any]) -> None:
-    """Report how long something took."""
-    from datetime import timedelta
-
+    """Report a duration as one of our metrics."""
     from airflow.sdk.observability import stats
 
     stats.timing(f"proxyorders.{name}", timedelta(seconds=seconds), tags=dict(tags))

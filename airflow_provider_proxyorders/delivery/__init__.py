@@ -1,1 +1,1 @@
-"""What an order yielded: file formats and proxy checks."""
+"""The proxies or codes of an order: file formats, the file itself, and the proxy check."""

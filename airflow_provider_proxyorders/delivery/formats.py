@@ -1,15 +1,15 @@
-"""What a delivery looks like in a file.
+"""The file formats of a delivery.
 
-Two rules: a delivery is written as it is or not at all, so an entry that a format cannot tell apart is refused without being
-shown; and the text is secret like the delivery itself.
+Two rules. A delivery is written as it is or not at all: if a format would garble an entry, the entry is refused, and the message
+hides it. The text is secret like the delivery itself.
 
 =======================  ==========================================================================================
-``url``                  one ``scheme://user:password@host:port`` a line; what Scrapy's rotating middlewares read
-``host:port:user:pass``  one a line, ``host:port`` for proxies without a login; the scheme is not in it
-``jsonl``                one JSON object a line, with everything that is known
+``url``                  one ``scheme://user:password@host:port`` a line, as Scrapy's rotating middlewares read it
+``host:port:user:pass``  one a line, ``host:port`` for proxies without a login; without the scheme
+``jsonl``                one JSON object a line, with every field of a proxy
 ``csv``                  the same as a table with a heading
 ``list``                 one JSON list of URLs: ``meta={"proxy": url}`` in Scrapy
-``requests``             one JSON list of mappings, each of which ``requests`` takes as ``proxies=``
+``requests``             one JSON list of mappings; ``requests`` takes each as ``proxies=``
 =======================  ==========================================================================================
 
 Codes are written one a line in the line formats, as text in ``list``, and under the name ``code`` in ``jsonl`` and ``csv``.
@@ -28,22 +28,22 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 
-#: formats that :func:`load` reads again
+#: Formats that :func:`load` can read back.
 READABLE = ("url", "jsonl")
 
 
 def dump(delivery: Delivery, format: str) -> str:
     """A delivery as text.
 
-    :raises ConfigError: when the format is unknown or cannot hold this delivery; it shows nothing of it.
+    :raises ConfigError: the format is unknown or cannot hold this delivery. The message hides the delivery.
     """
     return _writer(format)(delivery)
 
 
 def load(text: str, format: str, order_id: str = "") -> Delivery:
-    """What :func:`dump` wrote as ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
+    """Read a text that :func:`dump` wrote as ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
 
-    :raises ConfigError: for another format, or for text that is none of it; it shows nothing of the text.
+    :raises ConfigError: it is another format, or the text breaks it. The message hides the text.
     """
     if format not in READABLE:
         _writer(format)
@@ -54,14 +54,19 @@ def load(text: str, format: str, order_id: str = "") -> Delivery:
         if not line:
             continue
         try:
-            found = _from_url(line) if format == "url" else _from_json(line)
+            entry = _from_url(line) if format == "url" else _from_json(line)
         except (ValueError, TypeError, KeyError):
             raise ConfigError(f"line {number} is not an entry of the format {format!r}. Nothing was sent.") from None
-        if isinstance(found, Proxy):
-            proxies.append(found)
+        if isinstance(entry, Proxy):
+            proxies.append(entry)
         else:
-            codes.append(found)
+            codes.append(entry)
     return Delivery(order_id, tuple(proxies), tuple(codes))
+
+
+def first_expiry(delivery: Delivery) -> datetime | None:
+    """When the first of the proxies expires, in UTC; ``None`` if the vendor does not say."""
+    return min((proxy.expires_at for proxy in delivery.proxies if proxy.expires_at), default=None)
 
 
 def _writer(format: str) -> Callable[[Delivery], str]:
@@ -88,7 +93,8 @@ def _colon_line(proxy: Proxy) -> str:
         return f"{host}:{proxy.port}"
     if ":" in proxy.username:
         raise ConfigError(
-            "a user name holds a colon, so host:port:user:pass would be read wrongly; choose another format. Nothing was written."
+            "a user name holds a colon, so readers would split host:port:user:pass wrongly; choose another format. "
+            "The file stays as it was."
         )
     return f"{host}:{proxy.port}:{proxy.username}:{proxy.password or ''}"
 
@@ -114,7 +120,7 @@ def _mappings(delivery: Delivery) -> str:
     if delivery.codes:
         raise ConfigError(
             f"order {delivery.order_id} yielded codes, and the format 'requests' holds proxies only; choose 'list' or 'jsonl'. "
-            "Nothing was written."
+            "The file stays as it was."
         )
     return json.dumps([proxy.requests for proxy in delivery.proxies], indent=0) + "\n"
 
@@ -133,7 +139,7 @@ _FIELDS = ("scheme", "host", "port", "username", "password", "location", "expire
 def _plain_codes(delivery: Delivery) -> list[str]:
     if any("://" in code for code in delivery.codes):
         raise ConfigError(
-            "a code looks like an address, so a reader would take it for a proxy; choose 'jsonl'. Nothing was written."
+            "a code looks like an address, so a reader would take it for a proxy; choose 'jsonl'. The file stays as it was."
         )
     return list(delivery.codes)
 
@@ -141,7 +147,7 @@ def _plain_codes(delivery: Delivery) -> list[str]:
 def _lines(entries: list[str], format: str) -> str:
     if any(entry.splitlines() != [entry] for entry in entries):
         raise ConfigError(
-            f"an entry holds a line break, which the format {format!r} cannot; choose 'jsonl'. Nothing was written."
+            f"an entry holds a line break, and {format!r} has one entry a line; choose 'jsonl'. The file stays as it was."
         )
     return "".join(f"{entry}\n" for entry in entries)
 
@@ -178,4 +184,4 @@ def _from_json(line: str) -> Proxy | str:
     return Proxy(**record, expires_at=datetime.fromisoformat(until) if until else None)
 
 
-__all__ = ["READABLE", "WRITERS", "dump", "load"]
+__all__ = ["READABLE", "WRITERS", "dump", "first_expiry", "load"]

@@ -1,7 +1,7 @@
-"""Whether delivered proxies answer: fetch one page through each of them, and keep numbers only.
+"""Checks whether delivered proxies answer: fetches one page through each of them.
 
-Two rules: no more than so many fetches at a time, each ended after its time limit whatever the other side does; and what is
-handed on says how many, never which.
+Two rules: at most ``at_once`` fetches run at a time, and each ends at its time limit; and the result holds numbers only, so it
+names no proxy.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from airflow_provider_proxyorders.transport.probe import aprobe
 class Health:
     """Numbers of one check.
 
-    :param checked: proxies that a page was asked for through.
-    :param healthy: those that brought it, with a status below 400.
-    :param login_refused: those that answered 407.
-    :param failed: those that brought another status: the proxy or the page says no.
-    :param silent: those without an answer in time.
-    :param unchecked: SOCKS proxies, which this check cannot speak to.
-    :param median_ms: time of the healthy ones, None where there are none.
+    :param checked: proxies with a fetch.
+    :param healthy: proxies that delivered the page, with a status below 400.
+    :param login_refused: proxies that answered 407.
+    :param failed: proxies that delivered another status: the proxy or the page refused.
+    :param silent: proxies without an answer in time.
+    :param unchecked: SOCKS proxies; this check speaks HTTP only.
+    :param median_ms: median time of the healthy proxies; ``None`` if there are none.
     """
 
     checked: int
@@ -40,11 +40,11 @@ class Health:
         return asdict(self)
 
     def __str__(self) -> str:
-        bad = {"refuse the login": self.login_refused, "bring an error": self.failed, "are silent": self.silent}
-        said = [f"{count} {what}" for what, count in bad.items() if count]
+        counts = {"refuse the login": self.login_refused, "bring an error": self.failed, "are silent": self.silent}
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
         if self.unchecked:
-            said.append(f"{self.unchecked} SOCKS not checked")
-        return f"{self.healthy} of {self.checked} answer{''.join(f', {part}' for part in said)}"
+            parts.append(f"{self.unchecked} SOCKS not checked")
+        return ", ".join([f"{self.healthy} of {self.checked} answer", *parts])
 
 
 def check(proxies: Sequence[Proxy], url: str, *, timeout: float = 10.0, at_once: int = 20) -> Health:
@@ -52,19 +52,19 @@ def check(proxies: Sequence[Proxy], url: str, *, timeout: float = 10.0, at_once:
 
     It takes at most about ``len(proxies) / at_once * timeout`` seconds.
 
-    :param url: a page of your own, or one that does not mind; ``http`` or ``https``.
-    :param timeout: seconds for one fetch in all.
+    :param url: a page of your own, or one that allows such checks; ``http`` or ``https``.
+    :param timeout: seconds for one whole fetch.
     """
-    asked = [proxy for proxy in proxies if proxy.scheme == "http"]
-    seen = asyncio.run(aprobe(url, [proxy.url for proxy in asked], timeout=timeout, at_once=at_once))
-    healthy = [seconds for status, seconds in seen if status is not None and status < 400]
+    checkable = [proxy for proxy in proxies if proxy.scheme == "http"]
+    fetches = asyncio.run(aprobe(url, [proxy.url for proxy in checkable], timeout=timeout, at_once=at_once))
+    healthy = [seconds for status, seconds in fetches if status is not None and status < 400]
     return Health(
-        checked=len(asked),
+        checked=len(checkable),
         healthy=len(healthy),
-        login_refused=sum(status == 407 for status, _ in seen),
-        failed=sum(status is not None and status >= 400 and status != 407 for status, _ in seen),
-        silent=sum(status is None for status, _ in seen),
-        unchecked=len(proxies) - len(asked),
+        login_refused=sum(status == 407 for status, _ in fetches),
+        failed=sum(status is not None and status >= 400 and status != 407 for status, _ in fetches),
+        silent=sum(status is None for status, _ in fetches),
+        unchecked=len(proxies) - len(checkable),
         median_ms=round(statistics.median(healthy) * 1000) if healthy else None,
     )
 

@@ -1,1 +1,1 @@
-"""Hooks: an Airflow connection becomes an account, and the account a desk."""
+"""The hooks: an Airflow connection becomes an account, and the account a buyer."""

@@ -1,7 +1,8 @@
-"""How an Airflow connection is laid out. Only this file knows it.
+"""The layout of an Airflow connection. Only this file knows it.
 
-``host`` overrides the vendor's base URL, ``password`` is the key or token, and the extra holds limits and settings. A
-misspelt limit would be no limit, so a name that looks like a known one, or that speaks of money, is refused and not ignored.
+``host`` overrides the vendor's base URL, ``password`` is the key or token, and the extra holds limits and settings. A misspelt
+limit would be without effect. So an unknown name is refused if it resembles a setting or speaks of money. Any other one is
+ignored with a warning.
 """
 
 from __future__ import annotations
@@ -20,39 +21,24 @@ from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
 from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT
 from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, LIMIT_NAMES
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
 from airflow_provider_proxyorders.wire.signatures import has_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-#: Settings that every connection understands, whatever the vendor.
-COMMON = (
-    "max_order_price",
-    "daily_limit",
-    "monthly_limit",
-    "min_balance",
-    "currency",
-    "webhook_secret",
-    "webhook_scheme",
-    "requests_per_second",
-    "timeout",
-    "timezone",
-    "wallet",
-    "settle",
-    "order_page",
-)
-#: A setting whose name holds one of these words means a limit, whatever else it says.
+#: An unknown name with one of these words means a limit.
 MONEY = frozenset({"limit", "limits", "price", "prices", "cap", "caps", "budget", "spend", "spending", "cost", "balance", "max"})
-#: Longer waits than this make no sense, and the operating system cannot count them all; in seconds.
+#: The longest wait in seconds: a day. The operating system cannot count much longer ones.
 LONGEST = Decimal(86400)
 
 
 def vendor_for(connection: Connection, expected: str | None = None) -> Vendor:
     """The vendor behind a connection, ready to make flows.
 
-    :param expected: the connection type that the caller is made for, None for any vendor.
-    :raises ConfigError: naming the field, the rule and an example. Nothing was sent.
+    :param expected: the only connection type that fits, ``None`` for any vendor.
+    :raises ConfigError: with the field, the rule and an example. Nothing was sent.
     """
     conn_type = connection.conn_type or ""
     if expected is not None and conn_type != expected:
@@ -66,14 +52,13 @@ def vendor_for(connection: Connection, expected: str | None = None) -> Vendor:
 def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
     """Read one connection.
 
-    :raises ConfigError: naming the field, the rule and an example. Nothing was sent.
+    :raises ConfigError: with the field, the rule and an example. Nothing was sent.
     """
     reader = _Reader(connection)
-    secret = (connection.password or "").strip()  # what was pasted often brings a line break along
+    secret = (connection.password or "").strip()  # a pasted key often ends in a line break
     if not secret:
         raise reader.wrong("password", f"must hold the {vendor.secret_label}")
-    known = [*COMMON, *(setting.name for setting in vendor.settings)]
-    reader.check_names(known)
+    reader.check_names([*CONNECTION_SETTING_NAMES, *(setting.name for setting in vendor.settings)])
     zone = reader.text("timezone") or "UTC"
     try:
         ZoneInfo(zone)
@@ -123,7 +108,7 @@ def _base_url(connection: Connection) -> str | None:
         if connection.port and parts.port is None:
             host = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
     except ValueError:
-        pass  # no address at all; whoever calls it says so
+        pass  # the transport refuses an invalid address
     return host
 
 
@@ -135,7 +120,7 @@ class _Reader:
         try:
             extra = load_json(connection.extra) if connection.extra else {}
         except UnreadableBody:
-            raise ConfigError(f"connection {self.conn_id!r}: the extra is not JSON. Nothing was sent.") from None
+            raise ConfigError(f"connection {self.conn_id!r}: the extra must be JSON. Nothing was sent.") from None
         if not isinstance(extra, Mapping):
             raise ConfigError(f"connection {self.conn_id!r}: the extra must be a JSON object. Nothing was sent.")
         self.extra = {name: value for name, value in extra.items() if value is not None and value != ""}
@@ -144,16 +129,20 @@ class _Reader:
         tail = f", for example {example}" if example else ""
         return ConfigError(f"connection {self.conn_id!r}: {field} {rule}{tail}. Nothing was sent.")
 
-    def check_names(self, known: list[str]) -> None:
+    def check_names(self, names: list[str]) -> None:
+        """Refuse a name that resembles a setting or means a limit.
+
+        :param names: of all settings.
+        """
         for name in self.extra:
-            if name in known:
+            if name in names:
                 continue
             words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).strip("_")
-            near = difflib.get_close_matches(words, known, n=1, cutoff=0.75)
+            near = difflib.get_close_matches(words, names, n=1, cutoff=0.75)
             if near:
                 raise self.wrong(name, f"is not a setting; did you mean {near[0]!r}?")
             if MONEY & set(words.split("_")):
-                raise self.wrong(name, f"is not a setting, so it would limit nothing; the limits are {', '.join(COMMON[:4])}")
+                raise self.wrong(name, f"is not a setting and would be ignored; the limits are {', '.join(LIMIT_NAMES)}")
             logging.getLogger(__name__).warning("Connection %s: unknown setting %r is ignored", self.conn_id, name)
 
     def text(self, name: str, pattern: str = r".*", rule: str = "must be text", example: str = "") -> str | None:
@@ -165,11 +154,11 @@ class _Reader:
         return value.strip() or None
 
     def secrets(self, name: str) -> Any:
-        """One secret as text or several as a list; they are never shown."""
+        """One secret as text or several as a list; always hidden."""
         value = self.extra.get(name)
         listed = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(secret, str) and has_key(secret) for secret in listed or [None]):
-            raise self.wrong(name, "must be text that is not empty, or a list of such texts while it is being changed")
+            raise self.wrong(name, "must be non-empty text, or a list of such texts while it is being changed")
         return value
 
     def number(self, name: str, *, least: Decimal, example: str, most: Decimal | None = None) -> Decimal | None:
@@ -177,12 +166,12 @@ class _Reader:
         if value is None:
             return None
         try:
-            found = decimal(exact(value) if isinstance(value, float) else value)
+            number = decimal(exact(value) if isinstance(value, float) else value)
         except ValueError:
-            found = None
-        if found is None or found < least or (most is not None and found > most):
+            number = None
+        if number is None or number < least or (most is not None and number > most):
             raise self.wrong(name, f"must be a number of at least {least:f}{f' and at most {most:f}' if most else ''}", example)
-        return found
+        return number
 
     def amount(self, name: str) -> Decimal | None:
         return self.number(name, least=Decimal(0), most=LARGEST_AMOUNT, example='"50.00"')

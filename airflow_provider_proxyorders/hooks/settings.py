@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Days that a webhook delivery is kept, and deliveries a second that one connection may send to one receiver.
+#: Defaults: for how many days a webhook is kept, and how many webhooks a second one connection may send to one receiver.
 RETENTION, RATE = 30.0, 500.0
-#: Executors whose tasks all run on the scheduler's host and so see the same SQLite file.
+#: Executors with all tasks on the scheduler's host, so all tasks see the same SQLite file.
 ONE_HOST = ("LocalExecutor", "SequentialExecutor", "DebugExecutor")
 
 
@@ -30,16 +30,16 @@ def ledger_url() -> str:
 
 def webhook_retention() -> float:
     """``[proxyorders] webhook_retention``, in days."""
-    return _from_one_on("webhook_retention", RETENTION)
+    return _at_least_one("webhook_retention", RETENTION)
 
 
 def webhook_rate() -> float:
     """``[proxyorders] webhook_rate``, in deliveries a second."""
-    return _from_one_on("webhook_rate", RATE)
+    return _at_least_one("webhook_rate", RATE)
 
 
-def _from_one_on(name: str, default: float) -> float:
-    """A number from 1 on. A mistake is said and not fatal: a receiver that does not start loses deliveries."""
+def _at_least_one(name: str, default: float) -> float:
+    """A number >= 1. A mistake is logged and the default counts: a receiver that refuses to start would lose deliveries."""
     from airflow.sdk import conf
 
     configured = (conf.get("proxyorders", name, fallback="") or "").strip()
@@ -49,14 +49,14 @@ def _from_one_on(name: str, default: float) -> float:
         number = 0.0
     if 1 <= number < float("inf"):
         return number
-    log.error("[proxyorders] %s must be a number from 1 on, not %r; %g is used", name, configured, default)
+    log.error("[proxyorders] %s must be a number >= 1, got %r; %g is used", name, configured, default)
     return default
 
 
 def ledger() -> Ledger:
-    """The ledger that all workers of this Airflow share.
+    """The ledger of all workers of this Airflow.
 
-    :raises LedgerError: when they could not share it, or when it cannot be opened. Nothing was bought.
+    :raises LedgerError: it cannot be opened or shared. Nothing was bought.
     """
     from airflow_provider_proxyorders.ledger import open_ledger
 
@@ -66,24 +66,24 @@ def ledger() -> Ledger:
 
 
 def refuse_unshared(url: str) -> None:
-    """Refuse a ledger that workers would not share.
+    """Refuse a ledger that the workers could not share.
 
-    :raises LedgerError: with what to write instead. Nothing was bought.
+    :raises LedgerError: with a setting that works. Nothing was bought.
     """
     if not url.lower().startswith("sqlite"):
         return
     if not os.path.isabs(url.partition("///")[2].partition("?")[0]):
         raise LedgerError(
-            "the ledger must be a file with an absolute path: any other would be another ledger in every process, and "
-            "nothing could stop a second purchase. Nothing was bought. Write [proxyorders] ledger_url as "
+            "the ledger must be a file with an absolute path: any other path would be another ledger in every process, and "
+            "a second purchase could slip through. Nothing was bought. Write [proxyorders] ledger_url as "
             "sqlite:////absolute/path/proxyorders.db, with four slashes",
             retry="never",
         )
     spread = [name for name in _compat.executors() if not any(local in name for local in ONE_HOST)]
     if spread:
         raise LedgerError(
-            f"the ledger is a SQLite file, but {spread[0]} spreads tasks over hosts that do not share it, so nothing could "
-            "stop a second purchase. Nothing was bought. Point [proxyorders] ledger_url at a PostgreSQL database, for "
+            f"the ledger is a SQLite file, but {spread[0]} spreads tasks over several hosts, so a second "
+            "purchase could slip through. Nothing was bought. Point [proxyorders] ledger_url at a PostgreSQL database, for "
             "example AIRFLOW__PROXYORDERS__LEDGER_URL=postgresql+psycopg://user:password@host/proxyorders",
             retry="never",
         )

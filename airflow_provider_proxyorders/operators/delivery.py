@@ -6,9 +6,8 @@ written where there is less than was asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.sdk import Asset, BaseOperator, RetryPolicy
@@ -86,7 +85,7 @@ class DeliverProxiesOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from hashlib import sha256
 
-        from airflow_provider_proxyorders.delivery.formats import dump
+        from airflow_provider_proxyorders.delivery.formats import dump, first_expiry
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
         delivery = ProxyOrdersHook(self.conn_id).get_delivery(str(self.order_id))
@@ -148,7 +147,7 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_proxyorders.delivery.formats import load
-    from airflow_provider_proxyorders.hooks.proxyorders import mask
+    from airflow_provider_proxyorders.hooks.masking import mask
 
     delivery = load(ObjectStoragePath(path).read_bytes().decode(), format)
     mask(delivery)
@@ -156,36 +155,19 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
 
 
 def store(path: str, content: bytes) -> None:
-    """Put a secret file in place in one step; on this machine for its owner only.
+    """Put a secret file in place in one step; a file on this machine is readable by its owner only.
 
-    :raises OSError: when it cannot be written; what was there before is still there.
+    :raises OSError: it cannot be written; an old file stays as it was.
     """
     from airflow.sdk import ObjectStoragePath
 
+    from airflow_provider_proxyorders.delivery.file import write_atomically
+
     target = ObjectStoragePath(path)
-    if target.protocol not in ("", "file", "local"):
+    if target.protocol in ("", "file", "local"):
+        write_atomically(target.path, content)
+    else:
         target.write_bytes(content)  # one upload: stores show an object when it is complete
-        return
-    import tempfile
-
-    name = os.path.abspath(target.path)
-    folder = os.path.dirname(name)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=folder, prefix=".", suffix=".new")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, name)
-    except BaseException:
-        os.unlink(draft)
-        raise
-
-
-def first_expiry(delivery: Delivery) -> datetime | None:
-    """When the first of the proxies ends, as far as the vendor says; in UTC."""
-    return min((proxy.expires_at for proxy in delivery.proxies if proxy.expires_at), default=None)
 
 
 __all__ = ["DeliverProxiesOperator", "read_delivery"]

@@ -1,1 +1,1 @@
-"""Which orders end, whether an extension is due, and what replaces an order that cannot be extended."""
+"""Finds expiring orders, decides whether an extension is due, and extends or replaces orders."""

@@ -1,7 +1,4 @@
-"""What a search for orders that end yields: which are due, and which were left out and why.
-
-One rule: plain values; ``renewals.py`` finds them.
-"""
+"""What a search for expiring orders takes and returns: plain values. ``renewal/search.py`` makes them."""
 
 from __future__ import annotations
 
@@ -11,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from airflow_provider_proxyorders.domain.model import Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.model import VendorOrder
+from airflow_provider_proxyorders.domain.text import utc
 
 Reason = Literal[
-    "filtered",  # the user asked for others
-    "unknown",  # asked for by id, and the vendor does not know it
-    "later",  # asked for by id, and ends beyond the horizon
-    "no_expiry",  # nobody says when it ends
-    "expired",  # over: what the vendor ended, or whose date has passed
+    "filtered",  # the filter asks for other orders
+    "unknown",  # the filter names it, and the vendor does not know it
+    "later",  # the filter names it, and it ends beyond the horizon
+    "no_expiry",  # its end is unknown
+    "expired",  # over: the vendor ended it, or its date has passed
     "ended",  # refunded or failed
     "auto_extends",  # the vendor renews it by itself
     "extending",  # an extension of it is under way, or was taken and does not show yet
@@ -29,28 +27,17 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class DueOrder:
-    """An order that ends within the horizon.
+    """An order with an end inside the horizon, to be renewed.
 
-    :param expires_at: aware UTC.
-    :param expires_from: who says so: the ``vendor``, or the ``term`` that the user gave, counted from the purchase.
-    :param traits: product, plan, location, note as the vendor says them.
-    :param auto_extends: whether the vendor renews it by itself; None where it does not say.
-    :param order_key: the latest purchase of this order in the ledger, None where it was bought elsewhere.
-    :param last_price: what that purchase cost, where it is known.
-    :param last_kind: ``create`` or ``extend``: what the last price was paid for.
+    :param expires_at: its end, aware UTC.
+    :param expires_from: the source of that date: the ``vendor``, or the user's ``term`` counted from the purchase.
+    :param traits: product, plan, location and note in the vendor's words.
     """
 
     order_id: str
     expires_at: datetime
-    status: OrderStatus
-    vendor_status: str
     expires_from: Literal["vendor", "term"] = "vendor"
-    quantity: int | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
-    auto_extends: bool | None = None
-    order_key: str | None = None
-    last_price: Money | None = None
-    last_kind: str | None = None
 
     @property
     def product(self) -> str | None:
@@ -67,7 +54,7 @@ class DueOrder:
 
 @dataclass(frozen=True)
 class SkippedOrder:
-    """An order that ends, or was asked for, and is not to be renewed.
+    """An order that is near its end or named by the filter, and left out.
 
     :param why: one sentence for a person.
     """
@@ -80,12 +67,12 @@ class SkippedOrder:
 
 @dataclass(frozen=True)
 class OrderFilter:
-    """Which orders are meant; None means any. Words are looked for in the vendor's, whatever the case.
+    """Which orders to look for; ``None`` means any. Words match anywhere in the vendor's text, in upper or lower case.
 
-    :param product: in the name of product or plan.
-    :param location: in the names of the locations.
-    :param note: in the note of the order.
-    :param order_ids: these only.
+    :param product: a word in the name of product or plan.
+    :param location: a word in the names of the locations.
+    :param note: a word in the note of the order.
+    :param order_ids: only these.
     :param exclude: never these.
     """
 
@@ -95,32 +82,35 @@ class OrderFilter:
     order_ids: Sequence[str] | None = None
     exclude: Sequence[str] = ()
 
-    def refuses(self, order: VendorOrder) -> str | None:
-        """Why an order is not meant, None where it is."""
+    def names(self, order_id: str) -> bool:
+        """Whether the filter asks for this very order."""
+        return self.order_ids is not None and order_id in self.order_ids
+
+    def refusal(self, order: VendorOrder) -> str | None:
+        """Why the filter leaves an order out; ``None`` if the order passes."""
         if order.order_id in self.exclude:
             return "excluded by id"
         if self.order_ids is not None and order.order_id not in self.order_ids:
             return "not among the ids asked for"
-        traits = order.traits
-        for name, word, places in (
+        for name, word, traits in (
             ("product", self.product, ("product", "plan", "type", "item", "item_name")),
             ("location", self.location, ("location", "locations")),
             ("note", self.note, ("note", "label")),
         ):
-            said = [traits[place] for place in places if place in traits]
-            if word and not any(word.casefold() in text.casefold() for text in said):
-                return f"{name} is {' / '.join(said) or 'not told'}, asked for was {word!r}"
+            texts = [order.traits[trait] for trait in traits if trait in order.traits]
+            if word and not any(word.casefold() in text.casefold() for text in texts):
+                return f"{name} is {' / '.join(texts) or 'unknown'}, and the filter asks for {word!r}"
         return None
 
 
 @dataclass(frozen=True)
 class ExpiringOrders:
-    """What ends within the horizon.
+    """The outcome of a search.
 
     :param due: the soonest to end first.
-    :param left_out: orders that end within the horizon, ended not longer ago than it is long, or were asked for by id.
-    :param looked_at: how many orders were looked at in all.
-    :param source: ``vendor`` where its list was read, ``ledger`` where it has none.
+    :param left_out: orders that end within the horizon, ended at most one horizon ago, or are named by the filter.
+    :param looked_at: how many orders the search read in all.
+    :param source: ``vendor`` for the vendor's list, ``ledger`` at vendors without one.
     """
 
     due: tuple[DueOrder, ...]
@@ -131,18 +121,21 @@ class ExpiringOrders:
     source: Literal["vendor", "ledger"]
 
     def lines(self, most: int = 50) -> list[str]:
-        """For the log: what was found, and who was left out and why, at most so many of each reason."""
-        found = [
-            f"{len(self.due)} of {self.looked_at} orders end from {self.as_of:%Y-%m-%d %H:%M} to {self.until:%Y-%m-%d %H:%M} UTC "
+        """For the log: the orders that are due, and those left out with the reason.
+
+        :param most: at most so many lines for the due orders, and for each reason.
+        """
+        lines = [
+            f"{len(self.due)} of {self.looked_at} orders end from {self.as_of:%Y-%m-%d %H:%M} to {utc(self.until)} "
             f"and are due (by the {self.source}'s list); {len(self.left_out)} left out"
         ]
-        found += [f"due: {due.order_id} ends {due.expires_at:%Y-%m-%d %H:%M} UTC" for due in self.due[:most]]
+        lines += [f"due: {due.order_id} ends {utc(due.expires_at)}" for due in self.due[:most]]
         if len(self.due) > most:
-            found.append(f"due: and {len(self.due) - most} more")
-        told: Counter[str] = Counter()
-        for left in self.left_out:
-            told[left.reason] += 1
-            if told[left.reason] <= most:
-                found.append(f"left out: {left.order_id} ({left.reason}): {left.why}")
-        found += [f"left out ({reason}): and {count - most} more" for reason, count in told.items() if count > most]
-        return found
+            lines.append(f"due: and {len(self.due) - most} more")
+        counts: Counter[str] = Counter()
+        for skipped in self.left_out:
+            counts[skipped.reason] += 1
+            if counts[skipped.reason] <= most:
+                lines.append(f"left out: {skipped.order_id} ({skipped.reason}): {skipped.why}")
+        lines += [f"left out ({reason}): and {count - most} more" for reason, count in counts.items() if count > most]
+        return lines

@@ -18,7 +18,7 @@ from airflow.sdk.log import redact
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
 from airflow_provider_proxyorders.domain.model import Delivery, Proxy
-from airflow_provider_proxyorders.hooks import proxyorders as hooks
+from airflow_provider_proxyorders.hooks.masking import MOST_MASKED, mask
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery, store
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
 
@@ -190,7 +190,7 @@ class TestHealth:
 class TestMasking:
     def test_a_password_is_hidden_as_a_url_writes_it_too(self) -> None:
         one = Proxy("203.0.113.7", 1, "u", "p/w:with@odd%letters")
-        hooks.mask(Delivery("1", (one,)))
+        mask(Delivery("1", (one,)))
         assert one.url.partition("u:")[2].partition("@")[0] not in str(redact(f"calling {one.url} now"))
 
     def test_a_thousand_codes_do_not_hold_the_task_up(
@@ -199,9 +199,9 @@ class TestMasking:
         """Airflow's masker would take half a minute over them, and another one in the process above the task."""
         told: list[Any] = []
         monkeypatch.setattr("airflow.sdk.log.mask_secret", told.append)
-        hooks.mask(Delivery("1", codes=tuple(f"CODE-{number}/x" for number in range(1000))))
+        mask(Delivery("1", codes=tuple(f"CODE-{number}/x" for number in range(1000))))
         (secrets,) = told
-        assert len(secrets) == hooks.MOST_MASKED and secrets[0] == "CODE-0/x"
+        assert len(secrets) == MOST_MASKED and secrets[0] == "CODE-0/x"
         assert "1000 different" in caplog.text and "CODE-0" not in caplog.text
 
     def test_no_argument_has_a_name_whose_value_airflow_would_hide(self) -> None:

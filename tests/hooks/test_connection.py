@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.hooks.connection import COMMON, account_for, vendor_for
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES
+from airflow_provider_proxyorders.hooks.connection import account_for, vendor_for
 from airflow_provider_proxyorders.vendors import vendor_class
 
 from .connections import VENDORS
@@ -40,7 +41,8 @@ class TestDefaults:
         assert {getattr(account.caps, name) for name in CAPS} == {None}
 
     def test_empty_fields_of_the_form_are_no_settings(self) -> None:
-        assert read(extra=dict.fromkeys(COMMON, "")) == read(extra=dict.fromkeys(COMMON, None)) == read()
+        assert read(extra=dict.fromkeys(CONNECTION_SETTING_NAMES, "")) == read()
+        assert read(extra=dict.fromkeys(CONNECTION_SETTING_NAMES)) == read()
 
     @pytest.mark.parametrize("password", [None, "", "  ", "\n"])
     def test_no_key_is_said(self, password: str | None) -> None:
@@ -139,11 +141,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("wallet", ["main"], "text"),
     ("order_page", "dashboard", "web address"),
     ("order_page", "javascript:alert(1)", "web address"),
-    ("webhook_secret", 12345, "text that is not empty, or a list"),
-    ("webhook_secret", [], "text that is not empty, or a list"),
-    ("webhook_secret", "whsec_", "text that is not empty, or a list"),
-    ("webhook_secret", ["good", ""], "text that is not empty, or a list"),
-    ("webhook_secret", {"a": "b"}, "text that is not empty, or a list"),
+    ("webhook_secret", 12345, "non-empty text, or a list"),
+    ("webhook_secret", [], "non-empty text, or a list"),
+    ("webhook_secret", "whsec_", "non-empty text, or a list"),
+    ("webhook_secret", ["good", ""], "non-empty text, or a list"),
+    ("webhook_secret", {"a": "b"}, "non-empty text, or a list"),
     ("protocol", "ftp", "one of http, socks5"),
     ("page_size", "many", "integer"),
     ("page_size", 10.5, "integer"),

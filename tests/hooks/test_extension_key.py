@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import ConfigError, NotDue, VendorUnavailable
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.renewal.keys import expiry_to_extend, extension_key
 
 from .connections import Shops
 
@@ -42,10 +43,11 @@ def order(shops: Shops) -> Purchase:
     return order  # type: ignore[no-any-return]
 
 
-def key(shops: Shops, given: Any = None, order_id: str = "7001", **connection: Any) -> str:
+def key(shops: Shops, context: Any = None, order_id: str = "7001", **connection: Any) -> str:
     """As a new worker would have it: nothing kept from before but the ledger."""
     hook: ProxyOrdersHook = shops.hook("iproyal", **connection)
-    return hook.extension_key(hook.buyer(given), order_id, given)
+    buyer = hook.buyer(context)
+    return extension_key(buyer.account.wallet, order_id, expiry_to_extend(buyer, order_id))
 
 
 def extend(shops: Shops, order_key: str) -> None:
@@ -142,7 +144,7 @@ def test_an_order_that_cannot_be_read_fixes_nothing(shops: Shops, order: Purchas
     hook = shops.hook("iproyal")
     hook.http._sleep = lambda seconds: None
     with pytest.raises(VendorUnavailable):
-        hook.extension_key(hook.buyer(context()), "7001", context())
+        expiry_to_extend(hook.buyer(context()), "7001")
     rule.release()
     assert key(shops, context()).endswith("2030-02-01T09:15:00+00:00")
 
@@ -165,7 +167,7 @@ class TestInATask:
     def test_a_period_that_somebody_else_extended_meanwhile_is_not_paid_twice(self, shops: Shops, order: Purchase) -> None:
         """The first try fixed the expiry and died; before the next one another key, or the vendor itself, extended the order."""
         hook = shops.hook("iproyal")
-        hook.extended_expiry(hook.buyer(), "7001")
+        expiry_to_extend(hook.buyer(), "7001")
         extend(shops, "a key of somebody's own")
         with pytest.raises(NotDue, match=r"7001 runs until 2030-03-03 09:15.*from 2030-02-01 09:15.*Nothing was bought"):
             shops.hook("iproyal").extend_order("7001", PLAN)
@@ -173,7 +175,7 @@ class TestInATask:
 
     def test_a_key_of_its_own_means_what_it_says(self, shops: Shops, order: Purchase) -> None:
         hook = shops.hook("iproyal")
-        hook.extended_expiry(hook.buyer(), "7001")
+        expiry_to_extend(hook.buyer(), "7001")
         extend(shops, "a key of somebody's own")
         shops.hook("iproyal").extend_order("7001", PLAN, order_key="another")
         assert len(shops.bought("iproyal")) == 2

@@ -143,4 +143,4 @@ class TestNumbersOfWebhooks:
     ) -> None:
         monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", given)
         assert read() == default
-        assert f"webhook_{option} must be a number from 1 on, not '{given}'; {default} is used" in caplog.text
+        assert f"webhook_{option} must be a number >= 1, got '{given}'; {default} is used" in caplog.text

@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.domain.levels import Levels
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.ledger.alarms import Alarms
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.wallet.check import look
+from airflow_provider_proxyorders.wallet.check import check_wallet
 
 from .books import wrong
 from .plan import DAY, WEEK, Plan
@@ -101,7 +101,7 @@ class Rehearsal(Month):
 
     def _check(self, day: int) -> list[Mapping[str, Any]]:
         ahead = timedelta(seconds=float(self._ahead(self.plan.size.look_ahead)[2:-1]))
-        check = look(self.buyer, horizon=ahead)
+        check = check_wallet(self.buyer, horizon=ahead)
         alarms = Alarms(self.ledger.engine)
         state = check.judge(Levels.of(self.plan.low, self.plan.recovered), with_runway=True)
         crossing = alarms.observe(WALLET, "month", state)

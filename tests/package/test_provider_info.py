@@ -15,7 +15,8 @@ import jsonschema
 import pytest
 
 from airflow_provider_proxyorders import get_provider_info
-from airflow_provider_proxyorders.hooks.connection import COMMON, account_for
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES
+from airflow_provider_proxyorders.hooks.connection import account_for
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
 from airflow_provider_proxyorders.provider_info import FILE, as_text, own_vendors, provider_info
 from airflow_provider_proxyorders.vendors import vendor_class
@@ -102,7 +103,7 @@ class TestForm:
 
     def test_shows_all_that_the_hook_reads_and_nothing_else(self, name: str) -> None:
         vendor = vendor_class(name)
-        read = {*COMMON, *(setting.name for setting in vendor.settings)} - (
+        read = {*CONNECTION_SETTING_NAMES, *(setting.name for setting in vendor.settings)} - (
             set() if vendor.webhook else {"webhook_secret", "webhook_scheme"}
         )
         assert set(CONNECTIONS[name]["conn-fields"]) == read

@@ -30,9 +30,9 @@ def buy_elsewhere(shop: Shop) -> str | None:
 def test_agreement(shop: Shop) -> None:
     reconcile(shop.buyer())
     shop.delivered("k")
-    findings = reconcile(shop.buyer())
-    assert findings.clean and findings.lines() == []
-    assert findings.unexplained == Money(Decimal(0), findings.unexplained.currency if findings.unexplained else None)
+    report = reconcile(shop.buyer())
+    assert report.clean and report.lines() == []
+    assert report.unexplained == Money(Decimal(0), report.unexplained.currency if report.unexplained else None)
 
 
 def test_an_order_that_moved_on_is_brought_up_to_date(shop: Shop) -> None:
@@ -49,9 +49,9 @@ def test_a_strange_order_is_reported_once_and_freezes_the_wallet(shop_of: Callab
     reconcile(shop.buyer())
     buy_elsewhere(shop)
     shop.box.control([{"advance": 60.0}])
-    findings = reconcile(shop.buyer())
-    assert len(findings.strange) == 1 and not findings.clean
-    assert findings.unexplained is not None and findings.unexplained.amount > 0
+    report = reconcile(shop.buyer())
+    assert len(report.foreign) == 1 and not report.clean
+    assert report.unexplained is not None and report.unexplained.amount > 0
     with pytest.raises(CapExceeded, match="did not intend"):
         shop.buyer().place(shop.request, order_key="k")
     shop.ledger.freeze(f"{vendor}:main", None)
@@ -64,9 +64,9 @@ def test_without_a_list_a_strange_purchase_shows_in_the_balance(shop_of: Callabl
     reconcile(shop.buyer())
     shop.delivered("k")
     buy_elsewhere(shop)
-    findings = reconcile(shop.buyer())
-    assert findings.strange == [] and findings.unexplained == Money(Decimal(9), "USD")
-    assert any("UNEXPLAINED: the balance fell by 9.00 USD" in line for line in findings.lines())
+    report = reconcile(shop.buyer())
+    assert report.foreign == [] and report.unexplained == Money(Decimal(9), "USD")
+    assert any("UNEXPLAINED: the balance fell by 9.00 USD" in line for line in report.lines())
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -74,8 +74,8 @@ def test_what_a_killed_worker_left_is_settled(shop_of: Callable[[str], Shop], ve
     shop = shop_of(vendor)
     reconcile(shop.buyer())
     leave_behind(shop, "lost")
-    findings = reconcile(shop.buyer())
-    assert [key.split(" ")[0] for key in findings.settled] == ["lost"] and findings.clean
+    report = reconcile(shop.buyer())
+    assert [key.split(" ")[0] for key in report.settled] == ["lost"] and report.clean
     assert len(shop.bought()) == 1
 
 
@@ -95,8 +95,8 @@ class TestWhileAnOrderIsBeingMade:
         shop.box.control({"vendor": "iproyal", "processing": 86_400.0})
         assert shop.buyer().place(shop.request, order_key="slow").step is Step.PLACED
         strange = buy_elsewhere(shop)
-        findings = reconcile(shop.buyer())
-        assert findings.strange == [strange] and not findings.clean
+        report = reconcile(shop.buyer())
+        assert report.foreign == [strange] and not report.clean
         assert strange in (shop.ledger.frozen("iproyal:main") or "")
 
     def test_what_may_be_ours_is_said_to_be_so(self, shop_of: Callable[[str], Shop]) -> None:
@@ -108,13 +108,13 @@ class TestWhileAnOrderIsBeingMade:
         shop.box.control({"vendor": "proxyscrape", "processing": 86_400.0})
         shop.buyer().place(shop.request, order_key="slow")
         first = reconcile(shop.buyer())
-        assert first.strange == [] and shop.ledger.frozen("proxyscrape:main") is None
-        assert [*first.unclear.values()] == ["slow"]
+        assert first.foreign == [] and shop.ledger.frozen("proxyscrape:main") is None
+        assert [*first.maybe_ours.values()] == ["slow"]
         assert any("MAY BE OURS" in line and "slow" in line for line in first.lines())
         second = reconcile(shop.buyer())
-        assert second.unclear == first.unclear and not second.clean, "it does not go away by itself"
+        assert second.maybe_ours == first.maybe_ours and not second.clean, "it does not go away by itself"
         shop.box.control([{"advance": 90_000.0}])
-        assert reconcile(shop.buyer()).strange == [*first.unclear]
+        assert reconcile(shop.buyer()).foreign == [*first.maybe_ours]
 
     @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
     def test_an_order_of_ours_is_no_alarm(self, shop_of: Callable[[str], Shop], vendor: str) -> None:
@@ -122,8 +122,8 @@ class TestWhileAnOrderIsBeingMade:
         reconcile(shop.buyer())
         shop.box.control({"vendor": vendor, "processing": 86_400.0})
         shop.buyer().place(shop.request, order_key="slow")
-        findings = reconcile(shop.buyer())
-        assert findings.clean and not findings.unclear
+        report = reconcile(shop.buyer())
+        assert report.clean and not report.maybe_ours
 
 
 def test_an_order_that_the_vendor_does_not_know_any_more_hides_no_other(shop_of: Callable[[str], Shop]) -> None:
@@ -134,9 +134,9 @@ def test_an_order_that_the_vendor_does_not_know_any_more_hides_no_other(shop_of:
     shop.buyer().place(shop.request, order_key="other")
     shop.box.fault(vendor="iproyal", operation="get", nth=2, action="status", status=404)  # the newest is read first
     strange = buy_elsewhere(shop)
-    findings = reconcile(shop.buyer())
-    assert [*findings.undecided] == ["gone"] and f"order {gone} was taken" in findings.undecided["gone"]
-    assert findings.strange == [strange]
+    report = reconcile(shop.buyer())
+    assert [*report.unresolved] == ["gone"] and f"order {gone} was taken" in report.unresolved["gone"]
+    assert report.foreign == [strange]
 
 
 def test_a_vendor_that_is_away_is_no_finding(shop_of: Callable[[str], Shop]) -> None:
@@ -165,15 +165,15 @@ class TestWhatStandsToBeSentAgain:
 
     def test_its_own_task_may_be_about_to_send_it(self, left: Shop) -> None:
         before = left.ledger.find("k")
-        findings = reconcile(left.buyer())
-        assert [*findings.undecided] == ["k"] and not findings.clean
-        assert "may have been taken" in findings.undecided["k"]
+        report = reconcile(left.buyer())
+        assert [*report.unresolved] == ["k"] and not report.clean
+        assert "may have been taken" in report.unresolved["k"]
         assert left.ledger.find("k") == before
 
     def test_it_is_looked_into_when_no_task_comes_back(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
-        findings = reconcile(left.buyer())
-        assert [*findings.undecided] == ["k"]
+        report = reconcile(left.buyer())
+        assert [*report.unresolved] == ["k"]
         found = left.ledger.find("k")
         assert found is not None and found.step is Step.UNKNOWN
         assert left.buyer().ledger.charged("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
@@ -185,6 +185,6 @@ class TestWhatStandsToBeSentAgain:
         reference = left.buyer().vendor.reference_in(found.request)
         hint = Hint("d" * 64, "voodoo_default", "voodoo:main", bought.order_id, reference, "completed")
         Inbox(left.ledger.engine).keep([hint])
-        findings = reconcile(left.buyer())
-        assert [key.split(" ")[0] for key in findings.settled] == ["k"] and not findings.undecided
+        report = reconcile(left.buyer())
+        assert [key.split(" ")[0] for key in report.settled] == ["k"] and not report.unresolved
         assert [order.order_key for order in left.ledger.by_order_id("voodoo:main", bought.order_id)] == ["k"]

@@ -11,7 +11,9 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, InvalidRequest
 from airflow_provider_proxyorders.domain.model import Actor, Money, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger
-from airflow_provider_proxyorders.wallet.runway import Prices, Rate, Renewal, rate, runway
+from airflow_provider_proxyorders.wallet.prices import Prices, Renewal
+from airflow_provider_proxyorders.wallet.rate import SpendingRate, spending_rate
+from airflow_provider_proxyorders.wallet.runway import runway
 
 from .conftest import Shop
 
@@ -36,12 +38,12 @@ class TestRunway:
         seen = runway(usd("10.00"), [due(3, "4.00"), due(1, "4.00"), due(2, "4.00")])
         assert [(paid.renewal.order_id, paid.covered) for paid in seen.renewals] == [("1", True), ("2", True), ("3", False)]
         assert seen.first_uncovered == due(3, "4.00")
-        assert (seen.covers, seen.needed, seen.short) == (False, Decimal("12.00"), Decimal("2.00"))
-        assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in seen.told()
+        assert (seen.covered, seen.needed, seen.short) == (False, Decimal("12.00"), Decimal("2.00"))
+        assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in seen.describe()
 
     def test_to_the_cent(self) -> None:
-        assert runway(usd("8.00"), [due(1, "4.00"), due(2, "4.00")]).covers is True
-        assert runway(usd("7.99"), [due(1, "4.00"), due(2, "4.00")]).covers is False
+        assert runway(usd("8.00"), [due(1, "4.00"), due(2, "4.00")]).covered is True
+        assert runway(usd("7.99"), [due(1, "4.00"), due(2, "4.00")]).covered is False
 
     def test_what_does_not_fit_leaves_the_money_to_what_comes_after(self) -> None:
         seen = runway(usd("5.00"), [due(1, "9.00"), due(2, "4.00")])
@@ -59,19 +61,19 @@ class TestRunway:
 
     def test_nothing_due(self) -> None:
         seen = runway(usd("-3.20"), [])
-        assert (seen.covers, seen.first_uncovered, seen.told()) == (True, None, "no renewal is due")
+        assert (seen.covered, seen.first_uncovered, seen.describe()) == (True, None, "no renewal is due")
 
     def test_an_unknown_price_makes_covered_unknown_and_short_stay_short(self) -> None:
         seen = runway(usd("10.00"), [due(1, "4.00"), due(2, None)])
-        assert (seen.covers, [each.order_id for each in seen.unknown]) == (None, ["2"])
-        assert "1 of them without a known price" in seen.told()
-        assert runway(usd("3.00"), [due(1, "4.00"), due(2, None)]).covers is False
+        assert (seen.covered, [each.order_id for each in seen.unpriced]) == (None, ["2"])
+        assert "1 of them without a known price" in seen.describe()
+        assert runway(usd("3.00"), [due(1, "4.00"), due(2, None)]).covered is False
 
     def test_another_currency_is_said_and_never_added(self) -> None:
         seen = runway(usd("10.00"), [due(1, "4.00", currency="EUR"), due(2, "4.00", currency=None)])
         assert [paid.covered for paid in seen.renewals] == [None, True]
-        assert seen.unknown[0].note == "priced in EUR, the wallet holds USD"
-        assert (seen.covers, seen.needed) == (None, Decimal("4.00"))
+        assert seen.unpriced[0].note == "priced in EUR, the wallet holds USD"
+        assert (seen.covered, seen.needed) == (None, Decimal("4.00"))
 
 
 class TestPrices:
@@ -154,14 +156,14 @@ class TestRate:
 
     def test_nothing_spent(self, shop: Shop) -> None:
         buyer = shop.buyer()
-        seen = rate(buyer.ledger, buyer.account)
-        assert (seen, seen.per_day, seen.days_left(Decimal(100))) == (Rate(Decimal(0), 0), Decimal(0), None)
+        seen = spending_rate(buyer.ledger, buyer.account)
+        assert (seen, seen.per_day, seen.days_left(Decimal(100))) == (SpendingRate(Decimal(0), 0), Decimal(0), None)
 
     def test_a_young_wallet_counts_its_own_days(self, shop: Shop) -> None:
         for day, price in ((0, "9.00"), (2, "3.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = rate(shop.ledger, shop.buyer().account)
+        seen = spending_rate(shop.ledger, shop.buyer().account)
         assert (seen.spent, seen.days, seen.per_day) == (Decimal("12.00"), 3, Decimal("4.00"))
         assert seen.days_left(Decimal("10.00")) == Decimal("2.5")
         assert seen.days_left(Decimal("-1.00")) == 0
@@ -170,7 +172,7 @@ class TestRate:
         for day, price in ((0, "20.00"), (11, "6.00"), (40, "1.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = rate(shop.ledger, shop.buyer().account)
+        seen = spending_rate(shop.ledger, shop.buyer().account)
         assert (seen.spent, seen.days) == (Decimal("7.00"), 30)
         assert (seen.per_day, seen.days_left(Decimal("100"))) == (Decimal("0.24"), Decimal("428.5"))
 
@@ -178,4 +180,4 @@ class TestRate:
         self.on(shop_of("voodoo").ledger, 0)
         self.spend(shop_of("voodoo"), "k", "9.00")
         buyer = shop_of("iproyal").buyer()
-        assert rate(buyer.ledger, buyer.account).spent == 0
+        assert spending_rate(buyer.ledger, buyer.account).spent == 0

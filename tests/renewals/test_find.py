@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -180,21 +179,6 @@ class TestFilters:
 
 
 class TestLedger:
-    def test_it_knows_the_last_price(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(1)
-        hook = shops.hook("iproyal")
-        made = hook.create_order(REQUESTS["iproyal"], order_key="first")
-        month = find(shops, now, within=40 * DAY)
-        known = {one.order_id: one for one in month.due}
-        assert known["1"].order_key is None and known["1"].last_price is None
-        assert made.order_id is not None
-        new = known[made.order_id]
-        assert (new.order_key, new.last_kind) == ("first", "create")
-        assert new.last_price is not None and new.last_price.amount == Decimal("6")
-        hook.extend_order(made.order_id, PLAN, order_key="second")
-        new = {one.order_id: one for one in find(shops, now, within=80 * DAY).due}[made.order_id]
-        assert (new.order_key, new.last_kind, new.quantity) == ("second", "extend", 2)
-
     def test_an_extension_that_does_not_show_yet(self, shops: Shops, now: datetime, held: Held) -> None:
         held(1)
         shops.box.control({"vendor": "iproyal", "extend_processing": 3600})
@@ -248,7 +232,7 @@ class TestLedger:
         ends = made.expires_at + 90 * DAY
         found = find(shops, ends - DAY)
         assert [(one.order_id, one.expires_at, one.expires_from) for one in found.due] == [(made.order_id, ends, "vendor")]
-        assert (found.source, found.due[0].order_key) == ("ledger", "extension 2")
+        assert found.source == "ledger"
         assert find(shops, made.expires_at - DAY).due == ()
 
     def test_thousands_of_orders(self, shops: Shops, now: datetime) -> None:

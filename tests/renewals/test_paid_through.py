@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
+from airflow_provider_proxyorders.renewal.due import DueRule
 from tests.hooks.connections import Shops
 from tests.tasks.tasks import Run, context, run
 
@@ -50,7 +51,7 @@ class TestState:
 
     @pytest.mark.parametrize("less", [timedelta(0), timedelta(seconds=1), 9 * DAY])
     def test_far_enough_is_skipped(self, shops: Shops, until: datetime, less: timedelta) -> None:
-        with pytest.raises(AirflowSkipException, match=rf"paid through {until:%Y-%m-%d %H:%M} UTC.*nothing bought"):
+        with pytest.raises(AirflowSkipException, match=rf"paid through {until:%Y-%m-%d %H:%M} UTC.*Nothing was bought"):
             extend(shops, paid_through=until - less)().execute(context())
         assert shops.bought("iproyal") == []
 
@@ -132,7 +133,7 @@ class TestOnce:
         first = make().execute(context(dag_id="one"))
         assert first["order_key"] == f"extend:iproyal:iproyal_default:7001:{until.isoformat()}"
         assert make().execute(context(dag_id="one", map_index=4)) == first
-        with pytest.raises(AirflowSkipException, match=r"order 7001 was extended, paid until .* by one\.buy .*nothing bought"):
+        with pytest.raises(AirflowSkipException, match=r"7001 was extended, paid until .* by one\.buy .*Nothing was bought"):
             make().execute(context(dag_id="two"))
         with pytest.raises(AirflowSkipException, match="by one.buy"):  # another plan is no conflict once it is paid
             extend(shops, expires_at=until.isoformat(), request={"product_plan_id": 23})().execute(context(dag_id="three"))
@@ -141,7 +142,7 @@ class TestOnce:
     def test_an_order_that_somebody_extended_meanwhile(self, shops: Shops, until: datetime) -> None:
         """By hand in the dashboard, or under a key of his own: nothing in the ledger says so but the vendor's order."""
         shops.hook("iproyal").extend_order("7001", PLAN, order_key="by hand")
-        with pytest.raises(AirflowSkipException, match="somebody has extended it already"):
+        with pytest.raises(AirflowSkipException, match="another purchase or the vendor itself has extended it already"):
             extend(shops, expires_at=until.isoformat())().execute(context())
         assert len(shops.bought("iproyal")) == 1
 
@@ -151,7 +152,7 @@ class TestOnce:
         with pytest.raises(CapExceeded):
             make().execute(context())
         shops.hook("iproyal").extend_order("7001", PLAN, order_key="by hand")
-        with pytest.raises(AirflowSkipException, match="somebody has extended it already"):
+        with pytest.raises(AirflowSkipException, match="another purchase or the vendor itself has extended it already"):
             extend(shops)().execute(context(try_number=2))
         assert len(shops.bought("iproyal")) == 1
 
@@ -159,15 +160,18 @@ class TestOnce:
     def test_another_key_between_the_look_and_the_sending(self, shops: Shops, until: datetime, how: str) -> None:
         """The last read before it leaves decides, not the first."""
         conn_id = shops.connect("iproyal")
+        require_due = DueRule.require_due
 
-        class Slow(ExtendProxyOrderOperator):
-            def _check_due(self, *args: Any) -> None:
-                super()._check_due(*args)
-                ProxyOrdersHook(conn_id).extend_order("7001", PLAN, order_key="quicker")
+        def slowly(rule: DueRule, *args: Any) -> None:
+            require_due(rule, *args)
+            ProxyOrdersHook(conn_id).extend_order("7001", PLAN, order_key="quicker")
 
+        shops.patch.setattr(DueRule, "require_due", slowly)
         target = {"paid_through": until + DAY} if how == "paid_through" else {"expires_at": until}
-        task = Slow(task_id="t", conn_id=conn_id, order_id="7001", request=PLAN, order_key="slower", deferrable=False, **target)
-        with pytest.raises(AirflowSkipException, match="nothing bought"):
+        task = ExtendProxyOrderOperator(
+            task_id="t", conn_id=conn_id, order_id="7001", request=PLAN, order_key="slower", deferrable=False, **target
+        )
+        with pytest.raises(AirflowSkipException, match="Nothing was bought"):
             task.execute(context())
         assert len(shops.bought("iproyal")) == 1
         slower = ProxyOrdersHook(conn_id).ledger.find("slower")
@@ -215,7 +219,7 @@ class TestRefused:
             extend(shops, order_key="mine", paid_through=now + DAY)().execute(context())
 
     def test_an_expiry_that_is_not_the_orders(self, shops: Shops, until: datetime) -> None:
-        with pytest.raises(InvalidRequest, match=r"expires_at.*is not when order 7001 ends.*Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=r"expires_at.*must be the end of order 7001.*Nothing was bought"):
             extend(shops, expires_at=until + DAY)().execute(context())
 
     def test_an_extension_needs_a_request(self, shops: Shops, until: datetime) -> None:

@@ -79,7 +79,7 @@ def test_many_dags_at_once(shops: Shops, held: Held, now: datetime, database: st
     outcomes = together([extending(shops, number, paid_through=now + 9 * DAY) for number in range(6)])
     assert len(shops.bought("iproyal")) == 1
     assert sum(isinstance(one, dict) for one in outcomes) == 1, outcomes  # one task hands the purchase on, the others are skipped
-    assert all("nothing bought" in one for one in outcomes if isinstance(one, str))
+    assert all("Nothing was bought" in one for one in outcomes if isinstance(one, str))
 
 
 def test_with_keys_of_their_own(shops: Shops, held: Held, now: datetime, database: str) -> None:

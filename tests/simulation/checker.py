@@ -149,16 +149,16 @@ class Checker(Verdict):
             return True
         return self.run.calm and isinstance(error.__cause__ or error, CapExceeded)
 
-    def compared(self, wallet: str, findings: ReconcileReport, since: float, final: bool) -> None:
+    def compared(self, wallet: str, report: ReconcileReport, since: float, final: bool) -> None:
         """Ledger and vendor were compared: a plain seed holds nothing strange, and the last comparison is clean."""
         run = self.run
         run.stats["compared"] += 1
         if run.scenario.kind != "plain":
             return
-        if findings.strange:
-            self.broken("false alarm", f"the comparison of {wallet} finds {findings.strange} strange")
-        if findings.missing and not run.scenario.hidden:
-            self.broken("false alarm", f"the comparison of {wallet} misses {findings.missing}")
+        if report.foreign:
+            self.broken("false alarm", f"the comparison of {wallet} finds {report.foreign} strange")
+        if report.missing and not run.scenario.hidden:
+            self.broken("false alarm", f"the comparison of {wallet} misses {report.missing}")
         moved = run.market.others_moved(run.scenario.vendor, wallet, since, run.clockwork.now)
-        if findings.unexplained and findings.unexplained.amount > 0 and not (moved or run.scenario.lagging or run.scenario.dear):
-            self.broken("false alarm", f"the comparison of {wallet} cannot explain {findings.unexplained}")
+        if report.unexplained and report.unexplained.amount > 0 and not (moved or run.scenario.lagging or run.scenario.dear):
+            self.broken("false alarm", f"the comparison of {wallet} cannot explain {report.unexplained}")

@@ -79,15 +79,15 @@ def _compare(run: Run, worker: Worker, final: bool) -> None:
         since = run.audited.get(name, run.clockwork.now)
         began = run.clockwork.now
         try:
-            findings = reconcile(buyer)
+            report = reconcile(buyer)
         except ProxyOrdersError as error:
             worker.say(f"comparing {name}: {type(error).__name__}: {error}")
             if final:
                 run.fail(f"the last comparison failed: {error}")
             continue
         run.audited[name] = began
-        worker.say(f"compared {name}: {findings.lines() or 'clean'}")
-        run.checker.compared(name, findings, since, final)
+        worker.say(f"compared {name}: {report.lines() or 'clean'}")
+        run.checker.compared(name, report, since, final)
 
 
 def enough(run: Run) -> None:

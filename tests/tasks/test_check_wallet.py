@@ -125,11 +125,11 @@ class TestCrossing:
 class TestTelling:
     def test_one_that_nobody_took_is_repeated_by_the_next_try(self, wallets: Wallets) -> None:
         wallets.holds("10")
-        with pytest.raises(ProxyOrdersError, match=r"nobody could be told: Post \(ConnectionError\) failed") as refused:
+        with pytest.raises(ProxyOrdersError, match=r"every notifier failed: Post \(ConnectionError\)") as refused:
             wallets.check(notifiers=[Post([], broken=True)])
         assert refused.value.retry == "soon"
         assert wallets.check()["iproyal_default"]["alert"] == "low"
-        assert "an earlier try to tell this did not get through" in wallets.told[0]
+        assert "an earlier try to send this alert failed" in wallets.told[0]
         assert wallets.check()["iproyal_default"]["alert"] is None
 
     def test_a_low_that_nobody_heard_of_is_said_with_the_recovery(self, wallets: Wallets) -> None:
@@ -138,7 +138,7 @@ class TestTelling:
             wallets.check(notifiers=[Post([], broken=True)])
         wallets.holds("1000")
         wallets.check()
-        assert "Nobody could be told of the change before this one" in wallets.told[0]
+        assert "The alert of the change before this one reached no notifier" in wallets.told[0]
         assert wallets.subjects() == ["Wallet iproyal:iproyal_default has recovered: 1000.00 USD"]
 
     def test_one_of_two_took_it(self, wallets: Wallets) -> None:
@@ -199,7 +199,7 @@ class TestTelling:
         with ledger.engine.begin() as connection:
             connection.execute(text("UPDATE proxyorders_alarms SET held_until = '2026-01-01T00:00:00.000000+00:00'"))
         assert wallets.check()["iproyal_default"]["alert"] == "low"
-        assert "an earlier try to tell this did not get through" in wallets.told[0]
+        assert "an earlier try to send this alert failed" in wallets.told[0]
         assert wallets.check()["iproyal_default"]["alert"] is None
 
 
@@ -344,7 +344,7 @@ class TestRunway:
         wallets.shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
         seen = wallets.check("voodoo", horizon=timedelta(days=7))["voodoo_default"]
         assert (seen["state"], seen["runway"], seen["orders_without_end"]) == ("ok", "unknown", 1)
-        assert "of 1 orders nobody says when they end (see term)" in seen["text"]
+        assert "1 orders have an unknown end (see term)" in seen["text"]
         seen = wallets.check("voodoo", horizon=timedelta(days=7), term="P30D")["voodoo_default"]
         assert (seen["runway"], seen["orders_without_end"]) == ("covered", 0)
 
@@ -361,7 +361,7 @@ class TestAsked:
 
     def test_another_currency_is_refused(self, wallets: Wallets) -> None:
         wallets.shops.connect("proxyscrape", extra={"currency": "EUR"})
-        with pytest.raises(ProxyOrdersError, match="its currency is EUR: no level can be compared"):
+        with pytest.raises(ProxyOrdersError, match="its currency is EUR: the levels cannot be compared"):
             wallets.check("proxyscrape", connect=False)
 
     @pytest.mark.parametrize(
@@ -398,5 +398,5 @@ class TestAsked:
         assert operator.execute(given)["iproyal_default"]["state"] == "low"
 
     def test_no_connection_at_all(self, wallets: Wallets) -> None:
-        with pytest.raises(ProxyOrdersError, match="no wallet would be watched"):
+        with pytest.raises(ProxyOrdersError, match="conn_ids is empty: name one connection"):
             CheckWalletOperator(task_id="t", conn_ids="", low_balance="5").execute(context())

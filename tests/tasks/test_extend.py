@@ -21,6 +21,7 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
+from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import Shops
 
 from .tasks import context, run
@@ -104,7 +105,7 @@ class TestWhen:
 
     @pytest.mark.parametrize("within", [timedelta(days=4), 4 * 86400, "345600", 0, "0"])
     def test_an_order_that_runs_for_longer_is_skipped(self, shops: Shops, until: datetime, within: Any) -> None:
-        with pytest.raises(AirflowSkipException, match=rf"runs until {until:%Y-%m-%d %H:%M} UTC.*nothing bought"):
+        with pytest.raises(AirflowSkipException, match=rf"runs until {until:%Y-%m-%d %H:%M} UTC.*Nothing was bought"):
             extend(shops, only_within=within)().execute(context())
         assert shops.bought("iproyal") == []
 
@@ -137,7 +138,7 @@ class TestOwnRenewal:
 
     def test_skip_is_the_default(self, shops: Shops, until: datetime) -> None:
         renew(shops)
-        with pytest.raises(AirflowSkipException, match=r"renews order 7001 by itself.*nothing bought.*on_auto_extend='disable'"):
+        with pytest.raises(AirflowSkipException, match=r"renews order 7001 by itself.*Nothing was bought.*='disable'"):
             extend(shops)().execute(context())
         assert shops.bought("iproyal") == []
         assert shops.hook("iproyal").get_order("7001").auto_extends is True
@@ -182,16 +183,17 @@ class TestOwnRenewal:
     ) -> None:
         """The vendor renews the order in the moment before it is told not to."""
         renew(shops)
-        switch = ProxyOrdersHook.set_auto_extend
+        iproyal = vendor_class("iproyal")
+        switch = iproyal.set_auto_extend
 
-        def late(hook: ProxyOrdersHook, order_id: str, enabled: bool, **options: Any) -> None:
+        def late(vendor: Any, order_id: str, enabled: bool, options: Any) -> Any:
             later = written(until + timedelta(days=30))
             fields = {"id": 7001, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": later}
             shops.box.control({"vendor": "iproyal", "order": fields})
-            switch(hook, order_id, enabled, **options)
+            return (yield from switch(vendor, order_id, enabled, options))
 
-        monkeypatch.setattr(ProxyOrdersHook, "set_auto_extend", late)
-        with pytest.raises(AirflowSkipException, match="somebody has extended it already; nothing bought"):
+        monkeypatch.setattr(iproyal, "set_auto_extend", late)
+        with pytest.raises(AirflowSkipException, match="has extended it already. Nothing was bought"):
             extend(shops, on_auto_extend="disable")().execute(context())
         assert shops.bought("iproyal") == []
 

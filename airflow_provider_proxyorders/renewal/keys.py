@@ -1,0 +1,91 @@
+"""Identities of renewals: the order keys of extensions and replacements, and the period that each of them pays for.
+
+Two rules: all tasks for the same period get the same key; and the ledger decides the period once, so it stays the same for all
+tries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest
+from airflow_provider_proxyorders.domain.exact_json import dump_json
+from airflow_provider_proxyorders.domain.model import Purchase
+from airflow_provider_proxyorders.purchase.buyer import Buyer
+
+
+def extension_key(wallet: str, order_id: str, expiry: datetime) -> str:
+    """Identity of the extension of an order from this expiry on, the same for all DAGs.
+
+    :param expiry: aware UTC.
+    """
+    return f"extend:{wallet}:{order_id}:{expiry.isoformat()}"
+
+
+def expiry_to_extend(buyer: Buyer, order_id: str) -> datetime:
+    """The expiry an extension starts from. Inside a task it is read once and kept for all tries of the task.
+
+    A mapped task counts as one task: in one run it extends an order once, for all its map indexes.
+
+    :raises ConfigError: the order has no expiry. Nothing was sent.
+    """
+    fact = _fact_of_task(buyer, order_id)
+    kept = buyer.ledger.get(fact) if fact else None
+    if kept:
+        return datetime.fromisoformat(kept)
+    expiry = buyer.http.run(buyer.vendor.get(order_id)).expires_at
+    if expiry is None:
+        raise ConfigError(
+            f"order {order_id} has no expiry at {buyer.vendor.title} yet, and an extension starts from one. Nothing was "
+            "sent. Wait for the order first, or give the extension an order_key of its own."
+        )
+    return datetime.fromisoformat(buyer.ledger.decide_once(fact, expiry.isoformat())) if fact else expiry
+
+
+def _fact_of_task(buyer: Buyer, order_id: str) -> str | None:
+    """Name of a task's expiry in the ledger; ``None`` outside of a task.
+
+    The map index is left out: the list of a mapped task can hold an order twice, and can shift when the task is cleared.
+    """
+    actor = buyer.actor
+    if not actor.task_id:
+        return None
+    task = dump_json([buyer.account.wallet, order_id, actor.dag_id, actor.task_id, actor.run_id])
+    return f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
+
+
+def replacement_key(wallet: str, order_id: str, period: str) -> str:
+    """Identity of the purchase of a new order in the place of an old one.
+
+    :param period: of the old order, see :func:`period_of`.
+    """
+    return f"reorder:{wallet}:{order_id}:{period}"
+
+
+def period_of(expires_at: datetime | None, began: datetime) -> str:
+    """The paid period of an order: it ends at the vendor's expiry. If the vendor reports none, it begins with the purchase.
+
+    A term of the user would be no identity: the next run may give another one.
+    """
+    return f"until {expires_at.isoformat()}" if expires_at else f"from {began.isoformat()}"
+
+
+def period_to_replace(buyer: Buyer, order_id: str, creation: Purchase | None, ends: datetime | None) -> str:
+    """The paid period of an order as the first replacement saw it: such an order has one period only.
+
+    :param creation: the purchase of the order, ``None`` if it was bought elsewhere.
+    :param ends: the end as the user gives it.
+    :raises InvalidRequest: the period is unknown to both ledger and user. Nothing was sent.
+    """
+    if creation is not None:
+        period = period_of(creation.expires_at, creation.sent_at or creation.created_at)
+    elif ends is not None:
+        period = period_of(ends, ends)
+    else:
+        raise InvalidRequest(
+            "expires_at",
+            f"is needed: order {order_id} was bought outside of this ledger and {buyer.vendor.title} reports no end",
+            "2026-12-31T12:00:00+00:00",
+        )
+    return buyer.ledger.decide_once(f"period of {buyer.account.wallet}:{order_id}", period)
