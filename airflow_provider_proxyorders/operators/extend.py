@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from airflow_provider_proxyorders.domain.errors import InvalidRequest, NotDue, NotFarEnough, OrderNotFound, UnsupportedOperation
 from airflow_provider_proxyorders.domain.inputs import (
     duration_of,
@@ -99,8 +101,6 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowSkipException
-
         buyer = self.hook.buyer(context, self.log.info)
         try:
             purchase = self._extend(buyer) if buyer.vendor.capabilities.extend else self._replace(buyer)
@@ -158,8 +158,6 @@ class ExtendProxyOrderOperator(OrderOperator):
 
     def _check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
         """Skip the task if another task bought the extension, and fail it if the order still ends before the target date."""
-        from airflow.sdk.exceptions import AirflowSkipException
-
         from airflow_provider_proxyorders.renewal.extension import shortfall
         from airflow_provider_proxyorders.renewal.ownership import refuse_done_by_another
 

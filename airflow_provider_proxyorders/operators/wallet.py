@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import (
@@ -179,8 +180,6 @@ class CheckWalletOperator(BaseOperator):
 
         The task hands its result on all the same.
         """
-        from airflow.sdk.exceptions import AirflowFailException
-
         error, partly_sent = report.error(), report.partly_sent()
         low = report.low() if self.fail_when_low else None
         if error or partly_sent or low:
