@@ -13,8 +13,10 @@ from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest
 from airflow_provider_proxyorders.domain.inputs import (
+    conn_id_of,
     count_of,
     duration_of,
+    flag_of,
     ids_of,
     moment_of,
     optional_body_of,
@@ -109,7 +111,7 @@ class FindExpiringOrdersOperator(BaseOperator):
         self.note = note
         self.order_ids = order_ids
         self.exclude = exclude
-        self.auto_extending = auto_extending
+        self.auto_extending = flag_of("auto_extending", auto_extending, default=False)
         self.term = term
         self.limit = limit
 
@@ -117,7 +119,7 @@ class FindExpiringOrdersOperator(BaseOperator):
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.wallet.plan import plan_renewals
 
-        buyer = ProxyOrdersHook(self.conn_id).buyer(context, self.log.info)
+        buyer = ProxyOrdersHook(conn_id_of(self.conn_id)).buyer(context, self.log.info)
         limit = count_of("limit", self.limit)
         orders = self._find(buyer)
         for line in orders.lines():

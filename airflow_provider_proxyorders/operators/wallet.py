@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersE
 from airflow_provider_proxyorders.domain.inputs import (
     amount_of,
     duration_of,
+    flag_of,
     ids_of,
     is_given,
     is_template,
@@ -110,7 +111,7 @@ class CheckWalletOperator(BaseOperator):
         self.term = term
         self.extension = extension
         self.alert_name = alert_name
-        self.fail_when_low = fail_when_low
+        self.fail_when_low = flag_of("fail_when_low", fail_when_low, default=False)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.wallet.report import WalletReport
