@@ -147,13 +147,13 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "one sample by its key": lambda: ledger.find(sample.order_key),
         "its history": lambda: rows(2, ledger.history(sample.order_key)),
         "orders by the vendor's id": lambda: ledger.by_order_id(BIG, sample.order_id or ""),
-        "what a wallet owns since": lambda: ledger.owned(RARE, since=recently),
+        "what a wallet owns since": lambda: ledger.own_ids(RARE, since=recently),
         "the newest, any wallet": lambda: rows(100, ledger.purchases()),
         "the newest of the big wallet": lambda: rows(100, ledger.purchases(wallet=BIG)),
         "the newest of a rare wallet": lambda: ledger.purchases(wallet=RARE, limit=4),
         "a wallet's open ones": lambda: ledger.unresolved(wallet=BIG),
         "a wallet's placed ones": lambda: ledger.purchases(wallet=BIG, in_steps=(Step.PLACED,), limit=1000),
-        "what a webhook told of a reference": lambda: ledger.reported(BIG, "af-unknown"),
+        "what a webhook told of a reference": lambda: ledger.order_ids_of_reference(BIG, "af-unknown"),
         "the newest that failed": lambda: rows(4, ledger.purchases(in_steps=(Step.FAILED,), limit=4)),
     }
 
@@ -162,7 +162,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
         "all that wait for a person": lambda: ledger.unresolved(),
-        "what a wallet was charged": lambda: ledger.charged(RARE),
+        "what a wallet was charged": lambda: ledger.charge_bounds(RARE),
     }
 
 

@@ -191,7 +191,7 @@ def _show(arguments: argparse.Namespace) -> int:
         ("expires", order.expires_at),
         ("reason", order.reason),
         ("evidence", dump_json({k: v for k, v in order.evidence.items() if k != "looks"})),
-        ("wallet frozen", ledger.frozen(order.wallet)),
+        ("wallet frozen", ledger.freeze_reason(order.wallet)),
     ):
         if value:
             print(f"{name + ':':<15}{value}")
@@ -229,7 +229,7 @@ def _resolve(arguments: argparse.Namespace) -> int:
     if order.step is Step.SENT:
         order = ledger.record(order, Step.UNKNOWN, "its worker is gone and left no answer", _person())
     elif order.step in (Step.INTENDED, Step.REJECTED):  # no task may send it from here on
-        order = ledger.doubt(order, "a person looks into it", _person())
+        order = ledger.reopen(order, "a person looks into it", _person())
     if seen is not None:
         ledger.record(order, step, "adopted by a person", _person(), vendor_order=seen)
     else:
@@ -280,7 +280,7 @@ def _unfreeze(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.domain.model import Step
 
     ledger = _open(arguments)
-    why = ledger.frozen(arguments.wallet)
+    why = ledger.freeze_reason(arguments.wallet)
     if why is None:
         print(f"wallet {arguments.wallet!r} is not frozen")
         return 0

@@ -249,7 +249,7 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
     text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor"
     if wallet is None:
         return Check("ledger", "ok", text)
-    frozen = ledger.frozen(wallet)
+    frozen = ledger.freeze_reason(wallet)
     if frozen:
         advice = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
         return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so nothing is bought: {frozen}", advice)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, and_, bindparam, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import RowMapping, and_, bindparam, or_, select, update
 
 from airflow_provider_proxyorders.domain.levels import State
 from airflow_provider_proxyorders.ledger import schema
-from airflow_provider_proxyorders.ledger.engine import engine_for, reading, speaking_of
+from airflow_provider_proxyorders.ledger.database import Database
+from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
+from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.schema import alarms
 
 #: Seconds that a crossing stays with who took it; notifiers have time limits of their own well below it.
@@ -88,18 +88,8 @@ class Crossing(Alarm):
         return f"{self.wallet}/{self.name}#{self.crossing}"
 
 
-class Alarms:
-    """The alerts in one ledger database.
-
-    :param clock: gives the current time, aware; tests inject one.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] | None = None):
-        self.engine = engine
-        self._reader = reading(engine)
-        self.clock = clock or (lambda: datetime.now(timezone.utc))
-        insert: Any = postgres_insert if engine.dialect.name == "postgresql" else sqlite_insert
-        self._begin = insert(alarms).on_conflict_do_nothing()
+class Alarms(Database):
+    """The alerts in one ledger database."""
 
     def find(self, wallet: str, name: str) -> Alarm | None:
         """How an alert stands, None where nobody has looked yet."""
@@ -117,7 +107,7 @@ class Alarms:
         :raises LedgerError: nothing was changed.
         """
         moment = self.clock()
-        now = _stamp(moment)
+        now = stamp(moment)
         row = self._row(wallet, name)
         if row is not None and row["told"] == row["crossing"] and state in (None, row["state"]):
             return None  # as it almost always is: nothing to write
@@ -125,12 +115,12 @@ class Alarms:
             "_wallet": wallet,
             "_name": name,
             "_now": now,
-            "_until": _stamp(moment + timedelta(seconds=hold)),
+            "_until": stamp(moment + timedelta(seconds=hold)),
         }
-        with speaking_of(self.engine.url), self.engine.begin() as connection:
+        with self.transaction() as connection:
             if row is None:
                 new = {"wallet": wallet, "name": name, "state": "ok", "since": now, "crossing": 0, "told": 0, "attempt": 0}
-                connection.execute(self._begin, {**new, "balance": balance})
+                connection.execute(insert_or_ignore(connection, alarms), {**new, "balance": balance})
             if state is not None:
                 taken = connection.execute(_CROSS, {**values, "_state": state, "_balance": balance}).mappings().first()
                 if taken is not None:
@@ -147,11 +137,11 @@ class Alarms:
         self._change(_RELEASE, crossing, _attempt=crossing.attempt)
 
     def _change(self, statement: Any, crossing: Crossing, **values: int) -> None:
-        with speaking_of(self.engine.url), self.engine.begin() as connection:
+        with self.transaction() as connection:
             connection.execute(statement, {"_wallet": crossing.wallet, "_name": crossing.name, **values})
 
     def _row(self, wallet: str, name: str) -> RowMapping | None:
-        with speaking_of(self.engine.url), self._reader.connect() as connection:
+        with self.autocommit() as connection:
             return connection.execute(_FIND, {"_wallet": wallet, "_name": name}).mappings().first()
 
 
@@ -161,7 +151,7 @@ def open_alarms(url: str, clock: Callable[[], datetime] | None = None) -> Alarms
     :raises LedgerError: when it cannot be opened.
     """
     found = Alarms(engine_for(url), clock)
-    with speaking_of(found.engine.url):
+    with translated_errors(found.engine.url):
         schema.ensure(found.engine)
     return found
 
@@ -184,7 +174,3 @@ def _alarm(row: RowMapping) -> Alarm:
 
 def _crossing(row: RowMapping, *, again: bool) -> Crossing:
     return Crossing(**_known(row), attempt=row["attempt"], again=again, missed=row["told"] < row["crossing"] - 1)
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import RowMapping, select
 
 from airflow_provider_proxyorders.domain.model import TAKEN, Money, Step
-from airflow_provider_proxyorders.ledger.engine import reading, speaking_of
 from airflow_provider_proxyorders.ledger.ledger import Ledger
+from airflow_provider_proxyorders.ledger.rows import price_of
 from airflow_provider_proxyorders.ledger.schema import purchases
 
 #: Ids in one query; both databases take many more.
@@ -81,14 +80,14 @@ def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str
         query = select(purchases.c.order_key, purchases.c.order_id, purchases.c.step).where(
             purchases.c.order_key.in_(some), purchases.c.step.in_(_TAKEN), purchases.c.order_id.is_not(None)
         )
-        with speaking_of(ledger.engine.url), reading(ledger.engine).connect() as connection:
+        with ledger.autocommit() as connection:
             found |= {row.order_key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
     return found
 
 
 def _rows(ledger: Ledger, wallet: str, conditions: Sequence[Any]) -> list[PurchaseSummary]:
     query = select(*_COLUMNS).where(purchases.c.wallet == wallet, *conditions)
-    with speaking_of(ledger.engine.url), reading(ledger.engine).connect() as connection:
+    with ledger.autocommit() as connection:
         return [_bought(row) for row in connection.execute(query).mappings()]
 
 
@@ -98,7 +97,7 @@ def _bought(row: RowMapping) -> PurchaseSummary:
         kind=row["kind"],
         step=Step(row["step"]),
         order_id=row["order_id"],
-        price=Money(Decimal(row["price"]), row["currency"]) if row["price"] is not None else None,
+        price=price_of(row),
         expires_at=datetime.fromisoformat(row["expires_at"]) if row["expires_at"] else None,
         began=datetime.fromisoformat(row["sent_at"] or row["created_at"]),
     )

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError, NoSuchModuleError
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: Marks a connection that only reads, one statement at a time, so it begins no transaction and queues behind no writer.
-READ_ONLY = "proxyorders_read_only"
+AUTOCOMMIT = "proxyorders_read_only"
 #: Seconds after which an idle connection is tried before it is used: a firewall or a restart may have ended it.
 IDLE = 1.0
 USED = "proxyorders_used"
@@ -56,11 +56,11 @@ def close() -> None:
             engine.dispose()
 
 
-def reading(engine: Engine) -> Engine:
+def autocommitting(engine: Engine) -> Engine:
     """The same database for single reading statements: no transaction around them, so two trips to it less for each."""
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="AUTOCOMMIT")
-    return engine.execution_options(**{READ_ONLY: True})
+    return engine.execution_options(**{AUTOCOMMIT: True})
 
 
 def _new(url: str) -> Engine:
@@ -70,7 +70,7 @@ def _new(url: str) -> Engine:
         raise LedgerError(f"the ledger's address is not a database URL. {ADVICE}", retry="never") from None
     if address.drivername in ("postgres", "postgresql"):
         address = address.set(drivername="postgresql+psycopg")
-    with speaking_of(address):
+    with translated_errors(address):
         if address.get_backend_name() == "sqlite":
             engine = create_engine(address, connect_args={"timeout": 30})
             event.listen(engine, "connect", _sqlite_connect)
@@ -87,7 +87,7 @@ def _new(url: str) -> Engine:
 
 
 @contextmanager
-def speaking_of(url: URL) -> Iterator[None]:
+def translated_errors(url: URL) -> Iterator[None]:
     """Turn the database library's errors into ours, naming the database without its password."""
     try:
         yield
@@ -122,7 +122,7 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get(READ_ONLY):
+    if not connection.get_execution_options().get(AUTOCOMMIT):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

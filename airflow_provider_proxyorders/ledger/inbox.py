@@ -13,14 +13,16 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, bindparam, delete, exists, func, select, text
+from sqlalchemy import RowMapping, bindparam, delete, exists, func, select, text
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import schema
-from airflow_provider_proxyorders.ledger.engine import engine_for, reading, speaking_of
+from airflow_provider_proxyorders.ledger.database import Database
+from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.schema import deliveries, purchases
 
 #: Channel on which PostgreSQL tells listeners that there is something new.
@@ -107,23 +109,15 @@ def digest_of(wallet: str, body: bytes) -> str:
     return hashlib.sha256(wallet.encode() + b"\n" + body).hexdigest()
 
 
-class Inbox:
-    """The deliveries in one ledger database.
-
-    :param clock: gives the current time, aware; tests inject one.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] | None = None):
-        self.engine = engine
-        self._single = reading(engine)
-        self.clock = clock or (lambda: datetime.now(timezone.utc))
+class Inbox(Database):
+    """The deliveries in one ledger database."""
 
     def keep(self, hints: Sequence[Hint]) -> None:
         """Keep deliveries, all in one commit; a copy of a known one is only counted.
 
         :raises LedgerError: nothing was kept.
         """
-        now = self._stamp()
+        now = stamp(self.clock())
         copies = Counter(hint.digest for hint in hints)
         rows = [
             (hint.digest, hint.conn_id, hint.wallet, hint.order_id, hint.reference, hint.status, now, now, copies[hint.digest])
@@ -133,33 +127,29 @@ class Inbox:
             return
         keep = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
         # a single statement is a transaction of its own, in one trip
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             connection.execute(keep, {"rows": json.dumps(rows)})
-
-    def _stamp(self, days_ago: float = 0.0) -> str:
-        moment = self.clock() - timedelta(days=days_ago)
-        return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
     def newest(self) -> int:
         """Number of the newest delivery."""
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             return int(connection.execute(_NEWEST).scalar_one())
 
     def since(self, number: int, limit: int = 1000) -> list[Hint]:
         """Deliveries after a number, oldest first."""
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             rows = connection.execute(_SINCE, {"_after": number, "_limit": limit}).mappings()
             return [_hint(row) for row in rows]
 
     def newest_of_orders(self, wallet: str, number: int, limit: int = 1000) -> list[Hint]:
         """The newest delivery of each of a wallet's orders, where it came after a number; oldest first."""
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             rows = connection.execute(_NEWEST_OF_ORDERS, {"_wallet": wallet, "_after": number, "_limit": limit}).mappings()
             return [_hint(row) for row in rows]
 
-    def orders_told(self, wallet: str, reference: str) -> list[str]:
+    def order_ids_of_reference(self, wallet: str, reference: str) -> list[str]:
         """The vendor's ids of all orders that deliveries named with a reference of ours, in the order in which they came."""
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             told = connection.execute(_OF_REFERENCE, {"_wallet": wallet, "_reference": reference}).scalars()
             return list(dict.fromkeys(told))
 
@@ -175,7 +165,7 @@ class Inbox:
         if unmatched:
             own = (purchases.c.wallet == deliveries.c.wallet) & (purchases.c.order_id == deliveries.c.order_id)
             query = query.where(~exists().where(own))
-        with speaking_of(self.engine.url), self._single.connect() as connection:
+        with self.autocommit() as connection:
             return [
                 StoredWebhook(_hint(row), datetime.fromisoformat(row["received_at"]), datetime.fromisoformat(row["last_at"]))
                 for row in connection.execute(query).mappings()
@@ -186,10 +176,15 @@ class Inbox:
 
         :returns: how many were forgotten.
         """
-        old = select(deliveries.c.id).where(deliveries.c.last_at < self._stamp(days)).order_by(deliveries.c.last_at).limit(_BITE)
+        old = (
+            select(deliveries.c.id)
+            .where(deliveries.c.last_at < stamp(self.clock() - timedelta(days=days)))
+            .order_by(deliveries.c.last_at)
+            .limit(_BITE)
+        )
         forgotten = 0
         while True:
-            with speaking_of(self.engine.url), self.engine.begin() as connection:
+            with self.transaction() as connection:
                 if self.engine.dialect.name == "postgresql":
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_WRITER})"))
                 gone: Any = connection.execute(delete(deliveries).where(deliveries.c.id.in_(old)))
@@ -209,7 +204,7 @@ def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
     :raises LedgerError: when it cannot be opened.
     """
     inbox = Inbox(engine_for(url), clock)
-    with speaking_of(inbox.engine.url):
+    with translated_errors(inbox.engine.url):
         schema.ensure(inbox.engine)
     return inbox
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import schema
-from airflow_provider_proxyorders.ledger.engine import engine_for, speaking_of
+from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.schema import HEAD, KNOWN, VERSION_TABLE
 
 Age = Literal["none", "empty", "older", "current", "newer"]
@@ -51,7 +51,7 @@ def examine(url: str) -> Condition:
     if address.get_backend_name() == "sqlite" and not _there(address.database or "", dict(address.query)):
         return Condition(place, "none")
     engine = engine_for(url)
-    with speaking_of(engine.url), engine.connect() as connection:
+    with translated_errors(engine.url), engine.connect() as connection:
         version = schema.version_of(connection)
         _try_to_write(connection, version)
     if version is None:

@@ -10,20 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timezone
-from typing import Any
-
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.ledger.engine import speaking_of
+from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.schema import facts
 
 log = logging.getLogger(__name__)
 
-#: Name of the anchor that holds the last day on which somebody pruned.
-NAME = "webhooks pruned on"
 #: Seconds between two looks whether it is another day.
 EVERY = 3600.0
 
@@ -35,14 +28,8 @@ def prune_today(inbox: Inbox, days: float) -> int | None:
     :returns: how many deliveries were forgotten, None where it was done already.
     :raises LedgerError: the rest is left for another day.
     """
-    now = inbox.clock().astimezone(timezone.utc)
-    today = {"value": now.date().isoformat(), "at": now.isoformat(timespec="microseconds")}
-    insert: Any = postgres_insert if inbox.engine.dialect.name == "postgresql" else sqlite_insert
-    claim = insert(facts).values(name=NAME, **today)
-    claim = claim.on_conflict_do_update(index_elements=[facts.c.name], set_=today, where=facts.c.value < claim.excluded.value)
-    with speaking_of(inbox.engine.url), inbox.engine.begin() as connection:
-        mine = connection.execute(claim.returning(facts.c.name)).first()
-    if mine is None:
+    today = inbox.clock().astimezone(timezone.utc).date().isoformat()
+    if not facts.webhooks_pruned_on(facts.FactStore(inbox.engine, inbox.clock)).advance(today):
         return None
     return inbox.prune(days)
 

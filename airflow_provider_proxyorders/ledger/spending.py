@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, bindparam, case, func, select, update
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
-from airflow_provider_proxyorders.ledger.engine import reading, speaking_of
+from airflow_provider_proxyorders.ledger.engine import autocommitting, translated_errors
 from airflow_provider_proxyorders.ledger.schema import spending
 
 #: What counts on a day, and in its month.
@@ -90,12 +90,12 @@ def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
 
 def by_day(engine: Engine, wallet: str, first: str) -> dict[str, Decimal]:
     """What counts for each of a wallet's days from ``first`` (``YYYY-MM-DD``) on; a day without purchases is missing."""
-    with speaking_of(engine.url), reading(engine).connect() as connection:
+    with translated_errors(engine.url), autocommitting(engine).connect() as connection:
         rows = connection.execute(_BY_DAY, {"_wallet": wallet, "_first": first})
         return {row.day: amount_of(int(row.counted)) for row in rows}
 
 
 def first_day(engine: Engine, wallet: str) -> str | None:
     """The first day on which a wallet's purchases counted for something."""
-    with speaking_of(engine.url), reading(engine).connect() as connection:
+    with translated_errors(engine.url), autocommitting(engine).connect() as connection:
         return connection.execute(_FIRST_DAY, {"_wallet": wallet}).scalar()

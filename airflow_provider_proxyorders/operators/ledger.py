@@ -57,7 +57,7 @@ class ReconcileLedgerOperator(BaseOperator):
         report = reconcile(buyer)
         for line in report.lines():
             self.log.info("%s", line)
-        frozen = buyer.ledger.frozen(buyer.account.wallet)
+        frozen = buyer.ledger.freeze_reason(buyer.account.wallet)
         result = {
             "wallet": buyer.account.wallet,
             "settled": report.settled,

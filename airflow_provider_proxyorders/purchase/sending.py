@@ -57,7 +57,7 @@ class Permit:
         require_same_currency(tracker.account, Money(Decimal(0), evidence.get("currency")))
         self.balance = balance_for_floor(tracker)
         if request.still_due is not None:  # it may switch the vendor's own renewal off: all other refusals come first
-            sending.ledger.check(purchase, balance=self.balance, min_balance=caps.min_balance)
+            sending.ledger.check_claim(purchase, balance=self.balance, min_balance=caps.min_balance)
             sending.require_current_try(request.order_key)
             request.still_due(evidence)
         if self.attempt.unquoted:
@@ -220,7 +220,7 @@ class Sending:
             step, why = self.tracker.step_for(current, vendor_order), "a late answer: it landed"
             try:
                 if current.step in (Step.INTENDED, Step.REJECTED):  # from now on it cannot be sent again
-                    current = self.ledger.doubt(current, why, actor)
+                    current = self.ledger.reopen(current, why, actor)
                 return self.ledger.record(current, step, why, actor, vendor_order=vendor_order, price=price)
             except StaleClaim:
                 current = self.ledger.find(claimed.order_key)

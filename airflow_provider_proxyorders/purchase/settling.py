@@ -267,7 +267,7 @@ class Settling:
 
     def _resolving(self, purchase: Purchase, others: Mapping[str, Any]) -> Flow[Look]:
         sent_at = purchase.sent_at or purchase.created_at
-        owned = self.ledger.owned(purchase.wallet, since=sent_at - timedelta(days=2))
+        owned = self.ledger.own_ids(purchase.wallet, since=sent_at - timedelta(days=2))
         evidence = {**purchase.evidence, **others, "maybe_refunded": self.ledger.maybe_refunded(purchase)}
         return self.vendor.resolve(
             cast(Operation, purchase.kind),
@@ -284,7 +284,7 @@ class Settling:
         A reference that a user chose may be an earlier purchase's, too. Orders of that purchase are left out.
         """
         reference = self.vendor.reference_in(purchase.request)
-        for order_id in self.ledger.reported(purchase.wallet, reference) if reference else ():
+        for order_id in self.ledger.order_ids_of_reference(purchase.wallet, reference) if reference else ():
             owners = self.ledger.by_order_id(purchase.wallet, order_id)
             if any(owner.kind == "create" and owner.order_key != purchase.order_key for owner in owners):
                 continue

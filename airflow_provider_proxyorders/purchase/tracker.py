@@ -184,7 +184,7 @@ class OrderTracker:
         charged, reserved = purchase.price, purchase.reserved
         if charged and charged.currency and self.account.currency and charged.currency != self.account.currency:
             why = f"order {purchase.order_id} was charged in {charged.currency}, the limits are in {self.account.currency}"
-            if self.ledger.frozen(purchase.wallet) is None:
+            if self.ledger.freeze_reason(purchase.wallet) is None:
                 self.ledger.freeze(purchase.wallet, why)
                 self.say(f"ALARM: {why} ({reserved} was reserved). Nothing more is bought from wallet {purchase.wallet!r}.")
 

@@ -6,12 +6,11 @@ tries.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest
-from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Purchase
+from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 
@@ -30,8 +29,8 @@ def expiry_to_extend(buyer: Buyer, order_id: str) -> datetime:
 
     :raises ConfigError: the order has no expiry. Nothing was sent.
     """
-    fact = _fact_of_task(buyer, order_id)
-    kept = buyer.ledger.get(fact) if fact else None
+    fact = facts.extended_expiry(buyer.ledger, buyer.account.wallet, order_id, buyer.actor) if buyer.actor.task_id else None
+    kept = fact.get() if fact else None
     if kept:
         return datetime.fromisoformat(kept)
     expiry = buyer.http.run(buyer.vendor.get(order_id)).expires_at
@@ -40,19 +39,7 @@ def expiry_to_extend(buyer: Buyer, order_id: str) -> datetime:
             f"order {order_id} has no expiry at {buyer.vendor.title} yet, and an extension starts from one. Nothing was "
             "sent. Wait for the order first, or give the extension an order_key of its own."
         )
-    return datetime.fromisoformat(buyer.ledger.decide_once(fact, expiry.isoformat())) if fact else expiry
-
-
-def _fact_of_task(buyer: Buyer, order_id: str) -> str | None:
-    """Name of a task's expiry in the ledger; ``None`` outside of a task.
-
-    The map index is left out: the list of a mapped task can hold an order twice, and can shift when the task is cleared.
-    """
-    actor = buyer.actor
-    if not actor.task_id:
-        return None
-    task = dump_json([buyer.account.wallet, order_id, actor.dag_id, actor.task_id, actor.run_id])
-    return f"expiry of {hashlib.sha256(task.encode()).hexdigest()}"  # all these names together can be too long
+    return datetime.fromisoformat(fact.decide_once(expiry.isoformat())) if fact else expiry
 
 
 def replacement_key(wallet: str, order_id: str, period: str) -> str:
@@ -88,4 +75,4 @@ def period_to_replace(buyer: Buyer, order_id: str, creation: Purchase | None, en
             f"is needed: order {order_id} was bought outside of this ledger and {buyer.vendor.title} reports no end",
             "2026-12-31T12:00:00+00:00",
         )
-    return buyer.ledger.decide_once(f"period of {buyer.account.wallet}:{order_id}", period)
+    return facts.replaced_period(buyer.ledger, buyer.account.wallet, order_id).decide_once(period)

@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.triggers.inbox_listener import inbox_listener
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.ledger.facts import Fact
     from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
     from airflow_provider_proxyorders.triggers.poller import Poller
 
@@ -68,33 +69,36 @@ class Ending:
     def _claim(self) -> bool:
         turn = self._next_turn()
         mine = f"{uuid4().hex} {time.time():.0f}"
-        return isinstance(turn, int) and self.ledger.decide_once(self._turn(turn), mine) == mine
+        return isinstance(turn, int) and self._turn(turn).decide_once(mine) == mine
 
     async def _confirm(self) -> None:
         await asyncio.sleep(STORED_AFTER)
         try:
-            await asyncio.to_thread(self.ledger.decide_once, self._stored, "yes")
+            await asyncio.to_thread(self._reported.decide_once, "yes")
         except LedgerError as error:
             log.warning("The end of order %s may be told twice: %s", self.order_id, error)
 
     def _next_turn(self) -> int | Literal["told", "held"]:
         """The number of the next try to tell of the order."""
-        if self.ledger.get(self._stored) is not None:
+        if self._reported.get() is not None:
             return "told"
         turn = 1
-        while (taken := self.ledger.get(self._turn(turn))) is not None:
+        while (taken := self._turn(turn).get()) is not None:
             if time.time() < float(taken.split()[1]) + HOLD:
                 return "held"
             turn += 1
         return turn
 
-    def _turn(self, number: int) -> str:
-        name = f"event of {self.conn_id}: {self.order_id}"
-        return name if number == 1 else f"{name}, try {number}"
+    def _turn(self, number: int) -> Fact:
+        from airflow_provider_proxyorders.ledger import facts
+
+        return facts.event_turn(self.ledger, self.conn_id, self.order_id, number)
 
     @property
-    def _stored(self) -> str:
-        return f"event of {self.conn_id}: {self.order_id}, told"
+    def _reported(self) -> Fact:
+        from airflow_provider_proxyorders.ledger import facts
+
+        return facts.event_reported(self.ledger, self.conn_id, self.order_id)
 
 
 class _Queue:
@@ -177,7 +181,8 @@ async def endings(conn_id: str, poller: Poller) -> AsyncIterator[Ending]:
 
 def _beginning(book: Ledger, conn_id: str) -> tuple[Inbox, int]:
     """The inbox, and the number after which came what came since the events of this connection were first asked for."""
+    from airflow_provider_proxyorders.ledger import facts
     from airflow_provider_proxyorders.ledger.inbox import Inbox
 
     inbox = Inbox(book.engine)
-    return inbox, int(book.decide_once(f"events of {conn_id} begin after", str(inbox.newest())))
+    return inbox, int(facts.events_begin_after(book, conn_id).decide_once(str(inbox.newest())))

@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.domain.errors import (
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.domain.model import Money, Purchase, Step, VendorOrder, decimal
 from airflow_provider_proxyorders.domain.text import one_line
+from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 #: After this time the task of a purchase that is ready to be re-sent is gone.
@@ -99,7 +100,7 @@ def _settle(buyer: Buyer, purchase: Purchase, report: ReconcileReport) -> None:
                     "it may have been taken and charged; its own task is about to send it again"
                 )
                 return
-            purchase = buyer.ledger.doubt(purchase, "no try of its task came back to it", buyer.actor)
+            purchase = buyer.ledger.reopen(purchase, "no try of its task came back to it", buyer.actor)
         settled = buyer.settle(purchase)
         report.settled.append(f"{settled.order_key} ({settled.step.value})")
     except ProxyOrdersError as error:
@@ -145,7 +146,7 @@ def _compare_orders(buyer: Buyer, report: ReconcileReport) -> None:
     if foreign:
         ledger.freeze(wallet, f"the vendor holds {', '.join(report.foreign)}, which this ledger did not intend")
     for order in foreign:  # after the freeze: a comparison that is interrupted in between reports the order once more
-        ledger.decide_once(f"reported at {wallet}: {order.order_id}", order.vendor_status)
+        facts.foreign_order_reported(ledger, wallet, order.order_id).decide_once(order.vendor_status)
     if buyer.vendor.capabilities.list_orders:
         report.missing = [purchase.order_key for purchase in running if purchase.order_id not in listed]
 
@@ -158,22 +159,22 @@ def _names_of(order: VendorOrder) -> set[str]:
 def _foreign_orders(buyer: Buyer, inventory: Sequence[VendorOrder]) -> list[VendorOrder]:
     """Orders that are new since the first comparison, outside of the ledger, and unreported so far."""
     ledger, wallet = buyer.ledger, buyer.account.wallet
-    first = f"known from the start at {wallet}"
-    text = ledger.get(first) or ledger.decide_once(
-        first, dump_json(sorted({name for order in inventory for name in _names_of(order)}))
-    )
-    ours = ledger.owned(wallet) | set(load_json(text))
+    at_start = facts.orders_at_start(ledger, wallet)
+    text = at_start.get() or at_start.decide_once(dump_json(sorted({name for order in inventory for name in _names_of(order)})))
+    ours = ledger.own_ids(wallet) | set(load_json(text))
     return [
-        order for order in inventory if not _names_of(order) & ours and not ledger.get(f"reported at {wallet}: {order.order_id}")
+        order
+        for order in inventory
+        if not _names_of(order) & ours and not facts.foreign_order_reported(ledger, wallet, order.order_id).get()
     ]
 
 
 def _note_maybe_ours(buyer: Buyer, order: VendorOrder, under_way: Purchase, report: ReconcileReport) -> None:
-    ledger, fact = buyer.ledger, f"not told apart at {buyer.account.wallet}: {order.order_id}"
+    inconclusive = facts.order_inconclusive(buyer.ledger, buyer.account.wallet, order.order_id)
     report.maybe_ours[order.order_id] = under_way.order_key
-    if ledger.get(fact):
+    if inconclusive.get():
         report.still_maybe_ours.append(order.order_id)
-    ledger.decide_once(fact, under_way.order_key)
+    inconclusive.decide_once(under_way.order_key)
 
 
 def _unnamed_purchase(buyer: Buyer, listed: set[str]) -> Purchase | None:
@@ -197,15 +198,15 @@ def _unnamed_purchase(buyer: Buyer, listed: set[str]) -> Purchase | None:
 def _compare_balance(buyer: Buyer, report: ReconcileReport) -> None:
     """Find a fall of the balance beyond the ledger's purchases. A rise is a top-up and needs no explanation."""
     ledger, wallet = buyer.ledger, buyer.account.wallet
-    spent, _ = ledger.charged(wallet)  # read first, so that the balance holds all of it
+    spent, _ = ledger.charge_bounds(wallet)  # read first, so that the balance holds all of it
     try:
         balance = buyer.http.run(buyer.vendor.balance()).available
     except UnsupportedOperation:
         return
-    _, most = ledger.charged(wallet)
-    fact = f"balance of {wallet}"
-    last = ledger.get(fact)
-    ledger.put(fact, dump_json({"balance": f"{balance.amount:f}", "spent": f"{spent:f}"}))
+    _, most = ledger.charge_bounds(wallet)
+    reconciled = facts.reconciled_balance(ledger, wallet)
+    last = reconciled.get()
+    reconciled.put(dump_json({"balance": f"{balance.amount:f}", "spent": f"{spent:f}"}))
     if last is None:
         return
     before = load_json(last)

@@ -283,7 +283,7 @@ class TestLeftBehind:
         assert command("ledger", "resolve", "k", "--absent", "--yes").status == 0
         found = ledger.find("k")
         assert found is not None and (found.step, found.maybe_sent) == (Step.INTENDED, False)
-        assert ledger.charged(found.wallet)[1] == 0
+        assert ledger.charge_bounds(found.wallet)[1] == 0
 
     def test_without_a_yes_nothing_changes(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         before = ledger.find("k")
@@ -350,12 +350,12 @@ class TestUnfreeze:
         ledger.freeze("w", "why not")
         said = command("ledger", "unfreeze", "w", answers=answers)
         assert said.status == 1 and "nothing changed" in said.out
-        assert ledger.frozen("w") == "why not"
+        assert ledger.freeze_reason("w") == "why not"
 
     def test_without_being_asked(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         ledger.freeze("w", "why not")
         assert command("ledger", "unfreeze", "w", "--yes").status == 0
-        assert (ledger.frozen("w"), command.asked) == (None, [])
+        assert (ledger.freeze_reason("w"), command.asked) == (None, [])
 
     def test_not_before_a_refused_purchase_that_may_have_landed_is_settled(
         self, shops: Shops, command: Command, ledger: Ledger
@@ -369,11 +369,11 @@ class TestUnfreeze:
         ledger.freeze(order.wallet, "a late answer says that 'k' was taken")
         said = command("ledger", "unfreeze", order.wallet, "--yes")
         assert said.status == 1 and "proxyorders ledger resolve 'k'" in said.err and "Nothing changed" in said.err
-        assert ledger.frozen(order.wallet)
+        assert ledger.freeze_reason(order.wallet)
         taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
         assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
         assert command("ledger", "unfreeze", order.wallet, "--yes").status == 0
-        assert ledger.frozen(order.wallet) is None
+        assert ledger.freeze_reason(order.wallet) is None
 
     def test_one_that_is_not_frozen(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         said = command("ledger", "unfreeze", "w")

@@ -55,11 +55,10 @@ def fence(patch: Patch) -> None:
     """A step is written whether or not the purchase still stands where the writer saw it."""
     from sqlalchemy import update
 
-    from airflow_provider_proxyorders.ledger import ledger as store
-    from airflow_provider_proxyorders.ledger import schema
+    from airflow_provider_proxyorders.ledger import schema, writes
 
-    anyhow = update(schema.purchases).where(store._KEY).returning(schema.purchases)
-    patch(store, "_UPDATE_IF_UNCHANGED", anyhow)
+    anyhow = update(schema.purchases).where(writes._KEY).returning(schema.purchases)
+    patch(writes, "_UPDATE_IF_UNCHANGED", anyhow)
 
 
 def airflow_fence(patch: Patch) -> None:
@@ -99,15 +98,15 @@ def held_up(patch: Patch) -> None:
 
 def turn(patch: Patch) -> None:
     """Purchases on one wallet need not take turns."""
-    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.ledger import turns
 
-    patch(Ledger, "_take_turn", lambda *args: None)
+    patch(turns, "take", lambda *args: None)
 
 
 def reservation(patch: Patch) -> None:
     """A purchase counts for the limits when it was charged, not when it is intended."""
     from airflow_provider_proxyorders.domain.model import Step
-    from airflow_provider_proxyorders.ledger import Ledger, schema
+    from airflow_provider_proxyorders.ledger import Ledger, schema, writes
 
     intend = Ledger.intend
 
@@ -115,7 +114,7 @@ def reservation(patch: Patch) -> None:
         order = intend(ledger, *args, **kwargs)
         if order.step is Step.INTENDED:
             with ledger.engine.begin() as connection:
-                free = ledger._count(connection, order, 0)
+                free = writes.count(connection, order, 0)
                 connection.execute(
                     schema.purchases.update().where(schema.purchases.c.order_key == order.order_key).values(**free)
                 )
@@ -147,7 +146,7 @@ def owned(patch: Patch) -> None:
     """Orders that belong to another key are not left out when one is looked for."""
     from airflow_provider_proxyorders.ledger import Ledger
 
-    patch(Ledger, "owned", lambda ledger, wallet, since=None: frozenset())
+    patch(Ledger, "own_ids", lambda ledger, wallet, since=None: frozenset())
 
 
 def doubt(patch: Patch) -> None:

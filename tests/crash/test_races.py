@@ -69,7 +69,7 @@ def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> N
 
     shop.ledger.find = find  # type: ignore[method-assign]
     assert buyer.sending.placed(claimed, seen).order_id == seen.order_id
-    assert shop.ledger.frozen("proxyscrape:main") is None
+    assert shop.ledger.freeze_reason("proxyscrape:main") is None
     assert shop.delivered("k").order_id == seen.order_id and len(shop.bought()) == 1
 
 
@@ -86,11 +86,11 @@ def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_se
         shop.ledger.record(shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Actor())
     placed = buyer.sending.placed(claimed, seen)
     assert (placed.order_id, placed.price) == (seen.order_id, claimed.reserved)
-    assert shop.ledger.charged("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
+    assert shop.ledger.charge_bounds("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
     with pytest.raises(StaleClaim):
         shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0)
     assert shop.buyer().place(shop.request, order_key="k").order_id == seen.order_id
-    assert len(shop.bought()) == 1 and shop.ledger.frozen("iproyal:main") is None
+    assert len(shop.bought()) == 1 and shop.ledger.freeze_reason("iproyal:main") is None
 
 
 def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Callable[[str], Shop]) -> None:
@@ -105,7 +105,7 @@ def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Call
         buyer.sending.placed(claimed, seen)
     shop.ledger.record(sending, Step.REJECTED, "no money", Actor())
     assert [order.order_key for order in shop.ledger.unresolved()] == ["k"]
-    assert seen.order_id in (shop.ledger.frozen("iproyal:main") or "")
+    assert seen.order_id in (shop.ledger.freeze_reason("iproyal:main") or "")
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -120,7 +120,7 @@ def test_a_late_answer_about_an_order_that_was_found_meanwhile_is_no_alarm(shop_
     seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     adopted = shop.buyer().place(shop.request, order_key="k")
     assert buyer.sending.placed(claimed, seen) == adopted
-    assert shop.ledger.frozen(adopted.wallet) is None
+    assert shop.ledger.freeze_reason(adopted.wallet) is None
 
 
 def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(shop_of: Callable[[str], Shop]) -> None:
@@ -134,7 +134,7 @@ def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(s
     seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     with pytest.raises(OutcomeUnknown, match=seen.order_id):
         buyer.sending.placed(claimed, seen)
-    assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.frozen(bought.wallet) or "")
+    assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.freeze_reason(bought.wallet) or "")
 
 
 def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[str], Shop]) -> None:

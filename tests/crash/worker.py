@@ -261,7 +261,7 @@ def audit(place: Place, say: Say) -> None:
                 "why": history[-1].why if history else "",
             }
         )
-    say({"purchases": purchases, "frozen": ledger.frozen(wallet(place.cell))})
+    say({"purchases": purchases, "frozen": ledger.freeze_reason(wallet(place.cell))})
 
 
 def warm() -> None:

@@ -60,7 +60,7 @@ def test_no_lock_and_no_standstill_lasts_for_ever(postgres_url: str) -> None:
     expected = ["30s", "20s", "read committed", "read committed"]
     with ledger.engine.begin() as link:
         assert shown(link) == expected
-    with engine.reading(ledger.engine).connect() as link:
+    with engine.autocommitting(ledger.engine).connect() as link:
         assert shown(link) == expected
 
 

@@ -74,7 +74,7 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
     ledger.unresolved(wallet="v:a")
     ledger.unresolved()
     ledger.by_order_id("v:a", "id-1")
-    ledger.owned("v:a", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    ledger.own_ids("v:a", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
     plans = []
     with ledger.engine.connect() as connection:
         for statement, values in list(asked):

@@ -61,7 +61,7 @@ def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(le
     found = ledger.find("k")
     assert found is not None and found.step is Step.FAILED and found.order_id == "77"
     assert found.vendor_status == "?half a pair ?, " + "long " * 36 + "long"
-    assert found.reason == "?half a pair ?, " + "long " * 100 == ledger.history("k")[-1].why == ledger.frozen("v:c")
+    assert found.reason == "?half a pair ?, " + "long " * 100 == ledger.history("k")[-1].why == ledger.freeze_reason("v:c")
     assert found.price == Money(Decimal("2.25"), "MONOPOLY M")
 
 
@@ -202,10 +202,10 @@ def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
     order = placed(ledger)
     moment = datetime.now(timezone.utc) - timedelta(minutes=1)
     later = moment + timedelta(minutes=2)
-    assert ledger.owned("v:c") == ledger.owned("v:c", since=moment) == {"77"}
-    assert ledger.owned("v:c", since=later) == {"77"}, "it may still open a sub-account"
+    assert ledger.own_ids("v:c") == ledger.own_ids("v:c", since=moment) == {"77"}
+    assert ledger.own_ids("v:c", since=later) == {"77"}, "it may still open a sub-account"
     ledger.record(order, Step.DELIVERED, "", WHO)
-    assert ledger.owned("v:c", since=later) == ledger.owned("v:other") == frozenset()
+    assert ledger.own_ids("v:c", since=later) == ledger.own_ids("v:other") == frozenset()
     assert [order.order_key for order in ledger.by_order_id("v:c", "77")] == ["k"]
 
 
@@ -215,16 +215,16 @@ class TestDoubt:
     @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
     def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
         order = ledger.record(sent(ledger), step, "it was proven absent", WHO, maybe_sent=False)
-        assert ledger.charged("v:c")[1] == 0
-        doubted = ledger.doubt(order, "a late answer", WHO)
+        assert ledger.charge_bounds("v:c")[1] == 0
+        doubted = ledger.reopen(order, "a late answer", WHO)
         assert (doubted.step, doubted.maybe_sent) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
-        assert ledger.charged("v:c") == (0, Decimal("2.50"))
+        assert ledger.charge_bounds("v:c") == (0, Decimal("2.50"))
         with pytest.raises(WalletHeld):
             ledger.intend(intent("another"), WHO)
 
     def test_whoever_intended_it_meanwhile_cannot_send_it(self, ledger: Ledger) -> None:
         order = ledger.intend(intent(), WHO)
-        ledger.doubt(order, "a late answer", WHO)
+        ledger.reopen(order, "a late answer", WHO)
         with pytest.raises(StaleClaim):
             ledger.claim(order, WHO, evidence={}, sent_seconds=60)
 
@@ -232,7 +232,7 @@ class TestDoubt:
         order = ledger.intend(intent(), WHO)
         claimed = ledger.claim(order, WHO, evidence={}, sent_seconds=60)
         with pytest.raises(StaleClaim):
-            ledger.doubt(order, "a late answer", WHO)
+            ledger.reopen(order, "a late answer", WHO)
         assert ledger.find("k") == claimed
 
     @pytest.mark.parametrize("step", sorted(TAKEN | {Step.QUARANTINED}))
@@ -242,5 +242,5 @@ class TestDoubt:
         ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
         order = at_step(ledger, step)
         with pytest.raises(LedgerError, match="cannot go from"):
-            ledger.doubt(order, "no reason", WHO)
+            ledger.reopen(order, "no reason", WHO)
         assert ledger.find("k") == order

@@ -83,14 +83,14 @@ def test_who_stands_still_for_too_long_is_ended(
     monkeypatch.setattr(engine, "LOCK_WAIT", 10.0)
     other = engine.engine_for(f"{postgres_url}&application_name=standing_still")
     shop.ledger = open_ledger(f"{postgres_url}&application_name=patient")
-    with pytest.raises(LedgerError) as ended, engine.speaking_of(other.url), other.begin() as connection:
+    with pytest.raises(LedgerError) as ended, engine.translated_errors(other.url), other.begin() as connection:
         connection.execute(HOLD)
         began = time.monotonic()
         assert shop.buyer().place(shop.request, order_key="k").order_id
         assert 0.2 < time.monotonic() - began < 9
         connection.execute(text("UPDATE proxyorders_wallets SET frozen = 'by a ghost'"))
     assert "cannot be used" in str(ended.value) or "taken back" in str(ended.value)
-    assert shop.ledger.frozen("iproyal:main") is None
+    assert shop.ledger.freeze_reason("iproyal:main") is None
     with other.connect() as connection:  # the pool has replaced it
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
 

@@ -97,7 +97,7 @@ class TestWhileAnOrderIsBeingMade:
         strange = buy_elsewhere(shop)
         report = reconcile(shop.buyer())
         assert report.foreign == [strange] and not report.clean
-        assert strange in (shop.ledger.frozen("iproyal:main") or "")
+        assert strange in (shop.ledger.freeze_reason("iproyal:main") or "")
 
     def test_what_may_be_ours_is_said_to_be_so(self, shop_of: Callable[[str], Shop]) -> None:
         """ProxyScrape's list tells sub-accounts, and which one an order opened shows only when it is finished."""
@@ -108,7 +108,7 @@ class TestWhileAnOrderIsBeingMade:
         shop.box.control({"vendor": "proxyscrape", "processing": 86_400.0})
         shop.buyer().place(shop.request, order_key="slow")
         first = reconcile(shop.buyer())
-        assert first.foreign == [] and shop.ledger.frozen("proxyscrape:main") is None
+        assert first.foreign == [] and shop.ledger.freeze_reason("proxyscrape:main") is None
         assert [*first.maybe_ours.values()] == ["slow"]
         assert any("MAY BE OURS" in line and "slow" in line for line in first.lines())
         second = reconcile(shop.buyer())
@@ -176,7 +176,7 @@ class TestWhatStandsToBeSentAgain:
         assert [*report.unresolved] == ["k"]
         found = left.ledger.find("k")
         assert found is not None and found.step is Step.UNKNOWN
-        assert left.buyer().ledger.charged("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
+        assert left.buyer().ledger.charge_bounds("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
 
     def test_its_webhook_settles_it(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)

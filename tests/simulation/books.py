@@ -18,7 +18,8 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger, schema
 from .clockwork import Worker
 from .scenario import Weather
 
-READS = ("find", "get", "owned", "charged", "reported", "spent_since_intent", "frozen", "purchases")
+READS = ("find", "get", "own_ids", "charge_bounds", "order_ids_of_reference", "spent_since_intent", "freeze_reason", "purchases")
+WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
 WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
 
 

@@ -40,8 +40,8 @@ class Person:
         self.wanted = False
         for name in self.run.scenario.wallets:
             buyer = self.run.buyer(worker, self.run.scenario.vendor, name)
-            if buyer.ledger.frozen(buyer.account.wallet) and self.run.scenario.kind != "plain":
-                worker.say(f"lifts the freeze of {name}: {buyer.ledger.frozen(buyer.account.wallet)}")
+            if buyer.ledger.freeze_reason(buyer.account.wallet) and self.run.scenario.kind != "plain":
+                worker.say(f"lifts the freeze of {name}: {buyer.ledger.freeze_reason(buyer.account.wallet)}")
                 buyer.ledger.freeze(buyer.account.wallet, None)
             for order in buyer.ledger.purchases(wallet=buyer.account.wallet, in_steps=(Step.QUARANTINED,)):
                 self._resolve(worker, buyer, order)

@@ -108,7 +108,7 @@ class Run:
 
     def frozen(self, wallet: str) -> str | None:
         """Why the ledger stops purchases from a wallet, read past all workers."""
-        return Ledger(self.engine).frozen(wallet)
+        return Ledger(self.engine).freeze_reason(wallet)
 
     def fail(self, text: str, error: BaseException | None = None) -> None:
         """Say what is broken and end the run."""

@@ -267,10 +267,10 @@ def test_a_wallet_that_froze_meanwhile_sends_nothing_more(ledger: Ledger) -> Non
 
 def test_a_charge_above_its_cap_freezes_the_wallet_in_the_same_commit_and_only_once(ledger: Ledger) -> None:
     order = placed(ledger, sent(ledger, "a"), price="6.01")
-    assert "was charged 6.01 USD, above its cap of 6.00 USD" in (ledger.frozen("w") or "")
+    assert "was charged 6.01 USD, above its cap of 6.00 USD" in (ledger.freeze_reason("w") or "")
     ledger.freeze("w", None)  # a person has looked into it
     ledger.record(order, Step.DELIVERED, "", Actor(), vendor_order=VendorOrder("id-a", OrderStatus.DELIVERED, "confirmed"))
-    assert ledger.frozen("w") is None
+    assert ledger.freeze_reason("w") is None
 
 
 def test_what_is_reserved_is_not_taken_for_what_was_charged(ledger: Ledger) -> None:
@@ -278,4 +278,4 @@ def test_what_is_reserved_is_not_taken_for_what_was_charged(ledger: Ledger) -> N
     ledger.intend(intent("reserved", target="1"), Actor())
     ledger.record(sent(ledger, "doubtful", target="2"), Step.UNKNOWN, "", Actor())
     placed(ledger, sent(ledger, "placed", amount="9.00", target="3"))
-    assert ledger.charged("w") == (Decimal(6), Decimal(12))
+    assert ledger.charge_bounds("w") == (Decimal(6), Decimal(12))

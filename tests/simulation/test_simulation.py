@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import bindparam, or_, true, update
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
-from airflow_provider_proxyorders.ledger import Ledger, spending
-from airflow_provider_proxyorders.ledger import ledger as store
+from airflow_provider_proxyorders.ledger import evidence, spending, turns, writes
 from airflow_provider_proxyorders.ledger.schema import purchases
 from airflow_provider_proxyorders.purchase import sending
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
@@ -80,13 +79,13 @@ def without_fence(patch: pytest.MonkeyPatch) -> None:
     """Any worker may write any step, whatever others did since."""
     any_state = or_(true(), purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
     changed = update(purchases).where(purchases.c.order_key == bindparam("_key"), any_state).returning(purchases)
-    patch.setattr(store, "_UPDATE_IF_UNCHANGED", changed)
+    patch.setattr(writes, "_UPDATE_IF_UNCHANGED", changed)
 
 
 def without_turns(patch: pytest.MonkeyPatch) -> None:
     """Purchases whose evidence can be mixed up go out side by side."""
-    patch.setattr(Ledger, "_check_alone", lambda *_: None)
-    patch.setattr(Ledger, "_take_turn", lambda *_: None)
+    patch.setattr(evidence, "check_alone", lambda *_: None)
+    patch.setattr(turns, "take", lambda *_: None)
 
 
 def without_settling(patch: pytest.MonkeyPatch) -> None:
@@ -96,7 +95,7 @@ def without_settling(patch: pytest.MonkeyPatch) -> None:
 
 def without_owners(patch: pytest.MonkeyPatch) -> None:
     """What others bought can be taken for what is looked for."""
-    patch.setattr(Books, "owned", lambda *_, **__: frozenset())
+    patch.setattr(Books, "own_ids", lambda *_, **__: frozenset())
 
 
 def without_limits(patch: pytest.MonkeyPatch) -> None:

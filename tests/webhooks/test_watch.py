@@ -148,9 +148,9 @@ def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
 def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
     inbox = open_inbox(database)
     inbox.keep([hint(1), hint(2)])
-    assert inbox.orders_told("v:c", "ref-2") == ["order-2"]
-    assert inbox.orders_told("v:c", "ref-9") == []
-    assert inbox.orders_told("v:other", "ref-2") == []
+    assert inbox.order_ids_of_reference("v:c", "ref-2") == ["order-2"]
+    assert inbox.order_ids_of_reference("v:c", "ref-9") == []
+    assert inbox.order_ids_of_reference("v:other", "ref-2") == []
 
 
 def test_the_newest_of_each_order_is_read_page_by_page(database: str) -> None:

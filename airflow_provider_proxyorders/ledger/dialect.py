@@ -1,0 +1,33 @@
+"""What SQLite and PostgreSQL need in common: insert-or-ignore, and a moment as text.
+
+One rule: a moment is ISO text in UTC with microseconds. It sorts as it reads, and both databases store it alike.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+
+def insert_into(database: Connection | Engine, table: Table) -> Any:
+    """An INSERT in the database's own dialect, which also knows ``ON CONFLICT``."""
+    return postgres_insert(table) if database.dialect.name == "postgresql" else sqlite_insert(table)
+
+
+def insert_or_ignore(database: Connection | Engine, table: Table) -> Any:
+    """An INSERT that leaves an existing row as it is."""
+    return insert_into(database, table).on_conflict_do_nothing()
+
+
+def stamp(moment: datetime) -> str:
+    """The text that a column of moments stores."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """The inverse of :func:`stamp`."""
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,103 @@
+"""The row of a wallet: it is locked while limits are checked, it can be frozen, and it says whose turn it is.
+
+Two rules: every writing transaction of the ledger locks this row first, so that limits hold and deadlocks are impossible; and
+a purchase whose evidence could be mixed up with another purchase's goes out alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
+
+from airflow_provider_proxyorders.domain.errors import CapExceeded, WalletHeld
+from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
+from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
+from airflow_provider_proxyorders.ledger.rows import Intent
+from airflow_provider_proxyorders.ledger.schema import purchases, wallets
+
+_WALLET = wallets.c.wallet == bindparam("_wallet")
+_FIND_WALLET = select(wallets).where(_WALLET)
+_LOCK_WALLET = _FIND_WALLET.with_for_update()
+_SET_WALLET = update(wallets).where(_WALLET)
+_LEAVE_TURN = update(wallets).where(_WALLET, wallets.c.turn_key == bindparam("_key")).values(turn_key=None, turn_until=None)
+
+_UNRESOLVED_STEPS = [step.value for step in sorted(UNRESOLVED)]
+_ANOTHER_PURCHASE = (
+    select(purchases.c.order_key, purchases.c.step)
+    .where(purchases.c.wallet == bindparam("_wallet"), purchases.c.order_key != bindparam("_key"))
+    .limit(1)
+)
+#: Another purchase of the wallet whose outcome is unresolved.
+_UNRESOLVED_PURCHASE = _ANOTHER_PURCHASE.where(purchases.c.step.in_(_UNRESOLVED_STEPS))
+#: Another extension of the same order. The order shows an accepted extension late, and it could pass for the next extension.
+_EXTENSION_UNDER_WAY = _ANOTHER_PURCHASE.where(
+    purchases.c.step.in_([*_UNRESOLVED_STEPS, Step.PLACED.value]),
+    purchases.c.kind == "extend",
+    purchases.c.target == bindparam("_target"),
+)
+
+
+def lock(connection: Connection, wallet: str) -> RowMapping:
+    """Lock the row of a wallet until the transaction ends; a new wallet gets its row."""
+    row = connection.execute(_LOCK_WALLET, {"_wallet": wallet}).mappings().first()
+    if row is None:
+        connection.execute(insert_or_ignore(connection, wallets).values(wallet=wallet))
+        row = connection.execute(_LOCK_WALLET, {"_wallet": wallet}).mappings().one()
+    return row
+
+
+def read(connection: Connection, wallet: str) -> RowMapping | None:
+    """The row of a wallet without a lock."""
+    return connection.execute(_FIND_WALLET, {"_wallet": wallet}).mappings().first()
+
+
+def freeze(connection: Connection, wallet: str, why: str | None) -> None:
+    """Stop all purchases from a locked wallet, or with None allow them again."""
+    connection.execute(_SET_WALLET, {"frozen": why, "_wallet": wallet})
+
+
+def refuse_frozen(wallet: RowMapping) -> None:
+    """:raises CapExceeded: the wallet is frozen. Nothing was bought."""
+    if wallet["frozen"]:
+        raise CapExceeded(
+            f"wallet {wallet['wallet']!r} is frozen: {wallet['frozen']}. Nothing was bought. When the cause is clear, "
+            f"a person lifts it: proxyorders ledger unfreeze {wallet['wallet']}"
+        )
+
+
+def take(connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
+    """Give a purchase the turn on its locked wallet for so many seconds.
+
+    :raises WalletHeld: another purchase has the turn or is unresolved. Nothing was bought.
+    """
+    key = wallet["turn_key"]
+    if key and key != intent.order_key and (wallet["turn_until"] or "") > stamp(now):
+        raise WalletHeld(
+            f"the purchase {key!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.", blocker=key
+        )
+    _refuse_beside(connection.execute(_UNRESOLVED_PURCHASE, {"_wallet": intent.wallet, "_key": intent.order_key}).first(), intent)
+    until = stamp(now + timedelta(seconds=seconds))
+    connection.execute(_SET_WALLET, {"turn_key": intent.order_key, "turn_until": until, "_wallet": intent.wallet})
+
+
+def leave(connection: Connection, purchase: Purchase) -> None:
+    """Give the turn back, where the purchase has it."""
+    connection.execute(_LEAVE_TURN, {"_wallet": purchase.wallet, "_key": purchase.order_key})
+
+
+def refuse_second_extension(connection: Connection, intent: Intent) -> None:
+    """:raises WalletHeld: another extension of the order is under way. Nothing was bought."""
+    values = {"_wallet": intent.wallet, "_key": intent.order_key, "_target": intent.target}
+    _refuse_beside(connection.execute(_EXTENSION_UNDER_WAY, values).first(), intent)
+
+
+def _refuse_beside(blocker: Any, intent: Intent) -> None:
+    if blocker:
+        raise WalletHeld(
+            f"the purchase {blocker.order_key!r} on wallet {intent.wallet!r} is {blocker.step}: until it is settled, "
+            "evidence could not tell a new purchase from it. Nothing was bought. "
+            f"See: proxyorders ledger show {blocker.order_key!r}",
+            blocker=blocker.order_key,
+        )
