@@ -20,7 +20,6 @@ from .scenario import Weather
 
 READS = ("find", "get", "own_ids", "charge_bounds", "order_ids_of_reference", "spent_since_intent", "freeze_reason", "purchases")
 WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
-WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
 
 
 @cache
