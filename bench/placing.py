@@ -168,7 +168,7 @@ class Ours:
         body = hook.vendor.prepare_create(REQUESTS[vendor], "reference").body
 
         def call() -> None:
-            if hook.vendor.capabilities.quote:
+            if hook.vendor.capabilities.quote_create:
                 hook.http.run(hook.vendor.quote(body))
             hook.http.run(hook.vendor.snapshot("create", body, None))
 

@@ -40,7 +40,8 @@ class Account:
     :param settings: the vendor's own settings from the connection.
     :param currency: currency of the wallet where the vendor does not say, e.g. ``USD``.
     :param timezone: IANA zone of the limits' days and of vendor times without a zone.
-    :param requests_per_second: pace of all calls of one process on this account; None = unlimited.
+    :param requests_per_second: pace of all calls of one process on this account, as the connection or else the vendor says;
+        None = unlimited.
     :param timeout: seconds to wait for a connection and, separately, for each part of an answer; a whole answer gets twice that.
     :param session: what a login yields (a short-lived token); lives as long as the process, never shown.
     """

@@ -92,7 +92,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
         ),
         currency=currency.upper() if currency else None,
         timezone=zone,
-        requests_per_second=float(rate) if rate else None,
+        requests_per_second=float(rate) if rate else vendor.capabilities.requests_per_second,
         timeout=float(timeout) if timeout else 30.0,
     )
 

@@ -103,7 +103,7 @@ class Buyer(OrderTracker):
         :returns: the purchase, adopted or proven absent (INTENDED: its own task may send it again).
         :raises OutcomeUnknown: it is too early to tell, or a person has to decide.
         """
-        if not self.by_reference:
+        if not self.repeats_safely(purchase.kind):
             return self.settling.settle(purchase)
         reported = None if self.settling.may_be_running(purchase) else self.settling.reported(purchase)
         if reported is None:
@@ -193,7 +193,7 @@ class Buyer(OrderTracker):
             amount=price or Money(cap, account.currency),
             caps=account.caps,
             zone=account.timezone,
-            takes_turn=request.kind == "create" and not self.by_reference,
+            takes_turn=self.vendor.capabilities.needs_turn(request.kind),
         )
         purchase = self.turns.intend(intent)
         if purchase.step is Step.INTENDED:

@@ -1,14 +1,25 @@
-"""What is guaranteed per vendor, derived from its declared capabilities and from nothing else."""
+"""The guarantees of each vendor, derived from its declared capabilities and from nothing else."""
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.vendors import Vendor, vendor_class, vendor_names
+from collections.abc import Mapping
 
-_CREATE = {
-    "reference": "at most once, and exactly once where it had not landed: the vendor takes one order per reference, so it "
-    "is sent again; where it had landed its id comes from a person",
-    "order": "exactly once; unknown resolved from the vendor's list of orders and the balance, else a person",
-    "wallet": "at most once; unknown resolved from sub-accounts and balance, else a person",
+from airflow_provider_proxyorders.vendors import Capabilities, Vendor, vendor_class, vendor_names
+
+#: What a lost purchase is recognised by, for each kind of evidence; ``none`` promises nothing.
+RECOGNISED_BY: Mapping[str, Mapping[str, str]] = {
+    "create": {
+        "reference": "our reference, of which the vendor takes one order only",
+        "search": "our reference, by which the vendor finds orders",
+        "order": "the vendor's list of orders and the balance",
+        "wallet": "the balance, and what each order opens in the account",
+        "none": "nothing: a person looks into the vendor's dashboard",
+    },
+    "extend": {
+        "order": "the order's expiry, its recorded extensions and the balance",
+        "wallet": "the balance",
+        "none": "nothing: a person looks into the vendor's dashboard",
+    },
 }
 
 
@@ -16,15 +27,11 @@ def sentences(vendor: type[Vendor]) -> dict[str, str]:
     """Guarantee by operation."""
     capabilities = vendor.capabilities
     return {
-        "create": _CREATE[capabilities.evidence],
-        "extend": "exactly once; unknown resolved from the order's expiry, its recorded extensions and the balance, else a "
-        "person (one paid by card that does not show: always a person)"
-        if capabilities.extend
-        else "not offered by the vendor: refused before anything is sent",
-        "price": "quoted right before the purchase, refused above the cap; where the vendor will not quote an extension, the cap "
-        "is reserved"
-        if capabilities.quote
-        else "known only afterwards: the cap is reserved, and a charge above it freezes the wallet",
+        "create": _create(vendor),
+        "extend": _extend(capabilities),
+        "price": _price(capabilities),
+        "waiting": _waiting(vendor),
+        "orders": _orders(capabilities),
     }
 
 
@@ -33,5 +40,74 @@ def table() -> str:
     lines = ["| vendor | operation | guarantee |", "|---|---|---|"]
     for name in vendor_names():
         vendor = vendor_class(name)
-        lines += [f"| {vendor.title} | {what} | {text} |" for what, text in sentences(vendor).items()]
+        lines += [f"| {vendor.title} | {operation} | {text} |" for operation, text in sentences(vendor).items()]
     return "\n".join(lines)
+
+
+def _create(vendor: type[Vendor]) -> str:
+    capabilities = vendor.capabilities
+    if capabilities.create_evidence == "none":
+        return "at most once; after a lost answer a person always decides"
+    if capabilities.repeats_safely("create"):
+        teller = "the vendor's webhook, else from a person" if vendor.webhook else "a person"
+        return (
+            "at most once, and exactly once where it had not landed: the vendor takes one order per reference, so it is sent "
+            f"again; where it had landed its order id comes from {teller}"
+        )
+    often = "at most" if capabilities.create_evidence == "wallet" else "exactly"
+    return f"{often} once; {_resolved('create', capabilities)}{_turns(capabilities)}"
+
+
+def _extend(capabilities: Capabilities) -> str:
+    if not capabilities.extend:
+        return "not offered by the vendor: refused before anything is sent"
+    if capabilities.extend_evidence == "none":
+        return "at most once; after a lost answer a person always decides"
+    often = "at most" if capabilities.extend_evidence == "wallet" else "exactly"
+    return f"{often} once; {_resolved('extend', capabilities)}"
+
+
+def _resolved(operation: str, capabilities: Capabilities) -> str:
+    evidence = capabilities.create_evidence if operation == "create" else capabilities.extend_evidence
+    return (
+        f"a lost answer is resolved from {RECOGNISED_BY[operation][evidence]}, looked at twice, {capabilities.settle:g} s apart; "
+        "else a person decides"
+    )
+
+
+def _turns(capabilities: Capabilities) -> str:
+    return ". Orders of one wallet take turns" if capabilities.needs_turn("create") else ". Orders of one wallet need no turns"
+
+
+def _price(capabilities: Capabilities) -> str:
+    create = _price_of("an order", capabilities.quote_create, capabilities.price_in_order)
+    if not capabilities.extend:
+        return create
+    return f"{create}. {_price_of('an extension', capabilities.quote_extend, capabilities.price_in_order).capitalize()}"
+
+
+def _price_of(what: str, quoted: bool, in_order: bool) -> str:
+    before = "quoted right before the purchase, refused above the cap" if quoted else "the cap is reserved"
+    after = "; a charge above it freezes the wallet" if in_order else ""
+    if not in_order and not quoted:
+        after = " and counts as the price, since the vendor never tells the charge"
+    return f"{what}: {before}{after}"
+
+
+def _waiting(vendor: type[Vendor]) -> str:
+    capabilities, polling = vendor.capabilities, vendor.capabilities.polling
+    orders = "one order" if capabilities.ids_per_read == 1 else f"{capabilities.ids_per_read} orders"
+    hint = ", at once on the vendor's webhook" if vendor.webhook else ""
+    pace = (
+        f"at most {capabilities.requests_per_second:g} requests a second" if capabilities.requests_per_second else "no set pace"
+    )
+    return (
+        f"first look after {polling.first:g} s, then every {polling.fastest:g} to {polling.slowest:g} s{hint}, "
+        f"for at most {polling.timeout / 3600:g} h; {orders} a call; {pace} unless the connection sets one"
+    )
+
+
+def _orders(capabilities: Capabilities) -> str:
+    if capabilities.list_orders:
+        return "listed by the vendor: renewals also find orders that were bought elsewhere"
+    return "not listed by the vendor: renewals find what this ledger bought"

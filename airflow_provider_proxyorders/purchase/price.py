@@ -38,7 +38,7 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
     """
     vendor, account, request = tracker.vendor, tracker.account, attempt.request
     attempt.unquoted = False
-    if not vendor.capabilities.quote:
+    if not vendor.capabilities.can_quote(request.kind):
         return None
     if request.target is None:
         price = tracker.http.run(vendor.quote(request.prepared.body)).price
@@ -60,7 +60,7 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
 
 def quoted_price(vendor: Vendor, purchase: Purchase) -> Money | None:
     """What the vendor quoted for a purchase; None where only the cap is known."""
-    quoted = vendor.capabilities.quote and purchase.evidence.get("quoted", True)
+    quoted = vendor.capabilities.can_quote(purchase.kind) and purchase.evidence.get("quoted", True)
     return purchase.reserved if quoted else None
 
 

@@ -62,7 +62,7 @@ class Permit:
             request.still_due(evidence)
         if self.attempt.unquoted:
             evidence = {**evidence, "quoted": False}
-        if purchase.maybe_sent and tracker.by_reference:
+        if purchase.maybe_sent and tracker.repeats_safely(purchase.kind):
             evidence = {**evidence, **purchase.evidence}  # evidence from before the first, doubtful sending counts
         self.evidence = evidence
 
@@ -82,7 +82,7 @@ class Permit:
             sent_seconds=sending_time(account),
             balance=self.balance,
             min_balance=account.caps.min_balance,
-            alone=self.attempt.request.kind == "extend" or not sending.tracker.by_reference,
+            alone=sending.tracker.vendor.capabilities.reads_evidence_alone(self.attempt.request.kind),
         )
         if sending.seconds_since(*began) > account.timeout:
             raise NeverSent("this worker was held up for too long before it could send; nothing was sent.")
@@ -158,7 +158,7 @@ class Sending:
             self.ledger.record(claimed, step, f"never left: {one_line(error)}", actor)
             raise error
         if proof:
-            if claimed.maybe_sent and self.tracker.by_reference and isinstance(error, VendorError):
+            if claimed.maybe_sent and self.tracker.repeats_safely(claimed.kind) and isinstance(error, VendorError):
                 return self.settling.refused_after_doubt(claimed, error)
             self.ledger.record(claimed, Step.REJECTED, f"refused: {one_line(error)}", actor)
             raise error

@@ -44,13 +44,13 @@ class NotedLook:
 
     :param at: when the look was over.
     :param verdict: the vendor's verdict; a word from other code may be any text.
-    :param seen: one sentence for a person.
+    :param detail: one sentence for a person.
     :param order: the order, for a look that found it.
     """
 
     at: datetime
     verdict: str
-    seen: str = ""
+    detail: str = ""
     order: VendorOrder | None = None
 
 
@@ -127,7 +127,7 @@ def noted_looks(purchase: Purchase) -> list[NotedLook]:
 
 def with_looks(purchase: Purchase, looks: Sequence[NotedLook]) -> dict[str, Any]:
     """The evidence of a purchase with these looks in it."""
-    rows = [{"at": look.at.isoformat(), "verdict": look.verdict, "seen": look.seen} for look in looks]
+    rows = [{"at": look.at.isoformat(), "verdict": look.verdict, "seen": look.detail} for look in looks]
     return {**purchase.evidence, "looks": rows}
 
 
@@ -151,8 +151,8 @@ class Settling:
         :returns: the purchase adopted, or INTENDED where it is proven that nothing was bought.
         :raises OutcomeUnknown: it is too early to tell, or a person has to decide.
         """
-        by_reference = self.tracker.by_reference
-        if by_reference and purchase.step is not Step.SENT:
+        repeats_safely = self.tracker.repeats_safely(purchase.kind)
+        if repeats_safely and purchase.step is not Step.SENT:
             reported = self.reported(purchase)
             if reported is not None:
                 return self.adopt(purchase, reported)
@@ -163,7 +163,7 @@ class Settling:
             return purchase
         if purchase.step is Step.SENT:
             purchase = self.ledger.record(purchase, Step.UNKNOWN, "its worker is gone and left no answer", self.tracker.actor)
-        if by_reference and attempt is not None:
+        if repeats_safely and attempt is not None:
             return self.send_again(purchase, attempt)
         return self.look_until_concluded(purchase, attempt)
 
@@ -211,17 +211,17 @@ class Settling:
             if isinstance(conclusion, Found):
                 return self.adopt(purchase, look)
             looks[-1] = last = _as_weighed(looks)
-            purchase = self._record(purchase, Step.UNKNOWN, f"{last.verdict}: {last.seen}", with_looks(purchase, looks))
+            purchase = self._record(purchase, Step.UNKNOWN, f"{last.verdict}: {last.detail}", with_looks(purchase, looks))
             if isinstance(conclusion, Absent):
-                self.tracker.say(f"{name}: proven absent ({last.seen}); it may be sent again")
-                return self._proven_absent(purchase, attempt, f"proven absent: {last.seen}")
+                self.tracker.say(f"{name}: proven absent ({last.detail}); it may be sent again")
+                return self._proven_absent(purchase, attempt, f"proven absent: {last.detail}")
             if isinstance(conclusion, AskPerson):
-                purchase = self._record(purchase, Step.QUARANTINED, f"evidence cannot decide: {last.seen}")
+                purchase = self._record(purchase, Step.QUARANTINED, f"evidence cannot decide: {last.detail}")
                 raise quarantined(purchase, self.vendor)
             if conclusion.seconds > LONGEST_PAUSE:
-                raise outcome_unknown(purchase, self.vendor, f"{last.verdict} at the first look: {last.seen}")
+                raise outcome_unknown(purchase, self.vendor, f"{last.verdict} at the first look: {last.detail}")
             pause = min(conclusion.seconds, settle_time)
-            self.tracker.say(f"{name}: {last.verdict} so far ({last.seen}); looking again in {pause:.0f} s")
+            self.tracker.say(f"{name}: {last.verdict} so far ({last.detail}); looking again in {pause:.0f} s")
             self.tracker.sleep(pause)
 
     def _proven_absent(self, purchase: Purchase, attempt: Attempt | None, why: str) -> Purchase:
@@ -249,7 +249,7 @@ class Settling:
 
     def note(self, look: Look) -> NotedLook:
         """A look that is over now."""
-        return NotedLook(self.ledger.clock(), look.verdict, look.seen, look.order)
+        return NotedLook(self.ledger.clock(), look.verdict, look.detail, look.order)
 
     def _others(self, purchase: Purchase) -> dict[str, Any]:
         """What other purchases have to do with the wallet's balance; see :meth:`Vendor.resolve`."""
@@ -305,10 +305,10 @@ class Settling:
         price = look.order.price or quoted_price(self.vendor, purchase)
         step = self.tracker.step_for(purchase, look.order)
         adopted = self.ledger.record(
-            purchase, step, f"adopted: {look.seen}", self.tracker.actor, vendor_order=look.order, price=price
+            purchase, step, f"adopted: {look.detail}", self.tracker.actor, vendor_order=look.order, price=price
         )
         self.tracker.say(
-            f"Order key {purchase.order_key!r}: its answer was lost, but it landed: order {adopted.order_id}. {look.seen}"
+            f"Order key {purchase.order_key!r}: its answer was lost, but it landed: order {adopted.order_id}. {look.detail}"
         )
         return self.tracker.alarm_on_overcharge(adopted)
 
@@ -336,7 +336,7 @@ class Settling:
             unknown = self._record(unknown, Step.UNKNOWN, why, {**unknown.evidence, "refused_since": since})
             why = f"{why} The vendor has it, and its webhook will tell the order id."
             raise outcome_unknown(unknown, self.vendor, why) from None
-        why = f"the vendor has its reference but does not tell its order id; {look.seen}"
+        why = f"the vendor has its reference but does not tell its order id; {look.detail}"
         looks = [*noted_looks(unknown), NotedLook(self.ledger.clock(), look.verdict, why)]
         raise quarantined(self._record(unknown, Step.QUARANTINED, why, with_looks(unknown, looks)), self.vendor)
 
@@ -359,4 +359,4 @@ def _as_weighed(looks: Sequence[NotedLook]) -> NotedLook:
     if verdict == last.verdict:
         return last
     why = "an earlier look saw more than that" if last.verdict == "absent" else f"its verdict {last.verdict!r} proves nothing"
-    return NotedLook(last.at, verdict, f"{last.seen}; {why}")
+    return NotedLook(last.at, verdict, f"{last.detail}; {why}")

@@ -51,10 +51,9 @@ class OrderTracker:
         own = self.account.settings.get("settle")
         return float(own) if own is not None else self.vendor.capabilities.settle
 
-    @property
-    def by_reference(self) -> bool:
-        """Whether the vendor takes one order per reference, so that the same purchase may be sent again."""
-        return self.vendor.capabilities.evidence == "reference"
+    def repeats_safely(self, kind: str) -> bool:
+        """Whether the vendor refuses a repeated reference, so that the same purchase may be sent again."""
+        return self.vendor.capabilities.repeats_safely(kind)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -66,7 +66,7 @@ class Turns:
             return
         if blocker.step is Step.QUARANTINED:
             raise error
-        if blocker.vendor != self.tracker.vendor.name or self.tracker.by_reference or blocker.order_key in helped:
+        if blocker.vendor != self.tracker.vendor.name or self.tracker.repeats_safely(blocker.kind) or blocker.order_key in helped:
             return
         taken = blocker.step is Step.PLACED and blocker.kind == "extend"  # the order does not show the extension yet
         if not taken and (blocker.step not in UNRESOLVED or self.settling.may_be_running(blocker)):

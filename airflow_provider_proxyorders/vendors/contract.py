@@ -1,11 +1,11 @@
-"""What a vendor declares as data, and what its flows are asked with and answer.
+"""What a vendor declares as data, and the values that go into its flows and come out of them.
 
-One rule: these are plain values; whoever reads them (desk, operators, connection form, command line) decides what follows.
+One rule: these are plain values. The buyer, the operators, the connection form and the command line read them and decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -15,15 +15,24 @@ from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
 
 Operation = Literal["create", "extend"]
 
+#: Where a purchase leaves traces, so that it can be recognised when its answer was lost:
+#:
+#: - ``reference``: the vendor takes one order per reference of ours and refuses a repeat. The purchase can be sent again safely.
+#: - ``search``: orders carry our reference and can be found by it, but the vendor takes a repeat as a second order.
+#: - ``order``: the vendor's list of orders, or for an extension the order itself.
+#: - ``wallet``: the balance, and what each order opens in the account.
+#: - ``none``: nothing. A person decides about every lost answer.
+Evidence = Literal["reference", "search", "order", "wallet", "none"]
+
 
 @dataclass(frozen=True)
 class Polling:
-    """When it makes sense to look at a waiting order, in seconds.
+    """When to look at a waiting order, in seconds.
 
     :param first: before the first look.
-    :param fastest: between looks at a young order.
-    :param slowest: between looks at an old one.
-    :param timeout: how long a task waits by default before it says "pending".
+    :param fastest: between two looks at a young order.
+    :param slowest: between two looks at an old order.
+    :param timeout: how long a task waits by default before it reports "pending".
     """
 
     first: float = 1.0
@@ -34,39 +43,60 @@ class Polling:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the vendor's documentation offers. Calling what is missing is refused before any request.
+    """What the vendor's documentation offers. The guarantees follow from it, so declare only what is documented.
 
-    :param quote: a price can be asked for before buying.
-    :param list_orders: orders can be listed.
-    :param reference: an order carries our reference, unique per account, so a repeat is refused by the vendor.
+    A call of a missing capability is refused before any request. Webhooks are declared by :attr:`Vendor.webhook`.
+
+    :param quote_create: the vendor tells the price of an order before you buy it.
+    :param quote_extend: the vendor tells the price of an extension before you buy it.
+    :param list_orders: the vendor lists the orders of an account.
     :param extend: a placed order can be extended.
-    :param auto_extend: the vendor can renew an order by itself, and this can be switched.
-    :param webhook: the vendor reports the end of an order.
-    :param price_in_order: the order itself tells what was charged.
-    :param evidence: where a lost purchase leaves traces: ``order`` (a list or the order itself), ``reference``,
-        or only ``wallet`` (balance and what hangs on the account).
-    :param ids_per_read: how many orders one reading call can tell about.
-    :param settle: seconds after which a purchase that was taken shows up in reads; "absent" needs two looks this far apart.
+    :param price_in_order: an order tells what was charged for it.
+    :param create_evidence: where a new order leaves traces, see :data:`Evidence`.
+    :param extend_evidence: where an extension leaves traces; it carries no reference of ours.
+    :param requests_per_second: the documented pace of one account; None = undocumented. The connection's setting wins.
+    :param ids_per_read: how many orders one reading call covers.
+    :param settle: seconds after which reads show an order that the vendor took. "Absent" takes two looks this far apart.
     """
 
-    quote: bool = False
+    quote_create: bool = False
+    quote_extend: bool = False
     list_orders: bool = False
-    reference: bool = False
     extend: bool = False
-    auto_extend: bool = False
-    webhook: bool = False
     price_in_order: bool = False
-    evidence: Literal["order", "reference", "wallet"] = "wallet"
+    create_evidence: Evidence = "none"
+    extend_evidence: Literal["order", "wallet", "none"] = "none"
+    requests_per_second: float | None = None
     ids_per_read: int = 1
     settle: float = 30.0
     polling: Polling = field(default_factory=Polling)
+
+    def can_quote(self, operation: str) -> bool:
+        """Whether the vendor tells the price of such a purchase beforehand."""
+        return self.quote_create if operation == "create" else self.quote_extend
+
+    def repeats_safely(self, operation: str) -> bool:
+        """Whether the same purchase may be sent again after a lost answer: the vendor refuses a repeated reference."""
+        return operation == "create" and self.create_evidence == "reference"
+
+    def needs_turn(self, operation: str) -> bool:
+        """Whether such a purchase must be the only creation under way on its wallet.
+
+        A reference belongs to one order. All other evidence belongs to the wallet, and a person needs a quiet wallet as well.
+        An extension takes no turn: it leaves its traces in its own order.
+        """
+        return operation == "create" and self.create_evidence not in ("reference", "search")
+
+    def reads_evidence_alone(self, operation: str) -> bool:
+        """Whether the evidence is void as soon as another purchase of the wallet, or of the extended order, was sent."""
+        return operation == "extend" or self.needs_turn(operation)
 
 
 @dataclass(frozen=True)
 class Setting:
     """One setting of the connection that belongs to this vendor.
 
-    :param kind: JSON type shown in the connection form: ``string``, ``integer`` (from 1 on), ``number`` or ``boolean``.
+    :param kind: JSON type in the connection form: ``string``, ``integer`` (>= 1), ``number`` or ``boolean``.
     :param choices: the only values allowed.
     :param secret: hidden in the form and masked in logs.
     """
@@ -80,15 +110,15 @@ class Setting:
     secret: bool = False
     placeholder: str = ""
 
-    def read(self, given: Any, conn_id: str) -> Any:
-        """The value that a connection gives, else the default.
+    def read(self, raw: Any, conn_id: str) -> Any:
+        """The connection's value, else the default.
 
-        :raises ConfigError: when it is none of the choices or of another kind.
+        :raises ConfigError: for a value of another kind, or outside the choices. Nothing was sent.
         """
-        if given is None or given == "":
+        if raw is None or raw == "":
             return self.default
         try:
-            value = {"integer": _count, "string": _text}.get(self.kind, lambda same: same)(given)
+            value = _READERS.get(self.kind, _unchanged)(raw)
         except (TypeError, ValueError):
             value = None
         if value is None or (self.choices and value not in self.choices):
@@ -98,27 +128,37 @@ class Setting:
         return value
 
 
-def _count(given: Any) -> int:
-    """:raises ValueError: for what is no whole number from 1 on."""
-    number = decimal(given)
+def _count(raw: Any) -> int:
+    """:raises ValueError: for anything but a whole number >= 1."""
+    number = decimal(raw)
     if number < 1 or number != number.to_integral_value():
-        raise ValueError(given)
+        raise ValueError(raw)
     return int(number)
 
 
-def _text(given: Any) -> str:
-    """:raises ValueError: for a list or an object; a number was meant as its digits."""
-    if isinstance(given, bool) or not isinstance(given, (str, int, Decimal)):
-        raise ValueError(given)
-    return str(given)
+def _text(raw: Any) -> str:
+    """Text; a number means its digits.
+
+    :raises ValueError: for a list or an object.
+    """
+    if isinstance(raw, bool) or not isinstance(raw, (str, int, Decimal)):
+        raise ValueError(raw)
+    return str(raw)
+
+
+def _unchanged(raw: Any) -> Any:
+    return raw
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {"integer": _count, "string": _text}
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A request that passed the documented rules.
 
-    :param body: exactly what will be sent as JSON; numbers that came as text (templates) are numbers again.
-    :param warnings: one sentence each, for the task log: fields we do not know, recurring charges and the like.
+    :param body: the exact JSON to send. Numbers that a template rendered as text are numbers again.
+    :param warnings: one sentence each for the task log: undocumented fields, recurring charges and the like.
     """
 
     body: Mapping[str, Any]
@@ -127,7 +167,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which orders to list; None means any. A vendor refuses what it cannot filter by.
+    """The orders to list; None means any. A vendor refuses a filter that it cannot apply.
 
     :param extra: the vendor's own query parameters, as its documentation names them.
     """
@@ -140,11 +180,11 @@ class Filters:
 class Look:
     """What the vendor's reads prove about a purchase whose answer was lost.
 
-    :param verdict: ``found`` (``order`` is it), ``absent`` (at this look nothing of it was there), ``undecided`` (something was
-        there that may be it), or ``blind`` (nothing of it was there, but not everything could be seen).
-    :param seen: one sentence on what was looked at and seen, for the ledger and for a person.
+    :param verdict: ``found``: ``order`` is the purchase. ``absent``: this look saw no trace of it. ``inconclusive``: something
+        may be the purchase. ``not visible``: no trace, but part of the evidence could not be read.
+    :param detail: one sentence on what the look read, for the ledger and for a person.
     """
 
     verdict: Literal["found", "absent", "inconclusive", "not visible"]
-    seen: str
+    detail: str
     order: VendorOrder | None = None

@@ -83,10 +83,9 @@ class Voodoo(Vendor):
     #: /webhooks: HMAC-SHA256 over the raw body, ``X-Webhook-Signature: sha256=<lower-case hex>``, no timestamp
     webhook = Scheme("body", header="x-webhook-signature", prefix="sha256=", encoding="hex")
     capabilities = Capabilities(
-        reference=True,  # create-order: merchant_order_id is unique per account; /errors: a repeat is refused, not charged
-        webhook=True,  # /webhooks
         price_in_order=True,
-        evidence="reference",
+        # create-order: merchant_order_id is unique per account; /errors: a repeat is refused and costs nothing
+        create_evidence="reference",
         settle=30,
         # How long pending may last is not documented; the webhook is the fast way, polling the back-stop (/webhooks).
         polling=Polling(first=2, fastest=2, slowest=60, timeout=24 * 3600),

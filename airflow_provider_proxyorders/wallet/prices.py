@@ -88,7 +88,7 @@ class Prices:
 
     def _quote(self, order_id: str, purchases: Sequence[Purchase]) -> _Answer:
         capabilities = self.vendor.capabilities
-        if not (capabilities.quote and capabilities.extend):
+        if not (capabilities.extend and capabilities.quote_extend):
             return _Answer()
         body = self.request if self.request is not None else _last_extension(purchases)
         if body is None:

@@ -20,6 +20,8 @@ from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 
 from .conftest import Command
 
+#: rows of each vendor in the table of guarantees
+ROWS = ("create", "extend", "price", "waiting", "orders")
 PROGRAM = Path(sys.executable).parent / "proxyorders"
 COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sandbox", "demo", "doctor", "guarantees", "ledger"),
@@ -78,7 +80,7 @@ class TestGuarantees:
         assert said.status == 0
         rows = [row.split(" | ") for row in said.out.splitlines()[2:]]
         found = {(row[0].strip("| "), row[1]) for row in rows}
-        assert found == {(vendor_class(name).title, what) for name in vendor_names() for what in ("create", "extend", "price")}
+        assert found == {(vendor_class(name).title, what) for name in vendor_names() for what in ROWS}
         assert said.out.strip() == table().strip()
 
     @pytest.mark.parametrize("name", ["iproyal", "proxyscrape", "voodoo"])
@@ -86,8 +88,8 @@ class TestGuarantees:
         offered = vendor_class(name).capabilities
         said = sentences(vendor_class(name))
         assert ("not offered" in said["extend"]) is not offered.extend
-        assert ("quoted right before" in said["price"]) is offered.quote
-        assert ("exactly once" in said["create"]) is (offered.evidence in ("order", "reference"))
+        assert ("quoted right before" in said["price"]) is offered.quote_create
+        assert ("exactly once" in said["create"]) is (offered.create_evidence in ("order", "reference"))
         assert ("a person" in said["create"]) is True, "no vendor's evidence decides everything"
 
     def test_no_more_is_claimed_than_in_the_design(self) -> None:

@@ -311,11 +311,13 @@ def test_what_is_declared_is_there_and_what_is_not_is_not(vendor: str) -> None:
     def overrides(name: str) -> bool:
         return getattr(kind, name) is not getattr(Vendor, name)
 
-    assert overrides("quote") is capabilities.quote
+    assert overrides("quote") is capabilities.quote_create
+    assert overrides("quote_extension") is capabilities.quote_extend
     assert overrides("list") is capabilities.list_orders
-    assert overrides("extend") is overrides("prepare_extend") is overrides("quote_extension") is capabilities.extend
-    assert overrides("set_auto_extend") is capabilities.auto_extend
-    assert overrides("is_duplicate") is capabilities.reference
+    assert overrides("extend") is overrides("prepare_extend") is capabilities.extend
+    assert (capabilities.extend_evidence != "none") is capabilities.extend
+    assert overrides("is_duplicate") is overrides("reference_in") is (capabilities.create_evidence == "reference")
+    assert overrides("read_webhook") is (kind.webhook is not None)
     assert all(overrides(name) for name in ("create", "prepare_create", "get", "balance", "delivery", "snapshot", "resolve"))
 
 

@@ -132,10 +132,11 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def promised() -> str:
     """The page's first part, from the code."""
-    settle = [
-        f"| {vendor.title} | {vendor.capabilities.settle:g} s | {_EVIDENCE[vendor.capabilities.evidence]} |"
-        for vendor in map(vendor_class, vendor_names())
-    ]
+    settle = []
+    for vendor in map(vendor_class, vendor_names()):
+        offered = vendor.capabilities
+        recognised = guarantees.RECOGNISED_BY["create"][offered.create_evidence]
+        settle.append(f"| {vendor.title} | {offered.settle:g} s | {recognised} |")
     return f"""<!-- Made by: make crash ARGS="--write docs/guarantees.md" -->
 
 # Guarantees
@@ -180,13 +181,6 @@ charged after the balance in the comparison, and account for it to the cent. If 
 - **A worker runs on between its last check of the clock and the first byte of the purchase.** It checks after SENT is
   committed; after a delay of more than `timeout` it gives up. The moment after that check remains.
 """
-
-
-_EVIDENCE: Mapping[str, str] = {
-    "reference": "our reference, which the vendor takes once; the balance supports it",
-    "order": "the list of orders, the order's own expiry and extensions, and the balance",
-    "wallet": "the sub-accounts of the wallet, and its balance",
-}
 
 
 def counted(verdicts: Sequence[Verdict], seconds: float, jobs: int, command: str, ledger: str) -> str:

@@ -48,11 +48,12 @@ class IPRoyal(IPRoyalReading):
     secret_label = "access token"
     secret_help = "From the dashboard's settings, section API. Resetting it there makes the old one invalid."
     capabilities = Capabilities(
-        quote=True,
+        quote_create=True,
+        quote_extend=True,
         list_orders=True,
         extend=True,
-        auto_extend=True,
-        evidence="order",
+        create_evidence="order",
+        extend_evidence="order",
         ids_per_read=IDS_A_CALL,
         settle=60,  # how soon the list shows a new order is not documented
         # Neither interval nor duration is documented, and provisioning may be by hand: one client in use waits a day.

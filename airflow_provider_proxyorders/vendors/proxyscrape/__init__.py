@@ -89,7 +89,7 @@ class ProxyScrape(Vendor):
     )
     capabilities = Capabilities(
         price_in_order=True,
-        evidence="wallet",
+        create_evidence="wallet",
         settle=60,  # processing is "usually well below a second"; a lost answer deserves more patience
         # The page suggests a look every 1 to 2 s, and says that well below a second is usual but not promised.
         polling=Polling(first=1, fastest=1.5, slowest=15, timeout=600),
