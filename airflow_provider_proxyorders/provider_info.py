@@ -63,7 +63,9 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
     :param hook_class_name: full name of the hook class. Its ``conn_type`` is the name of the vendor.
     """
     fields = {
-        name: form_field(**field) for name, field in COMMON_FIELDS.items() if vendor.webhook or not name.startswith("webhook_")
+        name: form_field(**{**field, "help": field["help"] + capability_help(vendor, name)})
+        for name, field in COMMON_FIELDS.items()
+        if vendor.webhook or not name.startswith("webhook_")
     }
     fields |= {setting.name: setting_field(setting) for setting in vendor.settings}
     return {
@@ -81,6 +83,21 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
         },
         "conn-fields": fields,
     }
+
+
+def capability_help(vendor: type[Vendor], field: str) -> str:
+    """What the vendor's declared capabilities add to the help of a common field; "" for most fields."""
+    offered = vendor.capabilities
+    if field == "max_order_price":
+        if offered.quote_create:
+            return f" {vendor.title} quotes each order before the purchase."
+        if offered.price_in_order:
+            return f" {vendor.title} reports the price only after a purchase: a charge above the cap freezes the wallet."
+        return f" {vendor.title} never reports a price: the cap counts as spent."
+    if field == "requests_per_second":
+        pace = offered.requests_per_second
+        return f" Empty: {pace:g}, the pace that {vendor.title} documents." if pace else " Empty: no set pace."
+    return f" Empty: {offered.settle:g}." if field == "settle" else ""
 
 
 def form_field(label: str, help: str, kind: str = "string", example: object = None, **schema: Any) -> dict[str, Any]:
@@ -111,7 +128,7 @@ COMMON_FIELDS: dict[str, dict[str, Any]] = {
     "max_order_price": {
         "label": "Most one order may cost",
         "help": "In the currency of the wallet, e.g. 50.00. Without this cap each task needs a max_price of its own, else its "
-        "purchase is refused. Some vendors report the price only after a purchase: a charge above the cap freezes the wallet.",
+        "purchase is refused.",
         "example": "50.00",
         "pattern": AMOUNT_PATTERN,
     },
@@ -154,7 +171,7 @@ COMMON_FIELDS: dict[str, dict[str, Any]] = {
     "requests_per_second": {
         "label": "Requests per second",
         "kind": "number",
-        "help": "The pace of all calls by one process on this connection, e.g. 5. Empty: only the vendor's own limit counts.",
+        "help": "The pace of all calls by one process on this connection, e.g. 5.",
         "example": 5,
         "exclusiveMinimum": 0,
     },
@@ -170,7 +187,7 @@ COMMON_FIELDS: dict[str, dict[str, Any]] = {
         "label": "Settle time in seconds",
         "kind": "number",
         "help": "After a lost answer: the longest time until an accepted order appears in the vendor's lists, e.g. 60. A longer "
-        "time is safer and slower. Empty: the vendor's default.",
+        "time is safer and slower.",
         "example": 60,
         "minimum": 0,
     },

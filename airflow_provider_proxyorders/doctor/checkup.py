@@ -138,7 +138,7 @@ class Checkup:
             )
         if held is None:
             return Check("list", "ok", f"{self.vendor.title} offers no list; what the ledger knows is looked at one by one")
-        return Check("list", "ok", f"{len(held)} orders and sub-accounts readable")
+        return Check("list", "ok", f"{len(held)} orders readable")
 
     # -- the connection --------------------------------------------------------------------------------------------
 

@@ -131,7 +131,8 @@ class VendorOrder:
     :param auto_extends: whether the vendor itself will renew (and charge) the order; None where it does not say.
     :param extensions: how many extensions the vendor has recorded; None where it does not say.
     :param refund: what was paid back for undelivered units.
-    :param traits: what a purchase can be recognised by when its answer was lost: product, plan, location, sub-account.
+    :param handle: a second id of the vendor's, for what the order opened. The ledger owns it like the order id.
+    :param traits: what a purchase can be recognised by when its answer was lost: product, plan, location.
     """
 
     order_id: str
@@ -146,6 +147,7 @@ class VendorOrder:
     auto_extends: bool | None = None
     extensions: int | None = None
     refund: Money | None = None
+    handle: str | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -90,12 +90,12 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
         return sorted(purchases_of_order, key=lambda purchase: purchase.updated_at, reverse=True)
 
     def own_ids(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
-        """Vendor ids (orders and sub-accounts) that belong to purchases of a wallet.
+        """Vendor ids (orders and their handles) that belong to purchases of a wallet.
 
-        :param since: only purchases that changed since then, or may still open a sub-account (PLACED); None = all.
+        :param since: only purchases that changed since then, or may still get a handle (PLACED); None = all.
         """
         # a condition on order_id would lead SQLite to the index of ids, and so through all of the wallet
-        creations = select(purchases.c.order_id, purchases.c.subaccount).where(
+        creations = select(purchases.c.order_id, purchases.c.handle).where(
             purchases.c.wallet == wallet, purchases.c.kind == "create"
         )
         queries = [creations]

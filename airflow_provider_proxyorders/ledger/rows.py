@@ -125,8 +125,8 @@ def columns_of_vendor_order(purchase: Purchase, vendor_order: VendorOrder) -> di
     changes: dict[str, Any] = {"vendor_status": vendor_order.vendor_status, "reason": vendor_order.reason}
     if vendor_order.order_id and not purchase.order_id:
         changes["order_id"] = vendor_order.order_id
-    if "subaccount" in vendor_order.traits:
-        changes["subaccount"] = vendor_order.traits["subaccount"]
+    if vendor_order.handle is not None:
+        changes["handle"] = vendor_order.handle
     if vendor_order.expires_at is not None:
         changes["expires_at"] = stamp(vendor_order.expires_at)
     if vendor_order.delivered is not None:

@@ -77,7 +77,7 @@ purchases = Table(
     Column("request", Text, nullable=False),
     Column("target", String(200)),
     Column("order_id", String(200)),
-    Column("subaccount", String(200)),
+    Column("subaccount", String(200), key="handle"),  # the vendor's second id, see VendorOrder.handle
     Column("vendor_status", ShortVendorText(200)),
     Column("currency", ShortVendorText(10)),
     Column("reserved", Text, nullable=False),

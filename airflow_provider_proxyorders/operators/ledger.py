@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ReconcileLedgerOperator(BaseOperator):
-    """Compares a wallet's ledger with the vendor's orders, sub-accounts and balance. It never spends.
+    """Compares a wallet's ledger with the vendor's orders and balance. It never spends.
 
     Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the
     ledger did not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told

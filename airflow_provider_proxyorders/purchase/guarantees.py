@@ -49,7 +49,7 @@ def _create(vendor: type[Vendor]) -> str:
     if capabilities.create_evidence == "none":
         return "at most once; after a lost answer a person always decides"
     if capabilities.repeats_safely("create"):
-        teller = "the vendor's webhook, else from a person" if vendor.webhook else "a person"
+        teller = "the vendor's webhook where it is set up, else from a person" if vendor.webhook else "a person"
         return (
             "at most once, and exactly once where it had not landed: the vendor takes one order per reference, so it is sent "
             f"again; where it had landed its order id comes from {teller}"
@@ -80,18 +80,20 @@ def _turns(capabilities: Capabilities) -> str:
 
 
 def _price(capabilities: Capabilities) -> str:
-    create = _price_of("an order", capabilities.quote_create, capabilities.price_in_order)
+    create = _price_of(capabilities.quote_create, capabilities.price_in_order)
     if not capabilities.extend:
         return create
-    return f"{create}. {_price_of('an extension', capabilities.quote_extend, capabilities.price_in_order).capitalize()}"
+    extend = _price_of(capabilities.quote_extend, capabilities.price_in_order)
+    unquoted = "; where the vendor refuses the quote, the cap is reserved" if capabilities.quote_extend else ""
+    return f"order: {create}. Extension: {extend}{unquoted}"
 
 
-def _price_of(what: str, quoted: bool, in_order: bool) -> str:
+def _price_of(quoted: bool, in_order: bool) -> str:
     before = "quoted right before the purchase, refused above the cap" if quoted else "the cap is reserved"
     after = "; a charge above it freezes the wallet" if in_order else ""
     if not in_order and not quoted:
         after = " and counts as the price, since the vendor never tells the charge"
-    return f"{what}: {before}{after}"
+    return before + after
 
 
 def _waiting(vendor: type[Vendor]) -> str:
@@ -103,7 +105,7 @@ def _waiting(vendor: type[Vendor]) -> str:
     )
     return (
         f"first look after {polling.first:g} s, then every {polling.fastest:g} to {polling.slowest:g} s{hint}, "
-        f"for at most {polling.timeout / 3600:g} h; {orders} a call; {pace} unless the connection sets one"
+        f"for at most {polling.timeout / 60:g} min; {orders} a call; {pace} unless the connection sets one"
     )
 
 

@@ -100,8 +100,8 @@ def verify(exchange: Exchange) -> None:
     assert played.error is None, f"{type(played.error).__name__}: {played.error}"
     got = view(played.result)
     if exchange.operation == "resolve":
-        seen = got.pop("seen")
-        assert expected["says"] in seen, f"{expected['says']!r} is not in {seen!r}"
+        detail = got.pop("detail")
+        assert expected["says"] in detail, f"{expected['says']!r} is not in {detail!r}"
     assert got == expected["returns"], f"got {got}"
 
 

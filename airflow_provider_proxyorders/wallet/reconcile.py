@@ -153,7 +153,7 @@ def _compare_orders(buyer: Buyer, report: ReconcileReport) -> None:
 
 def _names_of(order: VendorOrder) -> set[str]:
     """The ids by which the ledger may know an order of the inventory."""
-    return {name for name in (order.order_id, order.traits.get("subaccount")) if name}
+    return {name for name in (order.order_id, order.handle) if name}
 
 
 def _foreign_orders(buyer: Buyer, inventory: Sequence[VendorOrder]) -> list[VendorOrder]:

@@ -119,8 +119,7 @@ class ProxyScrape(Vendor):
         return prepare_order(request)
 
     def names(self, order: VendorOrder) -> frozenset[str]:
-        subaccount = order.traits.get("subaccount")
-        return frozenset({order.order_id, *([ADOPTED + subaccount] if subaccount else [])})
+        return frozenset({order.order_id, *([ADOPTED + order.handle] if order.handle else [])})
 
     # -- flows ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +174,7 @@ class ProxyScrape(Vendor):
         :raises UnsupportedOperation: for the other products, whose lists are not documented.
         """
         order = yield from self.get(order_id)
-        subaccount = order.traits.get("subaccount")
+        subaccount = order.handle
         if subaccount is None:
             return Delivery(order_id)
         product = order.traits.get("subaccount_type", "unknown")
@@ -274,7 +273,7 @@ class ProxyScrape(Vendor):
             except OrderNotFound:
                 unread = order_id
                 continue
-            taken.add(order.traits.get("subaccount", ""))
+            taken.add(order.handle or "")
         return taken, unread
 
     def _perhaps_paid_back(self, order_id: str, since: datetime) -> Flow[bool | None]:

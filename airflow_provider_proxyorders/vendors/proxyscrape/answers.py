@@ -55,7 +55,8 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
     account = data.get("subaccount")
     traits = {"type": optional_text(data, "type"), **_traits(account)}
     status = STATUSES.get(word, OrderStatus.UNKNOWN)
-    if status is OrderStatus.DELIVERED and "subaccount" not in traits:
+    handle = _handle(account)
+    if status is OrderStatus.DELIVERED and handle is None:
         status = OrderStatus.PENDING  # nothing to use yet
     price = optional_number(data, "price")
     return VendorOrder(
@@ -65,6 +66,7 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
         price=None if price is None else Money(price, optional_text(data, "currency") or currency),
         created_at=when(data.get("created_at")),
         reason=optional_text(data, "block_reason") or "",
+        handle=handle,
         traits={name: value for name, value in traits.items() if value},
     )
 
@@ -92,12 +94,16 @@ def read_subaccounts(answer: Any) -> list[dict[str, Any]]:
 
 
 def _traits(account: Any) -> dict[str, str]:
-    """What a sub-account is recognised by; empty where there is none."""
-    if optional_text(account, "AccountID") is None:
+    """What a sub-account is recognised by beside its id; empty without a sub-account."""
+    if _handle(account) is None:
         return {}
     traits = {"subaccount_type": "AccountType", "label": "label"}
-    known = {"subaccount": identifier(account, "AccountID")}
-    return known | {ours: value for ours, theirs in traits.items() if (value := optional_text(account, theirs))}
+    return {ours: value for ours, theirs in traits.items() if (value := optional_text(account, theirs))}
+
+
+def _handle(account: Any) -> str | None:
+    """The id of a sub-account, None without one."""
+    return None if optional_text(account, "AccountID") is None else identifier(account, "AccountID")
 
 
 def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> VendorOrder:
@@ -109,6 +115,7 @@ def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> Vendo
         price=price,
         created_at=when(entry.get("time_added")),
         reason="recognised by its sub-account; its own id was lost with the answer to create and cannot be recovered",
+        handle=entry["AccountID"],
         traits=_traits(entry),
     )
 
