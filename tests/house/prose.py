@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "airflow_provider_proxyorders"
 
 #: measure -> (limit, what counts)
-NEGATIONS = re.compile(r"\b(no|not|never|none|nothing|nowhere|neither|nor|cannot|\w+n't)\b", re.IGNORECASE)
+NEGATIONS = re.compile(r"\b(no|not|never|none|nothing|nowhere|neither|nor|cannot|\w+n['’]t)\b", re.IGNORECASE)
 PEOPLE = re.compile(
     r"\b(who|whoever|whom|whose|somebody|someone|anybody|anyone|nobody|everybody|everyone|he|him|his|she|her)\b", re.IGNORECASE
 )
