@@ -126,7 +126,7 @@ def ours(root: str, path: str, loop: asyncio.AbstractEventLoop, ending: list[End
 
     account = Account("iproyal", "bench", "iproyal:bench", root, "token")
     request = Request("GET", path, "bench")
-    kept = AsyncHttp(account, connections=IN_FLIGHT, tries=1)  # as the poller has it, which brings its own patience
+    kept = AsyncHttp(account, connections=IN_FLIGHT)  # as the triggerer has it
 
     ending.append(kept.aclose)
 

@@ -1,46 +1,47 @@
-"""Answers that are known: who asks the same thing again and again need not read the same answer again and again.
+"""An answer that repeats the last one is not read again.
 
-One rule: an answer is known only where it was the only one that its flow asked for; then nothing else decides what it means.
+One rule: an answer counts as a repetition only where it was the only one of its flow, since then nothing else decides what it
+means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeVar
+from collections.abc import Hashable
+from typing import Any, Generic, TypeVar
 
-from airflow_provider_proxyorders.transport.flow import arun
-from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from airflow_provider_proxyorders.wire.messages import Response
 
-K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class _Known(Exception):
-    """The answer is the one that came the last time."""
+class CachedAnswer(Generic[T]):
+    """The last answer to one question, for one drive of its flow.
 
-
-async def arun_cached(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], known: dict[K, tuple[int, T]], key: K) -> T:
-    """Drive a flow that only reads, like :func:`~airflow_provider_proxyorders.transport.flow.arun`, whose result is not changed
-    by anybody; an answer that is the same to the letter as the last one is not read again.
-
-    :param known: by what was asked, the hash of the last answer and what it meant; belongs to one account with its settings, and
-        may be emptied at any time.
+    :param answers: by question, the hash of the last answer and its result. It belongs to one account with its settings and may
+        be emptied at any time.
+    :ivar result: the last result, once an answer repeats; it is shared, so it must not be changed.
     """
-    answers: list[int] = []
 
-    async def sent(request: Request) -> Response:
-        response = await send(request)
-        answers.append(hash((response.status, response.body)))
-        if len(answers) == 1 and key in known and known[key][0] == answers[0]:
-            raise _Known
-        return response
+    __slots__ = ("_answers", "_digests", "_question", "result")
+    result: T
 
-    try:
-        result = await arun(flow, sent)
-    except _Known:
-        return known[key][1]
-    if len(answers) == 1:
-        known[key] = (answers[0], result)
-    else:
-        known.pop(key, None)
-    return result
+    def __init__(self, answers: dict[Any, tuple[int, Any]], question: Hashable):
+        self._answers, self._question = answers, question
+        self._digests: list[int] = []
+
+    def repeats(self, response: Response) -> bool:
+        """Whether this is the first answer of the drive, and the same to the letter as the last one."""
+        digest = hash((response.status, response.body))
+        self._digests.append(digest)
+        last = self._answers.get(self._question)
+        if last is None or len(self._digests) > 1 or last[0] != digest:
+            return False
+        self.result = last[1]
+        return True
+
+    def keep(self, result: T) -> None:
+        """Remember the result of this drive for the next one."""
+        if len(self._digests) == 1:
+            self._answers[self._question] = (self._digests[0], result)
+        else:
+            self._answers.pop(self._question, None)

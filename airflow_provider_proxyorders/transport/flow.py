@@ -1,38 +1,35 @@
 """Drives a vendor's flow: ``run`` in workers, ``arun`` in the triggerer.
 
-One rule: a spending request needs a permit, and the async driver has none; the triggerer therefore cannot spend.
+One rule: a request that moves money needs a permit, and ``arun`` takes none. The triggerer therefore cannot spend.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from airflow_provider_proxyorders.domain.errors import SpendRefused, VendorUnavailable
+from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 
-
-#: Called right before a spending request leaves; raises to stop it.
+#: Called right before a request that moves money leaves; raises to stop it.
 Permit = Callable[[Request], None]
 
 
 def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | None = None) -> T:
     """Drive a flow to its result.
 
-    :param send: sends one request; for a spending one it must not try twice.
-    :param permit: without it a spending request is refused, unsent.
+    :param send: sends one request. It must send one that moves money at most once.
+    :param permit: without it, a request that moves money is refused and stays here.
+    :raises SpendRefused: when the flow would move money without a permit. Nothing was sent.
     """
     try:
         request = next(flow)
         while True:
             try:
-                response = _allowed(request, permit, send)
+                response = _send_with_permit(request, permit, send)
             except VendorUnavailable as error:
                 request = flow.throw(error)
             else:
@@ -43,8 +40,12 @@ def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | Non
         flow.close()
 
 
-async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]]) -> T:
-    """Drive a flow that only reads; a spending request is refused, unsent. There is no permit on this side."""
+async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], answer: CachedAnswer[T] | None = None) -> T:
+    """Drive a flow that only reads to its result.
+
+    :param answer: the last answer to the same question; a repetition of it ends the flow with the last result.
+    :raises SpendRefused: when the flow would move money. Nothing was sent.
+    """
     try:
         request = next(flow)
         while True:
@@ -55,14 +56,18 @@ async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]]) ->
             except VendorUnavailable as error:
                 request = flow.throw(error)
             else:
+                if answer is not None and answer.repeats(response):
+                    return answer.result
                 request = flow.send(response)
     except StopIteration as stop:
+        if answer is not None:
+            answer.keep(stop.value)
         return stop.value  # type: ignore[no-any-return]
     finally:
         flow.close()
 
 
-def _allowed(request: Request, permit: Permit | None, send: Callable[[Request], Response]) -> Response:
+def _send_with_permit(request: Request, permit: Permit | None, send: Callable[[Request], Response]) -> Response:
     if request.spends:
         if permit is None:
             raise _refused(request)
@@ -71,5 +76,5 @@ def _allowed(request: Request, permit: Permit | None, send: Callable[[Request], 
 
 
 def _refused(request: Request) -> SpendRefused:
-    what = request.name or request.path
-    return SpendRefused(f"{what} would move money, and only an operator in a worker may. Nothing was sent.")
+    operation = request.name or request.path
+    return SpendRefused(f"{operation} would move money. Only an operator in a worker may do that. Nothing was sent.")

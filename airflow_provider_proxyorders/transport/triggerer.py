@@ -1,112 +1,67 @@
 """The HTTP client of the triggerer, on aiohttp. It only reads.
 
-aiohttp is chosen by measurement: it takes a tenth of the CPU of the async alternatives for a request.
+aiohttp is chosen by measurement: a request costs a tenth of the CPU of the async alternatives.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from airflow_provider_proxyorders.transport import unreached
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint
+from airflow_provider_proxyorders.transport.unreached import Unreached
+from airflow_provider_proxyorders.wire.messages import Request, Response
 
 if TYPE_CHECKING:
     import ssl
 
     import aiohttp
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, READ_TRIES, Endpoint, Unreached
-from airflow_provider_proxyorders.transport.flow import T, arun
 
-#: Seconds that an idle connection of the triggerer is kept for the next look; many servers close it about then.
-KEPT = 60.0
+#: Seconds that an idle connection is kept for the next look. Many servers close it about then.
+KEEP_ALIVE = 60.0
 
 
 class AsyncHttp(Endpoint):
-    """One kept HTTP client for one account, for the triggerer. It only reads.
+    """One kept HTTP client for one account, for reading calls of the triggerer.
+
+    It tries a call once, because the triggerer's backoff decides about the next try.
 
     :param connections: how many connections to the vendor may be open at once.
-    :param tries: how often a call is tried in all; 1 for a caller that has its own patience.
-    :param sleep: waits between tries; tests inject one.
+    :param sleep: waits for a place in the pace; tests inject one.
     """
 
-    def __init__(
-        self,
-        account: Account,
-        connections: int = 8,
-        tries: int = READ_TRIES,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-    ):
-        super().__init__(account, tries)
+    def __init__(self, account: Account, connections: int = 8, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
+        super().__init__(account)
         self._connections = connections
         self._sleep = sleep
         self._client: aiohttp.ClientSession | None = None
 
-    async def arun(self, flow: Flow[T]) -> T:
-        """Drive a reading flow to its result; see :func:`arun`.
+    async def asend(self, request: Request, check: Callable[[], None] | None = None) -> Response:
+        """Send one reading request, once.
 
-        :raises SpendRefused: when the flow would move money; nothing was sent.
-        """
-        return await arun(flow, self.asend)
-
-    async def asend(self, request: Request) -> Response:
-        """Send one reading request, with a few more tries.
-
+        :param check: called right before the request leaves; raises to keep it here.
         :raises VendorUnavailable: without an answer.
         """
-        try:
-            if self._tries == 1:
-                return await self._aonce(request)
-            import asyncio
-
-            import tenacity
-
-            response: Response = await self.retrying(tenacity.AsyncRetrying, self._sleep or asyncio.sleep)(self._aonce, request)
-            return response
-        except Unreached as error:
-            raise self.unavailable(request, error) from None
-
-    async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _prepared(self) -> ssl.SSLContext | bool:
-        """What takes a tenth of a second and needs no loop: importing the library, reading the certificate authorities."""
-        import ssl
-
-        import aiohttp  # noqa: F401 - so that it is there when the loop asks for it
-
-        if urlsplit(self.account.base_url).scheme == "http":
-            return True
-        if os.path.isdir(self.trusted):
-            return ssl.create_default_context(capath=self.trusted)
-        return ssl.create_default_context(cafile=self.trusted)
-
-    async def _aonce(self, request: Request) -> Response:
-        import asyncio
-
         headers = self.headers(request)
-        delay = self._pacer.reserve()
-        if delay:
-            await (self._sleep or asyncio.sleep)(delay)
-        tls = await asyncio.to_thread(self._prepared) if self._client is None else True
+        if check is not None:
+            check()
+        if self._pacer is not None and (delay := self._pacer.reserve()):
+            await self._sleep(delay)
+            if check is not None:
+                check()
+        client = self._client or await self._open()
         import aiohttp
         from yarl import URL
 
-        if self._client is None:
-            part = self.account.timeout
-            self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=KEPT),
-                timeout=aiohttp.ClientTimeout(total=2 * part, sock_connect=min(part, 10.0), sock_read=part),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
         try:
-            async with self._client.request(
+            async with client.request(
                 request.method,
-                URL(self.url(request)),
+                URL(self._base_url + request.path),
                 params=list(request.params) or None,
                 data=request.body,
                 headers=headers,
@@ -118,12 +73,42 @@ class AsyncHttp(Endpoint):
                     body += chunk
                     if len(body) > LARGEST_BODY:
                         raise Unreached("the answer did not end", left=True)
-                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
+                return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
         except aiohttp.InvalidURL as error:
-            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # an untrusted certificate is a ValueError as well
-            whole = not isinstance(error, aiohttp.ClientResponseError)  # else it holds an address, a proxy's with its login
-            text = str(error) if whole else f"{error.status} {error.message}"  # type: ignore[union-attr]
-            raise Unreached(f"{type(error).__name__}{': ' + text if text else ''}", left=True) from None
+            raise self.invalid_address(error) from None
+        except Unreached as error:
+            raise self.unavailable(request, error) from None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # before ValueError: some are both
+            raise self.unavailable(request, unreached.of_aiohttp(error)) from None
         except ValueError as error:
-            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
+            raise self.invalid_address(error) from None
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _open(self) -> aiohttp.ClientSession:
+        tls = await asyncio.to_thread(self._prepare_tls)
+        import aiohttp
+
+        if self._client is None:  # still: another call may have been quicker
+            timeout = self.account.timeout
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, keepalive_timeout=KEEP_ALIVE),
+                timeout=aiohttp.ClientTimeout(total=2 * timeout, sock_connect=min(timeout, 10.0), sock_read=timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._client
+
+    def _prepare_tls(self) -> ssl.SSLContext | bool:
+        """Read the certificate authorities; runs in a thread, since this takes a tenth of a second."""
+        import ssl
+
+        import aiohttp  # noqa: F401 - takes as long, so the loop finds it imported
+
+        if urlsplit(self.account.base_url).scheme == "http":
+            return True
+        if os.path.isdir(self.certificates):
+            return ssl.create_default_context(capath=self.certificates)
+        return ssl.create_default_context(cafile=self.certificates)

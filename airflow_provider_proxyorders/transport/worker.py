@@ -1,24 +1,27 @@
 """The HTTP client of workers, on requests.
 
-Two rules: a spending request is sent at most once; and an error says whether the request can have reached the vendor.
+Two rules: a request that moves money is sent at most once; and an error says whether it can have reached the vendor.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
+from airflow_provider_proxyorders.transport import unreached
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint
+from airflow_provider_proxyorders.transport.flow import Permit, T, run
+from airflow_provider_proxyorders.transport.retries import reading_tries
+from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 if TYPE_CHECKING:
     import requests
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint, Unreached
-from airflow_provider_proxyorders.transport.flow import Permit, T, run
 
-#: A kept connection that was idle for longer may have been closed by the vendor; a purchase gets a new one.
+#: Seconds. The vendor may have closed a kept connection that was idle for longer, so a purchase opens a new one.
 STALE_AFTER = 3.0
 
 
@@ -31,60 +34,18 @@ class Http(Endpoint):
     def __init__(self, account: Account, sleep: Callable[[float], None] = time.sleep):
         super().__init__(account)
         self._sleep = sleep
-        self._used = 0.0
+        self._last_used = 0.0
         self._session: requests.Session | None = None
 
-    @property
-    def session(self) -> requests.Session:
-        """The session in use; it sends no ``.netrc`` login and follows no redirect."""
-        if self._session is None:
-            from http.cookiejar import DefaultCookiePolicy
-
-            import requests
-
-            session = requests.Session()
-            session.trust_env = False  # a .netrc entry would silently replace the Authorization header
-            session.verify = self.trusted
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no answer depends on who asked before
-            session.get_redirect_target = _nowhere  # type: ignore[assignment]
-            if self.proxy:
-                session.proxies = {"http": self.proxy, "https": self.proxy}
-            self._bound(session)
-            self._session = session
-        return self._session
-
-    def _bound(self, session: requests.Session) -> None:
-        """Give every connection a time limit for whole answers."""
-        from airflow_provider_proxyorders.transport.whole_answer import POOLS
-
-        for adapter in session.adapters.values():
-            adapter.poolmanager.pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
-            if self.proxy and not self.proxy.lower().startswith("socks"):
-                adapter.proxy_manager_for(self.proxy).pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
-
     def run(self, flow: Flow[T], permit: Permit | None = None) -> T:
-        """Drive a flow to its result; see :func:`run`.
+        """Drive a flow to its result; see :func:`~airflow_provider_proxyorders.transport.flow.run`.
 
         :raises ProxyOrdersError: the error says what happened to the money.
         """
         return run(flow, self.send, self._in_pace(permit) if permit is not None else None)
 
-    def _in_pace(self, permit: Permit) -> Permit:
-        """A purchase waits for its place before it gets its permit: from then on nothing of ours may hold it up."""
-
-        def paced(request: Request) -> None:
-            self._wait_for_place()
-            permit(request)
-
-        return paced
-
-    def _wait_for_place(self) -> None:
-        delay = self._pacer.reserve()
-        if delay:
-            self._sleep(delay)
-
     def send(self, request: Request) -> Response:
-        """Send one request: a spending one exactly once, a reading one with a few more tries.
+        """Send one request: one that moves money exactly once, a reading one with a few more tries.
 
         :raises NeverSent: a purchase that provably did not leave.
         :raises OutcomeUnknown: a purchase that may have arrived.
@@ -92,11 +53,8 @@ class Http(Endpoint):
         """
         if request.spends:
             return self._spend(request)
-        import tenacity
-
         try:
-            response: Response = self.retrying(tenacity.Retrying, self._sleep)(self._once, request)
-            return response
+            return reading_tries(self._sleep)(self._read, request)
         except Unreached as error:
             raise self.unavailable(request, error) from None
 
@@ -104,51 +62,71 @@ class Http(Endpoint):
         if self._session is not None:
             self._session.close()
 
+    @property
+    def session(self) -> requests.Session:
+        """The session in use."""
+        if self._session is None:
+            self._session = self._open()
+        return self._session
+
+    def _open(self) -> requests.Session:
+        """A session that sends no ``.netrc`` login, keeps no cookie and follows no redirect; every answer has a time limit."""
+        from http.cookiejar import DefaultCookiePolicy
+
+        import requests
+
+        from airflow_provider_proxyorders.transport.whole_answer import POOLS
+
+        session = requests.Session()
+        session.trust_env = False  # a .netrc entry would silently replace the Authorization header
+        session.verify = self.certificates
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # no answer depends on an earlier request
+        session.get_redirect_target = _no_redirect  # type: ignore[assignment]
+        if self.proxy:
+            session.proxies = {"http": self.proxy, "https": self.proxy}
+        for adapter in session.adapters.values():
+            adapter.poolmanager.pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
+            if self.proxy and not self.proxy.lower().startswith("socks"):
+                adapter.proxy_manager_for(self.proxy).pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
+        return session
+
+    def _in_pace(self, permit: Permit) -> Permit:
+        """Let a purchase wait for its place before it gets its permit: afterwards it must leave without a delay."""
+
+        def permit_in_pace(request: Request) -> None:
+            self._wait_for_place()
+            permit(request)
+
+        return permit_in_pace
+
+    def _wait_for_place(self) -> None:
+        if self._pacer is not None and (delay := self._pacer.reserve()):
+            self._sleep(delay)
+
+    def _read(self, request: Request) -> Response:
+        ready = self._prepare(request)
+        self._wait_for_place()
+        return self._exchange(ready)
+
     def _spend(self, request: Request) -> Response:
-        if time.monotonic() - self._used > STALE_AFTER and self._session is not None:
+        if time.monotonic() - self._last_used > STALE_AFTER and self._session is not None:
             self._session.close()  # drops idle connections; the session itself stays usable
+        ready = self._prepare(request)
         try:
-            return self._once(request)
+            return self._exchange(ready)
         except Unreached as error:
-            said = self.clean(str(error))
+            text = self.clean(str(error))
             if not error.left:
                 raise NeverSent(
-                    f"no connection to {self.account.vendor} at {self.account.base_url} could be made ({said}). "
+                    f"no connection to {self.account.vendor} at {self.account.base_url} could be made ({text}). "
                     "The purchase did not leave; nothing was bought."
                 ) from None
-            raise OutcomeUnknown(f"{self.account.vendor} gave no answer to the purchase ({said}).") from None
+            raise OutcomeUnknown(f"{self.account.vendor} gave no answer to the purchase ({text}).") from None
 
-    def _once(self, request: Request) -> Response:
-        import requests
-        from urllib3.exceptions import HTTPError
+    def _prepare(self, request: Request) -> requests.PreparedRequest:
+        """The request as it goes out. Its own faults show here, so no later error can be mistaken for one of them.
 
-        account, ready = self.account, self._ready(request)
-        if not request.spends:
-            self._wait_for_place()
-        try:
-            with self.session.send(
-                ready,
-                timeout=(min(account.timeout, 10.0), account.timeout),
-                allow_redirects=False,
-                **self.session.merge_environment_settings(ready.url, {}, True, None, None),
-            ) as answer:
-                body = bytearray()
-                for chunk in answer.iter_content(65536):
-                    body += chunk
-                    if len(body) > LARGEST_BODY:
-                        raise Unreached("the answer did not end", left=True)
-                return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
-        except _no_address() as error:  # found before a connection is made: there is no other address than ours, see session
-            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
-        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:
-            raise Unreached(_describe(error), left=_may_have_left(error)) from None  # also an answer that came and is none
-        finally:
-            self._used = time.monotonic()
-
-    def _ready(self, request: Request) -> requests.PreparedRequest:
-        """The request as it goes out. What is wrong with it shows here, so that nothing after it is taken for a proof.
-
-        :raises ConfigError: when it cannot be sent; nothing was.
+        :raises ConfigError: when it cannot be sent.
         """
         import requests
 
@@ -160,50 +138,38 @@ class Http(Endpoint):
                 )
             )
         except (requests.exceptions.RequestException, ValueError) as error:
-            raise self.misconfigured(f"it cannot be called: {self.clean(str(error))}") from None
+            raise self.invalid_address(error) from None
+
+    def _exchange(self, ready: requests.PreparedRequest) -> Response:
+        """Send a request once and read its answer to the end.
+
+        :raises Unreached: without a usable answer.
+        """
+        import requests
+        from urllib3.exceptions import HTTPError
+
+        timeout = self.account.timeout
+        try:
+            with self.session.send(
+                ready,
+                timeout=(min(timeout, 10.0), timeout),
+                allow_redirects=False,
+                **self.session.merge_environment_settings(ready.url, {}, True, None, None),
+            ) as answer:
+                body = bytearray()
+                for chunk in answer.iter_content(65536):
+                    body += chunk
+                    if len(body) > LARGEST_BODY:
+                        raise Unreached("the answer did not end", left=True)
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(answer.status_code, headers, bytes(body))
+        except unreached.invalid_addresses() as error:  # raised before a connection is made: redirects are not followed
+            raise self.invalid_address(error) from None
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:  # also a malformed answer
+            raise unreached.of_requests(error) from None
+        finally:
+            self._last_used = time.monotonic()
 
 
-def _nowhere(answer: object) -> None:
-    """Where an answer redirects to, for requests, which would read the address even where nobody follows it."""
-
-
-def _no_address() -> tuple[type[Exception], ...]:
-    """What is raised where a request's own address, or the proxy's, turns out to be none."""
-    import requests
-    from urllib3.exceptions import LocationValueError
-
-    return requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError
-
-
-def _may_have_left(error: BaseException) -> bool:
-    """Whether anything of a request can have reached the vendor: not where no connection was ever made."""
-    import ssl
-
-    import requests
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError, SSLError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return False
-    cause: Any = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(cause, ProxyError):  # says so as well when the proxy hangs up after it took the request
-        cause = cause.original_error
-        if str(cause).startswith("Tunnel connection failed"):  # the proxy opened no way to the vendor
-            return False
-    if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
-        return False
-    if isinstance(cause, SSLError) and cause.args:
-        cause = cause.args[0]
-    return not isinstance(cause, ssl.SSLCertVerificationError)
-
-
-def _describe(error: BaseException) -> str:
-    """The cause in a few words; the library's full text holds the whole URL."""
-    from urllib3.exceptions import MaxRetryError
-
-    cause: Any = error.args[0] if error.args else error
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason or cause
-    text = str(cause).rpartition(": ")[2] or str(cause)
-    return f"{type(error).__name__}: {text}"
+def _no_redirect(answer: object) -> None:
+    """The target of a redirect, for requests: always None. requests would read the target even where it is not followed."""

@@ -1,6 +1,6 @@
-"""One watcher of the inbox per triggerer: a delivery wakes who waits for its order, wherever it waits.
+"""One listener to the inbox of webhooks per triggerer: a webhook wakes every trigger that waits for its order.
 
-Two rules: a delivery is a hint, so all it does is that its order is looked at now; and without the ledger waiting goes on,
+Two rules: a webhook is a hint, so all it does is that its order is looked at now; and without the ledger the waiting goes on,
 only slower.
 """
 
@@ -18,53 +18,53 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: With PostgreSQL: look this often even when nothing was notified, in seconds.
-PATIENCE = 30.0
-#: Seconds until the ledger is tried again after it could not be read.
+#: With PostgreSQL, which notifies: look this often even without a notification, in seconds.
+LOOK_EVERY = 30.0
+#: Seconds until the ledger is tried again after a failure.
 AGAIN = 15.0
 
 
-class Listener(Protocol):
-    """Somebody who wants to know of deliveries."""
+class HintTaker(Protocol):
+    """An object that wants to hear of webhooks."""
 
     def hint(self, hint: Hint) -> None:
-        """A delivery came."""
+        """A verified webhook came."""
 
 
 class InboxListener:
-    """Tells listeners of new deliveries, in the order of their arrival.
+    """Passes new webhooks on, in the order of their arrival.
 
     :param url: gives the ledger's address.
-    :param retention: gives the days that a delivery is kept; while somebody listens, older ones are forgotten.
+    :param retention: gives the days that a webhook is kept. The listener deletes older ones while it runs.
     """
 
     def __init__(self, url: Callable[[], str], retention: Callable[[], float]):
         self._url, self._retention = url, retention
-        self._listeners: set[Listener] = set()
+        self._takers: set[HintTaker] = set()
         self._task: asyncio.Task[None] | None = None
         self._last: int | None = None
 
-    def join(self, listener: Listener) -> None:
-        """Begin to tell a listener; what came before is not told."""
-        self._listeners.add(listener)
+    def join(self, taker: HintTaker) -> None:
+        """Begin to pass webhooks on to a taker; those that came before are left out."""
+        self._takers.add(taker)
         if self._task is None:
             self._last = None
             self._task = asyncio.get_running_loop().create_task(self._run(), name="proxyorders inbox")
 
-    async def begun(self) -> None:
-        """Return when it is known where the watch begins: whatever is kept from then on will be told.
+    async def pin_start(self) -> None:
+        """Return as soon as the start is fixed: every webhook stored from then on will be passed on.
 
         :raises LedgerError: when the ledger cannot be read.
         """
         if self._last is None:
             newest = await asyncio.to_thread(lambda: self._open().newest())
-            if self._last is None:  # nobody was quicker
+            if self._last is None:  # still: another caller may have been quicker
                 self._last = newest
 
-    async def leave(self, listener: Listener) -> None:
-        """Stop telling a listener; the watch ends with the last one."""
-        self._listeners.discard(listener)
-        if not self._listeners and self._task is not None:
+    async def leave(self, taker: HintTaker) -> None:
+        """Stop passing webhooks on to a taker; the listener ends with the last one."""
+        self._takers.discard(taker)
+        if not self._takers and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -82,11 +82,11 @@ class InboxListener:
     async def _listen(self) -> None:
         while True:
             try:
-                await self.begun()
-                await self._watch(await asyncio.to_thread(self._open))
+                await self.pin_start()
+                await self._pass_on(await asyncio.to_thread(self._open))
             except LedgerError as error:
                 log.warning("Webhooks cannot wake waiting tasks right now, polling goes on: %s", error)
-            except Exception:  # a mistake of ours must not end the watch for as long as this triggerer runs
+            except Exception:  # a mistake of ours must not end the listening for as long as this triggerer runs
                 log.exception("Webhooks cannot wake waiting tasks right now, polling goes on")
             await asyncio.sleep(AGAIN)
 
@@ -95,25 +95,25 @@ class InboxListener:
 
         return open_inbox(self._url())
 
-    async def _watch(self, inbox: Inbox) -> None:
+    async def _pass_on(self, inbox: Inbox) -> None:
         from airflow_provider_proxyorders.ledger.inbox import news
 
-        async for _ in news(self._url(), PATIENCE):
+        async for _ in news(self._url(), LOOK_EVERY):
             while hints := await asyncio.to_thread(inbox.since, self._last or 0):
                 for hint in hints:
                     self._last = hint.number
-                    for listener in list(self._listeners):
-                        listener.hint(hint)
+                    for taker in list(self._takers):
+                        taker.hint(hint)
 
 
-_watches: dict[asyncio.AbstractEventLoop, InboxListener] = {}
+_listeners: dict[asyncio.AbstractEventLoop, InboxListener] = {}
 
 
 def inbox_listener() -> InboxListener:
-    """The watch of this event loop."""
+    """The listener of this event loop."""
     from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_retention
 
     loop = asyncio.get_running_loop()
-    for gone in [old for old in _watches if old.is_closed()]:
-        del _watches[gone]
-    return _watches.setdefault(loop, InboxListener(ledger_url, webhook_retention))
+    for closed in [other for other in _listeners if other.is_closed()]:
+        del _listeners[closed]
+    return _listeners.setdefault(loop, InboxListener(ledger_url, webhook_retention))

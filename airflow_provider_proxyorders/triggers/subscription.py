@@ -1,7 +1,7 @@
-"""Who waits for an order in the triggerer, and what he is told.
+"""One trigger that waits for one order: what it is told, and when it wants to look again.
 
-Two rules: news that was not picked up yet is kept, in order, so nothing is lost between two looks; but the end is not kept
-waiting by lines that only inform: those that nobody has picked up by then are left out.
+Two rules: an update that waits to be picked up is kept, in order, so none is lost between two looks; but the last update is
+not kept waiting by lines that only inform: those still there are left out.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_proxyorders.purchase.polling import look_pause
+
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
+    from airflow_provider_proxyorders.vendors.base import Polling
 
-#: A waiter is told that it still waits after this many seconds, then after twice as many, and so on.
-STILL = 300.0
+#: Airflow 3.3 may mark a task failed that is resumed while it is still being deferred. So no wait ends sooner, in seconds.
+EARLIEST = 2.0
+#: Seconds after which the log says that the order is still pending; then after twice as many, and so on.
+STILL_PENDING = 300.0
+NEVER = float("inf")
 
 
 class Update(NamedTuple):
-    """What a waiter is told.
+    """What a waiting trigger is told.
 
     :param outcome: ``final``, ``deadline`` or ``unreadable``; None for a line in the log only.
-    :param text: for the log; empty where there is nothing to say.
+    :param text: for the log; may be empty.
     :param reason: name of the error that ended the wait.
     :param status: how the order ended, as far as it did.
     """
@@ -37,16 +43,20 @@ class Update(NamedTuple):
 class Subscription:
     """One trigger that waits for one order.
 
+    Thousands of these live in one triggerer, most of the time asleep, so they are kept small.
+
     :param deadline: seconds of the loop's clock.
-    :param ceiling: the most seconds between two looks, None for the vendor's rhythm.
-    :param backstop: the most seconds between two looks of one who waits for a webhook, in place of the vendor's rhythm.
-    :param final: decides whether an order as read ends the wait.
+    :param ceiling: the most seconds between two looks; None for the vendor's rhythm.
+    :param backstop: for a trigger that waits for a webhook: the most seconds between two looks, in place of the vendor's rhythm.
     :param age: seconds since the order was placed, when the wait began.
+    :param ended: decides whether an order as read ends the wait; None for an order whose status is final.
+    :ivar hinted: when a webhook told of the order last, in seconds of the loop's clock.
+    :ivar gone: the wait is over.
     """
 
     __slots__ = (
-        *("_news", "age", "backstop", "began", "ceiling", "deadline", "final", "gone"),
-        *("hinted", "looks", "loop", "order_id", "pending", "status", "still"),
+        *("_ended", "_kept", "_next", "_order", "_still_at", "age", "backstop", "began", "ceiling", "deadline", "gone"),
+        *("hinted", "looks", "order_id"),
     )
 
     def __init__(
@@ -56,44 +66,92 @@ class Subscription:
         deadline: float,
         ceiling: float | None,
         age: float,
-        final: Callable[[VendorOrder], bool],
+        ended: Callable[[VendorOrder], bool] | None = None,
         backstop: float | None = None,
     ):
-        self.loop = asyncio.get_running_loop()
-        self.order_id, self.deadline, self.ceiling, self.age, self.final = order_id, deadline, ceiling, age, final
+        self.order_id, self.deadline, self.ceiling, self.age, self._ended = order_id, deadline, ceiling, age, ended
         self.backstop = backstop
-        self.began = self.loop.time()
-        #: when a webhook told of the order last, in seconds of the loop's clock
+        self.began = asyncio.get_running_loop().time()
         self.hinted: float | None = None
         self.looks = 0
         self.gone = False
-        self.status: str | None = None
-        self.still = STILL
-        self.pending: list[Update] | None = None
-        self._news: asyncio.Future[Update] | None = None
+        self._order: VendorOrder | None = None
+        self._still_at = STILL_PENDING
+        self._kept: list[Update] | None = None
+        self._next: asyncio.Future[Update] | None = None
+
+    @property
+    def earliest(self) -> float:
+        """The moment before which the wait must not end, in seconds of the loop's clock."""
+        return self.began + EARLIEST
+
+    def first_look(self, polling: Polling) -> float:
+        """The moment of the first look, in seconds of the loop's clock."""
+        return self.began + max(EARLIEST, min(polling.first - self.age, self.ceiling or NEVER))
 
     def age_at(self, now: float) -> float:
         """Age of the order at a moment of the loop's clock, in seconds."""
         return self.age + now - self.began
 
-    def tell(self, news: Update) -> None:
-        """Hand on news."""
-        if self._news is not None and not self._news.done():
-            self._news.set_result(news)
-            return
-        kept = self.pending or []
-        if news.outcome is not None:
-            kept = [earlier for earlier in kept if earlier.outcome is not None]
-        self.pending = [*kept, news]
+    def show(self, order: VendorOrder, polling: Polling, now: float, spread: float, quiet: bool) -> float:
+        """Take in the order as just read; returns the seconds until the next look.
 
-    def news(self) -> asyncio.Future[Update]:
-        """To be awaited: the next news."""
-        self._news = self.loop.create_future()  # and no coroutine around it: thousands wait here, most of the time
-        if self.pending:
-            first, *rest = self.pending
-            self.pending = rest or None
-            self._news.set_result(first)
-        return self._news
+        :param spread: from 0 to 1; see :meth:`pause`.
+        :param quiet: leave out lines about the usual course: pending at first, and then ended.
+        """
+        self.looks += 1
+        previous, self._order = self._order, order
+        if order is not previous:  # an answer that repeats the last one gives the same object
+            if order.status.final if self._ended is None else self._ended(order):
+                text = "" if quiet else f"Order {order.order_id} is {order.vendor_status}"
+                self.tell(Update("final", text, status=order.status))
+                return NEVER
+            if previous is None or order.vendor_status != previous.vendor_status:
+                if not (quiet and previous is None):
+                    self.tell(Update(None, f"Order {order.order_id} is {order.vendor_status}"))
+                return self.pause(polling, now, spread)
+        pause = self.pause(polling, now, spread)
+        waited = now - self.began
+        if waited >= self._still_at:
+            self._still_at = 2 * waited
+            text = f"Order {order.order_id} is still {order.vendor_status}, asked {self.looks} times"
+            self.tell(Update(None, f"{text}, next look in {pause:.0f} s"))
+        return pause
+
+    def pause(self, polling: Polling, now: float, spread: float) -> float:
+        """Seconds until the next look at an order that is still pending.
+
+        :param spread: from 0 to 1, by chance; keeps many orders apart.
+        """
+        if self.backstop is None:
+            return look_pause(polling, self.age + now - self.began, self.ceiling, spread)
+        pause = self.backstop * (0.9 + 0.1 * spread)
+        if self.hinted is None:
+            return pause
+        # A webhook told of something that the vendor's reads do not show yet: soon again, and then less and less often.
+        return min(pause, max(now - self.hinted, polling.fastest))
+
+    def tell(self, update: Update) -> None:
+        """Hand an update on."""
+        if self._next is not None and not self._next.done():
+            self._next.set_result(update)
+            return
+        kept = self._kept or []
+        if update.outcome is not None:
+            kept = [earlier for earlier in kept if earlier.outcome is not None]
+        self._kept = [*kept, update]
+
+    def next_update(self) -> asyncio.Future[Update]:
+        """The next update, to be awaited.
+
+        We use one future per waiting trigger instead of Airflow's shared streams: no queue, no broadcast and no coroutine.
+        """
+        self._next = asyncio.get_running_loop().create_future()
+        if self._kept:
+            first, *rest = self._kept
+            self._kept = rest or None
+            self._next.set_result(first)
+        return self._next
 
 
 def loop_deadline(deadline: str) -> float:

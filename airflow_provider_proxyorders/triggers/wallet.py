@@ -22,28 +22,24 @@ from airflow_provider_proxyorders.domain.errors import (
     ConfigError,
     OrderingNotPermitted,
     ProxyOrdersError,
-    Throttled,
-    UnreadableAnswer,
-    VendorUnavailable,
 )
 from airflow_provider_proxyorders.domain.inputs import amount_of, required_amount
 from airflow_provider_proxyorders.domain.levels import Levels, judge
+from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.triggers.balance import balances
-from airflow_provider_proxyorders.triggers.orders import KEY_LOOKED_UP, KEY_REFUSED
-from airflow_provider_proxyorders.triggers.poller import EARLIEST, waiting_on
-from airflow_provider_proxyorders.triggers.subscription import loop_deadline
+from airflow_provider_proxyorders.triggers.gate import KEY_LOOKED_UP, KEY_REFUSED
+from airflow_provider_proxyorders.triggers.poller import waiting_on
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import Money
     from airflow_provider_proxyorders.ledger.alarms import Crossing
-    from airflow_provider_proxyorders.triggers.poller import Poller
+    from airflow_provider_proxyorders.triggers.gate import Gate
 
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
 #: Airflow takes an event from a trigger within a second or two and stores it. A trigger that lives so much longer has delivered
 #: its event; one that does not leaves the crossing unconfirmed, and its successor tells it again. In seconds.
 STORED_AFTER = 8.0
-_PASSING = (Throttled, VendorUnavailable, UnreadableAnswer)
 
 
 class WalletLevelTrigger(BaseTrigger):
@@ -74,28 +70,28 @@ class WalletLevelTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         began = asyncio.get_running_loop().time()
-        left = max(0.0, loop_deadline(self.deadline) - began)
+        left = max(0.0, subscription.loop_deadline(self.deadline) - began)
         try:
             outcome, reason = await asyncio.wait_for(self._wait(), left)
         except asyncio.TimeoutError:
             outcome, reason = "deadline", None
-        await asyncio.sleep(max(0.0, began + EARLIEST - asyncio.get_running_loop().time()))
+        await asyncio.sleep(max(0.0, began + subscription.EARLIEST - asyncio.get_running_loop().time()))
         event: Any = {"outcome": outcome, "reason": reason, "at": time.time()}
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> tuple[str, str | None]:
         enough = Decimal(self.at_least)
-        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller, self.poll_interval)) as readings:
-            async for seen in readings:
-                if isinstance(seen, ProxyOrdersError):
-                    self.log.info("%s", seen)
-                    if not isinstance(seen, _PASSING):
-                        return "unreadable", type(seen).__name__
-                elif seen.amount >= enough:
-                    self.log.info("The wallet holds %s", seen)
+        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller.gate, self.poll_interval)) as readings:
+            async for balance in readings:
+                if isinstance(balance, ProxyOrdersError):
+                    self.log.info("%s", balance)
+                    if not balance.passing:
+                        return "unreadable", type(balance).__name__
+                elif balance.amount >= enough:
+                    self.log.info("The wallet holds %s", balance)
                     return "reached", None
                 else:
-                    self.log.info("The wallet holds %s, waiting for %s", seen, self.at_least)
+                    self.log.info("The wallet holds %s, waiting for %s", balance, self.at_least)
         raise AssertionError("unreachable: balances() has no end")
 
 
@@ -151,35 +147,35 @@ class WalletBalanceTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller, self.poll_interval)) as readings:
-            async for seen in readings:
+        async with waiting_on(self.conn_id) as poller, aclosing(balances(poller.gate, self.poll_interval)) as readings:
+            async for balance in readings:
                 try:
-                    if isinstance(seen, ProxyOrdersError):
-                        raise seen
-                    crossing = await self._crossing(poller, seen)
+                    if isinstance(balance, ProxyOrdersError):
+                        raise balance
+                    crossing = await self._claim_crossing(poller.gate, balance)
                 except (AuthenticationFailed, OrderingNotPermitted) as error:
                     self.log.error("Connection %s: %s It is asked again with another key, or in an hour.", self.conn_id, error)
-                    await poller.other_key(KEY_LOOKED_UP, KEY_REFUSED)
+                    await poller.gate.wait_for_other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
                     self.log.warning("The wallet of connection %s cannot be watched right now: %s", self.conn_id, error)
                     continue
                 except Exception:  # a mistake of ours, or a database library's: the watch goes on
-                    logging.getLogger(__name__).exception("Watch of connection %s", self.conn_id)
+                    logging.getLogger(__name__).exception("Wallet of connection %s", self.conn_id)
                     continue
                 if crossing is None:
                     continue
                 if crossing.state in self.on:
-                    yield TriggerEvent(self._event(crossing, seen))  # type: ignore[no-untyped-call]
+                    yield TriggerEvent(self._event(crossing, balance))  # type: ignore[no-untyped-call]
                     await asyncio.sleep(STORED_AFTER)
                 await self._confirm(crossing)
 
-    async def _crossing(self, poller: Poller, balance: Money) -> Crossing | None:
-        """The crossing that this reading shows, if nobody else has it.
+    async def _claim_crossing(self, gate: Gate, balance: Money) -> Crossing | None:
+        """The crossing that this balance shows, unless another trigger has it.
 
         :raises LedgerError: when the ledger cannot be used; the next reading shows it again.
         """
-        vendor = await poller.open()
+        vendor = await gate.open()
         account = vendor.account
         if balance.currency and account.currency and balance.currency != account.currency:
             raise ConfigError(f"wallet {account.wallet!r} holds {balance}, the connection says {account.currency}")

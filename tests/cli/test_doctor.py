@@ -48,15 +48,15 @@ class Doctor:
 
 @pytest.fixture
 def doctor(command: Command, shops: Shops, monkeypatch: pytest.MonkeyPatch) -> Doctor:
-    from airflow_provider_proxyorders.transport.worker import Http
+    from airflow_provider_proxyorders.transport import worker
 
-    monkeypatch.setattr(Http, "retrying", quick(Http.retrying))
+    monkeypatch.setattr(worker, "reading_tries", quick(worker.reading_tries))
     return Doctor(command, shops)
 
 
 def quick(real: Callable[..., Any]) -> Callable[..., Any]:
     """Retries without their pauses."""
-    return lambda self, kind, sleep: real(self, kind, lambda seconds: None)
+    return lambda sleep: real(lambda seconds: None)
 
 
 def states(checks: dict[str, Any]) -> dict[str, str]:

@@ -165,7 +165,7 @@ def permit(patch: Patch) -> None:
     """Anybody who holds a transport may send a purchase."""
     from airflow_provider_proxyorders.transport import flow
 
-    patch(flow, "_allowed", lambda request, permit, send: send(request))
+    patch(flow, "_send_with_permit", lambda request, permit, send: send(request))
 
 
 def once(patch: Patch) -> None:

@@ -95,10 +95,9 @@ class TestState:
         assert result["status"] == "delivered" and "one extension was not enough" in capsys.readouterr().out
 
     def test_in_the_triggerer(self, shops: Shops, until: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-        from airflow_provider_proxyorders.triggers import orders, poller
+        from airflow_provider_proxyorders.triggers import subscription
 
-        for module in (orders, poller):
-            monkeypatch.setattr(module, "EARLIEST", 0.05)
+        monkeypatch.setattr(subscription, "EARLIEST", 0.05)
         shops.box.control({"vendor": "iproyal", "extend_processing": 3600})
         make = extend(shops, deferrable=True, paid_through=until + 31 * DAY)
         with pytest.raises(NotFarEnough):

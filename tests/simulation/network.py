@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.transport.endpoint import Pacer
+from airflow_provider_proxyorders.transport.pace import Pacer
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Response
 
@@ -51,7 +51,8 @@ class Wire(Http):
 
     def __init__(self, account: Account, worker: Worker, network: Network):
         super().__init__(account, sleep=worker.sleep)
-        self._pacer = Pacer(account.requests_per_second, worker.ticks)
+        rate = account.requests_per_second
+        self._pacer = Pacer(rate, worker.ticks) if rate else None
         self._session = cast(requests.Session, Line(self, worker, network))
         #: the order key for which this worker buys
         self.key = ""

@@ -28,10 +28,9 @@ def vendor(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quick rhythm, and no first pause: what the race of Airflow 3.3 asks for is shown by a test of its own."""
-    from airflow_provider_proxyorders.triggers import orders, poller
+    from airflow_provider_proxyorders.triggers import subscription
 
-    for module in (orders, poller):
-        monkeypatch.setattr(module, "EARLIEST", 0.05)
+    monkeypatch.setattr(subscription, "EARLIEST", 0.05)
     for name in VENDORS:
         offered = vendor_class(name).capabilities
         quick = replace(offered.polling, first=0.05, fastest=0.05)

@@ -365,8 +365,8 @@ BLOCKING = """
 import asyncio, json, sys, time
 from datetime import datetime, timedelta, timezone
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
-from airflow_provider_proxyorders.triggers import orders, poller
-orders.EARLIEST = poller.EARLIEST = 0.05
+from airflow_provider_proxyorders.triggers import subscription
+subscription.EARLIEST = 0.05
 
 took = []
 real = asyncio.Handle._run

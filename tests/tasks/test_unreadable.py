@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
 from airflow_provider_proxyorders.tasks import order_operator as ordering
 from airflow_provider_proxyorders.tasks import waiting_sensor as watching
-from airflow_provider_proxyorders.triggers import wallet
+from airflow_provider_proxyorders.triggers import subscription
 from tests.hooks.connections import REQUESTS, Shops
 
 from .tasks import context, run
@@ -90,7 +90,7 @@ class Task:
 
 @pytest.fixture(autouse=True)
 def brisk(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallet, "EARLIEST", 0.05)
+    monkeypatch.setattr(subscription, "EARLIEST", 0.05)
 
 
 def here(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTime
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, ConfigError
 from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
-from airflow_provider_proxyorders.triggers import wallet
+from airflow_provider_proxyorders.triggers import subscription
 from tests.hooks.connections import Shops
 
 from .tasks import context, run
@@ -19,7 +19,7 @@ from .tasks import context, run
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallet, "EARLIEST", 0.05)
+    monkeypatch.setattr(subscription, "EARLIEST", 0.05)
 
 
 def holds(shops: Shops, amount: str, vendor: str = "iproyal") -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.flow import arun
+from airflow_provider_proxyorders.transport.retries import READ_TRIES
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -43,10 +45,12 @@ class Side:
     """One of the two sides of the transport, called in the same way.
 
     :param name: ``run`` on requests, or ``arun`` on aiohttp.
+    :ivar tries: how often a reading call is tried in all. In the triggerer, the backoff decides about another try.
     """
 
     def __init__(self, name: str):
         self.name = name
+        self.tries = READ_TRIES if name == "run" else 1
         self.naps = Naps()
 
     def __call__(self, account: Account, *flows: Flow[Any]) -> Any:
@@ -66,7 +70,7 @@ class Side:
             client = AsyncHttp(account, sleep=self.naps.aside)
             try:
                 for flow in flows:
-                    result = await client.arun(flow)
+                    result = await arun(flow, client.asend)
             finally:
                 await client.aclose()
             return result
@@ -116,6 +120,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def side(request: pytest.FixtureRequest) -> Side:
     """Both sides in turn."""
     return Side(request.param)
+
+
+@pytest.fixture
+def worker() -> Side:
+    """The side of workers, which tries a reading call again."""
+    return Side("run")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.transport.flow import arun
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Request
@@ -73,7 +74,7 @@ class TestKeptConnections:
             client = AsyncHttp(vendor.account, connections=4)
             try:
                 for _ in range(3):
-                    await asyncio.gather(*[client.arun(vendor.balance()) for _ in range(40)])
+                    await asyncio.gather(*[arun(vendor.balance(), client.asend) for _ in range(40)])
             finally:
                 await client.aclose()
 
@@ -93,7 +94,7 @@ class TestKeptConnections:
             client = AsyncHttp(vendor.account)
             await client.aclose()
             for _ in range(2):
-                await client.arun(vendor.balance())
+                await arun(vendor.balance(), client.asend)
                 await client.aclose()
 
         asyncio.run(twice())
@@ -106,12 +107,12 @@ class TestKeptConnections:
         async def cancelled() -> str:
             client = AsyncHttp(vendor.account)
             try:
-                waiting = asyncio.create_task(client.arun(vendor.balance()))
+                waiting = asyncio.create_task(arun(vendor.balance(), client.asend))
                 await asyncio.to_thread(rule.wait)
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                return str((await client.arun(vendor.balance())).available)
+                return str((await arun(vendor.balance(), client.asend)).available)
             finally:
                 await client.aclose()
 
@@ -141,13 +142,13 @@ class TestPace:
         assert len(side.naps) == 3, "the first call need not wait"
         assert [round(nap, 1) for nap in side.naps] == pytest.approx([0.5, 1.0, 1.5], abs=0.2)
 
-    def test_every_try_takes_its_place(self, side: Side, box: Sandbox) -> None:
+    def test_every_try_takes_its_place(self, worker: Side, box: Sandbox) -> None:
         """A vendor in trouble is not asked faster than one that is well."""
         vendor = vendor_of(box, "iproyal", requests_per_second=0.01)
         box.fault("iproyal", "balance", action="status", status=503)
         with pytest.raises(ProxyOrdersError):
-            side(vendor.account, vendor.balance())
-        assert [nap for nap in side.naps if nap > 50] == pytest.approx([100, 200, 300], abs=1)
+            worker(vendor.account, vendor.balance())
+        assert [nap for nap in worker.naps if nap > 50] == pytest.approx([100, 200, 300], abs=1)
 
     def test_a_purchase_waits_before_it_is_permitted_and_not_after(self, box: Sandbox) -> None:
         """From the permit on, others count the seconds until they may look into it."""
@@ -177,7 +178,7 @@ class TestPace:
     def test_threads_share_a_pace(self) -> None:
         import threading
 
-        from airflow_provider_proxyorders.transport.endpoint import Pacer
+        from airflow_provider_proxyorders.transport.pace import Pacer
 
         pacer, places = Pacer(10.0, clock=lambda: 0.0), Naps()
         threads = [threading.Thread(target=lambda: places.append(pacer.reserve())) for _ in range(20)]
@@ -188,7 +189,7 @@ class TestPace:
         assert sorted(places) == pytest.approx([place / 10 for place in range(20)])
 
     def test_a_pause_is_not_saved_up(self) -> None:
-        from airflow_provider_proxyorders.transport.endpoint import Pacer
+        from airflow_provider_proxyorders.transport.pace import Pacer
 
         now = [0.0]
         pacer = Pacer(1.0, clock=lambda: now[0])

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown, VendorUnavailable
-from airflow_provider_proxyorders.transport.endpoint import READ_TRIES
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Request
 
@@ -154,20 +153,20 @@ class TestUnknown:
 
 
 class TestReading:
-    """Whatever happens to a reading call, it moved no money and is tried a few times, the same on both sides."""
+    """Whatever happens to a reading call, it moved no money, and a worker tries it a few times."""
 
     @pytest.mark.parametrize("script", BROKEN)
     def test_with_a_connection_and_no_answer(self, side: Side, script: object) -> None:
         with wire(script) as server, pytest.raises(VendorUnavailable, match="moved no money"):  # type: ignore[arg-type]
             side(account(server.url, timeout=0.2), ask())
         assert server.connections >= 1
-        assert len(side.naps) == READ_TRIES - 1
+        assert len(side.naps) == side.tries - 1
 
     @pytest.mark.parametrize("where", [nobody, no_such_host, deaf], ids=["refused", "unknown host", "connect timeout"])
     def test_without_a_connection(self, side: Side, where: object) -> None:
         with where() as url, pytest.raises(VendorUnavailable, match="moved no money"):  # type: ignore[operator]
             side(account(url, timeout=0.2), ask())
-        assert len(side.naps) == READ_TRIES - 1
+        assert len(side.naps) == side.tries - 1
 
     def test_with_a_certificate_that_is_not_trusted(self, side: Side, self_signed: Tls) -> None:
         with wire(proper, self_signed[0]) as server, pytest.raises(VendorUnavailable, match="(?i)certificate"):

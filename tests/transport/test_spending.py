@@ -55,7 +55,7 @@ class TestOnlyWorkersSpend:
         assert box.book.charges() == []
 
     def test_the_side_of_the_triggerer_cannot_be_given_a_permit(self) -> None:
-        for drive in (flow.arun, AsyncHttp.arun, AsyncHttp.asend):
+        for drive in (flow.arun, AsyncHttp.asend):
             assert "permit" not in inspect.signature(drive).parameters
 
     def test_what_comes_before_a_refused_purchase_is_read_only(self, side: Side, box: Sandbox) -> None:

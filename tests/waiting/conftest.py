@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_proxyorders.triggers import orders, poller
+from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.vendors import vendor_class
 from airflow_provider_proxyorders.vendors.base import Polling
 from tests.hooks import connections
@@ -24,8 +24,7 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
         vendor = vendor_class(name)
         brisk = Polling(first=FASTEST, fastest=FASTEST, slowest=2.0)
         monkeypatch.setattr(vendor, "capabilities", replace(vendor.capabilities, polling=brisk))
-    monkeypatch.setattr(poller, "EARLIEST", 0.05)
-    monkeypatch.setattr(orders, "EARLIEST", 0.05)
+    monkeypatch.setattr(subscription, "EARLIEST", 0.05)
     yield from connections.shops(tmp_path, monkeypatch)
 
 

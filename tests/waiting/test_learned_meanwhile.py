@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, UnreadableAnswer
 from airflow_provider_proxyorders.sandbox.faults import Rule
-from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT, waiting_on
+from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
+from airflow_provider_proxyorders.triggers.poller import waiting_on
 from airflow_provider_proxyorders.vendors import voodoo
 from tests.hooks.connections import Shops
 
@@ -141,9 +142,9 @@ def test_a_balance_that_cannot_be_read_silences_no_order(shops: Shops) -> None:
             began = time.monotonic()
             for _ in range(7):  # a vendor in trouble would be left alone for at least six seconds by now
                 with pytest.raises(UnreadableAnswer):
-                    await poller.ask(lambda vendor: vendor.balance())
+                    await poller.gate.ask(lambda vendor: vendor.balance())
             assert time.monotonic() - began < 5
-            assert poller.backoff is not None and poller.backoff.trouble == 0
+            assert poller.gate.access.backoff.trouble == 0
         finish(shops, "iproyal", order_ids)
         await room.all_end()
 
@@ -161,12 +162,12 @@ class TestAnotherKey:
                 room.enter(conn_id, order_ids[:1])
                 await room.all_end()
                 assert room.outcomes == {("unreadable", "AuthenticationFailed")}
-                waits = asyncio.create_task(poller.other_key(0.1))
+                waits = asyncio.create_task(poller.gate.wait_for_other_key(0.1))
                 await asyncio.sleep(0.3)
                 assert not waits.done()
                 shops.connect("proxyscrape", extra={"auth": "bearer"})
                 await asyncio.wait_for(waits, 10)
-                assert poller.vendor is not None and poller.vendor.auth_headers().keys() == {"Authorization"}
+                assert poller.gate.vendor.auth_headers().keys() == {"Authorization"}
                 fault.release()
                 finish(shops, "proxyscrape", order_ids)
                 room.enter(conn_id, order_ids[1:])
@@ -181,12 +182,12 @@ class TestAnotherKey:
         async def story(room: Room) -> None:
             async with waiting_on(conn_id) as poller:
                 with pytest.raises(AuthenticationFailed):
-                    await poller.ask(lambda vendor: vendor.balance())
-                refused: Any = poller.vendor
+                    await poller.gate.ask(lambda vendor: vendor.balance())
+                refused = poller.gate.vendor
                 shops.box.control({"vendor": "iproyal", "token": {"name": "main", "token": "another-key"}})
                 shops.connect("iproyal")
-                assert await poller.renewed(refused)
-                await asyncio.wait_for(poller.other_key(0.1), 5)
-                assert (await poller.ask(lambda vendor: vendor.balance())).available.amount > 0
+                assert await poller.gate.renew(refused)
+                await asyncio.wait_for(poller.gate.wait_for_other_key(0.1), 5)
+                assert (await poller.gate.ask(lambda vendor: vendor.balance())).available.amount > 0
 
         waiting_room(story)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from airflow_provider_proxyorders.triggers import poller
+from airflow_provider_proxyorders.triggers import subscribers, telling
 from airflow_provider_proxyorders.triggers.subscription import Subscription, Update
 from tests.hooks.connections import Shops
 
@@ -92,7 +92,7 @@ def test_a_log_that_nobody_reads_for_a_while_holds_nobody(shops: Shops) -> None:
 
 @pytest.mark.parametrize("ends", ["final", "unreadable", "deadline"])
 def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poller, "QUIET_ABOVE", 2)
+    monkeypatch.setattr(subscribers, "QUIET_ABOVE", 2)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", MANY)
     pipe = Pipe()
 
@@ -118,14 +118,14 @@ def test_where_many_wait_no_end_waits_for_the_log(shops: Shops, ends: str, monke
         pipe.read.set()
         pipe.close()
     assert not pipe.late
-    assert 1 <= pipe.text.count(b"is unpaid") <= 2 * poller.WRITING
+    assert 1 <= pipe.text.count(b"is unpaid") <= 2 * telling.WRITING
 
 
 @pytest.mark.parametrize("many", [False, True])
 def test_what_is_usual_is_left_out_where_many_wait(
     shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(poller, "QUIET_ABOVE", 2 if many else 5)
+    monkeypatch.setattr(subscribers, "QUIET_ABOVE", 2 if many else 5)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
 
     async def story(room: Room) -> None:
@@ -144,7 +144,7 @@ def test_what_is_usual_is_left_out_where_many_wait(
 def test_trouble_is_said_once_where_many_wait(
     shops: Shops, many: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(poller, "QUIET_ABOVE", 2 if many else 5)
+    monkeypatch.setattr(subscribers, "QUIET_ABOVE", 2 if many else 5)
     conn_id, order_ids = shops.connect("iproyal"), seed(shops, "iproyal", 5)
     rules = [shops.box.fault("iproyal", status=503, times=1), shops.box.fault("iproyal", "list", status=401, nth=4)]
 
@@ -156,7 +156,7 @@ def test_trouble_is_said_once_where_many_wait(
     waiting_room(story)
     assert [rule.hits for rule in rules] == [1, 1]
     shown = "".join(capfd.readouterr())
-    said = [record.getMessage() for record in caplog.records if record.name == poller.__name__]
+    said = [record.getMessage() for record in caplog.records if record.name == telling.__name__]
     for text in ("IPRoyal cannot be asked (VendorUnavailable)", "IPRoyal does not accept the key"):
         assert shown.count(text) - sum(text in line for line in said if line in shown) == (0 if many else 5)
         assert [line.startswith(f"Connection {conn_id}: {text}") for line in said if text in line] == [True] * many
@@ -164,13 +164,13 @@ def test_trouble_is_said_once_where_many_wait(
 
 def test_the_end_does_not_wait_for_lines_that_nobody_has_picked_up() -> None:
     async def story() -> list[Update]:
-        subscription = Subscription("7", deadline=0.0, ceiling=None, age=0.0, final=lambda order: True)
+        subscription = Subscription("7", deadline=0.0, ceiling=None, age=0.0)
         subscription.tell(Update(None, "one"))
         subscription.tell(Update(None, "two"))
-        heard = [await subscription.news()]
+        heard = [await subscription.next_update()]
         subscription.tell(Update(None, "three"))
         subscription.tell(Update("final", ""))
         subscription.tell(Update("deadline", "too late"))
-        return [*heard, await subscription.news(), await subscription.news()]
+        return [*heard, await subscription.next_update(), await subscription.next_update()]
 
     assert asyncio.run(story()) == [Update(None, "one"), Update("final", ""), Update("deadline", "too late")]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
+from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
 from tests.hooks.connections import Shops
 
 from .room import FASTEST, Room, finish, seed, until, waiting_room, watched
@@ -59,14 +59,12 @@ def at_both(story: Callable[[str, Room], Coroutine[Any, Any, None]]) -> dict[str
     return rooms
 
 
-def counted(
-    shops: Shops, subscriptions: int, least: int = 1, window: float = WINDOW, **kwargs: Any
-) -> dict[str, tuple[int, float]]:
+def counted(shops: Shops, waiting: int, least: int = 1, window: float = WINDOW, **kwargs: Any) -> dict[str, tuple[int, float]]:
     """The requests that each vendor saw from so many waiters, none of whom was told an end, and in how many seconds."""
     seen: dict[str, tuple[int, float]] = {}
 
     async def story(vendor: str, room: Room) -> None:
-        order_ids = seed(shops, vendor, subscriptions)
+        order_ids = seed(shops, vendor, waiting)
         room.enter(shops.connect(vendor), order_ids, **kwargs)
         seen[vendor] = await watched(lambda: shops.box.book.count(vendor), least, window)
         assert room.events == {}
@@ -75,7 +73,7 @@ def counted(
     return seen
 
 
-@pytest.mark.parametrize("subscriptions", [1, 200])
+@pytest.mark.parametrize("waiting", [1, 200])
 class TestTrouble:
     @pytest.mark.parametrize(
         "fault",
@@ -86,31 +84,31 @@ class TestTrouble:
         ],
         ids=["500", "429", "html"],
     )
-    def test_pauses_grow(self, shops: Shops, subscriptions: int, fault: dict[str, Any]) -> None:
+    def test_pauses_grow(self, shops: Shops, waiting: int, fault: dict[str, Any]) -> None:
         shops.box.fault(**fault)
-        for asked, seconds in counted(shops, subscriptions, least=least_tries(WINDOW)).values():
+        for asked, seconds in counted(shops, waiting, least=least_tries(WINDOW)).values():
             assert asked <= most_tries(seconds)
 
     @pytest.mark.parametrize("form", ["seconds", "date"])
     @pytest.mark.parametrize("status", [429, 503])
-    def test_retry_after_counts_for_the_whole_connection(self, shops: Shops, subscriptions: int, status: int, form: str) -> None:
+    def test_retry_after_counts_for_the_whole_connection(self, shops: Shops, waiting: int, status: int, form: str) -> None:
         after = "30" if form == "seconds" else formatdate(time.time() + 30, usegmt=True)
         shops.box.fault(action="status", status=status, headers={"Retry-After": after})
 
         async def story(vendor: str, room: Room) -> None:
-            room.enter(shops.connect(vendor), seed(shops, vendor, subscriptions))
+            room.enter(shops.connect(vendor), seed(shops, vendor, waiting))
             await until(lambda: shops.box.book.count(vendor) == 1)
             await asyncio.sleep(WINDOW)
             assert (room.events, shops.box.book.count(vendor)) == ({}, 1)
 
         at_both(story)
 
-    def test_a_short_retry_after_is_obeyed_and_all_goes_on(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_short_retry_after_is_obeyed_and_all_goes_on(self, shops: Shops, waiting: int) -> None:
         for vendor in KINDS:
             shops.box.fault(vendor, action="status", status=429, headers={"Retry-After": "1"}, times=1)
 
         async def story(vendor: str, room: Room) -> None:
-            order_ids = seed(shops, vendor, subscriptions)
+            order_ids = seed(shops, vendor, waiting)
             began = time.monotonic()
             room.enter(shops.connect(vendor), order_ids)
             await until(lambda: shops.box.book.count(vendor) == 1)
@@ -122,11 +120,11 @@ class TestTrouble:
 
         at_both(story)
 
-    def test_a_vendor_that_hangs_is_given_up_and_asked_by_one(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_vendor_that_hangs_is_given_up_and_asked_by_one(self, shops: Shops, waiting: int) -> None:
         shops.box.fault(action="hang", seconds=60)
 
         async def story(vendor: str, room: Room) -> None:
-            order_ids = seed(shops, vendor, subscriptions)
+            order_ids = seed(shops, vendor, waiting)
             room.enter(shops.connect(vendor, extra={"timeout": 0.4}), order_ids)
             asked, seconds = await watched(lambda: shops.box.book.count(vendor), 2, WINDOW)
             assert room.events == {}
@@ -134,13 +132,13 @@ class TestTrouble:
 
         at_both(story)
 
-    def test_nobody_listens(self, shops: Shops, asked: list[str], subscriptions: int) -> None:
+    def test_nobody_listens(self, shops: Shops, asked: list[str], waiting: int) -> None:
         with socket.socket() as taken:  # bound, but it does not listen: a connection is refused
             taken.bind(("127.0.0.1", 0))
 
             async def story(vendor: str, room: Room) -> None:
                 nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/{vendor}"
-                room.enter(shops.connect(vendor, host=nobody), seed(shops, vendor, subscriptions))
+                room.enter(shops.connect(vendor, host=nobody), seed(shops, vendor, waiting))
                 await watched(lambda: asked.count(f"{vendor}_default"), 2, WINDOW)
                 assert room.events == {}
 
@@ -161,49 +159,49 @@ class TestTrouble:
         ],
         ids=lambda fault: f"{fault['action']}-{fault.get('status', '')}",
     )
-    def test_it_recovers(self, shops: Shops, subscriptions: int, fault: dict[str, Any]) -> None:
+    def test_it_recovers(self, shops: Shops, waiting: int, fault: dict[str, Any]) -> None:
         async def story(vendor: str, room: Room) -> None:
             rule = shops.box.fault(vendor, **fault)
-            order_ids = seed(shops, vendor, subscriptions)
+            order_ids = seed(shops, vendor, waiting)
             room.enter(shops.connect(vendor, extra={"timeout": 0.4}), order_ids)
             await until(lambda: rule.hits == fault["times"])
             finish(shops, vendor, order_ids)
             await room.all_end()
-            assert room.outcomes == {("final", None)} and len(room.events) == subscriptions
+            assert room.outcomes == {("final", None)} and len(room.events) == waiting
 
         at_both(story)
 
     @pytest.mark.parametrize(("status", "reason"), [(401, "AuthenticationFailed"), (403, "OrderingNotPermitted")])
-    def test_a_refused_key_ends_all_waits_with_one_call(self, shops: Shops, subscriptions: int, status: int, reason: str) -> None:
+    def test_a_refused_key_ends_all_waits_with_one_call(self, shops: Shops, waiting: int, status: int, reason: str) -> None:
         shops.box.fault(action="status", status=status)
 
         async def story(vendor: str, room: Room) -> None:
             conn_id = shops.connect(vendor)
-            room.enter(conn_id, seed(shops, vendor, subscriptions))
+            room.enter(conn_id, seed(shops, vendor, waiting))
             await room.all_end(10)
-            assert room.outcomes == {("unreadable", reason)} and len(room.events) == subscriptions
+            assert room.outcomes == {("unreadable", reason)} and len(room.events) == waiting
             assert shops.box.book.count(vendor) == 1
             assert shops.looked_up.count(conn_id) == 2  # to begin with, and once more in case the key was changed
 
         at_both(story)
 
-    def test_a_key_that_is_refused_later_ends_all_waits_with_the_calls_under_way(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_key_that_is_refused_later_ends_all_waits_with_the_calls_under_way(self, shops: Shops, waiting: int) -> None:
         async def story(vendor: str, room: Room) -> None:
             conn_id = shops.connect(vendor)
-            room.enter(conn_id, seed(shops, vendor, subscriptions))
-            await until(lambda: shops.box.book.count(vendor) >= subscriptions / 100 + 3)
+            room.enter(conn_id, seed(shops, vendor, waiting))
+            await until(lambda: shops.box.book.count(vendor) >= waiting / 100 + 3)
             shops.box.fault(vendor, action="status", status=401)
             before = shops.box.book.count(vendor)
             await room.all_end(10)
             assert shops.box.book.count(vendor) - before <= 2 * IN_FLIGHT  # an answer that was under way still begins a call
-            assert room.outcomes == {("unreadable", "AuthenticationFailed")} and len(room.events) == subscriptions
+            assert room.outcomes == {("unreadable", "AuthenticationFailed")} and len(room.events) == waiting
             assert shops.looked_up.count(conn_id) == 2
 
         at_both(story)
 
-    def test_a_changed_key_is_picked_up(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_changed_key_is_picked_up(self, shops: Shops, waiting: int) -> None:
         async def story(vendor: str, room: Room) -> None:
-            conn_id, order_ids = shops.connect(vendor), seed(shops, vendor, subscriptions)
+            conn_id, order_ids = shops.connect(vendor), seed(shops, vendor, waiting)
             room.enter(conn_id, order_ids)
             await until(lambda: shops.box.book.count(vendor) >= 3)
             shops.box.control({"vendor": vendor, "token": {"name": "main", "token": f"another-key-{vendor}"}})
@@ -212,40 +210,38 @@ class TestTrouble:
             await until(lambda: shops.box.book.count(vendor) > before + 2 * IN_FLIGHT)
             finish(shops, vendor, order_ids)
             await room.all_end()
-            assert room.outcomes == {("final", None)} and len(room.events) == subscriptions
+            assert room.outcomes == {("final", None)} and len(room.events) == waiting
             assert shops.looked_up.count(conn_id) == 2
 
         at_both(story)
 
-    def test_an_order_that_is_not_there_is_final_with_one_look(self, shops: Shops, subscriptions: int) -> None:
+    def test_an_order_that_is_not_there_is_final_with_one_look(self, shops: Shops, waiting: int) -> None:
         async def story(vendor: str, room: Room) -> None:
-            order_ids = [str(990000 + number) for number in range(subscriptions)]
+            order_ids = [str(990000 + number) for number in range(waiting)]
             room.enter(shops.connect(vendor), order_ids, placed_at=LONG_AGO)
             await room.all_end()
             assert room.outcomes == {("unreadable", "OrderNotFound")}
-            assert (
-                shops.box.book.count(vendor, "get") == subscriptions
-            )  # what a list does not show is looked at once more, by itself
+            assert shops.box.book.count(vendor, "get") == waiting  # what a list does not show is looked at once more, by itself
             # a hundred a call, and more calls when the loop stood still while they came in
-            assert shops.box.book.count(vendor, "list") <= -(-subscriptions // 20)
+            assert shops.box.book.count(vendor, "list") <= -(-waiting // 20)
 
         at_both(story)
 
-    def test_a_new_order_may_show_up_late(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_new_order_may_show_up_late(self, shops: Shops, waiting: int) -> None:
         async def story(vendor: str, room: Room) -> None:
-            room.enter(shops.connect(vendor, extra={"settle": 60}), [str(700000 + number) for number in range(subscriptions)])
+            room.enter(shops.connect(vendor, extra={"settle": 60}), [str(700000 + number) for number in range(waiting)])
             await until(lambda: shops.box.book.count(vendor) >= 3)
             assert room.events == {}
-            finish(shops, vendor, seed(shops, vendor, subscriptions))
+            finish(shops, vendor, seed(shops, vendor, waiting))
             await room.all_end()
             assert room.outcomes == {("final", None)}
 
         at_both(story)
 
-    def test_a_new_order_that_never_shows_up_is_final_after_the_settle_time(self, shops: Shops, subscriptions: int) -> None:
+    def test_a_new_order_that_never_shows_up_is_final_after_the_settle_time(self, shops: Shops, waiting: int) -> None:
         async def story(vendor: str, room: Room) -> None:
             began = time.monotonic()
-            room.enter(shops.connect(vendor, extra={"settle": 1}), [str(990000 + number) for number in range(subscriptions)])
+            room.enter(shops.connect(vendor, extra={"settle": 1}), [str(990000 + number) for number in range(waiting)])
             await room.all_end()
             assert min(room.when.values()) - began >= 1.0
             assert room.outcomes == {("unreadable", "OrderNotFound")}
@@ -337,10 +333,10 @@ class TestOneIsNotAll:
             )  # fmt: skip
             room.enter(good, order_ids, poll_interval=FASTEST)
             await until(lambda: shops.box.book.count(other) >= 3)
-            require_usable = time.monotonic()
+            finished = time.monotonic()
             finish(shops, other, order_ids)
             await until(lambda: len(room.events) == 20)
-            late.extend(room.when[order_id] - require_usable for order_id in order_ids)
+            late.extend(room.when[order_id] - finished for order_id in order_ids)
 
         waiting_room(story)
         assert max(late) < 5  # a rhythm of 0.1 s and a busy machine; one answer of the other vendor alone takes longer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
+from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
 from airflow_provider_proxyorders.triggers.schedule import PollSchedule
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.hooks.connections import Shops
@@ -152,45 +152,45 @@ def test_a_vendor_that_names_no_orders_a_call_is_asked_for_one(shops: Shops) -> 
     assert waiting_room(story).outcomes == {("final", None)}
 
 
-class TestAgenda:
+class TestSchedule:
     def test_those_alone_and_those_together_come_in_turn(self) -> None:
-        agenda, order_ids = PollSchedule(), [str(number) for number in range(1000)]
-        agenda.plan_together(order_ids[:500], 1.0)
-        agenda.plan_alone(order_ids[500:])
-        sizes = [len(agenda.take(2.0, 100)) for _ in range(20)]
+        schedule, order_ids = PollSchedule(), [str(number) for number in range(1000)]
+        schedule.plan(order_ids[:500], 1.0)
+        schedule.plan_alone(order_ids[500:])
+        sizes = [len(schedule.take(2.0, 100)) for _ in range(20)]
         assert sizes.count(100) == 5 and sizes.count(1) == 15 and 100 in sizes[:2] and 1 in sizes[:2]
-        while agenda.take(2.0, 100):
+        while schedule.take(2.0, 100):
             pass
-        assert agenda.next == float("inf")
+        assert schedule.next == float("inf")
 
     @pytest.mark.parametrize("seed", range(10))
     def test_against_a_plain_model(self, seed: int) -> None:
-        chance, agenda, model, alone = random.Random(seed), PollSchedule(), dict[str, float](), set[str]()
+        chance, schedule, model, alone = random.Random(seed), PollSchedule(), dict[str, float](), set[str]()
         for now in range(3000):
             some = [*dict.fromkeys(str(chance.randrange(200)) for _ in range(chance.choice((1, 3, 7))))]
             what = chance.random()
             if what < 0.3:
-                agenda.plan_together(some, now + 5.0)
+                schedule.plan(some, now + 5.0)
                 for order_id in some:
                     model[order_id] = min(now + 5.0, model.get(order_id, float("inf")))
             elif what < 0.5:
-                agenda.plan_alone(some)
+                schedule.plan_alone(some)
                 alone.update(some)
                 model.update(dict.fromkeys(some, float("-inf")))
             elif what < 0.6:
                 for order_id in some:
-                    agenda.forget(order_id)
+                    schedule.forget(order_id)
                     model.pop(order_id, None)
                     alone.discard(order_id)
             else:
                 due = {order_id for order_id, moment in model.items() if moment <= now}
-                taken = agenda.take(now, 7)
+                taken = schedule.take(now, 7)
                 assert len(taken) == len(set(taken)) <= 7 and set(taken) <= due and bool(taken) == bool(due)
                 assert len(taken) == 1 or not alone & set(taken)
                 for order_id in taken:
                     del model[order_id]
                     alone.discard(order_id)
-            assert agenda.next == min(model.values(), default=float("inf"))
+            assert schedule.next == min(model.values(), default=float("inf"))
         for order_id in model:
-            agenda.forget(order_id)
-        assert agenda.next == float("inf") and len(agenda._alone) + len(agenda._queue) <= 66
+            schedule.forget(order_id)
+        assert schedule.next == float("inf") and len(schedule._alone) + len(schedule._queue) <= 66

@@ -9,8 +9,9 @@ from email.utils import formatdate
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import Throttled, VendorError, VendorUnavailable
-from airflow_provider_proxyorders.purchase.polling import Backoff, PollIntervals
+from airflow_provider_proxyorders.purchase.polling import PollIntervals
 from airflow_provider_proxyorders.tasks.retry_policy import SOON, OrderRetryPolicy
+from airflow_provider_proxyorders.triggers.backoff import Backoff
 from tests.hooks.connections import Shops
 
 STATUSES = {429: Throttled, 500: VendorUnavailable, 502: VendorUnavailable, 503: VendorUnavailable, 504: VendorUnavailable}
@@ -34,7 +35,7 @@ def test_it_is_given_by_all_who_wait(shops: Shops, status: int, form: str) -> No
     polling = shops.hook("iproyal").vendor.capabilities.polling
     assert (PollIntervals(polling).after_trouble(error, 0) or 0) >= error.retry_after
     backoff = Backoff(polling, 8)
-    backoff.failed(error, 1000.0)
+    backoff.fail(error, 1000.0)
     assert backoff.until >= 1000 + error.retry_after
     assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == timedelta(seconds=error.retry_after)
 

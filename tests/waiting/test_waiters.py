@@ -17,8 +17,8 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.triggers import poller
+from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
-from airflow_provider_proxyorders.triggers.poller import IN_FLIGHT
 from tests.hooks.connections import Shops
 from tests.tasks.tasks import context, event_of, revived, through_json
 
@@ -121,7 +121,7 @@ class TestLeaving:
             await until(lambda: shops.box.book.count(vendor) >= 3)
             ((_, one),) = poller._pollers.items()
             kept.append(weakref.ref(one))
-            client = one._http._client  # type: ignore[union-attr]
+            client = one.gate.access.http._client
             assert client is not None and not client.closed
             for task in tasks:
                 task.cancel()
@@ -148,8 +148,14 @@ class TestLeaving:
             for task in leaving:
                 task.cancel()
             await asyncio.gather(*leaving, return_exceptions=True)
-            assert one.count == 1 and len(one._waiting) == 1
-            for queue in (one._known, one._deadlines, one._schedule._queue, one._schedule._moments, one._unread):
+            assert one.subscribers.count == 1 and len(one.subscribers.by_order) == 1
+            for queue in (
+                one._answers,
+                one.subscribers._deadlines,
+                one._schedule._queue,
+                one._schedule._moments,
+                one._unreadable,
+            ):
                 assert len(queue) <= 66
             before = shops.box.book.count("iproyal")
             asked, seconds = await watched(lambda: shops.box.book.count("iproyal"), window=1.0)

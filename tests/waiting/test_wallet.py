@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.ledger.alarms import Alarms
+from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.triggers import wallet as wallets
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 from airflow_provider_proxyorders.triggers.wallet import WalletBalanceTrigger, WalletLevelTrigger
@@ -28,7 +29,7 @@ EVERY = 0.1
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wallets, "EARLIEST", 0.05)
+    monkeypatch.setattr(subscription, "EARLIEST", 0.05)
     monkeypatch.setattr(wallets, "STORED_AFTER", 0.2)
     monkeypatch.setattr(wallets, "KEY_LOOKED_UP", 0.1)
 

@@ -105,7 +105,7 @@ def test_one_watcher_asks_however_many_wait(database: str) -> None:
 
 def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_listener, "AGAIN", 0.2)
-    monkeypatch.setattr(inbox_listener, "PATIENCE", 0.2)
+    monkeypatch.setattr(inbox_listener, "LOOK_EVERY", 0.2)
     inbox = open_inbox(database)
 
     def rename(old: str, new: str) -> None:
@@ -115,7 +115,7 @@ def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str,
     async def main() -> None:
         watch, ears = InboxListener(lambda: database, lambda: 30.0), Ears()
         watch.join(ears)
-        await watch.begun()
+        await watch.pin_start()
         await asyncio.to_thread(inbox.keep, [hint(1), hint(2)])
         await until(lambda: len(told(ears)) == 2)
         await asyncio.to_thread(rename, "proxyorders_deliveries", "gone")
@@ -126,7 +126,7 @@ def test_after_the_ledger_was_away_the_watch_goes_on_where_it_was(database: str,
         assert told(ears) == ["order-1", "order-2", "order-3"]
         await watch.leave(ears)
         watch.join(ears)
-        await watch.begun()
+        await watch.pin_start()
         await asyncio.sleep(1.0)
         assert len(told(ears)) == 3, "a new watch begins at its own beginning"
         await watch.leave(ears)
@@ -139,7 +139,7 @@ def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
         watch, ears = InboxListener(lambda: "sqlite:////nowhere/at/all/ledger.db", lambda: 30.0), Ears()
         watch.join(ears)
         with pytest.raises(LedgerError):
-            await watch.begun()
+            await watch.pin_start()
         await watch.leave(ears)
 
     asyncio.run(main())

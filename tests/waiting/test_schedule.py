@@ -15,31 +15,31 @@ MOST = 100
 @pytest.mark.parametrize("seed", range(20))
 def test_against_a_plain_model(seed: int) -> None:
     """Whatever is planned, forgotten and taken: what comes out is due, is taken once, and leaves nothing behind that is due."""
-    chance, agenda, model, now = random.Random(seed), PollSchedule(), dict[str, float](), 0.0
+    chance, schedule, model, now = random.Random(seed), PollSchedule(), dict[str, float](), 0.0
     most = chance.choice((1, 2, 7, MOST))
     for _ in range(2000):
         some = [str(chance.randrange(300)) for _ in range(chance.choice((1, 1, 3, most)))]
         what = chance.random()
         if what < 0.5:
             moment = now + chance.choice((0.0, 0.5, 5.0, chance.random() * 10))
-            agenda.plan_together([*dict.fromkeys(some)], moment)
+            schedule.plan([*dict.fromkeys(some)], moment)
             for order_id in some:
                 model[order_id] = min(moment, model.get(order_id, float("inf")))
         elif what < 0.6:
-            agenda.forget(some[0])
+            schedule.forget(some[0])
             model.pop(some[0], None)
         else:
             now += chance.random()
             due = {order_id for order_id, moment in model.items() if moment <= now}
-            taken = agenda.take(now, most)
+            taken = schedule.take(now, most)
             assert len(taken) == len(set(taken)) <= most and set(taken) <= due and bool(taken) == bool(due)
             for order_id in taken:
                 del model[order_id]
-        assert agenda.next == min(model.values(), default=float("inf"))
-    while taken := agenda.take(float("inf"), most):
+        assert schedule.next == min(model.values(), default=float("inf"))
+    while taken := schedule.take(float("inf"), most):
         for order_id in taken:
             del model[order_id]
-    assert not model and agenda.next == float("inf")
+    assert not model and schedule.next == float("inf")
 
 
 @pytest.mark.parametrize("many", [1003, 5001, 10_000])
@@ -50,18 +50,18 @@ def test_full_calls_are_made_again_for_the_same_orders(many: int, together: floa
     :param together: what is due within so many seconds is asked for now; infinity stands for a vendor that was in trouble, so
         that everything is due at once.
     """
-    chance, agenda, known, asked = random.Random(many), PollSchedule(), set[tuple[str, ...]](), dict[float, list[bool]]()
+    chance, schedule, known, asked = random.Random(many), PollSchedule(), set[tuple[str, ...]](), dict[float, list[bool]]()
     coming = deque(sorted((chance.random() * 30, str(number)) for number in range(many)))
     for tick in range(600):
         now = tick / 5
         while coming and coming[0][0] <= now:
             moment, order_id = coming.popleft()
-            agenda.plan(order_id, moment + 2)
-        while agenda.next <= now:
-            batch = agenda.take(now + together, MOST)
+            schedule.plan((order_id,), moment + 2)
+        while schedule.next <= now:
+            batch = schedule.take(now, MOST, together)
             asked.setdefault(now // 10, []).append(tuple(batch) in known)
             known.add(tuple(batch))
-            agenda.plan_together(batch, now + 5 * (0.9 + 0.1 * chance.random()))
+            schedule.plan(batch, now + 5 * (0.9 + 0.1 * chance.random()))
     last = asked[11.0]
     assert sum(last) >= 0.95 * len(last)
     assert len(last) * MOST <= 1.1 * many * 10 / (5 * 0.95) + MOST * 4

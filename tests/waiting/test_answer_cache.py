@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound
-from airflow_provider_proxyorders.transport.answer_cache import arun_cached
+from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
+from airflow_provider_proxyorders.transport.flow import arun
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.vendors import proxyscrape
 from airflow_provider_proxyorders.vendors.iproyal import reads as iproyal_reading
@@ -25,10 +26,10 @@ def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None
     """Tell a story with the vendor of a connection, and with what asks it and remembers."""
 
     async def main() -> None:
-        hook, known = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
-        http = AsyncHttp(hook.vendor.account, tries=1)
+        hook, answers = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
+        http = AsyncHttp(hook.vendor.account)
         try:
-            await story(hook.vendor, lambda flow, key: arun_cached(flow, http.asend, known, key))
+            await story(hook.vendor, lambda flow, question: arun(flow, http.asend, CachedAnswer(answers, question)))
         finally:
             await http.aclose()
 

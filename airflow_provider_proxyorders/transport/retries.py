@@ -1,0 +1,58 @@
+"""Further tries of a worker's reading calls: which answers are worth one, and how long to wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from airflow_provider_proxyorders.transport.unreached import Unreached
+from airflow_provider_proxyorders.wire.messages import Response
+
+if TYPE_CHECKING:
+    import tenacity
+
+#: A reading call is tried so many times in all. Then its last answer counts.
+READ_TRIES = 4
+#: Seconds. A vendor that asks for a longer pause ends the call, or it would hold a worker for as long.
+LONGEST_PAUSE = 20.0
+#: A vendor with one of these answers is busy or in trouble, and may answer the next try.
+PASSING = frozenset({429, 500, 502, 503, 504})
+
+
+def reading_tries(sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """Calls a function that sends a reading request, again where that can help; its last answer or :class:`Unreached` counts.
+
+    :param sleep: waits between tries.
+    """
+    import tenacity
+
+    return tenacity.Retrying(
+        sleep=sleep,
+        stop=tenacity.stop_any(tenacity.stop_after_attempt(READ_TRIES), _asks_too_long),  # type: ignore[arg-type]
+        wait=_pause,
+        retry=tenacity.retry_if_exception_type(Unreached) | tenacity.retry_if_result(_is_passing),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+
+
+def _is_passing(response: Response) -> bool:
+    return response.status in PASSING
+
+
+def _asks_too_long(state: tenacity.RetryCallState) -> bool:
+    return _pause_asked_for(state) > LONGEST_PAUSE
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds before the next try: a growing random time, or as long as the vendor asks for if that is longer."""
+    import tenacity
+
+    grown = float(tenacity.wait_random_exponential(multiplier=0.5, max=8)(state))
+    return max(grown, _pause_asked_for(state))
+
+
+def _pause_asked_for(state: tenacity.RetryCallState) -> float:
+    """The answer's ``Retry-After`` in seconds, 0 without one."""
+    if state.outcome is None or state.outcome.failed:
+        return 0.0
+    return state.outcome.result().retry_after or 0.0

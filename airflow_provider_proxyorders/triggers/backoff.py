@@ -1,0 +1,78 @@
+"""How all calls of one connection leave a vendor in trouble alone, and come back with care.
+
+Three rules: the pause is as long as the vendor asks for, else it grows with each failure; one call alone finds out whether the
+vendor is well again; and after a "slow down" calls keep a distance, or bursts between two pauses would be throttled for ever.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Throttled
+from airflow_provider_proxyorders.purchase.polling import trouble_pause
+from airflow_provider_proxyorders.vendors.base import Polling
+
+#: Seconds between two calls after a "slow down". The next one doubles them, and every answer takes a little of them back.
+FIRST_GAP = 0.1
+#: Seconds below which the gap is over.
+LEAST_GAP = FIRST_GAP / 4
+
+
+@dataclass
+class Backoff:
+    """What the calls of one connection know of their vendor's condition.
+
+    Moments are seconds of the caller's clock.
+
+    :param together: calls at the same time while the vendor is well. A vendor in trouble, or one that has not answered yet, gets
+        one call at a time.
+    :ivar trouble: how many times in a row the vendor failed; calls that fail together count once.
+    :ivar calls: how many calls may be under way at the same time now.
+    :ivar until: the next call begins at this moment at the earliest.
+    :ivar quiet_until: no request leaves before this moment, not even one of a call that has begun.
+    :ivar refused_at: the moment of the last refusal of the key. A call from before it sends nothing more.
+    """
+
+    polling: Polling
+    together: int
+    chance: Callable[[], float] = field(default=random.random, repr=False)
+    trouble: int = field(default=0, init=False)
+    calls: int = field(default=1, init=False)
+    until: float = field(default=0.0, init=False)
+    quiet_until: float = field(default=0.0, init=False)
+    refused_at: float = field(default=float("-inf"), init=False)
+    _gap: float = field(default=0.0, init=False)
+
+    def begin(self, now: float) -> None:
+        """Note that a call begins; the next one keeps its distance."""
+        self.until = max(self.quiet_until, now + self._gap)
+
+    def succeed(self, began: float) -> None:
+        """Note an answer to a call that began at this moment.
+
+        An answer from before a refusal proves nothing about the key as it is now.
+        """
+        if began <= self.refused_at:
+            return
+        self.trouble, self.calls = 0, self.together
+        if self._gap:
+            self._gap = self._gap * 0.98 if self._gap > LEAST_GAP else 0.0
+
+    def refuse(self, now: float) -> None:
+        """Note that the key was refused: calls in line are held back, and the next call comes alone."""
+        self.calls, self.refused_at = 1, now
+
+    def fail(self, error: ProxyOrdersError, now: float) -> float:
+        """Note a failed call; returns the seconds of quiet that the vendor gets."""
+        pause = getattr(error, "retry_after", None) or 0.0
+        if now >= self.quiet_until:  # calls that were under way together fail together
+            self.trouble += 1
+            pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
+            if isinstance(error, Throttled) and self.calls > 1:  # one call alone cannot be too fast
+                self._gap = min(max(2 * self._gap, FIRST_GAP), self.polling.slowest)
+            self.calls = 1
+        self.quiet_until = max(self.quiet_until, now + pause)
+        self.until = max(self.until, self.quiet_until)
+        return self.quiet_until - now

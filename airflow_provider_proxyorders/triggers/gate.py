@@ -1,0 +1,248 @@
+"""The only way from the triggerer to a vendor: one connection, its key, and calls that read.
+
+Three rules: all calls of a connection share one look-up of it, one HTTP client, one login and one backoff; a refused key is
+looked up in Airflow once more, since it may have been changed there, before all who wait hear of it; and a call sends nothing
+more once another call has learned that the vendor wants quiet, or refuses the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.domain.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    OrderingNotPermitted,
+    OrderNotFound,
+    ProxyOrdersError,
+    Throttled,
+    VendorUnavailable,
+)
+from airflow_provider_proxyorders.triggers.backoff import Backoff
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
+    from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+    from airflow_provider_proxyorders.vendors.base import Vendor
+    from airflow_provider_proxyorders.wire.messages import Flow
+
+T = TypeVar("T")
+
+#: Calls to one vendor at the same time.
+IN_FLIGHT = 8
+NEVER = float("inf")
+#: A refused key is shown to the vendor again after so many seconds: the refusal may have been a firewall's.
+KEY_REFUSED = 3600.0
+#: Seconds between two look-ups of a connection whose key was refused.
+KEY_LOOKED_UP = 60.0
+
+#: What a refusal of the key means: the connection holds another key by now; another call has reported this refusal already; or
+#: the wait is over for all.
+Refusal = Literal["renewed", "reported", "final"]
+
+
+class CallHeld(Exception):
+    """A request stayed here: since its call began, another call has learned something."""
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """A connection as it was looked up, and what its calls share. Another key is another access."""
+
+    vendor: Vendor
+    http: AsyncHttp
+    backoff: Backoff
+
+
+class Gate:
+    """Asks the vendor of one connection.
+
+    :param opened: called with the vendor after each look-up that changed something.
+    :ivar access: the connection in use; :meth:`open` sets it, and another key replaces it.
+    """
+
+    access: Access
+
+    def __init__(self, conn_id: str, opened: Callable[[Vendor], None]):
+        self.conn_id = conn_id
+        self.loop = asyncio.get_running_loop()
+        self.is_open = False
+        self._opened = opened
+        self._replaced: list[AsyncHttp] = []
+        self._looking_up, self._logging_in = asyncio.Lock(), asyncio.Lock()
+        self._refusal: tuple[float, Exception] | None = None
+        self._refused: Vendor | None = None
+
+    @property
+    def vendor(self) -> Vendor:
+        return self.access.vendor
+
+    async def open(self) -> Vendor:
+        """Look the connection up, once for all who wait on it.
+
+        :raises ConfigError: when the connection is missing, or something in it.
+        """
+        asked_at = self.loop.time()
+        async with self._looking_up:
+            if not self.is_open:
+                if self._refused_since(asked_at):
+                    assert self._refusal is not None
+                    raise self._refusal[1]  # another look-up failed while this one stood in line
+                try:
+                    self._use(await self._look_up())
+                except Exception as error:
+                    self._refusal = (self.loop.time(), error)
+                    raise
+        return self.vendor
+
+    async def ask(self, flow_of: Callable[[Vendor], Flow[T]]) -> T:
+        """Make one call as soon as the vendor may be asked. Its trouble counts for all calls of the connection.
+
+        :param flow_of: makes the flow, anew for each key that is tried.
+        :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one.
+        :raises ProxyOrdersError: the call failed. After passing trouble the next call waits as long as the vendor needs.
+        """
+        await self.open()
+        while True:
+            access = self.access
+            while (pause := access.backoff.until - self.loop.time()) > 0:
+                await asyncio.sleep(pause)
+            access.backoff.begin(self.loop.time())
+            try:
+                return await self.call(access, flow_of(access.vendor))
+            except CallHeld:
+                async with self._looking_up:  # after a refused key the connection is being looked up
+                    continue
+            except (AuthenticationFailed, OrderingNotPermitted):
+                if not await self.renew(access.vendor):
+                    raise
+            except (Throttled, VendorUnavailable) as error:  # an unreadable answer is trouble with this call alone
+                access.backoff.fail(error, self.loop.time())
+                raise
+
+    async def call(self, access: Access, flow: Flow[T], answer: CachedAnswer[T] | None = None) -> T:
+        """Make one call now; the caller has asked the backoff, and tells it of trouble.
+
+        :param answer: the last answer to the same question.
+        :raises CallHeld: another call has learned something meanwhile; ask again.
+        :raises ProxyOrdersError: the call failed.
+        """
+        from airflow_provider_proxyorders.transport.flow import arun
+
+        began = self.loop.time()
+        send = partial(access.http.asend, check=partial(self._check, access, began))
+        try:
+            if access.vendor.renews_login:
+                async with self._logging_in:  # once for all calls
+                    await arun(access.vendor.login(), send)
+            result = await arun(flow, send, answer)
+        except (AuthenticationFailed, OrderingNotPermitted):
+            access.backoff.refuse(self.loop.time())
+            raise
+        except OrderNotFound:
+            access.backoff.succeed(began)
+            raise
+        access.backoff.succeed(began)
+        return result
+
+    def _check(self, access: Access, began: float) -> None:
+        """Stop a request of a call that began at this moment, if another call has learned something since.
+
+        :raises CallHeld: the vendor wants quiet, the key was refused, or the connection holds another one.
+        """
+        backoff = access.backoff
+        if self.access is not access or began <= backoff.refused_at or self.loop.time() < backoff.quiet_until:
+            raise CallHeld
+
+    async def renew(self, refused: Vendor) -> bool:
+        """Use the key that the connection holds now; returns whether it is another one. Asks Airflow, not the vendor.
+
+        Other settings count as another key: they may decide how the key is shown.
+        """
+        async with self._looking_up:
+            return await self._renew(refused)
+
+    async def wait_for_other_key(self, every: float, at_most: float = NEVER) -> None:
+        """Wait until the connection holds another key than the one that was refused last. Asks Airflow only.
+
+        :param every: seconds between two look-ups.
+        :param at_most: seconds after which the wait ends anyway.
+        """
+        refused, end = self._refused or await self.open(), self.loop.time() + at_most
+        while self.loop.time() < end and not await self.renew(refused):
+            await asyncio.sleep(min(every, at_most))
+
+    async def judge_refusal(self, refused: Vendor, error: ProxyOrdersError, began: float) -> Refusal:
+        """Say what a refused key means for those who wait.
+
+        :param began: when the refused call began.
+        """
+        async with self._looking_up:
+            reported = self._refused_since(began)
+            if not reported:
+                await self._renew(refused)
+            if self.vendor is not refused:
+                return "renewed"
+            self._refusal = (self.loop.time(), error)
+        return "reported" if reported else "final"
+
+    async def may_ask_again(self, vendor: Vendor, began: float) -> bool:
+        """Whether a call that began at this moment and was held may be made again: not after a final refusal."""
+        async with self._looking_up:  # after a refused key the connection is being looked up
+            return self.vendor is not vendor or not self._refused_since(began)
+
+    async def close(self) -> None:
+        """Close every HTTP client that was used."""
+        for http in (*self._replaced, *([self.access.http] if self.is_open else [])):
+            await http.aclose()
+
+    async def _look_up(self) -> Vendor:
+        from airflow_provider_proxyorders.hooks.connection import vendor_for
+
+        try:
+            connection = await BaseHook.aget_connection(self.conn_id)
+        except Exception as error:  # a secrets backend may raise anything
+            raise ConfigError(f"connection {self.conn_id!r} cannot be looked up: {type(error).__name__}") from None
+        vendor = vendor_for(connection)
+        _compat.mask_secret(vendor.account.secret)
+        return vendor
+
+    def _use(self, vendor: Vendor) -> None:
+        """Make all calls with this vendor from now on.
+
+        :raises ConfigError: for an invalid base URL.
+        """
+        from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
+
+        http = AsyncHttp(vendor.account, connections=IN_FLIGHT)
+        if self.is_open:
+            self._replaced.append(self.access.http)  # calls may be under way in it, so it is closed at the end
+        self.access = Access(vendor, http, Backoff(vendor.capabilities.polling, IN_FLIGHT))
+        self.is_open = True
+        self._opened(vendor)
+
+    async def _renew(self, refused: Vendor) -> bool:
+        """The same as :meth:`renew`, for a caller that holds the lock."""
+        if self.vendor is refused:
+            with contextlib.suppress(ProxyOrdersError):
+                vendor = await self._look_up()
+                if _shown_to_vendor(vendor) != _shown_to_vendor(refused):
+                    self._use(vendor)
+        self._refused = refused
+        return self.vendor is not refused
+
+    def _refused_since(self, moment: float) -> bool:
+        return self._refusal is not None and self._refusal[0] >= moment
+
+
+def _shown_to_vendor(vendor: Vendor) -> tuple[Any, ...]:
+    """What decides whether a vendor takes a connection's key."""
+    return vendor.account.secret, vendor.account.base_url, dict(vendor.account.settings)
