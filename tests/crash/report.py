@@ -157,7 +157,8 @@ another sending:
 
 Money can be missing from a wallet because of other purchases. They explain it only if they were surely taken, were surely
 charged after the balance in the comparison, and account for it to the cent. If evidence cannot decide, a person does
-(`proxyorders ledger resolve`).
+(`proxyorders ledger resolve`). An extension paid by card leaves the balance alone; if its order does not show it, a person
+decides.
 
 | vendor | settle time | evidence of a lost purchase |
 |---|---|---|
