@@ -189,18 +189,18 @@ class TestHealth:
 
 class TestMasking:
     def test_a_password_is_hidden_as_a_url_writes_it_too(self) -> None:
-        one = Proxy("203.0.113.7", 1, "u", "p/w:with@odd%letters")
-        mask(Delivery("1", (one,)))
-        assert one.url.partition("u:")[2].partition("@")[0] not in str(redact(f"calling {one.url} now"))
+        proxy = Proxy("203.0.113.7", 1, "u", "p/w:with@odd%letters")
+        mask(Delivery("1", (proxy,)))
+        assert proxy.url.partition("u:")[2].partition("@")[0] not in str(redact(f"calling {proxy.url} now"))
 
     def test_a_thousand_codes_do_not_hold_the_task_up(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Airflow's masker would take half a minute over them, and another one in the process above the task."""
-        told: list[Any] = []
-        monkeypatch.setattr("airflow.sdk.log.mask_secret", told.append)
+        registered: list[Any] = []
+        monkeypatch.setattr("airflow.sdk.log.mask_secret", registered.append)
         mask(Delivery("1", codes=tuple(f"CODE-{number}/x" for number in range(1000))))
-        (secrets,) = told
+        (secrets,) = registered
         assert len(secrets) == MOST_MASKED and secrets[0] == "CODE-0/x"
         assert "1000 different" in caplog.text and "CODE-0" not in caplog.text
 

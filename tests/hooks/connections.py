@@ -41,8 +41,14 @@ class Shops:
         """Make a connection; ``extra`` and other fields override what fits the sandbox. Returns its id."""
         conn_id = conn_id or f"{vendor}_default"
         extra = {"max_order_price": "25.00", "currency": "USD", "timeout": 5, "settle": 0.3, **fields.pop("extra", {})}
-        given = {"conn_type": vendor, "host": self.box.url(vendor), "password": self.box.token(vendor), "extra": extra, **fields}
-        self.patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(given))
+        connection = {
+            "conn_type": vendor,
+            "host": self.box.url(vendor),
+            "password": self.box.token(vendor),
+            "extra": extra,
+            **fields,
+        }
+        self.patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
         return conn_id
 
     def hook(self, vendor: str, **fields: Any) -> ProxyOrdersHook:

@@ -21,13 +21,13 @@ def test_inside_of_one_the_hook_knows_whose_it_is(shops: Shops) -> None:
 
     from tests.tasks.tasks import context
 
-    given = context(dag_id="mine", task_id="by_hand", try_number=2)
-    with set_current_context(given):
-        assert _compat.context_or_none() is given
+    task_context = context(dag_id="mine", task_id="by_hand", try_number=2)
+    with set_current_context(task_context):
+        assert _compat.context_or_none() is task_context
         shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k")
     history = shops.hook("iproyal").ledger.history("k")
     assert {(row.actor.dag_id, row.actor.task_id, row.actor.try_number) for row in history} == {("mine", "by_hand", 2)}
-    assert given["task_state_store"].kept == {"proxyorders_order_key": "k"}
+    assert task_context["task_state_store"].kept == {"proxyorders_order_key": "k"}
 
 
 @pytest.mark.parametrize("secrets", ["first-secret", ["first-secret", "second-secret"]])

@@ -26,8 +26,8 @@ CAPS = ("max_order_price", "daily_limit", "monthly_limit", "min_balance")
 def read(vendor: str = "iproyal", extra: Any = None, **fields: Any) -> Account:
     """The account of a connection as Airflow would hand it over."""
     text = extra if isinstance(extra, str) or extra is None else json.dumps(extra)
-    given = {"conn_id": "some_conn", "conn_type": vendor, "password": "some-key", "extra": text, **fields}
-    return account_for(Connection(**given), vendor_class(vendor))
+    values = {"conn_id": "some_conn", "conn_type": vendor, "password": "some-key", "extra": text, **fields}
+    return account_for(Connection(**values), vendor_class(vendor))
 
 
 class TestDefaults:
@@ -108,8 +108,8 @@ class TestSettings:
     )
     def test_amounts_are_exact(self, name: str, written: str, meant: str) -> None:
         """P9: a JSON number is the digits that the user wrote, not the nearest float."""
-        found = getattr(read(extra=f'{{"{name}": {written}}}').caps, name)
-        assert isinstance(found, Decimal) and found == Decimal(meant)
+        amount = getattr(read(extra=f'{{"{name}": {written}}}').caps, name)
+        assert isinstance(amount, Decimal) and amount == Decimal(meant)
 
     @given(st.decimals(min_value=0, max_value=10**6, places=6))
     def test_any_amount_is_exact(self, amount: Decimal) -> None:
@@ -263,8 +263,8 @@ class TestHost:
 
 class TestWallets:
     def test_connections_with_the_same_name_share_one(self) -> None:
-        one, other = read(extra={"wallet": "main"}, conn_id="a"), read(extra={"wallet": "main"}, conn_id="b")
-        assert one.wallet == other.wallet == "iproyal:main"
+        each, other = read(extra={"wallet": "main"}, conn_id="a"), read(extra={"wallet": "main"}, conn_id="b")
+        assert each.wallet == other.wallet == "iproyal:main"
 
     def test_connections_without_a_name_have_one_each(self) -> None:
         assert read(conn_id="a").wallet != read(conn_id="b").wallet

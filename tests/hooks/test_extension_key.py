@@ -134,9 +134,9 @@ def test_outside_a_task_the_expiry_is_read_every_time(shops: Shops, order: Purch
 
 def test_an_order_without_expiry_has_no_default(shops: Shops) -> None:
     shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "in-progress"}})
-    for given in (context(), None):
+    for task_context in (context(), None):
         with pytest.raises(ConfigError, match=r"order 7001 has no expiry at IPRoyal yet.*Nothing was sent.*order_key of its own"):
-            key(shops, given)
+            key(shops, task_context)
 
 
 def test_an_order_that_cannot_be_read_fixes_nothing(shops: Shops, order: Purchase) -> None:

@@ -94,6 +94,20 @@ class TestReading:
         assert quote.price.amount == Decimal(PRICES[vendor])
         assert shops.box.book.charges() == []
 
+    def test_quote_of_an_extension(self, shops: Shops, vendor: str) -> None:
+        hook = shops.hook(vendor)
+        order = bought(hook, vendor)
+        assert order.order_id is not None
+        charged = shops.box.book.charges()
+        if not hook.capabilities.extend:
+            with pytest.raises(UnsupportedOperation, match="Nothing was sent"):
+                hook.quote_extension(order.order_id, {"days": 30})
+        else:
+            assert hook.quote_extension(order.order_id, {"product_plan_id": 22}).price.amount == Decimal(6)
+            with pytest.raises(InvalidRequest, match="product_plan_id"):
+                hook.quote_extension(order.order_id, {})
+        assert shops.box.book.charges() == charged
+
     def test_a_quote_of_a_bad_request_is_refused_before_it_is_sent(self, shops: Shops) -> None:
         with pytest.raises(InvalidRequest, match=r"quantity.*For example"):
             shops.hook("iproyal").quote({**REQUESTS["iproyal"], "quantity": 0})
@@ -103,8 +117,8 @@ class TestReading:
         hook = shops.hook(vendor)
         order = bought(hook, vendor)
         assert order.order_id is not None
-        seen = hook.get_order(order.order_id)
-        assert (seen.order_id, seen.status) == (order.order_id, OrderStatus.DELIVERED)
+        vendor_order = hook.get_order(order.order_id)
+        assert (vendor_order.order_id, vendor_order.status) == (order.order_id, OrderStatus.DELIVERED)
 
     def test_a_number_is_an_order_id_too(self, shops: Shops) -> None:
         shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "confirmed"}})

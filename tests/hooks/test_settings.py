@@ -123,9 +123,9 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(monkeypa
 class TestNumbersOfWebhooks:
     @pytest.mark.parametrize(("given", "number"), [("90", 90.0), (" 1 ", 1.0), ("2.5", 2.5), ("1e4", 1e4)])
     def test_given(
-        self, monkeypatch: pytest.MonkeyPatch, option: str, read: Callable[[], float], default: float, given: str, number: float
+        self, monkeypatch: pytest.MonkeyPatch, option: str, read: Callable[[], float], default: float, value: str, number: float
     ) -> None:
-        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", given)
+        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", value)
         assert read() == number
 
     def test_not_given(self, option: str, read: Callable[[], float], default: float) -> None:
@@ -139,8 +139,8 @@ class TestNumbersOfWebhooks:
         option: str,
         read: Callable[[], float],
         default: float,
-        given: str,
+        value: str,
     ) -> None:
-        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", given)
+        monkeypatch.setenv(f"AIRFLOW__PROXYORDERS__WEBHOOK_{option.upper()}", value)
         assert read() == default
-        assert f"webhook_{option} must be a number >= 1, got '{given}'; {default} is used" in caplog.text
+        assert f"webhook_{option} must be a number >= 1, got '{value}'; {default} is used" in caplog.text

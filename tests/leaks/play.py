@@ -95,14 +95,14 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
             conf = {"order_id": orders["iproyal"], "codes_id": orders["voodoo"], "goods": str(goods)}
             runs["leaking"] = airflow.trigger("leaking", conf)
             airflow.wait("leaking", runs["leaking"], timeout=180)
-            ended = {one["task_id"]: one["state"] for one in airflow.tasks("leaking", runs["leaking"])}
+            ended = {task["task_id"]: task["state"] for task in airflow.tasks("leaking", runs["leaking"])}
             assert ended == EXPECTED, _story(airflow, runs, ended)
             canaries = [
                 *(Canary("API key", key) for key in keys.values()),
                 *(Canary("webhook secret", hook_secret), Canary("refused API key", wrong)),
                 *(Canary("JWT", part) for token in _issued(box) for part in (token, token.rpartition(".")[2])),
-                *(Canary("proxy password", one) for one in _goods(box, "iproyal") + _goods(box, "proxyscrape")[:5]),
-                *(Canary("code", one) for one in _goods(box, "voodoo")),
+                *(Canary("proxy password", task) for task in _goods(box, "iproyal") + _goods(box, "proxyscrape")[:5]),
+                *(Canary("code", task) for task in _goods(box, "voodoo")),
             ]
             say("webhooks, true and forged")
             _webhooks(airflow, orders["voodoo"], hook_secret)
@@ -207,17 +207,17 @@ def _what_users_see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path
     for dag_id, run_id in runs.items():
         run = f"/dags/{dag_id}/dagRuns/{run_id.replace(':', '%3A').replace('+', '%2B')}"
         paths.append(f"{run}/taskInstances/~/xcomEntries")
-        for one in airflow.tasks(dag_id, run_id):
-            for number in range(1, int(one["try_number"]) + 1):
-                paths.append(f"{run}/taskInstances/{one['task_id']}/logs/{number}")
-            if one["map_index"] < 0:
-                paths.append(f"{run}/taskInstances/{one['task_id']}")
+        for task in airflow.tasks(dag_id, run_id):
+            for number in range(1, int(task["try_number"]) + 1):
+                paths.append(f"{run}/taskInstances/{task['task_id']}/logs/{number}")
+            if task["map_index"] < 0:
+                paths.append(f"{run}/taskInstances/{task['task_id']}")
     for number, path in enumerate(paths):
         try:
-            seen = airflow.api.call("GET", path, limit=100)
+            answer = airflow.api.call("GET", path, limit=100)
         except RestError as error:
-            seen = str(error)
-        (folder / f"{number}.json").write_text(f"{path}\n{json.dumps(seen)}")
+            answer = str(error)
+        (folder / f"{number}.json").write_text(f"{path}\n{json.dumps(answer)}")
 
 
 def _what_the_command_prints(airflow: LocalAirflow, folder: Path) -> None:
@@ -243,11 +243,11 @@ def _story(airflow: LocalAirflow, runs: Mapping[str, str], ended: object) -> str
     """What happened, for a person; secrets in it are invented ones."""
     logs = []
     for dag_id, run_id in runs.items():
-        for one in airflow.tasks(dag_id, run_id):
-            if one["state"] not in ("success", None):
+        for task in airflow.tasks(dag_id, run_id):
+            if task["state"] not in ("success", None):
                 try:
-                    log = airflow.task_log(dag_id, run_id, one["task_id"], max(1, one["try_number"]), one["map_index"])
+                    log = airflow.task_log(dag_id, run_id, task["task_id"], max(1, task["try_number"]), task["map_index"])
                 except RestError as error:
                     log = str(error)
-                logs.append(f"{dag_id}.{one['task_id']} {one['state']}:\n{log[-3000:]}")
+                logs.append(f"{dag_id}.{task['task_id']} {task['state']}:\n{log[-3000:]}")
     return "\n".join([str(ended), *logs])

@@ -51,7 +51,7 @@ def forms(value: str) -> dict[str, set[bytes]]:
     """Everything that a secret may look like."""
     raw = value.encode()
     escaped = json.dumps(value)[1:-1]
-    found: dict[str, set[bytes]] = {
+    texts_of: dict[str, set[bytes]] = {
         "raw": {raw},
         "URL": {quote(value, safe="").encode(), quote(value).encode(), quote_plus(value).encode()},
         "JSON": {escaped.encode(), json.dumps(value, ensure_ascii=False)[1:-1].encode(), json.dumps(escaped)[1:-1].encode()},
@@ -64,12 +64,12 @@ def forms(value: str) -> dict[str, set[bytes]]:
     }
     most = len(value) * 2 // 3
     if most >= LEAST:
-        found["part"] = {value[:most].encode(), value[-most:].encode()}
-    known: set[bytes] = set()
-    for name, texts in found.items():  # each text under its plainest name only
-        found[name] = {text for text in texts if len(text) >= LEAST} - known
-        known |= found[name]
-    return found
+        texts_of["part"] = {value[:most].encode(), value[-most:].encode()}
+    earlier: set[bytes] = set()
+    for name, texts in texts_of.items():  # each text under its plainest name only
+        texts_of[name] = {text for text in texts if len(text) >= LEAST} - earlier
+        earlier |= texts_of[name]
+    return texts_of
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:

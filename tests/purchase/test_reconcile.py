@@ -39,8 +39,8 @@ def test_an_order_that_moved_on_is_brought_up_to_date(shop: Shop) -> None:
     shop.buyer().place(shop.request, order_key="k")
     shop.box.control([{"advance": 60.0}])
     assert reconcile(shop.buyer()).updated == ["k"]
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.DELIVERED
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.DELIVERED
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -174,15 +174,15 @@ class TestWhatStandsToBeSentAgain:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
         report = reconcile(left.buyer())
         assert [*report.unresolved] == ["k"]
-        found = left.ledger.find("k")
-        assert found is not None and found.step is Step.UNKNOWN
+        purchase = left.ledger.find("k")
+        assert purchase is not None and purchase.step is Step.UNKNOWN
         assert left.buyer().ledger.charge_bounds("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
 
     def test_its_webhook_settles_it(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
-        found, bought = left.ledger.find("k"), left.bought()[0]
-        assert found is not None
-        reference = left.buyer().vendor.reference_in(found.request)
+        purchase, bought = left.ledger.find("k"), left.bought()[0]
+        assert purchase is not None
+        reference = left.buyer().vendor.reference_in(purchase.request)
         hint = Hint("d" * 64, "voodoo_default", "voodoo:main", bought.order_id, reference, "completed")
         Inbox(left.ledger.engine).keep([hint])
         report = reconcile(left.buyer())

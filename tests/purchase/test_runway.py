@@ -35,45 +35,45 @@ def due(number: int, price: str | None, *, day: int | None = None, currency: str
 
 class TestRunway:
     def test_paid_in_order_of_date_and_the_first_that_is_not(self) -> None:
-        seen = runway(usd("10.00"), [due(3, "4.00"), due(1, "4.00"), due(2, "4.00")])
-        assert [(paid.renewal.order_id, paid.covered) for paid in seen.renewals] == [("1", True), ("2", True), ("3", False)]
-        assert seen.first_uncovered == due(3, "4.00")
-        assert (seen.covered, seen.needed, seen.short) == (False, Decimal("12.00"), Decimal("2.00"))
-        assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in seen.describe()
+        result = runway(usd("10.00"), [due(3, "4.00"), due(1, "4.00"), due(2, "4.00")])
+        assert [(paid.renewal.order_id, paid.covered) for paid in result.renewals] == [("1", True), ("2", True), ("3", False)]
+        assert result.first_uncovered == due(3, "4.00")
+        assert (result.covered, result.needed, result.short) == (False, Decimal("12.00"), Decimal("2.00"))
+        assert "2 covered, 2.00 USD short; the first that is not: order 3 for 4.00 USD, due 2026-03-04" in result.describe()
 
     def test_to_the_cent(self) -> None:
         assert runway(usd("8.00"), [due(1, "4.00"), due(2, "4.00")]).covered is True
         assert runway(usd("7.99"), [due(1, "4.00"), due(2, "4.00")]).covered is False
 
     def test_what_does_not_fit_leaves_the_money_to_what_comes_after(self) -> None:
-        seen = runway(usd("5.00"), [due(1, "9.00"), due(2, "4.00")])
-        assert [paid.covered for paid in seen.renewals] == [False, True]
-        assert seen.first_uncovered is not None and seen.first_uncovered.order_id == "1"
+        result = runway(usd("5.00"), [due(1, "9.00"), due(2, "4.00")])
+        assert [paid.covered for paid in result.renewals] == [False, True]
+        assert result.first_uncovered is not None and result.first_uncovered.order_id == "1"
 
     def test_what_must_remain_is_not_spent(self) -> None:
-        seen = runway(usd("10.00"), [due(1, "4.00"), due(2, "4.00")], keep=Decimal("5.00"))
-        assert (seen.spendable, [paid.covered for paid in seen.renewals]) == (usd("5.00"), [True, False])
+        result = runway(usd("10.00"), [due(1, "4.00"), due(2, "4.00")], keep=Decimal("5.00"))
+        assert (result.spendable, [paid.covered for paid in result.renewals]) == (usd("5.00"), [True, False])
 
     @pytest.mark.parametrize("balance", ["0.00", "-3.20"])
     def test_an_empty_wallet_pays_for_nothing_but_what_is_free(self, balance: str) -> None:
-        seen = runway(usd(balance), [due(1, "0.00"), due(2, "0.01")])
-        assert [paid.covered for paid in seen.renewals] == [True, False]
+        result = runway(usd(balance), [due(1, "0.00"), due(2, "0.01")])
+        assert [paid.covered for paid in result.renewals] == [True, False]
 
     def test_nothing_due(self) -> None:
-        seen = runway(usd("-3.20"), [])
-        assert (seen.covered, seen.first_uncovered, seen.describe()) == (True, None, "no renewal is due")
+        result = runway(usd("-3.20"), [])
+        assert (result.covered, result.first_uncovered, result.describe()) == (True, None, "no renewal is due")
 
     def test_an_unknown_price_makes_covered_unknown_and_short_stay_short(self) -> None:
-        seen = runway(usd("10.00"), [due(1, "4.00"), due(2, None)])
-        assert (seen.covered, [each.order_id for each in seen.unpriced]) == (None, ["2"])
-        assert "1 of them without a known price" in seen.describe()
+        result = runway(usd("10.00"), [due(1, "4.00"), due(2, None)])
+        assert (result.covered, [each.order_id for each in result.unpriced]) == (None, ["2"])
+        assert "1 of them without a known price" in result.describe()
         assert runway(usd("3.00"), [due(1, "4.00"), due(2, None)]).covered is False
 
     def test_another_currency_is_said_and_never_added(self) -> None:
-        seen = runway(usd("10.00"), [due(1, "4.00", currency="EUR"), due(2, "4.00", currency=None)])
-        assert [paid.covered for paid in seen.renewals] == [None, True]
-        assert seen.unpriced[0].note == "priced in EUR, the wallet holds USD"
-        assert (seen.covered, seen.needed) == (None, Decimal("4.00"))
+        result = runway(usd("10.00"), [due(1, "4.00", currency="EUR"), due(2, "4.00", currency=None)])
+        assert [paid.covered for paid in result.renewals] == [None, True]
+        assert result.unpriced[0].note == "priced in EUR, the wallet holds USD"
+        assert (result.covered, result.needed) == (None, Decimal("4.00"))
 
 
 class TestPrices:
@@ -90,9 +90,9 @@ class TestPrices:
             )
 
     def test_an_order_that_nobody_knows(self, shop: Shop) -> None:
-        seen = self.prices(shop).renewal("4242", START)
-        assert (seen.price, seen.source) == (None, "unknown")
-        assert seen.note
+        result = self.prices(shop).renewal("4242", START)
+        assert (result.price, result.source) == (None, "unknown")
+        assert result.note
 
     def test_quoted_by_the_last_extension_in_the_ledger(self, shop_of: ShopOf) -> None:
         shop = shop_of("iproyal")
@@ -125,8 +125,8 @@ class TestPrices:
         shop.box.fault("iproyal", "quote", action="status", status=500)
         prices = self.prices(shop, request=PLAN)
         prices.http._sleep = lambda seconds: None
-        seen = prices.renewal(order_id, START)
-        assert (seen.source, seen.price, seen.note) == ("ledger", usd("6.00"), "not quoted: VendorUnavailable")
+        result = prices.renewal(order_id, START)
+        assert (result.source, result.price, result.note) == ("ledger", usd("6.00"), "not quoted: VendorUnavailable")
 
     def test_a_refused_key_ends_it(self, shop_of: ShopOf) -> None:
         shop = shop_of("iproyal")
@@ -156,25 +156,25 @@ class TestRate:
 
     def test_nothing_spent(self, shop: Shop) -> None:
         buyer = shop.buyer()
-        seen = spending_rate(buyer.ledger, buyer.account)
-        assert (seen, seen.per_day, seen.days_left(Decimal(100))) == (SpendingRate(Decimal(0), 0), Decimal(0), None)
+        result = spending_rate(buyer.ledger, buyer.account)
+        assert (result, result.per_day, result.days_left(Decimal(100))) == (SpendingRate(Decimal(0), 0), Decimal(0), None)
 
     def test_a_young_wallet_counts_its_own_days(self, shop: Shop) -> None:
         for day, price in ((0, "9.00"), (2, "3.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = spending_rate(shop.ledger, shop.buyer().account)
-        assert (seen.spent, seen.days, seen.per_day) == (Decimal("12.00"), 3, Decimal("4.00"))
-        assert seen.days_left(Decimal("10.00")) == Decimal("2.5")
-        assert seen.days_left(Decimal("-1.00")) == 0
+        result = spending_rate(shop.ledger, shop.buyer().account)
+        assert (result.spent, result.days, result.per_day) == (Decimal("12.00"), 3, Decimal("4.00"))
+        assert result.days_left(Decimal("10.00")) == Decimal("2.5")
+        assert result.days_left(Decimal("-1.00")) == 0
 
     def test_an_old_one_the_last_thirty(self, shop: Shop) -> None:
         for day, price in ((0, "20.00"), (11, "6.00"), (40, "1.00")):
             self.on(shop.ledger, day)
             self.spend(shop, f"k{day}", price)
-        seen = spending_rate(shop.ledger, shop.buyer().account)
-        assert (seen.spent, seen.days) == (Decimal("7.00"), 30)
-        assert (seen.per_day, seen.days_left(Decimal("100"))) == (Decimal("0.24"), Decimal("428.5"))
+        result = spending_rate(shop.ledger, shop.buyer().account)
+        assert (result.spent, result.days) == (Decimal("7.00"), 30)
+        assert (result.per_day, result.days_left(Decimal("100"))) == (Decimal("0.24"), Decimal("428.5"))
 
     def test_other_wallets_are_theirs(self, shop_of: ShopOf) -> None:
         self.on(shop_of("voodoo").ledger, 0)

@@ -27,14 +27,14 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def held(shops: Shops, now: datetime) -> Callable[..., str]:
+def vendor_has(shops: Shops, now: datetime) -> Callable[..., str]:
     """Puts an order at IPRoyal that was bought before; returns its id."""
 
     def put(number: int, ends_in: timedelta | None = timedelta(days=1), **fields: Any) -> str:
-        given = {"id": number, "product_id": 9, "product_plan_id": 22, "status": "confirmed", **fields}
+        order = {"id": number, "product_id": 9, "product_plan_id": 22, "status": "confirmed", **fields}
         if ends_in is not None:
-            given.setdefault("expire_date", written(now + ends_in))
-        shops.box.control({"vendor": "iproyal", "order": given})
+            order.setdefault("expire_date", written(now + ends_in))
+        shops.box.control({"vendor": "iproyal", "order": order})
         return str(number)
 
     return put

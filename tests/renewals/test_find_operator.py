@@ -19,80 +19,88 @@ from tests.tasks.tasks import context, through_json
 
 from .conftest import PLAN
 
-Held = Callable[..., str]
+VendorHas = Callable[..., str]
 DAY = timedelta(days=1)
 
 
-def find(shops: Shops, vendor: str = "iproyal", given: Any = None, **options: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
+def find(
+    shops: Shops, vendor: str = "iproyal", task_context: Any = None, **options: Any
+) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """What it returns, and what it tells, both as they come back from Airflow's database."""
     options.setdefault("within", 3 * DAY)
-    given = given or context(task_id="find")
+    task_context = task_context or context(task_id="find")
     made = FindExpiringOrdersOperator(task_id="find", conn_id=shops.connect(vendor), **options)
-    returned = through_json(made.execute(given))
-    return returned, through_json(given["ti"].xcoms["found"])
+    returned = through_json(made.execute(task_context))
+    return returned, through_json(task_context["ti"].xcoms["found"])
 
 
 def ids(returned: list[dict[str, str]]) -> list[str]:
-    return [one["order_id"] for one in returned]
+    return [each["order_id"] for each in returned]
 
 
 class TestHandedOn:
-    def test_each_object_is_what_the_extending_task_takes(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(1, 2 * DAY)
-        held(2, 1 * DAY)
+    def test_each_object_is_what_the_extending_task_takes(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+        vendor_has(1, 2 * DAY)
+        vendor_has(2, 1 * DAY)
         returned, _ = find(shops)
         assert returned == [
             {"order_id": "2", "expires_at": (now + DAY).isoformat()},
             {"order_id": "1", "expires_at": (now + 2 * DAY).isoformat()},
         ]
-        for given in returned:
-            task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", request=PLAN, deferrable=False, **given)
-            assert task.execute(context(task_id="t"))["expires_before"] == given["expires_at"]
+        for item in returned:
+            task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", request=PLAN, deferrable=False, **item)
+            assert task.execute(context(task_id="t"))["expires_before"] == item["expires_at"]
         assert find(shops)[0] == []
-        for given in returned:  # another run that saw the same list
-            task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", request=PLAN, deferrable=False, **given)
+        for item in returned:  # another run that saw the same list
+            task = ExtendProxyOrderOperator(task_id="t", conn_id="iproyal_default", request=PLAN, deferrable=False, **item)
             with pytest.raises(AirflowSkipException):
                 task.execute(context(task_id="t", dag_id="second"))
         assert len(shops.bought("iproyal")) == 2
 
-    def test_what_is_told(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(1, note="crawler", quantity=2)
-        held(2, auto_extend_settings={"is_enabled": True})
-        _, told = find(shops, request=json.dumps(PLAN))
-        assert (told["source"], told["looked_at"], told["left_out_count"], told["postponed"]) == ("vendor", 2, 1, [])
-        (line,) = told["due"]
+    def test_what_is_told(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+        vendor_has(1, note="crawler", quantity=2)
+        vendor_has(2, auto_extend_settings={"is_enabled": True})
+        _, report = find(shops, request=json.dumps(PLAN))
+        assert (report["source"], report["looked_at"], report["left_out_count"], report["postponed"]) == ("vendor", 2, 1, [])
+        (line,) = report["due"]
         assert (line["order_id"], line["note"], line["expires_from"]) == ("1", "crawler", "vendor")
         assert (line["price"], line["currency"], line["price_from"]) == ("6", "USD", "quote")
-        assert (told["total"], told["unpriced"]) == ({"USD": "6"}, 0)
-        (left,) = told["left_out"]
+        assert (report["total"], report["unpriced"]) == ({"USD": "6"}, 0)
+        (left,) = report["left_out"]
         assert (left["order_id"], left["reason"]) == ("2", "auto_extends")
-        assert datetime.fromisoformat(told["until"]) - datetime.fromisoformat(told["as_of"]) == 3 * DAY
+        assert datetime.fromisoformat(report["until"]) - datetime.fromisoformat(report["as_of"]) == 3 * DAY
 
-    def test_no_secret_is_in_it(self, shops: Shops, now: datetime, held: Held, capsys: pytest.CaptureFixture[str]) -> None:
-        held(1, proxy_data={"proxies": [{"ip": "203.0.113.7", "username": "u1", "password": "hunter2-invented"}]})
-        returned, told = find(shops, request=PLAN)
-        everything = json.dumps([returned, told]) + capsys.readouterr().out
+    def test_no_secret_is_in_it(
+        self, shops: Shops, now: datetime, vendor_has: VendorHas, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        vendor_has(1, proxy_data={"proxies": [{"ip": "203.0.113.7", "username": "u1", "password": "hunter2-invented"}]})
+        returned, report = find(shops, request=PLAN)
+        everything = json.dumps([returned, report]) + capsys.readouterr().out
         assert "hunter2" not in everything and "203.0.113.7" not in everything and shops.box.token("iproyal") not in everything
 
-    def test_prices_from_the_ledger(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(1)
+    def test_prices_from_the_ledger(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+        vendor_has(1)
         hook = shops.hook("iproyal")
         order = hook.create_order(REQUESTS["iproyal"], order_key="first")
         calls = shops.box.book.count("iproyal", "quote")
-        _, told = find(shops, within=40 * DAY)
-        known = {line["order_id"]: line for line in told["due"]}
-        assert (known[order.order_id]["price"], known[order.order_id]["price_from"]) == ("6", "ledger")
-        assert (known["1"]["price"], known["1"]["price_from"]) == (None, "unknown")
-        assert (told["total"], told["unpriced"]) == ({"USD": "6"}, 1)
+        _, report = find(shops, within=40 * DAY)
+        lines = {line["order_id"]: line for line in report["due"]}
+        assert (lines[order.order_id]["price"], lines[order.order_id]["price_from"]) == ("6", "ledger")
+        assert (lines["1"]["price"], lines["1"]["price_from"]) == (None, "unknown")
+        assert (report["total"], report["unpriced"]) == ({"USD": "6"}, 1)
         assert shops.box.book.count("iproyal", "quote") == calls  # nobody asked what it would cost
 
     def test_a_vendor_without_a_list(self, shops: Shops) -> None:
         hook = shops.hook("proxyscrape")
         order = hook.create_order(REQUESTS["proxyscrape"], order_key="first")
         hook.buyer().wait(order, deadline=datetime.now(timezone.utc) + timedelta(seconds=10), poll_interval=0.05)
-        returned, told = find(shops, "proxyscrape", within="P40D", term="P30D")
+        returned, report = find(shops, "proxyscrape", within="P40D", term="P30D")
         assert ids(returned) == [order.order_id]
-        assert (told["source"], told["due"][0]["expires_from"], told["due"][0]["price_from"]) == ("ledger", "term", "ledger")
+        assert (report["source"], report["due"][0]["expires_from"], report["due"][0]["price_from"]) == (
+            "ledger",
+            "term",
+            "ledger",
+        )
         task = ExtendProxyOrderOperator(
             task_id="t",
             conn_id="proxyscrape_default",
@@ -105,28 +113,28 @@ class TestHandedOn:
 
 
 class TestAsked:
-    def test_the_same_interval_looks_at_the_same_horizon(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(1, 1 * DAY)
-        held(2, 8 * DAY)
+    def test_the_same_interval_looks_at_the_same_horizon(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+        vendor_has(1, 1 * DAY)
+        vendor_has(2, 8 * DAY)
         for as_of in (now, now.isoformat(), f"{now:%Y-%m-%d %H:%M:%S}+00:00"):
             assert ids(find(shops, as_of=as_of)[0]) == ["1"]
         assert ids(find(shops, as_of=now + 6 * DAY)[0]) == ["2"]
 
     @pytest.mark.parametrize("within", [3 * DAY, 259200, "259200", "P3D", "PT72H"])
-    def test_within(self, shops: Shops, held: Held, within: Any) -> None:
-        held(1, 2.9 * DAY)
-        held(2, 3.1 * DAY)
+    def test_within(self, shops: Shops, vendor_has: VendorHas, within: Any) -> None:
+        vendor_has(1, 2.9 * DAY)
+        vendor_has(2, 3.1 * DAY)
         assert ids(find(shops, within=within)[0]) == ["1"]
 
-    @pytest.mark.parametrize("given", [["1", "3"], [1, 3], '["1", "3"]', "[1, 3]", "1, 3"])
-    def test_ids_as_templates_give_them(self, shops: Shops, held: Held, given: Any) -> None:
+    @pytest.mark.parametrize("chosen", [["1", "3"], [1, 3], '["1", "3"]', "[1, 3]", "1, 3"])
+    def test_ids_as_templates_give_them(self, shops: Shops, vendor_has: VendorHas, chosen: Any) -> None:
         for number in (1, 2, 3):
-            held(number)
-        assert ids(find(shops, order_ids=given)[0]) == ["1", "3"]
-        assert ids(find(shops, exclude=given)[0]) == ["2"]
+            vendor_has(number)
+        assert ids(find(shops, order_ids=chosen)[0]) == ["1", "3"]
+        assert ids(find(shops, exclude=chosen)[0]) == ["2"]
 
-    def test_nothing_asked_for_is_everything(self, shops: Shops, held: Held) -> None:
-        held(1)
+    def test_nothing_asked_for_is_everything(self, shops: Shops, vendor_has: VendorHas) -> None:
+        vendor_has(1)
         empty = {
             "order_ids": "",
             "exclude": "None",
@@ -156,13 +164,13 @@ class TestAsked:
             ("request", {"product_plan_id": "soon"}),
         ],
     )
-    def test_what_cannot_be_read_is_refused(self, shops: Shops, held: Held, name: str, value: Any) -> None:
-        held(1)
+    def test_what_cannot_be_read_is_refused(self, shops: Shops, vendor_has: VendorHas, name: str, value: Any) -> None:
+        vendor_has(1)
         with pytest.raises(InvalidRequest, match="Nothing was bought"):
             find(shops, **{name: value})
 
-    def test_auto_extending(self, shops: Shops, held: Held) -> None:
-        held(1, auto_extend_settings={"is_enabled": True})
+    def test_auto_extending(self, shops: Shops, vendor_has: VendorHas) -> None:
+        vendor_has(1, auto_extend_settings={"is_enabled": True})
         assert find(shops)[0] == []
         assert ids(find(shops, auto_extending=True)[0]) == ["1"]
 
@@ -172,17 +180,17 @@ class TestAsked:
 
 
 class TestMapped:
-    def test_a_limit_takes_the_soonest(self, shops: Shops, held: Held, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_limit_takes_the_soonest(self, shops: Shops, vendor_has: VendorHas, capsys: pytest.CaptureFixture[str]) -> None:
         for number in range(1, 6):
-            held(number, (6 - number) * timedelta(hours=1))
-        returned, told = find(shops, limit="3")
-        assert (ids(returned), told["postponed"]) == (["5", "4", "3"], ["2", "1"])
+            vendor_has(number, (6 - number) * timedelta(hours=1))
+        returned, report = find(shops, limit="3")
+        assert (ids(returned), report["postponed"]) == (["5", "4", "3"], ["2", "1"])
         assert "2 orders are due beyond the limit of 3 and wait for the next run" in capsys.readouterr().out
 
-    def test_more_than_airflow_maps(self, shops: Shops, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_more_than_airflow_maps(self, shops: Shops, vendor_has: VendorHas, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
         for number in range(1, 4):
-            held(number)
+            vendor_has(number)
         with pytest.raises(InvalidRequest, match=r"finds 3 orders.*over 2 at most.*Set limit.*Nothing was bought"):
             find(shops)
         assert len(find(shops, limit=50)[0]) == 2

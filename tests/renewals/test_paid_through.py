@@ -25,20 +25,20 @@ from tests.tasks.tasks import Run, context, run
 
 from .conftest import PLAN, written
 
-Held = Callable[..., str]
+VendorHas = Callable[..., str]
 DAY = timedelta(days=1)
 
 
 def extend(shops: Shops, order_id: Any = "7001", **options: Any) -> Callable[[], ExtendProxyOrderOperator]:
     conn_id = shops.connect("iproyal", **options.pop("connection", {}))
-    given = {"request": PLAN, "poll_interval": 0.1, "deferrable": False, **options}
-    return lambda: ExtendProxyOrderOperator(task_id="extend", conn_id=conn_id, order_id=order_id, **given)
+    arguments = {"request": PLAN, "poll_interval": 0.1, "deferrable": False, **options}
+    return lambda: ExtendProxyOrderOperator(task_id="extend", conn_id=conn_id, order_id=order_id, **arguments)
 
 
 @pytest.fixture
-def until(now: datetime, held: Held) -> datetime:
+def until(now: datetime, vendor_has: VendorHas) -> datetime:
     """Order 7001 is paid until then."""
-    held(7001, 5 * DAY)
+    vendor_has(7001, 5 * DAY)
     return now + 5 * DAY
 
 
@@ -78,10 +78,10 @@ class TestState:
         assert shops.bought("iproyal") == []
 
     def test_short_of_the_target_after_one_extension(self, shops: Shops, until: datetime) -> None:
-        make, given = extend(shops, paid_through=until + 31 * DAY), context()
+        make, task_context = extend(shops, paid_through=until + 31 * DAY), context()
         with pytest.raises(NotFarEnough, match=r"extended for 3 USD and ends .* before paid_through=.*next run extends"):
-            make().execute(given)
-        assert given["ti"].xcoms["return_value"]["price"] == "3"  # what was paid is told all the same
+            make().execute(task_context)
+        assert task_context["ti"].xcoms["return_value"]["price"] == "3"  # what was paid is told all the same
         for number in (2, 3):  # a retry, and the task when it is cleared
             with pytest.raises(NotFarEnough):
                 make().execute(context(try_number=number))
@@ -181,28 +181,28 @@ class TestOnce:
         )  # its reservation is given back
 
     def test_the_desk_is_asked_with_what_was_read_last(self, shops: Shops, until: datetime) -> None:
-        seen = []
+        expiries = []
 
         def refuse(evidence: Any) -> None:
-            seen.append(evidence["expires_at"])
+            expiries.append(evidence["expires_at"])
             raise NotDue("no more. Nothing was bought.")
 
         with pytest.raises(NotDue):
             shops.hook("iproyal").buyer().extend("7001", PLAN, order_key="k", still_due=refuse)
-        assert seen == [until.isoformat()] and shops.bought("iproyal") == []
+        assert expiries == [until.isoformat()] and shops.bought("iproyal") == []
 
 
 class TestRefused:
     @pytest.mark.parametrize("status", ["expired", "refunded"])
-    def test_an_order_that_is_over(self, shops: Shops, now: datetime, held: Held, status: str) -> None:
-        held(7001, DAY, status=status)
+    def test_an_order_that_is_over(self, shops: Shops, now: datetime, vendor_has: VendorHas, status: str) -> None:
+        vendor_has(7001, DAY, status=status)
         with pytest.raises(InvalidRequest, match=f"must name a running order; 7001 is '{status}'.*Nothing was bought"):
             extend(shops, paid_through=now + 9 * DAY)().execute(context())
         assert shops.box.book.count("iproyal", "extend") == 0
 
-    def test_an_order_whose_date_has_passed(self, shops: Shops, now: datetime, held: Held) -> None:
+    def test_an_order_whose_date_has_passed(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
         """By our reading of a time without a zone; the vendor knows better, or the zone is wrong."""
-        held(7001, timedelta(hours=2))
+        vendor_has(7001, timedelta(hours=2))
         make = extend(shops, paid_through=now + 9 * DAY, connection={"extra": {"vendor_timezone": "Asia/Kolkata"}})
         with pytest.raises(InvalidRequest, match=r"7001 ended .* though IPRoyal says 'confirmed'.*time zone.*Nothing was bought"):
             make().execute(context())
@@ -214,8 +214,8 @@ class TestRefused:
         with pytest.raises(OrderNotFound, match=r"IPRoyal does not know it.*Nothing was bought"):
             extend(shops, "4242", order_key="mine")().execute(context())
 
-    def test_without_an_expiry_nobody_can_tell(self, shops: Shops, now: datetime, held: Held) -> None:
-        held(7001, None, status="in-progress")
+    def test_without_an_expiry_nobody_can_tell(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+        vendor_has(7001, None, status="in-progress")
         with pytest.raises(ConfigError, match=r"no expiry.*Nothing was sent"):
             extend(shops, order_key="mine", paid_through=now + DAY)().execute(context())
 

@@ -23,7 +23,7 @@ from tests.tasks.tasks import Run, context
 
 from .conftest import PLAN
 
-Held = Callable[..., str]
+VendorHas = Callable[..., str]
 DAY = timedelta(days=1)
 TASK = """
 import json, sys
@@ -70,46 +70,48 @@ def together(tasks: list[Callable[[], Any]]) -> list[Any]:
 
 def extending(shops: Shops, number: int, **options: Any) -> Callable[[], Any]:
     conn_id = shops.connect("iproyal")
-    given = {"order_id": "7001", "request": PLAN, "deferrable": False, "poll_interval": 0.1, **options}
-    return lambda: ExtendProxyOrderOperator(task_id="t", conn_id=conn_id, **given).execute(context(dag_id=f"dag {number}"))
+    arguments = {"order_id": "7001", "request": PLAN, "deferrable": False, "poll_interval": 0.1, **options}
+    return lambda: ExtendProxyOrderOperator(task_id="t", conn_id=conn_id, **arguments).execute(context(dag_id=f"dag {number}"))
 
 
-def test_many_dags_at_once(shops: Shops, held: Held, now: datetime, database: str) -> None:
-    held(7001, 2 * DAY)
+def test_many_dags_at_once(shops: Shops, vendor_has: VendorHas, now: datetime, database: str) -> None:
+    vendor_has(7001, 2 * DAY)
     outcomes = together([extending(shops, number, paid_through=now + 9 * DAY) for number in range(6)])
     assert len(shops.bought("iproyal")) == 1
-    assert sum(isinstance(one, dict) for one in outcomes) == 1, outcomes  # one task hands the purchase on, the others are skipped
-    assert all("Nothing was bought" in one for one in outcomes if isinstance(one, str))
+    assert sum(isinstance(each, dict) for each in outcomes) == 1, (
+        outcomes
+    )  # one task hands the purchase on, the others are skipped
+    assert all("Nothing was bought" in each for each in outcomes if isinstance(each, str))
 
 
-def test_with_keys_of_their_own(shops: Shops, held: Held, now: datetime, database: str) -> None:
+def test_with_keys_of_their_own(shops: Shops, vendor_has: VendorHas, now: datetime, database: str) -> None:
     """Different keys are different purchases; that the order is paid is seen all the same, right before one is sent."""
-    held(7001, 2 * DAY)
+    vendor_has(7001, 2 * DAY)
     made = [extending(shops, number, order_key=f"mine {number}", paid_through=now + 9 * DAY) for number in range(5)]
     outcomes = together(made)
     assert len(shops.bought("iproyal")) == 1, outcomes
-    assert sum(isinstance(one, dict) for one in outcomes) == 1
+    assert sum(isinstance(each, dict) for each in outcomes) == 1
 
 
-def test_mapped_over_the_same_list_by_two_dags(shops: Shops, held: Held, now: datetime, database: str) -> None:
+def test_mapped_over_the_same_list_by_two_dags(shops: Shops, vendor_has: VendorHas, now: datetime, database: str) -> None:
     for number in range(1, 5):
-        held(number, number * timedelta(hours=5))
+        vendor_has(number, number * timedelta(hours=5))
     conn_id = shops.connect("iproyal")
     lists = [
         FindExpiringOrdersOperator(task_id="find", conn_id=conn_id, within=3 * DAY).execute(context(dag_id=f"dag {number}"))
         for number in (1, 2)
     ]
     assert lists[0] == lists[1] and len(lists[0]) == 4
-    tasks = [extending(shops, dag, **one) for dag, found in enumerate(lists) for one in found]
+    tasks = [extending(shops, dag, **each) for dag, renewals in enumerate(lists) for each in renewals]
     outcomes = together(tasks)
     bought = [entry.order_id for entry in shops.bought("iproyal")]
     assert sorted(bought) == ["1", "2", "3", "4"], outcomes
-    results = [one for one in outcomes if isinstance(one, dict)]
-    assert sorted(one["order_id"] for one in results) == ["1", "2", "3", "4"]  # each is counted once
+    results = [each for each in outcomes if isinstance(each, dict)]
+    assert sorted(each["order_id"] for each in results) == ["1", "2", "3", "4"]  # each is counted once
 
 
-def test_lost_answers_on_the_way(shops: Shops, held: Held, now: datetime, database: str) -> None:
-    held(7001, 2 * DAY)
+def test_lost_answers_on_the_way(shops: Shops, vendor_has: VendorHas, now: datetime, database: str) -> None:
+    vendor_has(7001, 2 * DAY)
     shops.box.fault("iproyal", "extend", when="after", times=1, action="reset")
     together([extending(shops, number, paid_through=now + 9 * DAY) for number in range(4)])
     assert len(shops.bought("iproyal")) == 1
@@ -123,22 +125,22 @@ def test_replacing_at_once(shops: Shops, now: datetime, database: str) -> None:
     hook.buyer().wait(old, deadline=now + timedelta(seconds=30), poll_interval=0.05)
 
     def replacing(number: int) -> Callable[[], Any]:
-        given = {"order_id": str(old.order_id), "if_unsupported": "reorder", "deferrable": False, "poll_interval": 0.1}
-        return lambda: ExtendProxyOrderOperator(task_id="t", conn_id="proxyscrape_default", **given).execute(  # type: ignore[arg-type]
+        arguments = {"order_id": str(old.order_id), "if_unsupported": "reorder", "deferrable": False, "poll_interval": 0.1}
+        return lambda: ExtendProxyOrderOperator(task_id="t", conn_id="proxyscrape_default", **arguments).execute(  # type: ignore[arg-type]
             context(dag_id=f"dag {number}", run=Run(f"run {number}"))
         )
 
     outcomes = together([replacing(number) for number in range(4)])
     assert len(shops.bought("proxyscrape")) == 2, outcomes
-    (result,) = [one for one in outcomes if isinstance(one, dict)]
-    found = find_due(hook.buyer(), as_of=now, within=40 * DAY, term=30 * DAY)
-    assert [one.order_id for one in found.due] == [result["order_id"]]
-    assert [(left.order_id, left.reason) for left in found.left_out] == [(old.order_id, "replaced")]
+    (result,) = [each for each in outcomes if isinstance(each, dict)]
+    renewals = find_due(hook.buyer(), as_of=now, within=40 * DAY, term=30 * DAY)
+    assert [each.order_id for each in renewals.due] == [result["order_id"]]
+    assert [(left.order_id, left.reason) for left in renewals.left_out] == [(old.order_id, "replaced")]
 
 
-def test_two_processes(shops: Shops, held: Held, now: datetime) -> None:
+def test_two_processes(shops: Shops, vendor_has: VendorHas, now: datetime) -> None:
     """Workers that share nothing but the ledger's file."""
-    held(7001, 2 * DAY)
+    vendor_has(7001, 2 * DAY)
     shops.connect("iproyal")
     shops.box.fault("iproyal", "extend", action="delay", seconds=0.5)
     command = [sys.executable, "-c", TASK]
@@ -155,4 +157,4 @@ def test_two_processes(shops: Shops, held: Held, now: datetime) -> None:
     ended = [process.communicate(timeout=120) for process in started]
     said = [json.loads(out.strip().splitlines()[-1]) if out.strip() else {"error": errors[-500:]} for out, errors in ended]
     assert len(shops.bought("iproyal")) == 1, said
-    assert sorted("skipped" in one for one in said) == [False, True], said
+    assert sorted("skipped" in each for each in said) == [False, True], said

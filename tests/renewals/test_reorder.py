@@ -38,8 +38,8 @@ def bought(shops: Shops, vendor: str, key: str = "old", **fields: Any) -> Purcha
 
 
 def renew(shops: Shops, vendor: str, order_id: Any, **options: Any) -> ExtendProxyOrderOperator:
-    given = {"if_unsupported": "reorder", "poll_interval": 0.1, "deferrable": False, **options}
-    return ExtendProxyOrderOperator(task_id="renew", conn_id=shops.connect(vendor), order_id=order_id, **given)
+    arguments = {"if_unsupported": "reorder", "poll_interval": 0.1, "deferrable": False, **options}
+    return ExtendProxyOrderOperator(task_id="renew", conn_id=shops.connect(vendor), order_id=order_id, **arguments)
 
 
 def find(shops: Shops, vendor: str, as_of: datetime, **options: Any) -> ExpiringOrders:
@@ -143,8 +143,8 @@ class TestRefused:
         assert len(shops.bought(vendor)) == 1
 
     def test_it_is_due(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
-        given = {"expires_at": (now + DAY).isoformat(), "paid_through": now + 2 * DAY}
-        assert renew(shops, vendor, old.order_id, **given).execute(context())["replaces"] == old.order_id
+        arguments = {"expires_at": (now + DAY).isoformat(), "paid_through": now + 2 * DAY}
+        assert renew(shops, vendor, old.order_id, **arguments).execute(context())["replaces"] == old.order_id
 
     def test_an_order_that_is_not_there(self, shops: Shops, vendor: str, now: datetime) -> None:
         nobody = "00000000-0000-4000-8000-000000000000"
@@ -180,23 +180,23 @@ class TestFind:
         calls = shops.box.book.count(vendor, "get")
         assert find(shops, vendor, ends - 9 * DAY, term=30 * DAY).due == ()
         assert shops.box.book.count(vendor, "get") == calls  # nobody is asked about an order that is not due
-        found = find(shops, vendor, ends - DAY, term=30 * DAY)
-        assert [(one.order_id, one.expires_at, one.expires_from) for one in found.due] == [(old.order_id, ends, "term")]
-        assert (found.source, found.looked_at) == ("ledger", 1) and found.due[0].product
+        orders = find(shops, vendor, ends - DAY, term=30 * DAY)
+        assert [(each.order_id, each.expires_at, each.expires_from) for each in orders.due] == [(old.order_id, ends, "term")]
+        assert (orders.source, orders.looked_at) == ("ledger", 1) and orders.due[0].product
         assert shops.box.book.count(vendor, "get") == calls + 1
         past = find(shops, vendor, ends + DAY, term=30 * DAY)
         assert [left.reason for left in past.left_out] == ["expired"]
 
     def test_without_one(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
-        found = find(shops, vendor, now)
-        assert found.due == () and [left.reason for left in found.left_out] == ["no_expiry"]
-        assert "term" in found.left_out[0].why
+        orders = find(shops, vendor, now)
+        assert orders.due == () and [left.reason for left in orders.left_out] == ["no_expiry"]
+        assert "term" in orders.left_out[0].why
 
     def test_ids_and_filters(self, shops: Shops, vendor: str, old: Purchase) -> None:
         assert old.sent_at is not None and old.order_id is not None
         as_of = old.sent_at + 29 * DAY
         asked = find(shops, vendor, as_of, term=30 * DAY, only=OrderFilter(order_ids=[old.order_id, "nobody"]))
-        assert ([one.order_id for one in asked.due], [left.order_id for left in asked.left_out]) == ([old.order_id], ["nobody"])
+        assert ([each.order_id for each in asked.due], [left.order_id for left in asked.left_out]) == ([old.order_id], ["nobody"])
         without = find(shops, vendor, as_of, term=30 * DAY, only=OrderFilter(exclude=[old.order_id]))
         assert (without.due, [left.reason for left in without.left_out]) == ((), ["filtered"])
 
@@ -204,15 +204,15 @@ class TestFind:
         old = bought(shops, "proxyscrape")
         shops.box.control({"vendor": "proxyscrape", "set_status": {"order_id": old.order_id, "status": "refunded"}})
         assert old.sent_at is not None
-        found = find(shops, "proxyscrape", old.sent_at + 29 * DAY, term=30 * DAY)
-        assert (found.due, [left.reason for left in found.left_out]) == ((), ["ended"])
+        orders = find(shops, "proxyscrape", old.sent_at + 29 * DAY, term=30 * DAY)
+        assert (orders.due, [left.reason for left in orders.left_out]) == ((), ["ended"])
 
     def test_what_was_replaced_is_left_out(self, shops: Shops, vendor: str, old: Purchase) -> None:
         assert old.sent_at is not None
         as_of = old.sent_at + 29 * DAY
         (due,) = find(shops, vendor, as_of, term=30 * DAY).due
         result = renew(shops, vendor, due.order_id, expires_at=due.expires_at).execute(context())
-        found = find(shops, vendor, as_of, term=30 * DAY)
-        assert [one.order_id for one in found.due] == [result["order_id"]]
-        (left,) = found.left_out
+        orders = find(shops, vendor, as_of, term=30 * DAY)
+        assert [each.order_id for each in orders.due] == [result["order_id"]]
+        (left,) = orders.left_out
         assert (left.order_id, left.reason) == (old.order_id, "replaced") and result["order_id"] in left.why

@@ -209,8 +209,8 @@ class TestOwnRenewal:
         assert len(shops.bought("iproyal")) == 1
 
     @pytest.mark.parametrize("one_of", ["skip", "fail", "disable", "extend"])
-    def test_without_renewal_the_choice_does_not_matter(self, shops: Shops, until: datetime, one_of: Any) -> None:
-        assert extend(shops, on_auto_extend=one_of)().execute(context())["status"] == "delivered"
+    def test_without_renewal_the_choice_does_not_matter(self, shops: Shops, until: datetime, choice: Any) -> None:
+        assert extend(shops, on_auto_extend=choice)().execute(context())["status"] == "delivered"
 
     def test_there_is_no_other_choice(self) -> None:
         with pytest.raises(ValueError, match="on_auto_extend must be one of skip, fail, disable, extend"):
