@@ -78,7 +78,7 @@ class DueRule:
         """The part of the rule that may change until the purchase leaves: another purchase, or the vendor, was first."""
         if ends is None:
             return None
-        if self.paid_through is not None and ends >= self.paid_through:
+        if self.paid_through is not None and reaches(ends, self.paid_through):
             return Obstacle("reached", f"is paid through {utc(ends)}, which reaches paid_through={utc(self.paid_through)}")
         if self.expiry is not None and ends > self.expiry:
             return Obstacle(
@@ -136,6 +136,11 @@ class DueRule:
         if ends is not None and self.due_until is not None and ends > self.due_until:
             return Obstacle("later", f"runs until {utc(ends)}, beyond {utc(self.due_until)}")
         return None
+
+
+def reaches(ends: datetime, paid_through: datetime) -> bool:
+    """Whether an order is paid far enough: it ends at the target date or later."""
+    return ends >= paid_through
 
 
 def expiry_in(evidence: Mapping[str, Any]) -> datetime | None:

@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.domain.errors import InvalidRequest, NotDue, P
 from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.purchase.buyer import Buyer
-from airflow_provider_proxyorders.renewal.due import DueRule, expiry_in
+from airflow_provider_proxyorders.renewal.due import DueRule, expiry_in, reaches
 from airflow_provider_proxyorders.renewal.keys import expiry_to_extend, extension_key
 from airflow_provider_proxyorders.renewal.ownership import refuse_done_by_another, was_sent
 
@@ -74,7 +74,7 @@ def shortfall(result: Mapping[str, Any], paid_through: datetime | None) -> str |
     :param result: what the task returns.
     """
     ends = expiry_in(result)
-    if paid_through is None or ends is None or ends >= paid_through or result["status"] == "placed":
+    if paid_through is None or ends is None or reaches(ends, paid_through) or result["status"] == "placed":
         return None
     price = f" for {result['price']} {result['currency'] or ''}".rstrip() if result["price"] else ""
     return (
