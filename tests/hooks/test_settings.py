@@ -121,7 +121,7 @@ def test_a_database_that_cannot_be_reached_is_said_without_its_password(monkeypa
 
 @pytest.mark.parametrize(("option", "read", "default"), [("rate", webhook_rate, 500), ("retention", webhook_retention, 30)])
 class TestNumbersOfWebhooks:
-    @pytest.mark.parametrize(("given", "number"), [("90", 90.0), (" 1 ", 1.0), ("2.5", 2.5), ("1e4", 1e4)])
+    @pytest.mark.parametrize(("value", "number"), [("90", 90.0), (" 1 ", 1.0), ("2.5", 2.5), ("1e4", 1e4)])
     def test_given(
         self, monkeypatch: pytest.MonkeyPatch, option: str, read: Callable[[], float], default: float, value: str, number: float
     ) -> None:
@@ -131,7 +131,7 @@ class TestNumbersOfWebhooks:
     def test_not_given(self, option: str, read: Callable[[], float], default: float) -> None:
         assert read() == default
 
-    @pytest.mark.parametrize("given", ["0", "-3", "0.9", "some", "nan", "inf"])
+    @pytest.mark.parametrize("value", ["0", "-3", "0.9", "some", "nan", "inf"])
     def test_a_mistake_is_said_and_the_default_is_used(
         self,
         monkeypatch: pytest.MonkeyPatch,

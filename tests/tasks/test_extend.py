@@ -208,7 +208,7 @@ class TestOwnRenewal:
         assert extend(shops, on_auto_extend="extend")().execute(context())["status"] == "delivered"
         assert len(shops.bought("iproyal")) == 1
 
-    @pytest.mark.parametrize("one_of", ["skip", "fail", "disable", "extend"])
+    @pytest.mark.parametrize("choice", ["skip", "fail", "disable", "extend"])
     def test_without_renewal_the_choice_does_not_matter(self, shops: Shops, until: datetime, choice: Any) -> None:
         assert extend(shops, on_auto_extend=choice)().execute(context())["status"] == "delivered"
 
