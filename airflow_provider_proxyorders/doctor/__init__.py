@@ -1,1 +1,1 @@
-"""What can be wrong with a connection or a ledger, and how to fix it."""
+"""Checks of a connection and of the ledger, with advice."""

@@ -1,7 +1,7 @@
-"""Looks a connection over, and says of each part whether it works, what it means where not, and how to mend it.
+"""Checks a connection part by part, and gives the consequence and advice for each broken part.
 
-Three rules: it only reads; one part that is broken hides no other, and what cannot be told because of it says so; and it claims
-no more than a read can show: that a key may really order shows only when it orders.
+Three rules. A check only reads. A broken part leaves the other checks standing; its dependents are skipped. A check claims only
+facts a read can prove, so the right to place orders stays unproven.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 T = TypeVar("T")
-#: ``note``: it works, or is not needed, and somebody should know something about it.
+#: ``note``: it works or is optional, and you should know something about it; ``skipped``: another broken part hides it.
 State = Literal["ok", "note", "broken", "skipped"]
-#: Seconds between our clock and the vendor's from which on somebody should know, and from which on signed webhooks are refused.
-ODD, WRONG = 30.0, 300.0
+#: Seconds between our clock and the vendor's: worth a note from the first on; signed webhooks are refused from the second on.
+CLOCK_NOTE, CLOCK_BROKEN = 30.0, 300.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """One part.
+    """The result for one part.
 
-    :param text: what was found, and what it means.
-    :param advice: what to do about it.
+    :param text: the finding and its consequence.
+    :param advice: what to do about it; empty for a part in order.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Check:
 
 
 class Checkup:
-    """Looks one account over.
+    """Checks one account.
 
     :param clock: our time in unix seconds; tests inject one.
     """
@@ -57,60 +57,60 @@ class Checkup:
     def __init__(self, vendor: Vendor, http: Http, clock: Callable[[], float] = time.time):
         self.vendor, self.http, self.clock = vendor, http, clock
         self.account = vendor.account
-        #: how far the vendor's clock is ahead of ours, in seconds, by each of its answers
+        #: seconds by which the vendor's clock is ahead of ours, one for each of its answers
         self.ahead: list[float] = []
         self._balance: Money | None = None
 
     def checks(self) -> list[Check]:
-        """Everything but the ledger."""
+        """Every check except the ledger's."""
         access = self._access()
         return [*access, self._balance_check(), self._list(), self._webhook(), self._caps(), self._clock()]
 
     # -- the vendor ------------------------------------------------------------------------------------------------
 
     def _access(self) -> list[Check]:
-        """Key and permission, by reading the balance and whatever else the vendor's own test of a key reads."""
+        """Key and permission: read the balance, and run the vendor's own test of a key."""
         title, conn_id = self.vendor.title, self.account.conn_id
-        mend_key = f"Put a valid {self.vendor.secret_label} into the password of connection {conn_id!r}."
+        key_advice = f"Put a valid {self.vendor.secret_label} into the password of connection {conn_id!r}."
         try:
             self._balance = self._run(self.vendor.balance()).available
-            said = self._run(self.vendor.check_access())
+            access = self._run(self.vendor.check_access())
         except AuthenticationFailed as error:
             return [
-                Check("auth", "broken", f"{title} does not accept the key, so nothing works: {error}", mend_key),
-                Check("ordering", "skipped", "not known without a good key"),
+                Check("auth", "broken", f"{title} refuses the key, so nothing works: {error}", key_advice),
+                Check("ordering", "skipped", "unknown without a valid key"),
             ]
         except OrderingNotPermitted as error:
             return [
-                Check("auth", "ok", f"{title} knows the key"),
+                Check("auth", "ok", f"{title} accepts the key"),
                 Check(
                     "ordering",
                     "broken",
-                    f"the key may not use the ordering calls, so nothing can be bought or watched: {error}",
+                    f"the key lacks the permission for the ordering calls, so buying and watching fail: {error}",
                     f"Ask {title} to grant the ordering API to this account; {self.vendor.docs_url}",
                 ),
             ]
         except ProxyOrdersError as error:
-            why = f"{title} at {self.account.base_url} cannot be asked, so the key is not known to be good: {error}"
+            why = f"{title} at {self.account.base_url} cannot be reached, so the key is unchecked: {error}"
             return [
                 Check("auth", "broken", why, "Check host, network and the vendor's status; then run this again."),
-                Check("ordering", "skipped", "not known without an answer"),
+                Check("ordering", "skipped", "unknown without an answer"),
             ]
         return [
             Check("auth", "ok", f"{title} accepts the key"),
-            Check("ordering", "ok", f"{said}. Whether it may also place orders shows only when one is placed"),
+            Check("ordering", "ok", f"{access}. A read cannot prove that the key may place orders"),
         ]
 
     def _balance_check(self) -> Check:
         if self._balance is None:
-            return Check("balance", "skipped", "cannot be read, see above")
+            return Check("balance", "skipped", "unreadable, see above")
         balance, account = self._balance, self.account
         if balance.currency and account.currency and balance.currency != account.currency:
             return Check(
                 "balance",
                 "broken",
-                f"the wallet holds {balance}, the connection says {account.currency}: limits are compared with nothing else, so "
-                "purchases are refused",
+                f"the wallet holds {balance}, the connection says {account.currency}: the limits count in the connection's "
+                "currency only, so purchases are refused",
                 f"Set 'currency' of connection {account.conn_id!r} to {balance.currency}, and its limits to match.",
             )
         text = f"wallet {account.wallet} holds {Money(balance.amount, balance.currency or account.currency)}"
@@ -118,43 +118,43 @@ class Checkup:
             return Check("balance", "note", f"{text} of an unknown currency", "Name it in the connection: 'currency', e.g. USD.")
         keep = account.caps.min_balance or Decimal(0)
         if balance.amount <= keep:
-            why = f"{text}; {keep:f} must remain (min_balance), so nothing can be bought" if keep else f"{text}: it is empty"
+            why = f"{text}; {keep:f} must remain (min_balance), so every purchase is refused" if keep else f"{text}: it is empty"
             return Check("balance", "note", why, "Top it up.")
         return Check("balance", "ok", text)
 
     def _list(self) -> Check:
         if self._balance is None:
-            return Check("list", "skipped", "cannot be read, see above")
+            return Check("list", "skipped", "unreadable, see above")
         try:
-            held = self._run(self.vendor.inventory())
+            inventory = self._run(self.vendor.inventory())
         except UnsupportedOperation as error:
             return Check("list", "note", str(error))
         except ProxyOrdersError as error:
             return Check(
                 "list",
                 "broken",
-                f"what the account holds cannot be read, so a purchase whose answer is lost may need a person: {error}",
+                f"the account's orders are unreadable, so a purchase with a lost answer may need a person: {error}",
                 "Check that the key may read orders, and the vendor's status.",
             )
-        if held is None:
-            return Check("list", "ok", f"{self.vendor.title} offers no list; what the ledger knows is looked at one by one")
-        return Check("list", "ok", f"{len(held)} orders readable")
+        if inventory is None:
+            return Check("list", "ok", f"{self.vendor.title} is without a list; the ledger's orders are read one by one")
+        return Check("list", "ok", f"{len(inventory)} orders readable")
 
     # -- the connection --------------------------------------------------------------------------------------------
 
     def _webhook(self) -> Check:
         if self.vendor.webhook is None:
-            return Check("webhook", "ok", f"{self.vendor.title} sends none; orders are watched by polling")
+            return Check("webhook", "ok", f"{self.vendor.title} sends no webhooks; orders are polled")
         if self.account.settings.get("webhook_secret"):
             return Check(
-                "webhook", "ok", f"a secret is set; deliveries are taken at .../proxyorders/webhooks/{self.account.conn_id}"
+                "webhook", "ok", f"a secret is set; webhooks are received at .../proxyorders/webhooks/{self.account.conn_id}"
             )
         return Check(
             "webhook",
             "note",
-            "no webhook_secret, so no delivery is believed: orders are watched by polling, ProxyOrderWebhookSensor and "
-            "OrderEventTrigger do not work",
-            "Put the secret that the vendor signs with into the extra as 'webhook_secret'; see docs/webhooks.md.",
+            "webhook_secret is missing, so every webhook is refused: orders are polled; ProxyOrderWebhookSensor and "
+            "OrderEventTrigger need it",
+            "Put the vendor's signing secret into the extra as 'webhook_secret'; see docs/webhooks.md.",
         )
 
     def _caps(self) -> Check:
@@ -165,33 +165,33 @@ class Checkup:
             "monthly_limit": caps.monthly_limit,
             "min_balance": caps.min_balance,
         }
-        known = ", ".join(f"{name} {limit:f}" for name, limit in limits.items() if limit is not None)
+        text = ", ".join(f"{name} {limit:f}" for name, limit in limits.items() if limit is not None)
         if caps.max_order_price is None:
             return Check(
                 "caps",
                 "note",
-                f"{known or 'no limits'}; without max_order_price only tasks with a max_price of their own can buy",
+                f"{text or 'no limits'}; without max_order_price only tasks with a max_price of their own can buy",
                 """Add to the extra, for example: "max_order_price": "50.00", "daily_limit": "200.00".""",
             )
         if caps.daily_limit is None and caps.monthly_limit is None:
             advice = """Add to the extra, for example: "daily_limit": "200.00"."""
-            return Check("caps", "note", f"{known}; how often it may be spent is not limited", advice)
-        return Check("caps", "ok", known)
+            return Check("caps", "note", f"{text}; the number of purchases is unlimited", advice)
+        return Check("caps", "ok", text)
 
     def _clock(self) -> Check:
         if not self.ahead:
-            return Check("clock", "skipped", f"{self.vendor.title} told no time")
-        ahead = sorted(self.ahead, key=abs)[0]  # the least delayed answer tells best
-        if abs(ahead) < ODD:
-            return Check("clock", "ok", f"within {max(1.0, abs(ahead)):.0f} s of the vendor's")
+            return Check("clock", "skipped", f"{self.vendor.title}'s answers are without a time")
+        ahead = sorted(self.ahead, key=abs)[0]  # the answer with the least delay is the most exact
+        if abs(ahead) < CLOCK_NOTE:
+            return Check("clock", "ok", f"within {max(1.0, abs(ahead)):.0f} s of the vendor's clock")
         text = f"this host is {abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} {self.vendor.title}"
-        advice = "Set the clock of this host, and let it be kept by NTP; then look at the other hosts."
-        if abs(ahead) < WRONG:
+        advice = "Set the clock of this host and keep it with NTP; then check the other hosts."
+        if abs(ahead) < CLOCK_BROKEN:
             return Check("clock", "note", f"{text}; expiries and deadlines are judged by this clock", advice)
         return Check("clock", "broken", f"{text}: expiries are misjudged, and signed webhooks are refused", advice)
 
     def _run(self, flow: Flow[T]) -> T:
-        return run(flow, self._send)  # without a permit, so nothing can be bought
+        return run(flow, self._send)  # without a permit, so a purchase is impossible
 
     def _send(self, request: Request) -> Response:
         response = self.http.send(request)
@@ -205,39 +205,42 @@ class Checkup:
             return
         if theirs.tzinfo is None:
             theirs = theirs.replace(tzinfo=timezone.utc)
-        self.ahead.append(theirs.timestamp() + 0.5 - self.clock())  # it tells whole seconds
+        self.ahead.append(theirs.timestamp() + 0.5 - self.clock())  # the header has whole seconds
 
 
 # ---------------------------------------------------------------------------------------------- the ledger
 
 
-def check_ledger(url: str, wallet: str | None, shared: Callable[[str], None]) -> Check:
-    """The ledger: shared, reachable, writable, of our version, and nothing in it that holds the wallet back.
+def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], None]) -> Check:
+    """Check the ledger: shared, reachable, writable, of our version, with the wallet free to buy.
 
-    :param wallet: None where it is not known.
-    :param shared: raises where the workers of this Airflow would not share a ledger at this address.
+    :param wallet: ``None`` while the connection is broken.
+    :param require_shared: raises for an address beyond the reach of some workers of this Airflow.
     """
     from airflow_provider_proxyorders.ledger.inspect import examine
 
-    advice = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker reaches and may write."
+    advice = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker can reach and write."
     try:
-        shared(url)
-        found = examine(url)
-        if found.age == "newer":
+        require_shared(url)
+        condition = examine(url)
+        if condition.age == "newer":
             return Check(
                 "ledger",
                 "broken",
-                f"{found.place} has schema version {found.version}, this package knows {found.needed} at most",
+                f"{condition.place} has schema version {condition.version}, this package knows versions up to {condition.needed}",
                 "Install the newer package on every host.",
             )
-        if found.age in ("none", "empty"):
+        if condition.age in ("none", "empty"):
             return Check(
-                "ledger", "note", f"{found.place} is reachable and writable, and not in use yet", "It is made at first use."
+                "ledger",
+                "note",
+                f"{condition.place} is reachable, writable and still unused",
+                "The first use creates the tables.",
             )
-        if found.age == "older":
-            why = f"{found.place} has schema version {found.version}; it is upgraded to {found.needed} at its next use"
-            return Check("ledger", "note", why, "Install the same package on every host before that.")
-        return _in_use(url, found.place, wallet)
+        if condition.age == "older":
+            why = f"{condition.place} has schema version {condition.version}; its next use upgrades it to {condition.needed}"
+            return Check("ledger", "note", why, "Install this package on every host first.")
+        return _in_use(url, condition.place, wallet)
     except ProxyOrdersError as error:
         return Check("ledger", "broken", str(error), advice)
 
@@ -252,15 +255,15 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
     frozen = ledger.freeze_reason(wallet)
     if frozen:
         advice = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
-        return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so nothing is bought: {frozen}", advice)
-    maybe_refunded = ledger.unresolved(wallet=wallet, limit=100)
-    if maybe_refunded:
-        many = f"{len(maybe_refunded)}{' or more' if len(maybe_refunded) == 100 else ''}"
-        text = f"{text}; the outcome of {many} purchases of wallet {wallet} is not known yet"
-        return Check("ledger", "note", text, "See: proxyorders ledger list --open")
+        return Check("ledger", "broken", f"{text}; but wallet {wallet} is frozen, so every purchase is refused: {frozen}", advice)
+    unresolved = ledger.unresolved(wallet=wallet, limit=100)
+    if unresolved:
+        many = f"{len(unresolved)}{' or more' if len(unresolved) == 100 else ''}"
+        text = f"{text}; {many} purchases of wallet {wallet} are unresolved"
+        return Check("ledger", "note", text, "See: proxyorders ledger list --unresolved")
     return Check("ledger", "ok", text)
 
 
 def now_utc(clock: Callable[[], float]) -> str:
-    """For the report."""
+    """The time of a report, ISO text in UTC."""
     return datetime.fromtimestamp(clock(), timezone.utc).isoformat(timespec="seconds")

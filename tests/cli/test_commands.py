@@ -30,7 +30,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("doctor",): ("CONN_ID", "--json"),
     ("guarantees",): (),
     ("ledger",): ("list", "show", "resolve", "unfreeze"),
-    ("ledger", "list"): ("--open", "--limit", "--ledger-url"),
+    ("ledger", "list"): ("--unresolved", "--limit", "--ledger-url"),
     ("ledger", "show"): ("order_key", "--ledger-url"),
     ("ledger", "resolve"): ("--adopt", "--absent", "--unchecked", "--yes", "--ledger-url"),
     ("ledger", "unfreeze"): ("wallet", "--yes", "--ledger-url"),

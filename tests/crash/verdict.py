@@ -164,6 +164,6 @@ def _accounted(charge: Mapping[str, Any], purchases: Sequence[Mapping[str, Any]]
 
 
 def _in_doubt(purchase: Mapping[str, Any]) -> bool:
-    """What ``proxyorders ledger list --open`` shows; see :attr:`Purchase.unresolved`."""
+    """What ``proxyorders ledger list --unresolved`` shows; see :attr:`Purchase.unresolved`."""
     step = Step(purchase["step"])
     return step in UNRESOLVED or (purchase["maybe_sent"] and step not in TAKEN)
