@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTINGS
 from airflow_provider_proxyorders.vendors.base import Setting, Vendor
 from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
 
@@ -63,9 +64,11 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
     :param hook_class_name: full name of the hook class. Its ``conn_type`` is the name of the vendor.
     """
     fields = {
-        name: form_field(**{**field, "help": field["help"] + capability_help(vendor, name)})
-        for name, field in COMMON_FIELDS.items()
-        if vendor.webhook or not name.startswith("webhook_")
+        setting.name: form_field(
+            setting.label, setting.help + capability_help(vendor, setting.name), setting.kind, setting.example, **setting.schema
+        )
+        for setting in CONNECTION_SETTINGS
+        if vendor.webhook or not setting.webhook
     }
     fields |= {setting.name: setting_field(setting) for setting in vendor.settings}
     return {
@@ -120,96 +123,6 @@ def setting_field(setting: Setting) -> dict[str, Any]:
         schema["format"] = "password"
     return form_field(setting.label, setting.help, setting.kind, **schema)
 
-
-# Amounts are text: a JSON number would be read as a float, and money is exact.
-AMOUNT_PATTERN = r"^\d+(\.\d+)?$"
-#: the fields of every connection; ``hooks/connection.py`` reads them
-COMMON_FIELDS: dict[str, dict[str, Any]] = {
-    "max_order_price": {
-        "label": "Most one order may cost",
-        "help": "In the currency of the wallet, e.g. 50.00. Without this cap each task needs a max_price of its own, else its "
-        "purchase is refused.",
-        "example": "50.00",
-        "pattern": AMOUNT_PATTERN,
-    },
-    "daily_limit": {
-        "label": "Most to spend in a day",
-        "help": "All orders of this wallet in one calendar day, unresolved ones included, e.g. 200.00. Empty: no limit.",
-        "example": "200.00",
-        "pattern": AMOUNT_PATTERN,
-    },
-    "monthly_limit": {
-        "label": "Most to spend in a month",
-        "help": "All orders of this wallet in one calendar month, unresolved ones included, e.g. 2000.00. Empty: no limit.",
-        "example": "2000.00",
-        "pattern": AMOUNT_PATTERN,
-    },
-    "min_balance": {
-        "label": "Balance to keep",
-        "help": "A purchase is refused when it would leave less than this in the wallet, e.g. 25.00. Empty: no limit.",
-        "example": "25.00",
-        "pattern": AMOUNT_PATTERN,
-    },
-    "currency": {
-        "label": "Currency of the wallet",
-        "help": "Three letters, e.g. USD: the currency of the limits above, and of prices without a currency.",
-        "example": "USD",
-        "pattern": "^[A-Za-z]{3}$",
-    },
-    "wallet": {
-        "label": "Wallet name",
-        "help": "Give connections the same name when they pay from the same balance, e.g. main. They then take turns and share "
-        "the limits. Empty: the connection has a wallet of its own.",
-        "example": "main",
-    },
-    "timezone": {
-        "label": "Time zone",
-        "help": "The limits' days and months begin in this zone, and vendor times without a zone are read in it, "
-        "e.g. Europe/Berlin. Empty: UTC.",
-        "example": "Europe/Berlin",
-    },
-    "requests_per_second": {
-        "label": "Requests per second",
-        "kind": "number",
-        "help": "The pace of all calls by one process on this connection, e.g. 5.",
-        "example": 5,
-        "exclusiveMinimum": 0,
-    },
-    "timeout": {
-        "label": "Timeout in seconds",
-        "kind": "number",
-        "help": "The longest wait for a connection and, separately, for each part of an answer, e.g. 30. Empty: 30. When the "
-        "answer to a purchase comes later, the task looks for the order. It sends again only when this cannot buy twice.",
-        "example": 30,
-        "exclusiveMinimum": 0,
-    },
-    "settle": {
-        "label": "Settle time in seconds",
-        "kind": "number",
-        "help": "After a lost answer: the longest time until an accepted order appears in the vendor's lists, e.g. 60. A longer "
-        "time is safer and slower.",
-        "example": 60,
-        "minimum": 0,
-    },
-    "order_page": {
-        "label": "Order page",
-        "help": "The target of a task's button Order: the order's page in the vendor's dashboard, "
-        "e.g. https://dashboard.example.com/orders/{order_id}. Empty: no button.",
-        "example": "https://dashboard.example.com/orders/{order_id}",
-    },
-    "webhook_scheme": {
-        "label": "Webhook signature",
-        "kind": "object",
-        "help": "Only for a vendor whose signatures differ from its documentation: kind, header, prefix, encoding, tolerance, "
-        "see docs/webhooks.md. Empty: as documented.",
-        "example": {"kind": "timestamp", "header": "X-Signature", "prefix": "v1="},
-    },
-    "webhook_secret": {
-        "label": "Webhook secret",
-        "help": "The vendor signs its webhooks with this secret. During a change, put both secrets as a list into the extra.",
-        "format": "password",
-    },
-}
 
 CONFIG: dict[str, Any] = {
     "proxyorders": {

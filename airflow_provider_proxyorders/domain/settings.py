@@ -1,7 +1,7 @@
 """The settings of every connection, for any vendor: one table.
 
-The hook reads them (``hooks/connection.py``), and the connection form shows them. Add a setting here and in the code that uses
-it. Amounts are text: a JSON number would be read as a float, and money is exact.
+The hook reads them (``hooks/connection.py``), and the connection form shows them (``provider_info.py``). Add a setting here and
+in the code that uses it, then run ``make metadata``. Amounts are text: a JSON number would become a float, and money is exact.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
     ConnectionSetting(
         "max_order_price",
         "Most one order may cost",
-        "In the currency of the wallet, e.g. 50.00. Set it here or as max_price of a task: without both, purchases are refused. "
-        "A vendor without a quote tells the price only afterwards. Then a charge above this limit freezes the wallet.",
+        "In the currency of the wallet, e.g. 50.00. Set it here or as max_price of a task: without both, purchases are refused.",
         example="50.00",
         schema=_AMOUNT,
         limit=True,
@@ -95,7 +94,7 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
     ConnectionSetting(
         "requests_per_second",
         "Requests per second",
-        "Pace of all calls of one process with this connection, e.g. 5. Empty: the pace follows the vendor's answers only.",
+        "Pace of all calls of one process with this connection, e.g. 5.",
         kind="number",
         example=5,
         schema={"exclusiveMinimum": 0},
@@ -113,7 +112,7 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
         "settle",
         "Settle time in seconds",
         "Counts when the answer to a purchase was lost: how long a new order takes to show up in the vendor's lists, e.g. 60. "
-        "A longer time is safer and slower. Empty: the vendor's default.",
+        "A longer time is safer and slower.",
         kind="number",
         example=60,
         schema={"minimum": 0},

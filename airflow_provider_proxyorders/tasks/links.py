@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import BaseOperatorLink
+from airflow.sdk.bases.xcom import BaseXCom
 
-#: XCom key under which a task leaves the address of its order.
+#: XCom key for the address of a task's order.
 PAGE = "order_page"
 
 
 class OrderPageLink(BaseOperatorLink):
     """Opens the order in the vendor's dashboard.
 
-    No vendor documents the address of that page, so it is the connection's setting ``order_page``, for example
-    ``https://dashboard.example.com/orders/{order_id}``; without it the button stays inactive.
+    The vendors leave the address of that page undocumented, so the connection's setting ``order_page`` names it, for example
+    ``https://dashboard.example.com/orders/{order_id}``. Without it the button stays inactive.
     """
 
-    name = "Purchase"
+    name = "Order"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        from airflow.sdk.bases.xcom import BaseXCom
-
-        found = BaseXCom.get_value(key=PAGE, ti_key=ti_key)
-        return str(found) if found else ""
+        address = BaseXCom.get_value(key=PAGE, ti_key=ti_key)
+        return str(address) if address else ""

@@ -1,7 +1,7 @@
-"""Which failures are worth another try.
+"""The retry policy of our tasks.
 
-A try never buys twice, so this is about time, not money: an error that cannot change by itself fails the task at once,
-one that passes is tried soon, one that the vendor must settle is tried later; and where the vendor says when, then.
+A retry buys at most once, so the policy is about time only. A lasting error fails the task at once. A passing error is retried
+soon. An error in the vendor's hands is retried later. A ``Retry-After`` of the vendor sets the delay.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, VendorError
+
 SOON = timedelta(seconds=20)
 LATER = timedelta(minutes=2)
 
 
 class OrderRetryPolicy(RetryPolicy):
-    """Asks our errors whether a retry can help; leaves all others to the task's own settings."""
+    """Decides retries of our errors. The task's own settings decide all others."""
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any | None = None) -> RetryDecision:
-        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, VendorError
-
         if not isinstance(exception, ProxyOrdersError):
             return RetryDecision.default()
         if exception.retry == "never":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -100,8 +101,6 @@ class Response:
         raw = self.headers.get("retry-after", "").strip()
         if raw.isascii() and raw.isdigit():
             return min(float(raw), LONGEST_ASKED)
-        from email.utils import parsedate_to_datetime
-
         try:
             until = parsedate_to_datetime(raw)
         except (TypeError, ValueError):

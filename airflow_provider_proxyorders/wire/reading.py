@@ -7,7 +7,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+import pendulum
+
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json
+from airflow_provider_proxyorders.domain.model import decimal
 
 #: No vendor documents how long its ids are; longer ones than this are not kept.
 LONGEST_ID = 200
@@ -82,8 +85,6 @@ def as_number(value: Any, name: str) -> Decimal:
 
     :raises UnreadableBody: for anything else.
     """
-    from airflow_provider_proxyorders.domain.model import decimal
-
     try:
         return decimal(value)
     except ValueError:
@@ -129,8 +130,6 @@ def when(value: Any, zone: str = "UTC") -> datetime | None:
 @lru_cache(maxsize=4096)
 def _written_time(value: str, zone: str) -> datetime | None:
     """A poller reads the same hundred times again and again."""
-    import pendulum
-
     try:
         parsed: Any = pendulum.parse(value, tz=zone)
     except (ValueError, OverflowError):
