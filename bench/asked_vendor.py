@@ -24,7 +24,7 @@ def main() -> None:
         return routed
 
     with Sandbox.start(processing=1e6) as box:
-        for shop in box.world.shops.values():
+        for shop in box.state.vendors.values():
             setattr(shop, "route", remembered(shop.route))  # noqa: B010 - mypy refuses an assignment to a method
         print(box.whoami.rpartition("/_sandbox")[0], flush=True)
         for _ in sys.stdin:

@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
@@ -42,7 +43,8 @@ class Row:
     :param request: a body that its sandbox sells, and ``price``: what it costs there.
     :param units: how many proxies or codes the request delivers.
     :param pending: the vendor's word for an order in progress, and ``usable``: for one that went well.
-    :param bad_ends: the vendor's words for an order that went wrong, each with what the task's error says of the money.
+    :param bad_ends: the vendor's words for an order that went wrong; each with the purchase's step, and what the task's error
+        says of the money ("" where a task cannot meet it).
     :param goods: what the simulation buys, with prices, the usual one first; the same as ``request`` if left out.
     :param refusals: answers (status, body) that prove that nothing was bought.
     :param golden_purchase: an exchange whose first request is the purchase.
@@ -59,13 +61,12 @@ class Row:
     """
 
     vendor: type[Vendor]
-    token: str
     request: Body
     price: Decimal
     units: int
     pending: str
     usable: str
-    bad_ends: Mapping[str, str]
+    bad_ends: Mapping[str, tuple[Step, str]]
     refusals: Sequence[tuple[int, bytes]]
     golden_purchase: str
     operations: frozenset[str]
@@ -91,13 +92,16 @@ def _iproyal_order(expiry: datetime, shown_after: float) -> list[dict[str, Any]]
 
 _PROXYSCRAPE = Row(
     vendor=ProxyScrape,
-    token="ps-test-token",
     request={"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
     price=Decimal("5.00"),
     units=100,
     pending="paid",
     usable="processed",
-    bad_ends={"blocked": "it was charged", "failed": "it was charged", "refunded": "the money was returned"},
+    bad_ends={
+        "blocked": (Step.FAILED, "it was charged"),
+        "failed": (Step.FAILED, "it was charged"),
+        "refunded": (Step.REFUNDED, "the money was returned"),
+    },
     goods=(
         ({"type": "new_datacenter_shared", "country": "Malta", "days": 30, "proxies[us]": 4, "bandwidth": 0}, Decimal("0.20")),
         ({"type": "new_datacenter_shared", "country": "Malta", "days": 30, "proxies[de]": 8, "bandwidth": 0}, Decimal("0.40")),
@@ -136,13 +140,15 @@ _PROXYSCRAPE = Row(
 
 _VOODOO = Row(
     vendor=Voodoo,
-    token="ak_test_token",
     request={"item_id": 5120, "quantity": 2},
     price=Decimal("9.00"),
     units=2,
     pending="processing",
     usable="completed",
-    bad_ends={"failed": "it was charged", "partial": "1 units were delivered, the vendor refunds the rest"},
+    bad_ends={
+        "failed": (Step.FAILED, "it was charged"),
+        "partial": (Step.PARTIAL, "1 units were delivered, the vendor refunds the rest"),
+    },
     goods=(
         ({"item_id": 5120, "quantity": 2}, Decimal("9.00")),
         ({"item_id": 6001, "quantity": 5, "fields": {"player_id": "A-1", "region": 4}}, Decimal("5.00")),
@@ -179,13 +185,12 @@ _VOODOO = Row(
 
 _IPROYAL = Row(
     vendor=IPRoyal,
-    token="ip-test-token",
     request={"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
     price=Decimal("6.00"),
     units=2,
     pending="in-progress",
     usable="confirmed",
-    bad_ends={"refunded": "the money was returned", "expired": ""},
+    bad_ends={"refunded": (Step.REFUNDED, "the money was returned"), "expired": (Step.EXPIRED, "")},
     goods=(
         ({"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2}, Decimal("6.00")),
         ({"product_id": 9, "product_plan_id": 22, "product_location_id": 78, "quantity": 2}, Decimal("6.00")),

@@ -154,7 +154,7 @@ def _connection(box: Sandbox, vendor: str) -> dict[str, Any]:
 
 
 def _balance(box: Sandbox, vendor: str) -> Decimal:
-    balance: Decimal = box.world.shops[vendor].wallet("main").balance
+    balance: Decimal = box.state.vendors[vendor].wallet("main").balance
     return balance
 
 

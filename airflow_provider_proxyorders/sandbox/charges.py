@@ -43,7 +43,7 @@ class Entry:
 
 
 @dataclass
-class Book:
+class ChargeBook:
     """All entries since the start or the last reset, and how often what was asked. Safe to read from any thread."""
 
     connections: int = 0

@@ -14,28 +14,28 @@ from urllib.parse import urlsplit
 from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
 from airflow_provider_proxyorders.sandbox.faults import drop
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Goods, Lot
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch, ProxyPool
 
 _LOCAL = ("127.0.0.1", "localhost")
 #: headers that belong to one connection, or that are made anew
 _NOT_PASSED_ON = (b"connection", b"keep-alive", b"te", b"transfer-encoding", b"content-length", b"upgrade", b"trailer")
 
 
-class Forward:
+class ForwardProxy:
     """Forwards requests, and remembers through which order's proxy a connection came."""
 
-    def __init__(self, goods: Goods):
-        self._goods = goods
-        self._origins: dict[tuple[str, int], tuple[Lot, str]] = {}
+    def __init__(self, pool: ProxyPool):
+        self._pool = pool
+        self._origins: dict[tuple[str, int], tuple[ProxyBatch, str]] = {}
 
-    def origin(self, request: web.BaseRequest) -> tuple[Lot, str] | None:
+    def origin(self, request: web.BaseRequest) -> tuple[ProxyBatch, str] | None:
         """The order and the user name whose proxy made this connection; None where it came directly."""
         peer = request.transport and request.transport.get_extra_info("peername")
         return self._origins.get(tuple(peer[:2])) if peer else None
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that is meant for a proxy."""
-        owner = self._goods.owner(request.headers.get("Proxy-Authorization"))
+        owner = self._pool.owner(request.headers.get("Proxy-Authorization"))
         if owner is None:
             headers = {"Proxy-Authenticate": 'Basic realm="proxyorders sandbox"'}
             return _refusal(407, "This proxy wants the login of a delivered order whose term has not run out.", headers)
@@ -57,7 +57,7 @@ class Forward:
         except OSError as error:
             return _refusal(502, f"The target cannot be reached: {error.strerror or error}")
 
-    async def _pipe(self, request: web.BaseRequest, owner: tuple[Lot, str], port: int, first: bytes) -> web.StreamResponse:
+    async def _pipe(self, request: web.BaseRequest, owner: tuple[ProxyBatch, str], port: int, first: bytes) -> web.StreamResponse:
         """Connect both ends and wait until either hangs up.
 
         :param first: what the target hears first; empty for a tunnel, whose client is told that it stands.

@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Lot:
+class ProxyBatch:
     """The proxies of one order.
 
     :param logins: user name and password of each.
@@ -30,20 +30,20 @@ class Lot:
     usable: Callable[[], bool]
 
 
-class Goods:
+class ProxyPool:
     """All lots, by the user names of their proxies. Whoever writes holds the lock of the sandbox's state."""
 
     def __init__(self) -> None:
         #: where the proxies listen; known once the server runs
         self.port = 0
-        self._by_user: dict[str, tuple[str, Lot]] = {}
+        self._by_user: dict[str, tuple[str, ProxyBatch]] = {}
 
-    def hand_out(self, lot: Lot) -> Lot:
-        for user, password in lot.logins:
-            self._by_user[user] = (password, lot)
-        return lot
+    def hand_out(self, batch: ProxyBatch) -> ProxyBatch:
+        for user, password in batch.logins:
+            self._by_user[user] = (password, batch)
+        return batch
 
-    def owner(self, authorization: str | None) -> tuple[Lot, str] | None:
+    def owner(self, authorization: str | None) -> tuple[ProxyBatch, str] | None:
         """The lot and the user name behind a ``Proxy-Authorization`` header; None when it opens nothing."""
         scheme, _, encoded = (authorization or "").partition(" ")
         if scheme.lower() != "basic":
@@ -52,10 +52,10 @@ class Goods:
             user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return None
-        right, lot = self._by_user.get(user, ("", None))
-        if lot is None or not hmac.compare_digest(right.encode(), password.encode()) or not lot.usable():
+        right, batch = self._by_user.get(user, ("", None))
+        if batch is None or not hmac.compare_digest(right.encode(), password.encode()) or not batch.usable():
             return None
-        return lot, user
+        return batch, user
 
     def forget(self, vendor: str) -> None:
         self._by_user = {user: kept for user, kept in self._by_user.items() if kept[1].vendor != vendor}

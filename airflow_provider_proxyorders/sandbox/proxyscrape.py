@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_proxyorders.domain.model import decimal
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Lot
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch
 from airflow_provider_proxyorders.sandbox.vendor_base import (
     Answer,
     Ask,
     Call,
     Outcome,
     Refusal,
-    Shop,
+    SandboxVendor,
     Wallet,
     cents,
     number,
@@ -60,14 +60,14 @@ class Account:
     """One sub-account.
 
     :param expires: unix seconds.
-    :param lines: its proxy list where a test gave one; else it is made from ``lot``.
+    :param lines: its proxy list where a test gave one; else it is made from ``batch``.
     :param extra: fields that the documentation does not name.
     """
 
     entry: dict[str, Any]
     expires: float | None = None
     valid: bool = True
-    lot: Lot | None = None
+    batch: ProxyBatch | None = None
     lines: list[str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -103,7 +103,7 @@ class Order:
         }
 
 
-class ProxyScrapeShop(Shop):
+class SandboxProxyScrape(SandboxVendor):
     name = "proxyscrape"
     default_token = "ps-test-token"
     default_processing = 0.5
@@ -175,8 +175,8 @@ class ProxyScrapeShop(Shop):
             raise Refusal(401, {"status": "unauthorized", "info": "Your subscription is expired."})
         lines = account.lines
         if lines is None:
-            logins = account.lot.logins if account.lot else ()
-            lines = [f"{HOST}:{self.goods.port}:{user}:{password}" for user, password in logins]
+            logins = account.batch.logins if account.batch else ()
+            lines = [f"{HOST}:{self.pool.port}:{user}:{password}" for user, password in logins]
         if ask.param("format") == "normal":
             lines = [":".join(line.split(":")[:2]) for line in lines]
         limit = ask.param("limit")
@@ -246,7 +246,7 @@ class ProxyScrapeShop(Shop):
             account.expires = self.clock.timestamp() + package.days * DAY
         stem = self.random_text(8)
         logins = [(f"ps{stem}n{n}", self.random_text(12)) for n in range(1, package.size + 1)]
-        account.lot = self.goods.hand_out(Lot(self.name, wallet.name, order_id, logins, partial(self._usable, account)))
+        account.batch = self.pool.hand_out(ProxyBatch(self.name, wallet.name, order_id, logins, partial(self._usable, account)))
         self.accounts.setdefault(wallet.name, {})[entry["AccountID"]] = account
         return account
 
@@ -296,6 +296,11 @@ class ProxyScrapeShop(Shop):
         account.lines = [str(line) for line in lines] if isinstance(lines, (list, tuple)) else None
         account.extra = given
         return str(entry["AccountID"])
+
+    own_commands = {"subaccount": seed_account}
+
+    def handles(self) -> Mapping[str, str]:
+        return {order.account.entry["AccountID"]: order.order_id for order in self.orders.values() if order.account}
 
     def set_status(self, order_id: str, outcome: Outcome) -> None:
         self._end(self.orders[order_id], outcome)

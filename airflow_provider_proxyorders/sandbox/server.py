@@ -19,12 +19,12 @@ from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
 from airflow_provider_proxyorders.sandbox import control as controls
-from airflow_provider_proxyorders.sandbox.charges import Book
+from airflow_provider_proxyorders.sandbox.charges import ChargeBook
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.faults import Rule, act
-from airflow_provider_proxyorders.sandbox.forward_proxy import Forward
+from airflow_provider_proxyorders.sandbox.forward_proxy import ForwardProxy
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
-from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.state import SandboxState
 from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call
 
 OWN = "_sandbox"
@@ -32,34 +32,34 @@ OWN = "_sandbox"
 _GRACE = 0.1
 
 
-class HttpSide:
+class SandboxServer:
     """The running server of one world. Lives in one event loop."""
 
-    def __init__(self, world: World):
-        self.world = world
-        self.forward = Forward(world.goods)
-        self._server = _CountingServer(self.handle, world.book)
+    def __init__(self, state: SandboxState):
+        self.state = state
+        self.forward = ForwardProxy(state.pool)
+        self._server = _CountingServer(self.handle, state.book)
         self._wake = asyncio.Event()
 
     async def open(self, port: int) -> None:
-        """Start to listen; ``world.goods.port`` is the port then.
+        """Start to listen; ``state.pool.port`` is the port then.
 
         :param port: 0 takes a free one.
         :raises OSError: when the port is taken.
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._server, HOST, port, backlog=4096)
-        self.world.goods.port = self._listener.sockets[0].getsockname()[1]
+        self.state.pool.port = self._listener.sockets[0].getsockname()[1]
 
         def wake() -> None:
             loop.call_soon_threadsafe(self._wake.set)
 
-        self.world.clock.on_sooner = wake
+        self.state.clock.on_sooner = wake
         self._ticker = loop.create_task(self._tick())
 
     async def close(self) -> None:
         """Stop to listen and hang up; requests that a fault holds back are dropped, not worked on."""
-        self.world.clock.on_sooner = lambda: None
+        self.state.clock.on_sooner = lambda: None
         self._listener.close()
         self._server.pre_shutdown()
         await self._server.shutdown(_GRACE)
@@ -70,7 +70,7 @@ class HttpSide:
     async def _tick(self) -> None:
         """Let things happen at their time also while nobody asks."""
         while True:
-            wait = self.world.tick()
+            wait = self.state.tick()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
             self._wake.clear()
@@ -80,24 +80,24 @@ class HttpSide:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = request.raw_path
         if request.method == "CONNECT" or not raw.startswith("/"):
-            self.world.book.saw("forward", "connect" if request.method == "CONNECT" else "http")
+            self.state.book.saw("forward", "connect" if request.method == "CONNECT" else "http")
             return await self.forward.serve(request)
         path, _, query = raw.partition("?")
-        vendor, *parts = [unquote(part) for part in path.split("/") if part] or [""]
+        name, *parts = [unquote(part) for part in path.split("/") if part] or [""]
         params = parse_qsl(query, keep_blank_values=True) if query else []
         ask = Ask(request.method, parts, params, request.headers, await request.read())
-        if vendor == OWN:
+        if name == OWN:
             return _response(self._own(request, ask))
-        shop = self.world.shops.get(vendor)
-        if shop is None:
-            return _response(Answer({"error": f"there are {', '.join(self.world.shops)} and {OWN}"}, 404))
-        call = shop.route(ask) or Call("unknown", shop.not_found)
-        self.world.book.saw(vendor, call.operation)
-        for rule in self.world.faults.meet(vendor, call.operation, "before"):
+        vendor = self.state.vendors.get(name)
+        if vendor is None:
+            return _response(Answer({"error": f"there are {', '.join(self.state.vendors)} and {OWN}"}, 404))
+        call = vendor.route(ask) or Call("unknown", vendor.not_found)
+        self.state.book.saw(name, call.operation)
+        for rule in self.state.faults.meet(name, call.operation, "before"):
             if ended := await act(rule, request, None):
                 return ended
-        answer = self.world.answer(call)
-        for rule in self.world.faults.meet(vendor, call.operation, "after"):
+        answer = self.state.answer(call)
+        for rule in self.state.faults.meet(name, call.operation, "after"):
             if ended := await act(rule, request, answer):
                 return ended
         return _response(answer)
@@ -107,18 +107,18 @@ class HttpSide:
             origin = self.forward.origin(request)
             if origin is None:
                 return Answer({"via": "direct", "vendor": None, "wallet": None, "order_id": None, "username": None})
-            lot, user = origin
-            said = {"vendor": lot.vendor, "wallet": lot.wallet, "order_id": lot.order_id, "username": user}
+            batch, user = origin
+            said = {"vendor": batch.vendor, "wallet": batch.wallet, "order_id": batch.order_id, "username": user}
             return Answer({"via": "proxy", **said})
         try:
             data = load_json(ask.body) if ask.body else None
         except UnreadableBody as error:
             return Answer({"error": str(error)}, 400)
-        return controls.answer(self.world, ask, data)
+        return controls.answer(self.state, ask, data)
 
 
 class _CountingServer(web.Server):
-    def __init__(self, handler: Any, book: Book):
+    def __init__(self, handler: Any, book: ChargeBook):
         super().__init__(handler, access_log=None)
         self._book = book
 
@@ -145,8 +145,8 @@ class Sandbox:
     All of it may be used from any thread.
     """
 
-    def __init__(self, world: World):
-        self.world = world
+    def __init__(self, state: SandboxState):
+        self.state = state
         self._thread: threading.Thread | None = None
         self._stop: Any = None
 
@@ -159,12 +159,12 @@ class Sandbox:
         seed: int | None = None,
         speed: float = 1.0,
     ) -> Sandbox:
-        """Start a sandbox; its parameters but the port are those of :class:`World`.
+        """Start a sandbox; its parameters but the port are those of :class:`SandboxState`.
 
         :param port: 0 takes a free one.
         :raises OSError: when the port is taken.
         """
-        box = cls(World(processing=processing, seed=seed, speed=speed))
+        box = cls(SandboxState(processing=processing, seed=seed, speed=speed))
         started: Future[None] = Future()
         box._thread = threading.Thread(target=lambda: asyncio.run(box._run(port, started)), name="sandbox", daemon=True)
         box._thread.start()
@@ -172,7 +172,7 @@ class Sandbox:
         return box
 
     async def _run(self, port: int, started: Future[None]) -> None:
-        side, stop, loop = HttpSide(self.world), asyncio.Event(), asyncio.get_running_loop()
+        side, stop, loop = SandboxServer(self.state), asyncio.Event(), asyncio.get_running_loop()
         try:
             await side.open(port)
         except OSError as error:
@@ -200,11 +200,11 @@ class Sandbox:
 
     @property
     def port(self) -> int:
-        return self.world.goods.port
+        return self.state.pool.port
 
     def url(self, vendor: str) -> str:
         """The base URL for a connection's host."""
-        return self.world.url(vendor)
+        return self.state.url(vendor)
 
     @property
     def whoami(self) -> str:
@@ -213,18 +213,18 @@ class Sandbox:
 
     def token(self, vendor: str, wallet: str = "main") -> str:
         """What belongs into a connection's password."""
-        return self.world.shops[vendor].wallet(wallet).token
+        return self.state.vendors[vendor].wallet(wallet).token
 
     # -- what happened, and what is to happen ---------------------------------------------------------------------
 
     @property
-    def book(self) -> Book:
-        return self.world.book
+    def book(self) -> ChargeBook:
+        return self.state.book
 
     @property
     def clock(self) -> Clock:
         """To be read; to let time pass, use :meth:`advance`."""
-        return self.world.clock
+        return self.state.clock
 
     def advance(self, seconds: float) -> None:
         """Let time pass in an instant."""
@@ -232,16 +232,16 @@ class Sandbox:
 
     def control(self, commands: controls.Command | Sequence[controls.Command]) -> list[Any]:
         """Do control commands; see :mod:`airflow_provider_proxyorders.sandbox.control`."""
-        return controls.control(self.world, commands)
+        return controls.control(self.state, commands)
 
     def fault(self, vendor: str = "*", operation: str = "*", **rule: Any) -> Rule:
         """Add a fault; its other parameters are those of :class:`Rule`."""
-        return self.world.faults.add(Rule.parse({"vendor": vendor, "operation": operation, **rule}))
+        return self.state.faults.add(Rule.parse({"vendor": vendor, "operation": operation, **rule}))
 
     def faults(self) -> list[Rule]:
         """All faults with their hits."""
-        return self.world.faults.all()
+        return self.state.faults.all()
 
     def clear_faults(self) -> None:
         """End all faults, and let go of what they hold back."""
-        self.world.faults.clear()
+        self.state.faults.clear()

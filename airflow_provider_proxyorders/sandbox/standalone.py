@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
-from airflow_provider_proxyorders.sandbox.server import OWN, HttpSide
-from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.server import OWN, SandboxServer
+from airflow_provider_proxyorders.sandbox.state import SandboxState
 
 #: without a cap nothing is bought, so the printed connections carry one
 _CAP = "100"
@@ -25,12 +25,12 @@ def serve(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0, or 1 when the port is taken.
     """
     options = _parser().parse_args(argv)
-    world = World(processing=options.processing, seed=options.seed, speed=options.speed)
-    return asyncio.run(_serve(world, options.port))
+    state = SandboxState(processing=options.processing, seed=options.seed, speed=options.speed)
+    return asyncio.run(_serve(state, options.port))
 
 
-async def _serve(world: World, port: int) -> int:
-    side, stop, loop = HttpSide(world), asyncio.Event(), asyncio.get_running_loop()
+async def _serve(state: SandboxState, port: int) -> int:
+    side, stop, loop = SandboxServer(state), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
@@ -38,19 +38,19 @@ async def _serve(world: World, port: int) -> int:
     except OSError as error:
         sys.stderr.write(f"The sandbox cannot listen on {HOST}:{port}: {error.strerror or error}. Try another --port.\n")
         return 1
-    sys.stdout.write(welcome(world))
+    sys.stdout.write(welcome(state))
     sys.stdout.flush()
     await stop.wait()
     await side.close()
     return 0
 
 
-def welcome(world: World) -> str:
+def welcome(state: SandboxState) -> str:
     """What a person needs to buy here: addresses, tokens, and Airflow connections ready to paste."""
-    root = f"http://{HOST}:{world.goods.port}"
+    root = f"http://{HOST}:{state.pool.port}"
     lines = [f"Three vendors, no real money, at {root} until Ctrl-C.", ""]
-    for name, shop in world.shops.items():
-        url, token = world.url(name), shop.wallet().token
+    for name, vendor in state.vendors.items():
+        url, token = state.url(name), vendor.wallet().token
         connection = {"conn_type": name, "host": url, "password": token, "extra": {"max_order_price": _CAP}}
         ready = shlex.quote(json.dumps(connection))
         lines += [

@@ -1,21 +1,24 @@
-"""Everything the sandbox knows, in one place, behind one lock: clock, book, goods, faults and the three vendors."""
+"""All state of the sandbox in one place, behind one lock: clock, charges, delivered proxies, faults and the vendors."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from airflow_provider_proxyorders.sandbox.charges import Book
+from airflow_provider_proxyorders.sandbox.charges import ChargeBook
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.faults import Faults
-from airflow_provider_proxyorders.sandbox.iproyal import IPRoyalShop
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Goods
-from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
-from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Call, Refusal, Shop
-from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
+from airflow_provider_proxyorders.sandbox.iproyal import SandboxIPRoyal
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyPool
+from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Call, Refusal, SandboxVendor
+from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
+
+#: The pretended vendors. A new one is one more class here.
+VENDORS: Sequence[type[SandboxVendor]] = (SandboxProxyScrape, SandboxVoodoo, SandboxIPRoyal)
 
 
-class World:
+class SandboxState:
     """The state of one sandbox.
 
     :param processing: seconds from an order to its end, for all vendors or by vendor; None = each vendor's default.
@@ -31,22 +34,18 @@ class World:
         speed: float = 1.0,
     ):
         self.lock = threading.RLock()
-        self.clock, self.book, self.goods, self.faults = Clock(speed), Book(), Goods(), Faults()
-
-        def seconds(vendor: str) -> float | None:
-            return processing.get(vendor) if isinstance(processing, Mapping) else processing
-
-        def opened(shop: type[Shop]) -> Shop:
-            return shop(self.clock, self.book, self.goods, processing=seconds(shop.name), seed=seed)
-
-        self.shops = {shop.name: opened(shop) for shop in (ProxyScrapeShop, VoodooShop, IPRoyalShop)}
+        self.clock, self.book, self.pool, self.faults = Clock(speed), ChargeBook(), ProxyPool(), Faults()
+        by_vendor = processing if isinstance(processing, Mapping) else {kind.name: processing for kind in VENDORS}
+        self.vendors: dict[str, SandboxVendor] = {
+            kind.name: kind(self.clock, self.book, self.pool, processing=by_vendor.get(kind.name), seed=seed) for kind in VENDORS
+        }
 
     def url(self, vendor: str) -> str:
         """The base URL for a connection's host."""
-        return f"http://{HOST}:{self.goods.port}/{self.shops[vendor].name}"
+        return f"http://{HOST}:{self.pool.port}/{self.vendors[vendor].name}"
 
     def answer(self, call: Call) -> Answer:
-        """Let a vendor work on a request, after everything that was due before it."""
+        """Let a vendor work on a request, after all earlier events that are due."""
         with self.lock:
             self.clock.run_due()
             try:
@@ -55,17 +54,17 @@ class World:
                 return refusal.answer
 
     def tick(self) -> float | None:
-        """Let happen what is due; returns the real seconds until something will be again."""
+        """Run the events that are due; returns the real seconds until the next one."""
         with self.lock:
             self.clock.run_due()
             return self.clock.next_in()
 
     def reset(self, vendor: str | None = None) -> None:
-        """As at the start: one vendor with its part of the book, or everything, faults and jumps of the clock included."""
+        """Go back to the start: one vendor with its part of the book, or everything, faults and clock included."""
         with self.lock:
-            for shop in self.shops.values():
-                if vendor in (None, shop.name):
-                    shop.reset()
+            for name, pretended in self.vendors.items():
+                if vendor in (None, name):
+                    pretended.reset()
             self.book.forget(vendor)
             if vendor is None:
                 self.faults.clear()

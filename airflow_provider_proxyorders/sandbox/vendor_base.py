@@ -20,9 +20,9 @@ import simplejson
 
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
 from airflow_provider_proxyorders.domain.model import decimal
-from airflow_provider_proxyorders.sandbox.charges import Book, Entry, Kind, remembered
+from airflow_provider_proxyorders.sandbox.charges import ChargeBook, Entry, Kind, remembered
 from airflow_provider_proxyorders.sandbox.clock import Clock
-from airflow_provider_proxyorders.sandbox.proxy_pool import Goods
+from airflow_provider_proxyorders.sandbox.proxy_pool import ProxyPool
 
 Permission = Literal["none", "read", "write"]
 
@@ -155,22 +155,26 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Shop:
+class SandboxVendor:
     """One pretended vendor. Whoever calls it holds the lock of the sandbox's state.
 
     :cvar name: the vendor's name, also the first part of its path in the sandbox.
     :cvar default_token: what the wallet ``main`` is opened with.
     :cvar default_processing: seconds from an order to its end.
     :cvar success: the status of an order that ended well.
+    :cvar own_commands: control verbs of this vendor alone, as functions of the vendor, a wallet and the value.
     """
 
     name: ClassVar[str]
     default_token: ClassVar[str]
     default_processing: ClassVar[float] = 1.0
     success: ClassVar[str]
+    own_commands: ClassVar[Mapping[str, Callable[[Any, Wallet, Any], Any]]] = {}
 
-    def __init__(self, clock: Clock, book: Book, goods: Goods, *, processing: float | None = None, seed: int | None = None):
-        self.clock, self.book, self.goods = clock, book, goods
+    def __init__(
+        self, clock: Clock, book: ChargeBook, pool: ProxyPool, *, processing: float | None = None, seed: int | None = None
+    ):
+        self.clock, self.book, self.pool = clock, book, pool
         self._processing = processing
         self.random = random.Random(None if seed is None else f"{self.name}-{seed}")
         self.reset()
@@ -181,7 +185,7 @@ class Shop:
         self.wallets = {"main": Wallet("main", self.default_token)}
         self.by_token = {self.default_token: self.wallets["main"]}
         self.outcomes: deque[Outcome] = deque()
-        self.goods.forget(self.name)
+        self.pool.forget(self.name)
 
     def route(self, ask: Ask) -> Call | None:
         """The operation that a request asks for; None where the vendor documents no such call."""
@@ -200,6 +204,10 @@ class Shop:
         :returns: its id.
         """
         raise NotImplementedError
+
+    def handles(self) -> Mapping[str, str]:
+        """Second ids under which the vendor shows its orders, each with the order's own id; empty at most vendors."""
+        return {}
 
     def set_status(self, order_id: str, outcome: Outcome) -> None:
         """Move an order to a status now.

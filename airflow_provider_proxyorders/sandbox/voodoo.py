@@ -23,13 +23,13 @@ from airflow_provider_proxyorders.sandbox.vendor_base import (
     Call,
     Outcome,
     Refusal,
-    Shop,
+    SandboxVendor,
     Wallet,
     cents,
     number,
     whole,
 )
-from airflow_provider_proxyorders.sandbox.webhook_sender import Courier
+from airflow_provider_proxyorders.sandbox.webhook_sender import WebhookSender
 
 TOKEN_LIFE = 2 * 3600
 FINAL = ("completed", "partial", "failed")
@@ -105,13 +105,13 @@ class Order:
         }
 
 
-class VoodooShop(Shop):
+class SandboxVoodoo(SandboxVendor):
     name = "voodoo"
     default_token = "ak_test_token"
     success = "completed"
 
     def __init__(self, *args: Any, **options: Any):
-        self.courier = Courier()
+        self.webhook_sender = WebhookSender()
         super().__init__(*args, **options)
 
     def reset(self) -> None:
@@ -242,7 +242,7 @@ class VoodooShop(Shop):
         if outcome.word != "completed":
             order.refund = cents(order.price * (order.quantity - order.delivered) / order.quantity)
             self.pay_back(order.wallet, order.order_id, order.refund, order.reference or None)
-        self.courier.order_ended(order.wire())
+        self.webhook_sender.order_ended(order.wire())
 
     def _code(self) -> str:
         return "-".join(self.random_text(4, "ABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(3))
@@ -278,6 +278,15 @@ class VoodooShop(Shop):
     def revoke_tokens(self) -> None:
         """Make every issued token invalid before its time; the keys stay good."""
         self.issued.clear()
+
+    def _revoke(self, _: Wallet, value: Any) -> None:
+        if value:
+            self.revoke_tokens()
+
+    def _send_webhooks(self, _: Wallet, value: Any) -> None:
+        self.webhook_sender.use(value)
+
+    own_commands = {"revoke_jwt": _revoke, "webhook": _send_webhooks}
 
     # -- identity -------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class Settings:
             raise ValueError(f"a mode is one of {', '.join(MODES)}; got {strange}")
 
 
-class Courier:
+class WebhookSender:
     """Delivers in threads of its own, so that a slow receiver holds up neither the vendor nor other deliveries."""
 
     def __init__(self) -> None:

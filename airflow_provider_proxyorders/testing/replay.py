@@ -27,10 +27,6 @@ from airflow_provider_proxyorders.vendors.registry import vendor_class
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 FOLDER = Path(airflow_provider_proxyorders.__file__).parent / "sandbox" / "exchanges"
-#: Secrets of made-up connections, where an exchange names none; other vendors have ``test-token``.
-TOKENS = {"proxyscrape": "ps-test-token", "voodoo": "ak_test_token", "iproyal": "ip-test-token"}
-#: Operations that may hold a spending request; all others only read.
-SPENDING = ("create", "extend")
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ def vendor_for(name: str, **account: Any) -> Vendor:
         "conn_id": f"{name}_default",
         "wallet": name,
         "base_url": kind.base_url,
-        "secret": TOKENS.get(name, "test-token"),
+        "secret": "test-token",
         **account,
     }
     return kind(Account(**fields))

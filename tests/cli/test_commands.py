@@ -17,6 +17,7 @@ import pytest
 import airflow_provider_proxyorders
 from airflow_provider_proxyorders.purchase.guarantees import sentences, table
 from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
+from tests.vendors import NAMES
 
 from .conftest import Command
 
@@ -83,7 +84,7 @@ class TestGuarantees:
         assert found == {(vendor_class(name).title, what) for name in vendor_names() for what in ROWS}
         assert said.out.strip() == table().strip()
 
-    @pytest.mark.parametrize("name", ["iproyal", "proxyscrape", "voodoo"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_they_follow_from_what_is_offered(self, name: str) -> None:
         offered = vendor_class(name).capabilities
         said = sentences(vendor_class(name))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from airflow_provider_proxyorders.testing.replay import (
     FOLDER,
-    SPENDING,
-    TOKENS,
     Exchange,
     Played,
     drive,
@@ -19,17 +15,14 @@ from airflow_provider_proxyorders.testing.replay import (
     verify,
     view,
 )
-from airflow_provider_proxyorders.vendors.base import Vendor
-from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
-from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
-from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from tests.vendors import VENDORS
 
-VENDORS: Mapping[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "voodoo": Voodoo, "iproyal": IPRoyal}
+#: Operations that may hold a spending request; all others only read.
+SPENDING = ("create", "extend")
 
 __all__ = [
     "FOLDER",
     "SPENDING",
-    "TOKENS",
     "VENDORS",
     "Exchange",
     "Played",

@@ -6,59 +6,12 @@ import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
 from tests.contract.replay import SPENDING, VENDORS, Exchange, exchanges, play, verify
+from tests.vendors import ROWS
 
 KEYS = {"vendor", "operation", "case", "source", "account", "call", "sandbox", "steps", "expect"}
 VERBS = {"wallet", "permission", "order", "subaccount", "card"}
 
-#: The operations that each vendor's documentation has, beside the flows made of them.
-OPERATIONS = {
-    "proxyscrape": {"create", "get", "balance", "subaccounts", "delivery"},
-    "voodoo": {"login", "create", "get", "balance", "delivery"},
-    "iproyal": {
-        *("balance", "cards", "products", "list", "get", "quote", "quote_extension"),
-        *("create", "extend", "set_auto_extend", "get_many", "delivery"),
-    },
-}
 RECOVERY = {"check_access", "snapshot", "resolve"}
-
-#: The error texts that the documentation gives, with the status each comes with and the operation it belongs to.
-DOCUMENTED_ERRORS = {
-    "proxyscrape": [
-        ("create", 400, "Missing or invalid pricing configuration."),
-        ("create", 400, "Insufficient wallet balance."),
-        ("create", 401, "Could not determine account email from authenticated identity."),
-        ("create", 403, "API ordering is not enabled for this account. Contact support to request access."),
-        ("get", 401, "Could not determine account email from authenticated identity."),
-        (
-            *("get", 403),
-            "Reading order status via the API-ordering endpoint is not enabled for this account. "
-            "Contact support to request access.",
-        ),
-        ("get", 404, "Order not found."),
-        ("delivery", 401, "Your subscription is expired."),
-        ("delivery", 429, "error code: 1015"),
-    ],
-    "voodoo": [
-        ("create", 400, "Item is not available"),
-        ("create", 400, "validation_error"),
-        ("create", 400, "Insufficient balance"),
-        ("create", 400, "insufficient_balance"),
-        ("create", 401, "Authentication credentials were not provided."),
-        ("create", 401, "not_authenticated"),
-        ("create", 409, "already_exists"),
-        ("get", 401, "not_authenticated"),
-        ("get", 404, "Not found."),
-        ("get", 404, "not_found"),
-        ("login", 401, "Invalid credentials"),
-        ("login", 403, ""),
-    ],
-    "iproyal": [
-        *(("create", status, "message") for status in (401, 403, 422, 429, 500)),
-        *(("get", status, "message") for status in (401, 403, 404, 429, 500)),
-        *(("extend", status, "message") for status in (404, 422, 503)),
-        ("create", 422, "errors"),
-    ],
-}
 
 
 def test_exchange(exchange: Exchange) -> None:
@@ -91,13 +44,13 @@ def test_every_documented_operation_is_there_in_its_good_and_its_bad_case(vendor
     mine = [exchange for exchange in exchanges() if exchange.vendor == vendor]
     good = {exchange.operation for exchange in mine if "returns" in exchange.data["expect"]}
     bad = {exchange.operation for exchange in mine if "raises" in exchange.data["expect"]}
-    assert good == OPERATIONS[vendor] | RECOVERY
-    assert bad >= OPERATIONS[vendor] - {"get_many"}
+    assert good == ROWS[vendor].operations | RECOVERY
+    assert bad >= ROWS[vendor].operations - {"get_many"}
 
 
 @pytest.mark.parametrize(
     ("vendor", "operation", "status", "text"),
-    [(vendor, *error) for vendor, errors in DOCUMENTED_ERRORS.items() for error in errors],
+    [(vendor, *error) for vendor, row in ROWS.items() for error in row.documented_errors],
 )
 def test_every_documented_error_is_there(vendor: str, operation: str, status: int, text: str) -> None:
     found = [

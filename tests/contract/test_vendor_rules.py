@@ -30,7 +30,6 @@ from airflow_provider_proxyorders.vendors.evidence import balance_change
 from airflow_provider_proxyorders.wire.messages import Request, Response
 from tests.contract.replay import (
     SPENDING,
-    TOKENS,
     VENDORS,
     Exchange,
     Played,
@@ -42,17 +41,14 @@ from tests.contract.replay import (
     vendor_for,
     view,
 )
+from tests.vendors import ROWS
 
 FOLDER = Path(airflow_provider_proxyorders.vendors.__file__).parent
 SOURCES = sorted(FOLDER.rglob("*.py"))
 NO_IO = {"airflow", "requests", "aiohttp", "sqlalchemy", "tenacity", "asyncio", "urllib3", "http", "socket", "httpx"}
 DOUBTFUL = {408, 409, 425, 429, 460, 499}
 #: A golden purchase of each vendor, and what its session has to hold so that the purchase is the first request.
-PURCHASES = {
-    "proxyscrape": "proxyscrape/create.placed",
-    "voodoo": "voodoo/create.with_cached_token",
-    "iproyal": "iproyal/create.one_location",
-}
+PURCHASES = {name: row.golden_purchase for name, row in ROWS.items()}
 
 
 def named(name: str) -> Exchange:
@@ -214,7 +210,7 @@ def test_a_secret_that_a_vendor_repeats_is_kept_out_of_the_error(exchange: Excha
 
 
 def secrets_of(exchange: Exchange, played: Played) -> set[str]:
-    secrets = {played.account.secret, TOKENS[exchange.vendor], *map(str, _values(played.account.session))}
+    secrets = {played.account.secret, *map(str, _values(played.account.session))}
     for step in exchange.data["steps"]:
         secrets |= set(_secret_values(step["response"].get("json")))
         text = step["response"].get("text") or ""
@@ -405,7 +401,7 @@ def test_a_list_without_end_ends() -> None:
 
 
 @pytest.mark.parametrize("odd", ["A" * 201, "A\x00", "A\ud800", "A\nB"])
-@pytest.mark.parametrize("vendor", ["voodoo", "proxyscrape", "iproyal"])
+@pytest.mark.parametrize("vendor", VENDORS)
 def test_an_id_that_the_ledger_could_not_keep_leaves_the_outcome_unknown(vendor: str, odd: str) -> None:
     """It is an answer to a purchase: not a failure, and not an order that nothing could be written down about."""
     exchange = named(PURCHASES[vendor])
@@ -418,6 +414,6 @@ def test_an_id_that_the_ledger_could_not_keep_leaves_the_outcome_unknown(vendor:
 
 def test_a_request_shows_neither_body_nor_headers() -> None:
     login = next(vendor_for("voodoo").login())
-    assert login.json == {"api_key": TOKENS["voodoo"]}
+    assert login.json == {"api_key": "test-token"}
     assert "api_key" not in repr(login)
     assert "Authorization" not in repr(Request("GET", "/", headers={"Authorization": "x"}))

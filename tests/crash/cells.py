@@ -13,14 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Every vendor operation that spends: (vendor, kind); Voodoo's once without and once with webhooks set up.
-OPERATIONS: Mapping[str, tuple[str, str]] = {
-    "proxyscrape-create": ("proxyscrape", "create"),
-    "voodoo-create": ("voodoo", "create"),
-    "voodoo-create-webhook": ("voodoo", "create"),
-    "iproyal-create": ("iproyal", "create"),
-    "iproyal-extend": ("iproyal", "extend"),
-}
+from tests.vendors import ROWS
+
+
+def _operations() -> Iterator[tuple[str, tuple[str, str]]]:
+    for name, row in ROWS.items():
+        yield f"{name}-create", (name, "create")
+        if row.vendor.webhook:
+            yield f"{name}-create-webhook", (name, "create")
+        if row.extension:
+            yield f"{name}-extend", (name, "extend")
+
+
+#: Every vendor operation that spends: (vendor, kind). A vendor with webhooks is tried once without and once with them.
+OPERATIONS: Mapping[str, tuple[str, str]] = dict(_operations())
 
 WAITS = ("worker", "deferrable")
 
@@ -98,6 +104,16 @@ class Cell:
         return self.operation.endswith("-webhook")
 
     @property
+    def names_no_id(self) -> bool:
+        """Whether the vendor refuses a repeat, and nothing tells the id of the order that it took."""
+        return self.kind == "create" and ROWS[self.vendor].vendor.capabilities.repeats_safely("create") and not self.webhook
+
+    @property
+    def _found_while_pending(self) -> bool:
+        row = ROWS[self.vendor]
+        return self.kind == "create" and row.vendor.capabilities.create_evidence in ("search", "order")
+
+    @property
     def landed_unanswered(self) -> bool:
         """Whether the vendor takes the first purchase that arrives, and its answer or the worker that got it is lost."""
         return self.loss.endswith("-after") or (self.loss == "none" and self.point in ("taken", "answered"))
@@ -107,12 +123,12 @@ class Cell:
         """Whether a process reaches the moment at which it is to be killed: not every story has every moment."""
         if self.point == "unknown":
             return self.loss != "none"
-        if self.point == "proven":  # Voodoo's reference lets a purchase be sent again also after it landed
-            return self.loss.endswith("-before") or (self.operation == "voodoo-create" and self.loss != "none")
-        if self.operation == "voodoo-create" and self.point in ("placed", "waiting", "defer", "trigger", "result"):
+        if self.point == "proven":  # a unique reference lets a purchase be sent again also after it landed
+            return self.loss.endswith("-before") or (self.names_no_id and self.loss != "none")
+        if self.names_no_id and self.point in ("placed", "waiting", "defer", "trigger", "result"):
             return not self.landed_unanswered  # a person is asked instead
         if self.point in ("waiting", "defer", "trigger"):  # else it is delivered by the time it is found
-            return not self.landed_unanswered or (self.operation == "iproyal-create" and self.wait == "deferrable")
+            return not self.landed_unanswered or (self._found_while_pending and self.wait == "deferrable")
         return True
 
     @property

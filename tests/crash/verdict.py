@@ -12,11 +12,21 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Step
+from tests.vendors import ROWS
 
-from .cells import Cell
+from .cells import OPERATIONS, Cell
+
+
+def finishes_alone(operation: str, vendor: str, kind: str) -> bool:
+    """Whether the vendor's evidence decides every lost answer of an operation."""
+    capabilities = ROWS[vendor].vendor.capabilities
+    if kind == "extend":
+        return capabilities.extend_evidence == "order"
+    return capabilities.create_evidence in ("search", "order") or operation.endswith("-webhook")
+
 
 #: Operations that finish without a person, whatever happens, since the vendor leaves evidence.
-ALWAYS = ("iproyal-create", "iproyal-extend", "voodoo-create-webhook")
+ALWAYS = tuple(name for name, (vendor, kind) in OPERATIONS.items() if finishes_alone(name, vendor, kind))
 
 
 @dataclass(frozen=True)

@@ -21,25 +21,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from .cells import Cell
+from tests.vendors import EXTENSIONS, ROWS
+
+from .cells import OPERATIONS, Cell
 from .forks import Say
 from .killpoints import arm
 
 REQUESTS: Mapping[str, Mapping[str, Any]] = {
-    "proxyscrape-create": {
-        "type": "new_datacenter_shared",
-        "country": "Netherlands",
-        "days": 30,
-        "proxies[us]": 100,
-        "bandwidth": 0,
-    },
-    "voodoo-create": {"item_id": 5120, "quantity": 2},
-    "voodoo-create-webhook": {"item_id": 5120, "quantity": 2},
-    "iproyal-create": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
-    "iproyal-extend": {"product_plan_id": 22},
+    operation: ROWS[vendor].request if kind == "create" else EXTENSIONS[vendor].body
+    for operation, (vendor, kind) in OPERATIONS.items()
 }
 #: Where a lost purchase shows only when the vendor has worked on it, so that the settle time must be longer than that.
-SHOWS_WHEN_DONE = ("proxyscrape-create", "iproyal-extend")
+SHOWS_WHEN_DONE = [name for name, (vendor, kind) in OPERATIONS.items() if kind == "extend" or ROWS[vendor].traces_come_late]
 #: Time limit of a call, in seconds. A worker that is held up for longer sends nothing, so a busy machine needs a longer one.
 TIMEOUT = 2.0
 #: ``retries=2``, as the operators have it by default.
@@ -72,7 +65,7 @@ def processing(cell: Cell) -> float:
     """Seconds until an order is usable, or an extension shows; a deferrable task looks before it defers, and must miss it."""
     if cell.wait == "worker":
         return 0.1
-    return 2.5 if cell.vendor == "proxyscrape" else 3.2
+    return 2.5 if ROWS[cell.vendor].vendor.capabilities.polling.first <= 1 else 3.2
 
 
 def settle(cell: Cell) -> float:
@@ -100,8 +93,7 @@ def sandbox(cell: Cell, webhook_port: int | None, say: Say) -> None:
             commands.append({"vendor": cell.vendor, "webhook": receiver})
         if cell.kind == "extend":
             expiry = datetime.now(timezone.utc) + timedelta(days=10)
-            order = {"product_id": 9, "product_plan_id": 22, "quantity": 2, "expire_date": f"{expiry:%Y-%m-%d %H:%M:%S}"}
-            commands += [{"extend_processing": processing(cell)}, {"vendor": cell.vendor, "order": order}]
+            commands += EXTENSIONS[cell.vendor].seed(expiry, processing(cell))
         order_id = box.control(commands)[-1]
         if cell.fault is not None:
             box.fault(**cell.fault)
@@ -110,11 +102,8 @@ def sandbox(cell: Cell, webhook_port: int | None, say: Say) -> None:
             if os.getppid() != parent:
                 return
         charges = [entry.as_dict() for entry in box.book.charges(cell.vendor) if entry.kind != "refund"]
-        shop: Any = box.world.shops[cell.vendor]
-        opened = {}
-        if cell.vendor == "proxyscrape":  # which order a sub-account came from is the vendor's own knowledge
-            opened = {order.account.entry["AccountID"]: order.order_id for order in shop.orders.values() if order.account}
-        say({"charges": charges, "subaccounts": opened, "faults": sum(rule.hits for rule in box.faults())})
+        opened = box.state.vendors[cell.vendor].handles()  # which order each came from is the vendor's own knowledge
+        say({"charges": charges, "subaccounts": dict(opened), "faults": sum(rule.hits for rule in box.faults())})
 
 
 def receive(place: Place, say: Say) -> None:

@@ -21,9 +21,10 @@ from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 from airflow_provider_proxyorders.hooks.masking import MOST_MASKED, mask
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery, store
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
+from tests.vendors import ROWS
 
 FRESH = Asset("some_fresh_delivery")
-EXPIRY = {"iproyal": True, "proxyscrape": False, "voodoo": False}
+EXPIRY = {name: row.expires for name, row in ROWS.items()}
 
 
 def bought(shops: Shops, vendor: str) -> tuple[str, Delivery]:

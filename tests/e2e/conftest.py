@@ -17,8 +17,9 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 from tests.conftest import new_database
+from tests.vendors import ROWS
 
-VENDORS = ("proxyscrape", "iproyal", "voodoo")
+VENDORS = tuple(ROWS)
 WEBHOOK_SECRET = "e2e-webhook-secret"
 #: A second wallet at IPRoyal, which only the tests of wallets use; it is opened by them, since a reset closes it.
 WATCHED, WATCHED_TOKEN = "watched_wallet", "e2e-token-of-the-second-wallet"
@@ -34,7 +35,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def box(sandbox: Sandbox) -> Iterator[Sandbox]:
     """The sandbox as on its first day: no orders, full wallets, no faults."""
-    sandbox.world.reset()
+    sandbox.state.reset()
     yield sandbox
     sandbox.clear_faults()
 
@@ -74,6 +75,6 @@ def airflow(
 def connection(box: Sandbox, vendor: str, **extra: Any) -> dict[str, Any]:
     """The fields of a connection to a vendor of the sandbox."""
     limits = {"max_order_price": "100.00", "currency": "USD", **extra}
-    if vendor == "voodoo":
+    if ROWS[vendor].vendor.webhook:
         limits.setdefault("webhook_secret", WEBHOOK_SECRET)
     return {"conn_type": vendor, "host": box.url(vendor), "password": box.token(vendor), "extra": limits}

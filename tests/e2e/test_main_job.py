@@ -17,12 +17,12 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
+from tests.vendors import PRICES
 
 from .conftest import VENDORS, connection
 
 pytestmark = pytest.mark.e2e
 
-PRICES = {"proxyscrape": Decimal("5.00"), "iproyal": Decimal("6.00"), "voodoo": Decimal("9.00")}
 IPROYAL = {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2}
 
 

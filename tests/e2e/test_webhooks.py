@@ -36,7 +36,9 @@ def test_a_delivery_wakes_the_waiting_task_and_starts_a_dag(airflow: LocalAirflo
         assert time.monotonic() - delivered < 60, "the back-stop alone would have taken five minutes"
         order_id = airflow.xcom("webhook_completion", run_id, "completed")["order_id"]
         assert [entry.order_id for entry in box.book.orders("voodoo")] == [order_id]
-        assert [attempt.status for attempt in box.world.shops["voodoo"].courier.attempts if attempt.order_id == order_id] == [200]
+        assert [
+            attempt.status for attempt in box.state.vendors["voodoo"].webhook_sender.attempts if attempt.order_id == order_id
+        ] == [200]
         assert told(airflow, order_id) == ["delivered"]
     finally:
         box.control([{"vendor": "voodoo", "webhook": None}])

@@ -15,15 +15,13 @@ import pytest
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Entry, Sandbox
+from tests import vendors
+from tests.vendors import NAMES, REQUESTS
 
-VENDORS = ("iproyal", "proxyscrape", "voodoo")
-#: a request that each vendor takes, and what it costs there
-REQUESTS: dict[str, dict[str, Any]] = {
-    "proxyscrape": {"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
-    "iproyal": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
-    "voodoo": {"item_id": 5120, "quantity": 2},
-}
-PRICES = {"proxyscrape": "5.00", "iproyal": "6.00", "voodoo": "9.00"}
+__all__ = ["PRICES", "REQUESTS", "VENDORS", "Shops", "new_ledger", "shops"]
+
+VENDORS = tuple(NAMES)
+PRICES = {name: str(price) for name, price in vendors.PRICES.items()}
 
 
 @dataclass

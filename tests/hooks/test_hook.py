@@ -22,14 +22,11 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.domain.model import OrderStatus, Purchase, Step
 from airflow_provider_proxyorders.hooks.proxyorders import IPRoyalHook, ProxyOrdersHook, ProxyScrapeHook, VoodooHook
+from tests.vendors import ROWS
 
 from .connections import PRICES, REQUESTS, VENDORS, Shops
 
-PATHS = {
-    "proxyscrape": "/v4/account/orders/balance",
-    "iproyal": "/balance",
-    "voodoo": "/api/v1/account/balance",
-}
+PATHS = {name: row.balance_path for name, row in ROWS.items()}
 
 
 def bought(hook: ProxyOrdersHook, vendor: str, key: str = "k") -> Purchase:

@@ -29,10 +29,10 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
+from tests.vendors import NAMES as VENDORS
 
 from .scan import Canary, Hit, Scanner
 
-VENDORS = ("iproyal", "proxyscrape", "voodoo")
 #: letters that every encoding changes; a key may hold them
 ODD = "+/=&%\"'<\\"
 EXPECTED = {
@@ -186,7 +186,7 @@ def _goods(box: Sandbox, vendor: str) -> list[str]:
 
 def _issued(box: Sandbox) -> Mapping[str, Any]:
     """The JWTs that the sandbox handed out."""
-    issued: Mapping[str, Any] = box.world.shops["voodoo"].issued  # type: ignore[attr-defined]
+    issued: Mapping[str, Any] = box.state.vendors["voodoo"].issued  # type: ignore[attr-defined]
     return issued
 
 

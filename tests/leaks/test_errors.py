@@ -17,12 +17,13 @@ from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator
 from tests.hooks import connections
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
+from tests.vendors import ROWS
 
 from .scan import Canary, Scanner
 
 KEY = "key-+/=&%\"'-4d1f0a8871c2"
 #: the request that brings the goods, as the sandbox calls it
-READS = {"iproyal": "get", "proxyscrape": "delivery", "voodoo": "get"}
+READS = {name: row.delivery_call for name, row in ROWS.items()}
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_delivery_that_cannot_be_read(
     assert order.order_id in said.out
 
     canaries = [Canary("API key", KEY), *(Canary("goods", secret) for secret in secrets)]
-    canaries += [Canary("JWT", token) for token in shops.box.world.shops["voodoo"].issued]  # type: ignore[attr-defined]
+    canaries += [Canary("JWT", token) for token in shops.box.state.vendors["voodoo"].issued]  # type: ignore[attr-defined]
     scanner = Scanner(canaries)
     scanner.text("logging", caplog.text)
     scanner.text("output", said.out + said.err)

@@ -24,9 +24,10 @@ from airflow_provider_proxyorders.vendors import vendor_class
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 from airflow_provider_proxyorders.wire.messages import Request
+from tests.vendors import ROWS
 
 #: where each vendor's key is looked for
-KEYS = {"proxyscrape": "PROXYSCRAPE_TOKEN", "iproyal": "IPROYAL_TOKEN", "voodoo": "VOODOO_KEY"}
+KEYS = {name: row.live_key for name, row in ROWS.items()}
 
 
 def vendor_of(name: str, secret: str | None = None) -> Vendor:

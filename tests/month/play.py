@@ -161,7 +161,7 @@ class Month:
                 {"vendor": VENDOR, "processing": 0},
             ]
         )
-        with self.box.world.lock:
+        with self.box.state.lock:
             product = self._shop.products[9]
             for term in self.plan.size.terms:
                 product.plans[term.plan_id] = Sold(term.plan_id, f"{term.days} Days", term.days, term.price)
@@ -175,7 +175,7 @@ class Month:
             body |= {"quantity": wanted.quantity, "auto_extend": wanted.auto}
             order = buyer.refresh(buyer.place(body, order_key=f"month/{number}"))
             assert order.order_id is not None
-            with self.box.world.lock:
+            with self.box.state.lock:
                 self._shop.orders[int(order.order_id)].note = wanted.term.name
             story.orders[order.order_id] = wanted
         self._advance_to(story.began)
@@ -243,10 +243,10 @@ class Month:
 
     @property
     def _shop(self) -> Any:
-        return self.box.world.shops[VENDOR]
+        return self.box.state.vendors[VENDOR]
 
     def _balance(self) -> Decimal:
-        with self.box.world.lock:
+        with self.box.state.lock:
             balance: Decimal = self._shop.wallet(NAME).balance
         return balance
 
@@ -254,7 +254,7 @@ class Month:
         self.box.control({"vendor": VENDOR, "wallet": {"name": NAME, "balance": f"{amount:f}"}})
 
     def _running(self, story: Story) -> list[Running]:
-        with self.box.world.lock:
+        with self.box.state.lock:
             orders: list[Any] = [self._shop.orders[int(order_id)] for order_id in story.orders]
             return [
                 Running(str(one.order_id), _moment(one.expires), story.orders[str(one.order_id)].price, bool(one.auto_extend))

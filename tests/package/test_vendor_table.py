@@ -13,7 +13,7 @@ from tests.vendors import ROWS
 @pytest.mark.parametrize("name", vendor_names())
 def test_a_registered_vendor_has_a_row(name: str) -> None:
     assert name in ROWS, (
-        f"vendor {name!r} is registered and no suite tries it: add a row for it to ROWS in tests/vendors.py, its sandbox class to "
+        f"vendor {name!r} is registered, but no suite tries it: add its row to ROWS in tests/vendors.py, its sandbox class to "
         f"VENDORS in sandbox/state.py and its exchanges to sandbox/exchanges/{name}/"
     )
     assert ROWS[name].vendor is vendor_class(name)
@@ -21,7 +21,9 @@ def test_a_registered_vendor_has_a_row(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_has_its_sandbox_and_its_exchanges(name: str) -> None:
-    assert name in {vendor.name for vendor in SANDBOX_VENDORS}, f"add the sandbox class of {name!r} to VENDORS in sandbox/state.py"
+    assert name in {vendor.name for vendor in SANDBOX_VENDORS}, (
+        f"add the sandbox class of {name!r} to VENDORS in sandbox/state.py"
+    )
     recorded = {exchange.name for exchange in exchanges() if exchange.vendor == name}
     assert ROWS[name].golden_purchase in recorded, f"record the exchanges of {name!r} in sandbox/exchanges/{name}/"
 

@@ -17,19 +17,9 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.worker import Http
-from airflow_provider_proxyorders.vendors.base import Vendor
-from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
-from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
-from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from tests.vendors import PRICES, REQUESTS, VENDORS
 
-VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
-REQUESTS: dict[str, dict[str, Any]] = {
-    "proxyscrape": {"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
-    "iproyal": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
-    "voodoo": {"item_id": 5120, "quantity": 2},
-}
-#: what one of the requests above costs in the sandbox
-PRICES = {"proxyscrape": Decimal("5.00"), "iproyal": Decimal("6.00"), "voodoo": Decimal("9.00")}
+__all__ = ["PRICES", "REQUESTS", "VENDORS"]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, InsufficientFunds, RequestRefused
 from airflow_provider_proxyorders.domain.model import Purchase, Step
 from airflow_provider_proxyorders.ledger import open_ledger
+from tests.vendors import VENDORS
 
 from .conftest import PRICES, Shop
 
@@ -41,7 +42,7 @@ def test_a_quote_above_the_cap_is_refused(shop_of: Callable[[str], Shop]) -> Non
     assert shop.buyer().place(shop.request, order_key="k", max_price=Decimal("6.00")).step is not Step.INTENDED
 
 
-@pytest.mark.parametrize("vendor", ["proxyscrape", "voodoo"])
+@pytest.mark.parametrize("vendor", [name for name, vendor in VENDORS.items() if not vendor.capabilities.quote_create])
 def test_a_charge_above_the_cap_freezes_the_wallet(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
     buyer = shop.buyer()

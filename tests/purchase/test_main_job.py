@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import OrderNotUsable, OrderPending, UnsupportedOperation
 from airflow_provider_proxyorders.domain.model import Money, Step
 from airflow_provider_proxyorders.purchase.outcome import result_of
+from tests.vendors import ROWS
 
 from .conftest import PRICES, Shop
 
@@ -22,7 +23,7 @@ def test_buy_wait_and_read_what_was_bought(shop: Shop) -> None:
     assert sum(Decimal(charge.amount) for charge in shop.box.book.charges(shop.name)) == PRICES[shop.name]
     buyer = shop.buyer()
     delivery = buyer.http.run(buyer.vendor.delivery(order.order_id or ""))
-    assert delivery.count == {"proxyscrape": 100, "iproyal": 2, "voodoo": 2}[shop.name]
+    assert delivery.count == ROWS[shop.name].units
 
 
 def test_the_same_key_is_the_same_order_for_ever(shop: Shop) -> None:
@@ -71,15 +72,7 @@ def test_at_the_deadline_the_order_stays_and_the_next_try_waits_for_it(shop: Sho
 
 @pytest.mark.parametrize(
     ("vendor", "outcome", "step"),
-    [
-        ("proxyscrape", "blocked", Step.FAILED),
-        ("proxyscrape", "failed", Step.FAILED),
-        ("proxyscrape", "refunded", Step.REFUNDED),
-        ("voodoo", "failed", Step.FAILED),
-        ("voodoo", "partial", Step.PARTIAL),
-        ("iproyal", "refunded", Step.REFUNDED),
-        ("iproyal", "expired", Step.EXPIRED),
-    ],
+    [(name, word, step) for name, row in ROWS.items() for word, (step, _) in row.bad_ends.items()],
 )
 def test_an_order_that_ends_badly_fails_and_buys_nothing_in_its_place(
     shop_of: Callable[[str], Shop], vendor: str, outcome: str, step: Step
@@ -121,7 +114,7 @@ def test_extend_once_and_see_the_expiry_grow(shop_of: Callable[[str], Shop]) -> 
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
 
 
-@pytest.mark.parametrize("vendor", ["proxyscrape", "voodoo"])
+@pytest.mark.parametrize("vendor", [name for name, row in ROWS.items() if row.extension is None])
 def test_what_a_vendor_cannot_do_is_refused_before_anything_is_sent(shop_of: Callable[[str], Shop], vendor: str) -> None:
     shop = shop_of(vendor)
     with pytest.raises(UnsupportedOperation, match=r"offers no call for extending.*Nothing was sent"):

@@ -14,9 +14,11 @@ from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperat
 from airflow_provider_proxyorders.renewal.search import ExpiringOrders, OrderFilter, find_due
 from tests.hooks.connections import PRICES, REQUESTS, Shops
 from tests.tasks.tasks import Run, context
+from tests.vendors import ROWS
 
 DAY = timedelta(days=1)
-VENDORS = ("proxyscrape", "voodoo")
+#: those whose orders cannot be extended
+VENDORS = tuple(name for name, row in ROWS.items() if row.extension is None)
 
 
 @pytest.fixture(params=VENDORS)

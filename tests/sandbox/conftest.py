@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from airflow_provider_proxyorders.sandbox import Sandbox
+from tests.vendors import ROWS
 
 
 @dataclass
@@ -38,16 +39,14 @@ class Buyer:
 
     def auth(self, vendor: str, wallet: str = "main") -> dict[str, str]:
         token = self.box.token(vendor, wallet)
-        if vendor == "proxyscrape":
-            return {"api-token": token}
-        if vendor == "iproyal":
-            return {"X-Access-Token": token}
+        if ROWS[vendor].key_header:
+            return {ROWS[vendor].key_header: token}
         if wallet not in self._jwt:
             self._jwt[wallet] = self.login(vendor, wallet)["Authorization"]
         return {"Authorization": self._jwt[wallet]}
 
     def login(self, vendor: str, wallet: str = "main") -> dict[str, str]:
-        answer = self(vendor, "POST", "/api/v1/auth/token/client", {"api_key": self.box.token(vendor, wallet)}, headers={})
+        answer = self(vendor, "POST", ROWS[vendor].login_path, {"api_key": self.box.token(vendor, wallet)}, headers={})
         return {"Authorization": f"Bearer {answer.data['access_token']}"}
 
     def __call__(

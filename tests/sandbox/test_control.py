@@ -47,7 +47,7 @@ class TestClock:
 def test_things_happen_at_their_time_while_nobody_asks(buyer):
     with Sandbox.start(processing=0.1) as box:
         finals = []
-        box.world.shops["voodoo"].courier.order_ended = finals.append
+        box.state.vendors["voodoo"].webhook_sender.order_ended = finals.append
         buyer(box)("voodoo", "POST", "/api/v1/orders", {"item_id": 5120})
         end = time.monotonic() + 20
         while not finals and time.monotonic() < end:
@@ -80,7 +80,7 @@ class TestBook:
         ids = {answer.data["id"] for answer in answers}
         assert len(ids) == 200 == len(box.book.orders("iproyal"))
         assert {entry.order_id for entry in box.book.charges()} == {str(order_id) for order_id in ids}
-        assert box.world.shops["iproyal"].wallet().balance == 1000 - 200 * 3
+        assert box.state.vendors["iproyal"].wallet().balance == 1000 - 200 * 3
         assert box.book.count("iproyal", "create") == 200
 
     def test_parallel_orders_never_overdraw_the_wallet(self, box, ask):
@@ -89,7 +89,7 @@ class TestBook:
         with ThreadPoolExecutor(16) as pool:
             answers = list(pool.map(lambda _: ask("iproyal", "POST", "/orders", ORDER, headers=auth), range(40)))
         assert sorted(answer.status for answer in answers) == [200] * 10 + [422] * 30
-        assert len(box.book.orders()) == 10 and box.world.shops["iproyal"].wallet().balance == 0
+        assert len(box.book.orders()) == 10 and box.state.vendors["iproyal"].wallet().balance == 0
 
     def test_over_http_it_is_the_same_and_holds_no_token(self, box, ask):
         ask("iproyal", "POST", "/orders", ORDER)
@@ -98,7 +98,7 @@ class TestBook:
         assert said.data == box.book.as_dict()
         assert [entry["reference"] for entry in said.data["orders"]] == [None, "r"]
         assert said.data["counts"] == {"iproyal": {"create": 1}, "voodoo": {"create": 1, "token": 1}}
-        assert not any(box.token(vendor) in said.text for vendor in box.world.shops)
+        assert not any(box.token(vendor) in said.text for vendor in box.state.vendors)
         only = ask("", "GET", "/_sandbox/book", params={"vendor": "voodoo"}, headers={}).data
         assert list(only["counts"]) == ["voodoo"] and len(only["charges"]) == 1
 
@@ -159,8 +159,8 @@ class TestCommands:
 
     def test_a_command_without_vendor_is_for_all(self, box, ask):
         box.control([{"wallet": {"balance": "1"}}, {"processing": 9}])
-        assert {shop.wallet().balance for shop in box.world.shops.values()} == {1}
-        assert {shop.processing for shop in box.world.shops.values()} == {9}
+        assert {shop.wallet().balance for shop in box.state.vendors.values()} == {1}
+        assert {shop.processing for shop in box.state.vendors.values()} == {9}
 
     def test_reset_of_one_vendor_leaves_the_others(self, box, ask):
         for vendor, path, body in (
@@ -191,7 +191,7 @@ class TestCommands:
 
 
 def test_unknown_paths_are_not_found_and_counted(box, ask):
-    for vendor in box.world.shops:
+    for vendor in box.state.vendors:
         assert ask(vendor, "GET", "/no/such/call").status == 404
         assert box.book.count(vendor, "unknown") == 1
     for path in ("/", "/nobody/orders", "/_sandbox/nothing"):

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import airflow_provider_proxyorders.sandbox as package
+from tests.vendors import ROWS
 
 FOLDER = Path(package.__file__).parent / "exchanges"
 FILES = [path for path in sorted(FOLDER.glob("*/*.json")) if "sandbox" in json.loads(path.read_text())]
 
-AUTH = {"proxyscrape": ("api-token", "authorization"), "iproyal": ("x-access-token",), "voodoo": ("authorization",)}
+AUTH = {name: (row.key_header.lower(), "authorization") for name, row in ROWS.items()}
 #: fields whose value the vendor makes up, and which come back in later requests
 MADE_UP = ("id", "order_id", "data", "AccountID", "access_token")
 
@@ -68,11 +69,9 @@ def authenticated(box, vendor, request, status, made_up):
     if body is not None:
         headers["Content-Type"] = "application/json"
     key = box.token(vendor) if status != 401 else "not-a-token"
-    if vendor == "proxyscrape":
-        headers["api-token"] = key
-    elif vendor == "iproyal":
-        headers["X-Access-Token"] = key
-    elif request["path"].endswith("/auth/token/client"):
+    if ROWS[vendor].key_header:
+        headers[ROWS[vendor].key_header] = key
+    elif request["path"] == ROWS[vendor].login_path:
         body = {**body, "api_key": key}
     elif status != 401:
         headers["Authorization"] = "Bearer " + (made_up.get("jwt") or jwt(box))
@@ -80,8 +79,8 @@ def authenticated(box, vendor, request, status, made_up):
 
 
 def jwt(box):
-    shop = box.world.shops["voodoo"]
-    with box.world.lock:
+    shop = box.state.vendors["voodoo"]
+    with box.state.lock:
         shop.issued["a.b.c"] = shop.wallet(), box.clock.timestamp() + 7200
     return "a.b.c"
 

@@ -87,7 +87,7 @@ def test_everything_for_sale_has_its_price(box, ask, body, price):
 def test_what_is_not_for_sale_is_refused_and_costs_nothing(box, ask, change):
     answer = create(ask, {**DATACENTER, **change})
     assert (answer.status, answer.data) == (400, {"success": False, "error": "Missing or invalid pricing configuration."})
-    assert box.book.charges() == [] and box.world.shops["proxyscrape"].wallet().balance == 1000
+    assert box.book.charges() == [] and box.state.vendors["proxyscrape"].wallet().balance == 1000
 
 
 def test_too_little_money_is_refused_and_leaves_no_order(box, ask):

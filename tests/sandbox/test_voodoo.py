@@ -116,8 +116,8 @@ def test_partial_and_failed_orders_give_money_back(box, ask):
 
 def test_every_final_state_is_reported_once_and_at_its_time(box, ask):
     reported = []
-    shop = box.world.shops["voodoo"]
-    shop.courier.order_ended = lambda order: reported.append((order["id"], order["status"], box.clock.timestamp()))
+    shop = box.state.vendors["voodoo"]
+    shop.webhook_sender.order_ended = lambda order: reported.append((order["id"], order["status"], box.clock.timestamp()))
     begin = box.clock.timestamp()
     order_id = create(ask, KEYS).data["id"]
     box.advance(10)

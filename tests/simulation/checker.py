@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_proxyorders.domain.errors import CapExceeded, OrderKeyConflict, OrderNotUsable, ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.wallet.reconcile import ReconcileReport
+from tests.vendors import ROWS
 
 from .clockwork import Worker
 from .market import SOMEBODY, Charge
@@ -91,8 +92,7 @@ class Checker(Verdict):
         """Whether somebody else bought just the same, so that nothing could tell the two apart."""
         for charge in self.run.market.of(SOMEBODY):
             if self.run.market.is_of(order.order_id, charge):
-                telling = ("type",) if order.vendor == "proxyscrape" else ("product_plan_id", "product_location_id", "quantity")
-                return all(charge.entry.request.get(name) == order.request.get(name) for name in telling)
+                return all(charge.entry.request.get(name) == order.request.get(name) for name in ROWS[order.vendor].matched_by)
         return False
 
     def _quarantined(self, order: Purchase, charges: list[Charge]) -> None:

@@ -7,22 +7,28 @@ which the vendor's book changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import reduce
+from operator import getitem
 from typing import Any
 from urllib.parse import unquote
 
 import simplejson
 from requests.structures import CaseInsensitiveDict
 
-from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.sandbox.charges import Entry
-from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
-from airflow_provider_proxyorders.sandbox.state import World
+from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
+from airflow_provider_proxyorders.sandbox.state import SandboxState
 from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Call
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import CLOCK_SKEW
 from airflow_provider_proxyorders.wire.messages import Response
 from airflow_provider_proxyorders.wire.reading import when
+from tests.vendors import ROWS, VENDORS
 
 #: Who bought what was bought in the vendor's dashboard, past the ledger.
 SOMEBODY = "somebody else"
@@ -73,8 +79,8 @@ class Market:
     """
 
     def __init__(self, seed: int, start: float, *, hidden: float = 0.0, lagging: float = 0.0):
-        self.world = World(seed=seed, speed=0)
-        self.world.clock._origin = start
+        self.state = SandboxState(seed=seed, speed=0)
+        self.state.clock._origin = start
         self.hidden, self.lagging = hidden, lagging
         self.charges: list[Charge] = []
         #: called with every charge
@@ -88,19 +94,19 @@ class Market:
 
     def operation(self, vendor: str, asked: Asked) -> str:
         """What a request asks for, as the sandbox names it."""
-        call = self.world.shops[vendor].route(asked.ask)
+        call = self.state.vendors[vendor].route(asked.ask)
         return call.operation if call else "unknown"
 
     def serve(self, vendor: str, asked: Asked, key: str, worker: str) -> Response:
         """Let the vendor work on a request now."""
-        shop, book = self.world.shops[vendor], self.world.book
+        shop, book = self.state.vendors[vendor], self.state.book
         call = shop.route(asked.ask) or Call("unknown", shop.not_found)
         book.saw(vendor, call.operation)
         before = len(book.charges())
-        answer = self.world.answer(call)
+        answer = self.state.answer(call)
         for entry in book.charges()[before:]:
             if entry.kind in ("create", "extend"):
-                charge = Charge(key, worker, self.world.clock.timestamp(), entry, shop.wallet(entry.wallet).balance)
+                charge = Charge(key, worker, self.state.clock.timestamp(), entry, shop.wallet(entry.wallet).balance)
                 self.charges.append(charge)
                 self.on_charge(charge)
         response = Response(answer.status, {"content-type": answer.content_type}, answer.body)
@@ -110,7 +116,7 @@ class Market:
 
     def _as_seen(self, vendor: str, operation: str, asked: Asked, response: Response) -> Response:
         """The answer of a vendor whose reads are behind what it has taken."""
-        since = self.world.clock.timestamp() - self.hidden
+        since = self.state.clock.timestamp() - self.hidden
         young = {charge.entry.order_id for charge in self.charges if charge.at > since and charge.entry.kind == "create"}
         if operation == "get" and any(order_id in asked.path for order_id in young):
             return Response(404, {"content-type": "application/json"}, b'{"message": "Order not found."}')
@@ -127,39 +133,37 @@ class Market:
         return response
 
     def _behind(self, vendor: str, response: Response) -> Response:
-        since = self.world.clock.timestamp() - self.lagging
+        since = self.state.clock.timestamp() - self.lagging
         missing = Decimal(0)
-        for entry in self.world.book.charges(vendor):
+        for entry in self.state.book.charges(vendor):
             at = when(entry.time)
             if at is not None and at.timestamp() > since:  # one wallet a vendor where the balance lags
                 missing += Decimal(entry.amount) * (-1 if entry.kind == "refund" else 1)
         data = load_json(response.body)
-        if vendor == "iproyal":
+        if not ROWS[vendor].balance_at:
             return _with(response, data + missing)
-        place = data["data"] if vendor == "proxyscrape" else data
-        place["balance"] += missing
+        *path, last = ROWS[vendor].balance_at
+        place = reduce(getitem, path, data)
+        place[last] += missing
         return _with(response, data)
 
     # -- what others do --------------------------------------------------------------------------------------------
 
     def top_up(self, vendor: str, wallet: str, amount: Decimal) -> None:
-        self.world.shops[vendor].wallet(wallet).balance += amount
+        self.state.vendors[vendor].wallet(wallet).balance += amount
         self.top_ups.append((amount, wallet))
-        self.moved.append((self.world.clock.timestamp(), vendor, wallet))
+        self.moved.append((self.state.clock.timestamp(), vendor, wallet))
 
     def buy_elsewhere(self, vendor: str, wallet: str, body: Mapping[str, Any]) -> str | None:
         """A purchase in the vendor's dashboard; returns its order id, None where it was refused."""
-        shop = self.world.shops[vendor]
-        token = shop.wallet(wallet).token
-        path = {"iproyal": "/orders", "proxyscrape": "/v4/account/orders/create", "voodoo": "/api/v1/orders"}[vendor]
-        headers = {"X-Access-Token": token, "api-token": token}
-        if vendor == "voodoo":
-            login = Asked("POST", "/api/v1/auth/token/client", body=dump_json({"api_key": token}).encode())
-            issued = self.serve(vendor, login, SOMEBODY, SOMEBODY)
-            headers = {"Authorization": f"Bearer {issued.data()['access_token']}"}
-        before = len(self.charges)
-        self.serve(vendor, Asked("POST", path, body=dump_json(body).encode(), headers=headers), SOMEBODY, SOMEBODY)
-        self.moved.append((self.world.clock.timestamp(), vendor, wallet))
+        before, token = len(self.charges), self.state.vendors[vendor].wallet(wallet).token
+        flow = VENDORS[vendor](Account(vendor, SOMEBODY, SOMEBODY, "http://127.0.0.1", token)).create(body)
+        with suppress(ProxyOrdersError, StopIteration):
+            request = next(flow)
+            while True:
+                asked = Asked(request.method, request.path, request.params, request.body or b"", request.headers)
+                request = flow.send(self.serve(vendor, asked, SOMEBODY, SOMEBODY))
+        self.moved.append((self.state.clock.timestamp(), vendor, wallet))
         return self.charges[before].entry.order_id if len(self.charges) > before else None
 
     # -- what really happened --------------------------------------------------------------------------------------
@@ -174,11 +178,8 @@ class Market:
             return False
         if order_id == charge.entry.order_id:
             return True
-        shop = self.world.shops[charge.entry.vendor]
-        if isinstance(shop, ProxyScrapeShop):
-            account = shop.orders[charge.entry.order_id].account
-            return account is not None and order_id == f"subaccount:{account.entry['AccountID']}"
-        return False
+        handles = self.state.vendors[charge.entry.vendor].handles()
+        return handles.get(order_id.rpartition(":")[2]) == charge.entry.order_id
 
     def others_moved(self, vendor: str, wallet: str, since: float, until: float) -> bool:
         """Whether the balance was moved in between by anything but our purchases: top-ups, refunds, others' purchases.
@@ -187,12 +188,12 @@ class Market:
         """
         if any(since <= at <= until and (v, w) == (vendor, wallet) for at, v, w in self.moved):
             return True
-        for entry in self.world.book.charges(vendor):
+        for entry in self.state.book.charges(vendor):
             at = when(entry.time)
             if entry.wallet == wallet and entry.kind in ("refund", "auto_extend") and at and since <= at.timestamp() <= until:
                 return True
-        shop = self.world.shops[vendor]
-        if isinstance(shop, ProxyScrapeShop):
+        shop = self.state.vendors[vendor]
+        if isinstance(shop, SandboxProxyScrape):
             ended = (order.updated for order in shop.orders.values() if order.status in ("blocked", "failed", "refunded"))
             return any(since - CLOCK_SKEW.total_seconds() <= at <= until for at in ended)
         return False

@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.transport.pace import Pacer
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Response
+from tests.vendors import ROWS
 
 from .clockwork import Worker
 from .market import Asked, Market
@@ -212,21 +213,4 @@ class Network:
 
 
 #: What a vendor answers when it provably does not buy.
-REFUSALS: dict[str, tuple[tuple[int, bytes], ...]] = {
-    "iproyal": (
-        (401, b'{"message": "Unauthenticated."}'),
-        (403, b'{"message": "not activated"}'),
-        (422, b'{"message": "out of stock", "errors": {}}'),
-    ),
-    "proxyscrape": (
-        (400, b'{"success": false, "error": "Missing or invalid pricing configuration."}'),
-        (401, b'{"success": false, "error": "Could not determine account email from authenticated identity."}'),
-        (200, b'{"success": false, "error": "Insufficient wallet balance."}'),
-    ),
-    "voodoo": (
-        (400, b'{"detail": "Item is not available", "code": "validation_error"}'),
-        (400, b'{"detail": "Insufficient balance", "code": "insufficient_balance"}'),
-        (401, b'{"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}'),
-        (403, b'{"detail": "no", "code": "forbidden"}'),
-    ),
-}
+REFUSALS = {name: row.refusals for name, row in ROWS.items()}

@@ -93,5 +93,5 @@ def _compare(run: Run, worker: Worker, final: bool) -> None:
 def enough(run: Run) -> None:
     """Fill the wallets that run low, so that nothing is refused for lack of money any more."""
     for name in run.scenario.wallets:
-        if run.market.world.shops[run.scenario.vendor].wallet(name).balance < 100:
+        if run.market.state.vendors[run.scenario.vendor].wallet(name).balance < 100:
             run.market.top_up(run.scenario.vendor, name, Decimal(1000))

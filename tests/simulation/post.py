@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
-from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
-from airflow_provider_proxyorders.sandbox.webhook_sender import Courier, payload
+from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
+from airflow_provider_proxyorders.sandbox.webhook_sender import WebhookSender, payload
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 from .tasks import account
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-class Post(Courier):
+class Post(WebhookSender):
     """Takes the place of the sandbox's own courier."""
 
-    def __init__(self, run: Run, shop: VoodooShop):
+    def __init__(self, run: Run, shop: SandboxVoodoo):
         super().__init__()
         self.run, self.shop = run, shop
 

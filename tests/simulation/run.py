@@ -12,10 +12,10 @@ from typing import Any
 
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
-from airflow_provider_proxyorders.sandbox.iproyal import IPRoyalShop
-from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
+from airflow_provider_proxyorders.sandbox.iproyal import SandboxIPRoyal
+from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
 from airflow_provider_proxyorders.sandbox.vendor_base import Outcome
-from airflow_provider_proxyorders.sandbox.voodoo import VoodooShop
+from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
 from airflow_provider_proxyorders.vendors import voodoo
 
 from .books import Books, emptied
@@ -53,7 +53,7 @@ class Run:
     def __init__(self, scenario: Scenario, chance: Random):
         self.scenario, self.chance = scenario, chance
         self.market = Market(scenario.seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging)
-        self.clockwork = Clockwork(self.market.world.clock, chance)
+        self.clockwork = Clockwork(self.market.state.clock, chance)
         self.network = Network(self.market, scenario.weather, chance, self._gone_beyond)
         self.engine = emptied()
         self.stats: Counter[str] = Counter()
@@ -152,14 +152,14 @@ class Run:
     # -- what happens beside the tasks -----------------------------------------------------------------------------
 
     def _set_up(self) -> None:
-        scenario, shop = self.scenario, self.market.world.shops[self.scenario.vendor]
+        scenario, shop = self.scenario, self.market.state.vendors[self.scenario.vendor]
         for name, balance in scenario.wallets.items():
             shop.open_wallet(name, balance=balance)
         shop.processing = scenario.processing
-        if isinstance(shop, IPRoyalShop):
+        if isinstance(shop, SandboxIPRoyal):
             shop.extend_processing = scenario.extend_processing
-        if isinstance(shop, VoodooShop) and scenario.webhooks:
-            shop.courier = Post(self, shop)
+        if isinstance(shop, SandboxVoodoo) and scenario.webhooks:
+            shop.webhook_sender = Post(self, shop)
         for order_id, name in scenario.targets:
             shop.seed_order(shop.wallet(name), {"id": int(order_id), "quantity": 2, "status": "confirmed"})
         for _ in range(12):
@@ -186,10 +186,10 @@ class Run:
     def _grow_dear(self) -> None:
         """The vendor raises its prices, and tells nobody."""
         self.clockwork.note("VENDOR", "is three times as dear from now on")
-        shop = self.market.world.shops[self.scenario.vendor]
-        if isinstance(shop, VoodooShop):
+        shop = self.market.state.vendors[self.scenario.vendor]
+        if isinstance(shop, SandboxVoodoo):
             shop.items = {number: replace(item, price=3 * item.price) for number, item in shop.items.items()}
-        elif isinstance(shop, ProxyScrapeShop):
+        elif isinstance(shop, SandboxProxyScrape):
             shop.per_proxy, shop.per_gb = 100 * shop.per_proxy, 100 * shop.per_gb
 
     def _calm_down(self) -> None:

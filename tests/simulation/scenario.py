@@ -16,33 +16,16 @@ from random import Random
 from typing import Any, Literal
 
 from airflow_provider_proxyorders.domain.account import Caps
+from tests.vendors import EXTENSIONS, NAMES, ROWS, VENDORS, Goods
 
 Kind = Literal["plain", "late", "clocks", "foreign"]
 
 #: Bodies to buy with, and what they cost in the sandbox; the first is the usual one.
-GOODS: Mapping[str, tuple[tuple[Mapping[str, Any], Decimal], ...]] = {
-    "iproyal": (
-        ({"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2}, Decimal("6.00")),
-        ({"product_id": 9, "product_plan_id": 22, "product_location_id": 78, "quantity": 2}, Decimal("6.00")),
-        ({"product_id": 9, "product_plan_id": 23, "product_location_id": 77, "quantity": 1}, Decimal("5.50")),
-    ),
-    "proxyscrape": (
-        ({"type": "new_datacenter_shared", "country": "Malta", "days": 30, "proxies[us]": 4, "bandwidth": 0}, Decimal("0.20")),
-        ({"type": "new_datacenter_shared", "country": "Malta", "days": 30, "proxies[de]": 8, "bandwidth": 0}, Decimal("0.40")),
-        ({"type": "new_residential", "country": "Malta", "bandwidth": 2, "duration": "30d"}, Decimal("6.00")),
-    ),
-    "voodoo": (
-        ({"item_id": 5120, "quantity": 2}, Decimal("9.00")),
-        ({"item_id": 6001, "quantity": 5, "fields": {"player_id": "A-1", "region": 4}}, Decimal("5.00")),
-    ),
-}
+GOODS: Mapping[str, Goods] = {name: row.goods or ((row.request, row.price),) for name, row in ROWS.items()}
 #: How an order can end badly, in each vendor's words.
-BAD_ENDS: Mapping[str, tuple[str, ...]] = {
-    "iproyal": ("refunded", "expired"),
-    "proxyscrape": ("blocked", "failed", "refunded"),
-    "voodoo": ("failed", "partial"),
-}
-EXTENSION = ({"product_plan_id": 22}, Decimal("6.00"))
+BAD_ENDS: Mapping[str, tuple[str, ...]] = {name: tuple(row.bad_ends) for name, row in ROWS.items()}
+#: Vendors as often as they are drawn.
+DRAWN = tuple(name for name in NAMES for _ in range(ROWS[name].simulated))
 
 
 @dataclass(frozen=True)
@@ -152,7 +135,7 @@ def draw(seed: int) -> tuple[Scenario, Random]:
     """The scenario of a seed, and the chance that everything after it is drawn from."""
     chance = Random(seed)
     kind = kind_of(seed)
-    vendor = chance.choice(("iproyal", "iproyal", "proxyscrape", "voodoo"))
+    vendor = chance.choice(DRAWN)
     zone = chance.choice(("UTC", "America/New_York", "Asia/Kolkata"))
     start = datetime(2031, 3, 5, tzinfo=timezone.utc).timestamp() + chance.choice((0.0, 4.9, 12.0, 18.4, 23.9)) * 3600
     settle, timeout = chance.choice((10.0, 60.0, 60.0, 200.0)), chance.choice((5.0, 30.0))
@@ -187,7 +170,7 @@ def draw(seed: int) -> tuple[Scenario, Random]:
         skew=chance.choice((0.0, 0.0, 1.0)),
         clears=chance.choice((0.0, 0.0, 0.2)),
     )
-    if vendor == "iproyal":
+    if vendor in EXTENSIONS:
         scenario.targets = [(f"70{n + 1:02}", chance.choice(list(wallets))) for n in range(chance.choice((0, 0, 1, 2)))]
     scenario.wishes = _wishes(chance, scenario)
     _others(chance, scenario)
@@ -257,7 +240,7 @@ def _wishes(chance: Random, scenario: Scenario) -> list[Wish]:
         named = chance.random() < 0.5
         for number in range(chance.choice((1, 2, 2))):
             key = f"extension-of-{target}-{chance.choice((0, number))}" if named else None
-            wish("extend", key, EXTENSION[0], target, wallet)
+            wish("extend", key, EXTENSIONS[scenario.vendor].body, target, wallet)
     return wishes
 
 
@@ -267,10 +250,10 @@ def _others(chance: Random, scenario: Scenario) -> None:
         for _ in range(chance.choice((1, 2))):
             amount = chance.choice((Decimal("0.20"), Decimal(50)))
             scenario.top_ups.append((chance.random() * 900, chance.choice(list(scenario.wallets)), amount))
-    scenario.webhooks = scenario.vendor == "voodoo" and chance.random() < 0.5
+    scenario.webhooks = VENDORS[scenario.vendor].webhook is not None and chance.random() < 0.5
     if chance.random() < 0.3 or scenario.kind == "foreign":
         scenario.audits = [0.0, *(chance.random() * 2000 for _ in range(chance.choice((0, 1, 2))))]
-    if scenario.kind == "plain" and scenario.vendor != "iproyal" and chance.random() < 0.1:
+    if scenario.kind == "plain" and not VENDORS[scenario.vendor].capabilities.quote_create and chance.random() < 0.1:
         scenario.dear = chance.random() * 200
     if scenario.kind == "foreign":
         for _ in range(chance.choice((1, 2, 3))):

@@ -14,10 +14,7 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersError, Quarantined
 from airflow_provider_proxyorders.domain.model import Actor, Purchase
 from airflow_provider_proxyorders.purchase.buyer import Buyer
-from airflow_provider_proxyorders.vendors.base import Vendor
-from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
-from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
-from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from tests.vendors import VENDORS
 
 from .books import Books
 from .clockwork import Worker
@@ -26,8 +23,6 @@ from .scenario import Wish
 
 if TYPE_CHECKING:
     from .run import Run
-
-VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
 
 #: After this long without a sign of life Airflow gives a try up and starts another.
 HEARTBEAT = 300.0
@@ -190,7 +185,7 @@ def account(run: Run, vendor: str, wallet: str) -> Account:
         conn_id=f"{vendor}_{wallet}",
         wallet=f"{vendor}:{wallet}",
         base_url=f"http://127.0.0.1/{vendor}",
-        secret=run.market.world.shops[vendor].wallet(wallet).token,
+        secret=run.market.state.vendors[vendor].wallet(wallet).token,
         settings={"settle": scenario.settle, **({"webhook_secret": "not-used-here"} if scenario.webhooks else {})},
         caps=scenario.caps,
         currency="USD",

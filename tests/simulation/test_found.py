@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, WalletHeld
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
+from tests.vendors import EXTENSIONS
 
 from . import run as run_module
 from .books import Books
@@ -23,7 +24,7 @@ from .clockwork import Worker
 from .network import Fate, Network, Wire
 from .post import Post
 from .run import Result, Run, play
-from .scenario import EXTENSION, GOODS, Scenario, Weather, Wish
+from .scenario import GOODS, Scenario, Weather, Wish
 
 START = datetime(2031, 3, 5, 12, tzinfo=timezone.utc).timestamp()
 LOST = Fate(None, 1.0, "reset")
@@ -67,7 +68,7 @@ def create(name: str, vendor: str, starts: float = 0.0, key: str = "") -> Wish:
 
 
 def extend(name: str, key: str, starts: float = 0.0, target: str = "7001") -> Wish:
-    return Wish(name, "iproyal", "main", "extend", key, EXTENSION[0], target, starts)
+    return Wish(name, "iproyal", "main", "extend", key, EXTENSIONS["iproyal"].body, target, starts)
 
 
 def kept(run: Run, result: Result) -> None:
@@ -160,7 +161,7 @@ def test_a_purchase_waits_for_its_place_before_it_is_claimed() -> None:
 def test_who_waits_for_a_wallet_does_not_ask_the_vendor_again_and_again() -> None:
     run, result = scene("iproyal", [create("a", "iproyal"), create("b", "iproyal", 5.0)], {"a1": [LOST]}, settle=200.0)
     kept(run, result)
-    assert run.market.world.book.count("iproyal", "list") < 12, "\n".join(result.log)
+    assert run.market.state.book.count("iproyal", "list") < 12, "\n".join(result.log)
 
 
 def test_a_webhook_that_never_comes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

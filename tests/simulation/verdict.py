@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, bindparam, select
 
 from airflow_provider_proxyorders.ledger.schema import purchases
 from airflow_provider_proxyorders.sandbox.charges import Entry
-from airflow_provider_proxyorders.sandbox.proxyscrape import ProxyScrapeShop
+from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
 
 from .market import Charge
 
@@ -80,8 +80,8 @@ class Verdict:
 
     def opened(self, charge: Charge, before: float) -> bool:
         """Whether a ProxyScrape order has had its sub-account since then, and still has it."""
-        shop = self.run.market.world.shops[charge.entry.vendor]
-        assert isinstance(shop, ProxyScrapeShop)
+        shop = self.run.market.state.vendors[charge.entry.vendor]
+        assert isinstance(shop, SandboxProxyScrape)
         account = shop.orders[charge.entry.order_id].account
         return account is not None and account.valid and account.entry["time_added"] <= before
 
@@ -91,5 +91,5 @@ class Verdict:
             return connection.execute(_ROW, {"key": key}).mappings().first()
 
     def _refunds(self, charge: Charge) -> list[Entry]:
-        book = self.run.market.world.book.charges(charge.entry.vendor)
+        book = self.run.market.state.book.charges(charge.entry.vendor)
         return [entry for entry in book if entry.kind == "refund" and entry.order_id == charge.entry.order_id]

@@ -31,6 +31,7 @@ from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, default_key
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from tests.hooks.connections import PRICES, REQUESTS, Shops
+from tests.vendors import ROWS
 
 from .tasks import START, Run, StateStore, context, run
 
@@ -354,11 +355,7 @@ class TestWaiting:
         assert found is not None and found.step.value == "placed"
 
 
-ENDS: dict[str, dict[str, str]] = {
-    "proxyscrape": {"blocked": "it was charged", "refunded": "the money was returned"},
-    "iproyal": {"refunded": "the money was returned"},
-    "voodoo": {"failed": "it was charged", "partial": "1 units were delivered, the vendor refunds the rest"},
-}
+ENDS = {name: {word: text for word, (_, text) in row.bad_ends.items() if text} for name, row in ROWS.items()}
 
 
 @pytest.mark.usefixtures("at_once")

@@ -14,10 +14,11 @@ from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, Ord
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.tasks.links import PAGE
 from tests.hooks.connections import REQUESTS, Shops
+from tests.vendors import ROWS
 
 from .tasks import context, run
 
-DONE = {"proxyscrape": "processed", "iproyal": "confirmed", "voodoo": "completed"}
+DONE = {name: row.usable for name, row in ROWS.items()}
 
 
 def ordered(shops: Shops, vendor: str, *, processing: float = 3600, key: str = "k") -> str:

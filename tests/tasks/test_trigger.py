@@ -18,10 +18,11 @@ import pytest
 
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
+from tests.vendors import ROWS
 
 from .tasks import event_of, revived, through_json
 
-WRONG_WORDS = {"iproyal": "refunded", "proxyscrape": "blocked", "voodoo": "failed"}
+WRONG_WORDS = {name: next(iter(row.bad_ends)) for name, row in ROWS.items()}
 
 
 def soon(seconds: float) -> str:

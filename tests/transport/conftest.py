@@ -16,18 +16,11 @@ from airflow_provider_proxyorders.transport.retries import READ_TRIES
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
-from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
-from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
-from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from tests.vendors import REQUESTS, VENDORS
 
-VENDORS: dict[str, type[Vendor]] = {"proxyscrape": ProxyScrape, "iproyal": IPRoyal, "voodoo": Voodoo}
-#: a body that each vendor takes
-BODIES: dict[str, dict[str, Any]] = {
-    "proxyscrape": {"type": "new_datacenter_shared", "country": "Netherlands", "days": 30, "proxies[us]": 100, "bandwidth": 0},
-    "iproyal": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
-    "voodoo": {"item_id": 5120, "quantity": 2},
-}
+__all__ = ["VENDORS"]
+
 SECRET = "key-that-nobody-may-see"
 
 
@@ -105,7 +98,7 @@ def vendor_of(box: Sandbox, name: str, **fields: Any) -> Vendor:
 
 def create(vendor: Vendor) -> Flow[Any]:
     """The flow that buys at a vendor."""
-    return vendor.create(vendor.prepare_create(BODIES[vendor.name], "reference-1").body)
+    return vendor.create(vendor.prepare_create(REQUESTS[vendor.name], "reference-1").body)
 
 
 @pytest.fixture(autouse=True)

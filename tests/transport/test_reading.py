@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, READ_TRIES, reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from tests.vendors import VENDORS
 
 from .conftest import Naps, Side, account, ask, vendor_of
 from .wires import Talk, answer, wire
@@ -80,7 +81,7 @@ class TestTries:
         assert side.naps == []
 
     def test_a_refused_key_is_not_hammered_at_any_vendor(self, side: Side, box: Sandbox) -> None:
-        for name in ("proxyscrape", "iproyal", "voodoo"):
+        for name in VENDORS:
             vendor = vendor_of(box, name, secret="wrong-key")
             with pytest.raises(AuthenticationFailed):
                 side(vendor.account, vendor.balance())

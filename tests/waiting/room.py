@@ -11,13 +11,14 @@ from typing import Any
 
 from airflow_provider_proxyorders.triggers.orders import ProxyOrderTrigger
 from tests.hooks.connections import Shops
+from tests.vendors import ROWS
 
 #: ``waiter`` in what runs for those who wait: a task's own code, or the poller's, which they start.
 RUNS_FOR: ContextVar[str] = ContextVar("RUNS_FOR", default="")
 #: Seconds between looks at a young order in these tests.
 FASTEST = 0.1
-PENDING = {"iproyal": "in-progress", "proxyscrape": "paid", "voodoo": "processing"}
-USABLE = {"iproyal": "confirmed", "proxyscrape": "processed", "voodoo": "completed"}
+PENDING = {name: row.pending for name, row in ROWS.items()}
+USABLE = {name: row.usable for name, row in ROWS.items()}
 
 
 def in_seconds(seconds: float) -> str:
@@ -110,13 +111,8 @@ def seed(shops: Shops, vendor: str, many: int, status: str = "") -> list[str]:
     """Put orders there that were bought before; returns their ids."""
     ids = [str(700000 + number) for number in range(many)]
     status = status or PENDING[vendor]
-    shops.box.control(
-        [
-            {"vendor": vendor, "order": {"id": int(order_id), "quantity": 1, "status": status} if vendor == "iproyal" else
-             {"id": order_id, "status": status}}
-            for order_id in ids
-        ]
-    )  # fmt: skip
+    orders = [{"id": order_id, "quantity": 1, "status": status} for order_id in ids]
+    shops.box.control([{"vendor": vendor, "order": order} for order in orders])
     return ids
 
 

@@ -345,7 +345,7 @@ class TestOneIsNotAll:
     def test_an_order_that_cannot_be_read_does_not_hold_up_the_others(self, shops: Shops, fault: dict[str, Any]) -> None:
         conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 20)
         shops.box.control({"vendor": "proxyscrape", "order": {"id": "bad", "status": "paid"}})
-        shop: Any = shops.box.world.shops["proxyscrape"]
+        shop: Any = shops.box.state.vendors["proxyscrape"]
         route = shop.route
 
         def spoilt(ask: Any) -> Any:  # the vendor itself has trouble with one of its orders

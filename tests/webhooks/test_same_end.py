@@ -180,7 +180,7 @@ class Telling:
         entry = self.taken(key)
         if entry is None:
             return
-        order = self.box.world.shops["voodoo"].orders[entry.order_id].wire()  # type: ignore[attr-defined]
+        order = self.box.state.vendors["voodoo"].orders[entry.order_id].wire()  # type: ignore[attr-defined]
         body = payload({**order, "status": "completed"} if way == "untrue" else order)
         signed = {"forged": "a guess", "other secret": "another-secret"}.get(way, SECRET)
         for _ in range(2 if way == "doubled" else 1):
@@ -258,7 +258,7 @@ def box() -> Iterator[Sandbox]:
 
 def tell_both(story: Story, box: Sandbox, running: Running) -> tuple[Telling, dict[str, Any], dict[str, Any]]:
     ledger = open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))
-    box.world.reset("voodoo")
+    box.state.reset("voodoo")
     box.clear_faults()
     box.control({"vendor": "voodoo", "wallet": {"balance": "1000000"}})
     bare = Telling("voodoo_bare", box, ledger, story, None)
@@ -293,7 +293,7 @@ def test_a_delivery_before_the_answer_of_the_purchase_counts(
     monkeypatch.setattr("tests.webhooks.test_same_end.main", lambda words: pytest.fail("a person was asked"))
     story = lost_and_late(("try", "a"), ("end", "a"), ("deliver", "a", "once"), ("try", "b"), ("try", "a"), ("wake",))
     ledger = open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))
-    box.world.reset("voodoo")
+    box.state.reset("voodoo")
     told = Telling("voodoo_default", box, ledger, story, running)
     assert {key: end[0] for key, end in told.tell().items()} == {"a": Step.DELIVERED, "b": Step.PARTIAL}
     told.check_inbox()

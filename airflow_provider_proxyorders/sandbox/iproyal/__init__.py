@@ -16,8 +16,18 @@ from typing import Any
 
 from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Selection, default_products, invalid, select
 from airflow_provider_proxyorders.sandbox.iproyal.orders import DAY, Order, page, seeded
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Lot
-from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call, Outcome, Refusal, Shop, Wallet, number, whole
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch
+from airflow_provider_proxyorders.sandbox.vendor_base import (
+    Answer,
+    Ask,
+    Call,
+    Outcome,
+    Refusal,
+    SandboxVendor,
+    Wallet,
+    number,
+    whole,
+)
 
 FIRST_ID = 7001
 #: how near its end an order is "expiring soon"; the vendor does not say
@@ -25,7 +35,7 @@ SOON = 3 * DAY
 POOR = "Insufficient balance."
 
 
-class IPRoyalShop(Shop):
+class SandboxIPRoyal(SandboxVendor):
     name = "iproyal"
     default_token = "ip-test-token"
     success = "confirmed"
@@ -77,7 +87,7 @@ class IPRoyalShop(Shop):
         return Answer({"data": [product.wire() for product in self.products.values()]})
 
     def _get(self, ask: Ask, order_id: str) -> Answer:
-        return Answer(self._order(self._who(ask), order_id).wire(self.goods.port))
+        return Answer(self._order(self._who(ask), order_id).wire(self.pool.port))
 
     def _list(self, ask: Ask) -> Answer:
         wallet = self._who(ask)
@@ -88,8 +98,8 @@ class IPRoyalShop(Shop):
             ids = sorted({int(order_id) for order_id in wanted if order_id.isdigit()})
             orders = [self.orders[order_id] for order_id in ids if order_id in self.orders]
         mine = [order for order in orders if order.wallet is wallet]
-        path = f"http://{HOST}:{self.goods.port}/{self.name}/orders"
-        return Answer(page(mine, ask, path, self.goods.port, self.clock.timestamp() + SOON))
+        path = f"http://{HOST}:{self.pool.port}/{self.name}/orders"
+        return Answer(page(mine, ask, path, self.pool.port, self.clock.timestamp() + SOON))
 
     def _quote(self, ask: Ask) -> Answer:
         wallet = self._who(ask)
@@ -121,7 +131,7 @@ class IPRoyalShop(Shop):
         reference = answers[0]["answer"] if answers else None
         self.charge(wallet, str(order.order_id), "create", selection.price, body, reference, paid_by)
         order.price = selection.price if paid_by == "balance" else Decimal(0)
-        answer = Answer(order.wire(self.goods.port))
+        answer = Answer(order.wire(self.pool.port))
         self.clock.after(self.processing, partial(self._provided, order, self.next_outcome()))
         return answer
 
@@ -139,7 +149,7 @@ class IPRoyalShop(Shop):
             self.clock.after(self.extend_processing, partial(self._prolong, order, selection.plan))
         else:
             self._prolong(order, selection.plan)
-        return Answer(order.wire(self.goods.port))
+        return Answer(order.wire(self.pool.port))
 
     def _toggle(self, ask: Ask) -> Answer:
         wallet, body = self._buyer(ask), ask.json
@@ -195,7 +205,7 @@ class IPRoyalShop(Shop):
         order.status = "confirmed" if outcome.word == "partial" else outcome.word
         if outcome.word == "partial":
             self._deliver(order, int(outcome.details.get("delivered", order.quantity // 2)))
-        elif order.status == "confirmed" and order.lot is None:
+        elif order.status == "confirmed" and order.batch is None:
             self._deliver(order, order.quantity)
         if order.status == "refunded":
             self.pay_back(order.wallet, str(order.order_id), order.price)
@@ -204,8 +214,8 @@ class IPRoyalShop(Shop):
     def _deliver(self, order: Order, count: int) -> None:
         stem = f"ip{order.order_id}{self.random_text(4)}"
         logins = [(f"{stem}n{n}", self.random_text(12)) for n in range(1, count + 1)]
-        order.lot = self.goods.hand_out(
-            Lot(self.name, order.wallet.name, str(order.order_id), logins, partial(order.usable, self.clock))
+        order.batch = self.pool.hand_out(
+            ProxyBatch(self.name, order.wallet.name, str(order.order_id), logins, partial(order.usable, self.clock))
         )
         if order.expires is None:
             self._until(order, self.clock.timestamp() + order.plan.days * DAY)
@@ -276,6 +286,11 @@ class IPRoyalShop(Shop):
             "updated_at": self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         self.cards.setdefault(wallet.name, []).append({**card, **fields})
+
+    def _show_extensions_after(self, _: Wallet, value: Any) -> None:
+        self.extend_processing = float(value)
+
+    own_commands = {"card": add_card, "extend_processing": _show_extensions_after}
 
     # -- identity -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Product, Selection, invalid
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, Lot
+from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch
 from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Wallet
 from airflow_provider_proxyorders.wire.reading import when
 
@@ -28,7 +28,7 @@ class Order:
 
     :param price: what a refund would give back to the wallet.
     :param expires: unix seconds; None before delivery.
-    :param proxies: the list as a test gave it; else it is made from ``lot``.
+    :param proxies: the list as a test gave it; else it is made from ``batch``.
     :param extra: other fields as a test gave them; they win over ours.
     """
 
@@ -45,7 +45,7 @@ class Order:
     expires: float | None = None
     auto_extend: dict[str, Any] | None = None
     extended: list[Any] = field(default_factory=list)
-    lot: Lot | None = None
+    batch: ProxyBatch | None = None
     proxies: list[Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Order:
         names = [self.product.locations.get(location, str(location)) for location in self.locations]
         proxies = self.proxies
         if proxies is None:
-            logins = self.lot.logins if self.lot else ()
+            logins = self.batch.logins if self.batch else ()
             proxies = [{"ip": HOST, "username": user, "password": password} for user, password in logins]
         return {
             "id": self.order_id,

@@ -94,7 +94,7 @@ def test_only_200_counts_and_tries_end(ended):
         box = ended(receiver)
         got = receiver.wait(3)
         assert [later[0] - earlier[0] > 0.15 for earlier, later in itertools.pairwise(got)] == [True, True]
-        assert [attempt.status for attempt in box.world.shops["voodoo"].courier.attempts] == [204, 500, 302]
+        assert [attempt.status for attempt in box.state.vendors["voodoo"].webhook_sender.attempts] == [204, 500, 302]
 
 
 @pytest.mark.parametrize(("mode", "count"), [("doubled", 2), ("delayed", 1), ("never", 0)])
