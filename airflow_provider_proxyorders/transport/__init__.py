@@ -1,5 +1,5 @@
-"""The only code that knows HTTP libraries.
+"""The only user of HTTP libraries.
 
-``worker.py`` is the client of workers and ``triggerer.py`` that of the triggerer. Both share ``endpoint.py`` (address, proxy,
+``worker.py`` is the client of workers, ``triggerer.py`` the client of the triggerer. Both share ``endpoint.py`` (address, proxy,
 certificates, headers), ``pace.py`` and ``unreached.py`` (did the request leave?). ``flow.py`` drives a vendor's flow with either.
 """

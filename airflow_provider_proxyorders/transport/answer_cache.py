@@ -1,7 +1,6 @@
-"""An answer that repeats the last one is not read again.
+"""A repeated answer keeps its result, so it is read once.
 
-One rule: an answer counts as a repetition only where it was the only one of its flow, since then nothing else decides what it
-means.
+One rule: only the single answer of a flow can be a repetition. In a flow of several answers, the others decide as well.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class CachedAnswer(Generic[T]):
 
     :param answers: by question, the hash of the last answer and its result. It belongs to one account with its settings and may
         be emptied at any time.
-    :ivar result: the last result, once an answer repeats; it is shared, so it must not be changed.
+    :ivar result: the last result, once an answer repeats. Its readers share it and leave it as it is.
     """
 
     __slots__ = ("_answers", "_digests", "_question", "result")

@@ -1,7 +1,7 @@
-"""Where and how an account's requests are sent: address, proxy, certificates and headers, alike for both HTTP clients.
+"""Address, proxy, certificates and headers of an account's requests, alike for both HTTP clients.
 
-One rule: a mistake in the connection or the environment is a :class:`ConfigError` before anything is sent, without a secret in
-its text; the HTTP libraries would show one.
+One rule: a mistake in the connection or the environment is a :class:`ConfigError` before anything is sent. Its text is free of
+secrets, in contrast to the errors of HTTP libraries.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from airflow_provider_proxyorders.wire.messages import Request
 
 #: Bytes. Every real answer of these APIs is far smaller.
 LARGEST_BODY = 32 * 1024 * 1024
+TOO_LONG = "the answer is longer than 32 MiB"
 USER_AGENT = "airflow-provider-proxyorders"
 
 
 class Endpoint:
     """Base of both HTTP clients.
 
-    :ivar proxy: the environment's proxy for this address, None without one.
+    :ivar proxy: the environment's proxy for this address, if it names one.
     """
 
     def __init__(self, account: Account):
@@ -43,7 +44,7 @@ class Endpoint:
     def headers(self, request: Request) -> dict[str, str]:
         """The headers of a request.
 
-        :raises ConfigError: when HTTP cannot carry a value, in practice a key.
+        :raises ConfigError: for a value outside the rules of HTTP, in practice a key.
         """
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT, **request.headers}
         if request.json is not None:
@@ -85,8 +86,8 @@ class Endpoint:
         return ConfigError(f"connection {self.account.conn_id!r}: {problem}. Nothing was sent.")
 
     def invalid_address(self, error: Exception) -> ConfigError:
-        """The error for an address that a library cannot call."""
-        return self.misconfigured(f"its address cannot be called: {self.clean(str(error))}")
+        """The error for an address that a library refuses."""
+        return self.misconfigured(f"its address is invalid: {self.clean(str(error))}")
 
     def unavailable(self, request: Request, error: Unreached) -> VendorUnavailable:
         return VendorUnavailable(
@@ -97,7 +98,7 @@ class Endpoint:
     def _read_base_url(self) -> tuple[str, str]:
         """Scheme and host of the account's base URL.
 
-        :raises ConfigError: for an invalid one; one that may hold a login is not shown.
+        :raises ConfigError: for an invalid one; the text omits a possible login.
         """
         base_url = self.account.base_url
         try:
@@ -114,7 +115,7 @@ class Endpoint:
     def _read_proxy(self, scheme: str) -> str | None:
         """The environment's proxy for a scheme.
 
-        :raises ConfigError: for an invalid one; it is not shown, since it may hold a password.
+        :raises ConfigError: for an invalid one; the text omits it, since it may hold a password.
         """
         proxy = urllib.request.getproxies().get(scheme)
         if not proxy:

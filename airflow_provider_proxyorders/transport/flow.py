@@ -1,6 +1,6 @@
 """Drives a vendor's flow: ``run`` in workers, ``arun`` in the triggerer.
 
-One rule: a request that moves money needs a permit, and ``arun`` takes none. The triggerer therefore cannot spend.
+One rule: a request that moves money needs a permit. ``arun`` has no place for one, so the triggerer only reads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Permit = Callable[[Request], None]
 def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | None = None) -> T:
     """Drive a flow to its result.
 
-    :param send: sends one request. It must send one that moves money at most once.
-    :param permit: without it, a request that moves money is refused and stays here.
+    :param send: sends one request; with money in it, at most once.
+    :param permit: allows a request to move money. Without a permit it stays here.
     :raises SpendRefused: when the flow would move money without a permit. Nothing was sent.
     """
     try:
@@ -41,7 +41,7 @@ def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | Non
 
 
 async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], answer: CachedAnswer[T] | None = None) -> T:
-    """Drive a flow that only reads to its result.
+    """Drive a reading flow to its result.
 
     :param answer: the last answer to the same question; a repetition of it ends the flow with the last result.
     :raises SpendRefused: when the flow would move money. Nothing was sent.
@@ -77,4 +77,4 @@ def _send_with_permit(request: Request, permit: Permit | None, send: Callable[[R
 
 def _refused(request: Request) -> SpendRefused:
     operation = request.name or request.path
-    return SpendRefused(f"{operation} would move money. Only an operator in a worker may do that. Nothing was sent.")
+    return SpendRefused(f"{operation} would move money. Only operators in a worker may do so. Nothing was sent.")

@@ -1,34 +1,31 @@
-"""Fetches one page through each of several proxies."""
+"""Fetches one page through each of several proxies, to see whether they work."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 from airflow_provider_proxyorders.transport.endpoint import USER_AGENT
 
 
 async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: int) -> list[tuple[int | None, float]]:
-    """Fetch one page through each of several HTTP proxies; nothing of the account is sent.
+    """Fetch one page through each of several HTTP proxies, without any data of the account.
 
-    The environment's own proxies and exceptions do not count here, redirects are not followed.
+    The environment's own proxies and exceptions have no effect here, and a redirect counts as the answer.
 
     :param through: proxy URLs with their logins.
     :param timeout: seconds for one fetch in all.
     :param at_once: how many fetches at a time.
-    :returns: for each the status, None without an answer, and the seconds it took.
+    :returns: for each proxy the status, or None for a failure, and the seconds.
     """
     import asyncio
 
     import aiohttp
 
-    turn = asyncio.Semaphore(at_once)
+    places = asyncio.Semaphore(at_once)
 
     async def fetch(proxy: str) -> tuple[int | None, float]:
-        async with turn:
+        async with places:
             began = time.monotonic()
             status: int | None = None
             try:

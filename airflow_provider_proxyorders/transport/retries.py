@@ -1,4 +1,4 @@
-"""Further tries of a worker's reading calls: which answers are worth one, and how long to wait for it."""
+"""Further tries of a worker's reading calls, after passing trouble and a pause."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 def reading_tries(sleep: Callable[[float], None]) -> tenacity.Retrying:
-    """Calls a function that sends a reading request, again where that can help; its last answer or :class:`Unreached` counts.
+    """Calls a sending function again after passing trouble. Its last answer or last :class:`Unreached` counts.
 
     :param sleep: waits between tries.
     """
@@ -44,7 +44,7 @@ def _asks_too_long(state: tenacity.RetryCallState) -> bool:
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds before the next try: a growing random time, or as long as the vendor asks for if that is longer."""
+    """Seconds before the next try: a growing random time, or the vendor's own wish if it is longer."""
     import tenacity
 
     grown = float(tenacity.wait_random_exponential(multiplier=0.5, max=8)(state))

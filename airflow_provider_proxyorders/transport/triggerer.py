@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.transport import unreached
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Request, Response
 
@@ -72,7 +72,7 @@ class AsyncHttp(Endpoint):
                 while chunk := await answer.content.readany():
                     body += chunk
                     if len(body) > LARGEST_BODY:
-                        raise Unreached("the answer did not end", left=True)
+                        raise Unreached(TOO_LONG, left=True)
                 return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
         except aiohttp.InvalidURL as error:
             raise self.invalid_address(error) from None

@@ -1,6 +1,6 @@
-"""A request without a usable answer: can it have reached the vendor, and how to say what happened.
+"""A request without a usable answer: the reason, and whether the request can have reached the vendor.
 
-One rule: a request counts as arrived unless the library proves that no connection to the vendor was ever made.
+One rule: a request counts as arrived, unless the library proves the lack of any connection to the vendor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Unreached(Exception):
 
 
 def of_requests(error: Exception) -> Unreached:
-    """What an error of requests, or of urllib3 below it, means."""
+    """The meaning of an error of requests, or of urllib3 below it."""
     from urllib3.exceptions import MaxRetryError
 
     cause: Any = error.args[0] if error.args else error
@@ -31,7 +31,7 @@ def of_requests(error: Exception) -> Unreached:
 
 
 def of_aiohttp(error: Exception) -> Unreached:
-    """What an error of aiohttp means. Only reads go through it, so whether they left does not matter."""
+    """The meaning of an error of aiohttp. It sends only reads, and these count as arrived."""
     import aiohttp
 
     text = str(error)

@@ -1,7 +1,7 @@
-"""Connections for ``requests`` whose answers end.
+"""Connections for ``requests`` with a time limit for each whole answer.
 
-One rule: an answer has a time limit as a whole and not only for each of its parts, since a server that sends one byte now
-and then, in the head or in the body, would otherwise hold a worker for ever.
+One rule: the limit counts for head and body together. With a limit for each part alone, a server with one byte now and then
+would hold a worker for ever.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-#: How often the time limit of one part fits into that of the whole answer.
+#: The time limit of the whole answer, as a multiple of that of one part.
 WHOLE = 2
 
 
-class _Bytes(io.RawIOBase):
-    """The bytes of one answer, as long as its time lasts."""
+class _TimedBytes(io.RawIOBase):
+    """The bytes of one answer, until its time is up."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, part: float):
         self._raw, self._socket, self._part = raw, sock, part
@@ -33,7 +33,7 @@ class _Bytes(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer did not end")
+            raise TimeoutError("the answer took too long")
         self._socket.settimeout(min(self._part, left))  # a request on a kept connection sets its own
         return self._raw.readinto(buffer)
 
@@ -42,20 +42,20 @@ class _Bytes(io.RawIOBase):
         self._raw.close()
 
 
-class _Answer(http.client.HTTPResponse):
+class _TimedAnswer(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any):
         super().__init__(sock, *args, **options)
         part = sock.gettimeout()
         if part:
-            self.fp = io.BufferedReader(_Bytes(self.fp.detach(), sock, part))
+            self.fp = io.BufferedReader(_TimedBytes(self.fp.detach(), sock, part))
 
 
 class _Connection(HTTPConnection):
-    response_class = _Answer
+    response_class = _TimedAnswer
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = _Answer
+    response_class = _TimedAnswer
 
 
 class _Pool(HTTPConnectionPool):

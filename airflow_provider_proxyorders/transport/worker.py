@@ -1,6 +1,6 @@
 """The HTTP client of workers, on requests.
 
-Two rules: a request that moves money is sent at most once; and an error says whether it can have reached the vendor.
+Two rules. A request with money in it is sent at most once. Its error says whether it may have reached the vendor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
 from airflow_provider_proxyorders.transport import unreached
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, Endpoint
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
 from airflow_provider_proxyorders.transport.flow import Permit, T, run
 from airflow_provider_proxyorders.transport.retries import reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
@@ -45,10 +45,10 @@ class Http(Endpoint):
         return run(flow, self.send, self._in_pace(permit) if permit is not None else None)
 
     def send(self, request: Request) -> Response:
-        """Send one request: one that moves money exactly once, a reading one with a few more tries.
+        """Send one request: a purchase exactly once, a reading call with a few more tries.
 
-        :raises NeverSent: a purchase that provably did not leave.
-        :raises OutcomeUnknown: a purchase that may have arrived.
+        :raises NeverSent: a purchase provably stayed here.
+        :raises OutcomeUnknown: a purchase may have arrived.
         :raises VendorUnavailable: a reading call without an answer.
         """
         if request.spends:
@@ -70,7 +70,7 @@ class Http(Endpoint):
         return self._session
 
     def _open(self) -> requests.Session:
-        """A session that sends no ``.netrc`` login, keeps no cookie and follows no redirect; every answer has a time limit."""
+        """A session without ``.netrc`` logins, cookies and redirects, and with a time limit for every answer."""
         from http.cookiejar import DefaultCookiePolicy
 
         import requests
@@ -118,15 +118,15 @@ class Http(Endpoint):
             text = self.clean(str(error))
             if not error.left:
                 raise NeverSent(
-                    f"no connection to {self.account.vendor} at {self.account.base_url} could be made ({text}). "
+                    f"the connection to {self.account.vendor} at {self.account.base_url} failed ({text}). "
                     "The purchase did not leave; nothing was bought."
                 ) from None
-            raise OutcomeUnknown(f"{self.account.vendor} gave no answer to the purchase ({text}).") from None
+            raise OutcomeUnknown(f"{self.account.vendor} left the purchase unanswered ({text}).") from None
 
     def _prepare(self, request: Request) -> requests.PreparedRequest:
-        """The request as it goes out. Its own faults show here, so no later error can be mistaken for one of them.
+        """The request as it goes out. Its own faults show here, so every later error is one of the way or the vendor.
 
-        :raises ConfigError: when it cannot be sent.
+        :raises ConfigError: for an invalid address or header.
         """
         import requests
 
@@ -160,10 +160,10 @@ class Http(Endpoint):
                 for chunk in answer.iter_content(65536):
                     body += chunk
                     if len(body) > LARGEST_BODY:
-                        raise Unreached("the answer did not end", left=True)
+                        raise Unreached(TOO_LONG, left=True)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 return Response(answer.status_code, headers, bytes(body))
-        except unreached.invalid_addresses() as error:  # raised before a connection is made: redirects are not followed
+        except unreached.invalid_addresses() as error:  # raised before any connection, since redirects are off
             raise self.invalid_address(error) from None
         except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:  # also a malformed answer
             raise unreached.of_requests(error) from None
@@ -172,4 +172,4 @@ class Http(Endpoint):
 
 
 def _no_redirect(answer: object) -> None:
-    """The target of a redirect, for requests: always None. requests would read the target even where it is not followed."""
+    """Stands in for requests' search for the target of a redirect, which fails on an invalid one even when unused."""

@@ -1,4 +1,4 @@
-"""Work that goes on beside whatever began it, and ends with it."""
+"""Work beside its owner's own work. It ends with the owner at the latest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 class Background:
-    """The asyncio tasks of one owner. The loop itself keeps no strong reference to a task, so the owner has to."""
+    """The asyncio tasks of one owner. The event loop holds tasks only weakly, so the owner keeps them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let something happen beside; it ends by itself or with :meth:`close`."""
+        """Begin some work; it ends by itself or with :meth:`close`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait for its end."""
+        """Cancel all running tasks and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""How all calls of one connection leave a vendor in trouble alone, and come back with care.
+"""The pauses that all calls of one connection leave to a vendor in trouble.
 
-Three rules: the pause is as long as the vendor asks for, else it grows with each failure; one call alone finds out whether the
-vendor is well again; and after a "slow down" calls keep a distance, or bursts between two pauses would be throttled for ever.
+Three rules. The pause is as long as the vendor asks for; otherwise it grows with each failure. One call alone finds out whether
+the vendor is well again. After a "slow down" calls keep a distance, because bursts between two pauses are throttled for ever.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ LEAST_GAP = FIRST_GAP / 4
 
 @dataclass
 class Backoff:
-    """What the calls of one connection know of their vendor's condition.
+    """The condition of one connection's vendor, as its calls found it.
 
     Moments are seconds of the caller's clock.
 
-    :param together: calls at the same time while the vendor is well. A vendor in trouble, or one that has not answered yet, gets
-        one call at a time.
-    :ivar trouble: how many times in a row the vendor failed; calls that fail together count once.
+    :param together: calls at the same time while the vendor is well. A vendor in trouble gets one call at a time, and so does a
+        vendor before its first answer.
+    :ivar trouble: failures in a row. Failures of simultaneous calls count once.
     :ivar calls: how many calls may be under way at the same time now.
     :ivar until: the next call begins at this moment at the earliest.
-    :ivar quiet_until: no request leaves before this moment, not even one of a call that has begun.
-    :ivar refused_at: the moment of the last refusal of the key. A call from before it sends nothing more.
+    :ivar quiet_until: every request waits for this moment, also the next one of a running call.
+    :ivar refused_at: the moment of the last refusal of the key. Earlier calls stop before their next request.
     """
 
     polling: Polling
@@ -46,13 +46,13 @@ class Backoff:
     _gap: float = field(default=0.0, init=False)
 
     def begin(self, now: float) -> None:
-        """Note that a call begins; the next one keeps its distance."""
+        """Record the begin of a call; the next one keeps its distance."""
         self.until = max(self.quiet_until, now + self._gap)
 
     def succeed(self, began: float) -> None:
-        """Note an answer to a call that began at this moment.
+        """Record an answer.
 
-        An answer from before a refusal proves nothing about the key as it is now.
+        :param began: the moment when its call began. Before a refusal, the call proves nothing about the present key.
         """
         if began <= self.refused_at:
             return
@@ -61,11 +61,11 @@ class Backoff:
             self._gap = self._gap * 0.98 if self._gap > LEAST_GAP else 0.0
 
     def refuse(self, now: float) -> None:
-        """Note that the key was refused: calls in line are held back, and the next call comes alone."""
+        """Record a refused key: calls in line stay here, and the next call comes alone."""
         self.calls, self.refused_at = 1, now
 
     def fail(self, error: ProxyOrdersError, now: float) -> float:
-        """Note a failed call; returns the seconds of quiet that the vendor gets."""
+        """Record a failed call; returns the vendor's seconds of quiet."""
         pause = getattr(error, "retry_after", None) or 0.0
         if now >= self.quiet_until:  # calls that were under way together fail together
             self.trouble += 1

@@ -1,8 +1,7 @@
-"""The balance of a connection's wallet, read in the triggerer for all triggers that watch it.
+"""The balance of a connection's wallet, read in the triggerer for all its watchers.
 
-Three rules: however many triggers watch one connection, its balance is read once in an interval; a failure counts for all, so
-a refused key is shown to the vendor once; and an unreadable balance is asked for less and less often, whatever orders of the
-same connection say, and never sooner than the vendor allows.
+Three rules. All watchers of a connection share one read per interval. They share a failure too, so the vendor sees a refused
+key once. The pauses between failed reads grow, independently of the connection's orders, and respect the vendor's own wish.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FRESH = 0.8
 class BalanceReader:
     """The last balance of one connection, or the error in its place.
 
-    :ivar quiet_until: the next read begins at this moment of the loop's clock at the earliest.
+    :ivar quiet_until: the earliest moment of the next read, in seconds of the loop's clock.
     """
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class BalanceReader:
     async def read(self, gate: Gate, not_older: float) -> Money:
         """The balance as read at most so many seconds ago.
 
-        :raises ProxyOrdersError: when it cannot be read, by this watcher or by another one just now.
+        :raises ProxyOrdersError: this read failed, or that of another watcher just now.
         """
         clock = gate.loop.time
         asked_at = clock()
@@ -65,14 +64,14 @@ class BalanceReader:
             self.quiet_until = now + max(pause, getattr(error, "retry_after", None) or 0.0)
 
 
-#: A reader holds no gate itself, or neither would ever be freed.
+#: The readers hold no reference to their gates, so that both are freed together.
 _readers: WeakKeyDictionary[Gate, BalanceReader] = WeakKeyDictionary()
 
 
 async def balances(gate: Gate, interval: float) -> AsyncGenerator[Money | ProxyOrdersError, None]:
     """Read the balance again and again, for ever; yields it, or the error in its place.
 
-    The caller decides which errors end its wait.
+    The caller decides about the end of its wait.
 
     :param interval: seconds between two reads, spread by a tenth both ways. In passing trouble the pauses grow instead.
     """

@@ -1,7 +1,7 @@
-"""The stream of orders that ended, as their webhooks come in; one of all triggers that listen reports each of them.
+"""The stream of ended orders, as their webhooks come in. Of all listening triggers, one reports each order.
 
-Two rules: a webhook that the vendor does not confirm yet, or that cannot be checked now, comes back later; and a trigger claims
-an order before its event and confirms the event afterwards, so the event of a triggerer that dies is late and not lost.
+Two rules. An order comes back later until the vendor confirms its end. A trigger claims an order before its event and confirms
+the event afterwards, so a triggerer's death delays the event and loses nothing: order events are delivered at least once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 LONGEST, LOOKS = 3600.0, 34
 #: Seconds that a claim on an order lasts. Without a confirmation by then, the next trigger reports it again.
 HOLD = 120.0
-#: Airflow stores an event within a second or two. A trigger that lives so many seconds longer has delivered it.
+#: Airflow stores an event within a second or two. A trigger alive so many seconds later has delivered it.
 STORED_AFTER = 8.0
-#: Orders that are read from the inbox at once, while no other hint waits.
+#: Orders of one read of the inbox, while the queue is empty.
 PAGE = 500
 #: Seconds until the inbox is read again after a failure.
 AGAIN = 15.0
@@ -41,7 +41,7 @@ AGAIN = 15.0
 
 @dataclass(frozen=True)
 class EndedOrder:
-    """An order that a webhook reported as ended, and the right to report it to Airflow."""
+    """An order with a webhook about its end, and the right to report it to Airflow."""
 
     conn_id: str
     order_id: str
@@ -64,7 +64,7 @@ class EndedOrder:
         return await asyncio.to_thread(self._claim)
 
     def confirm(self) -> None:
-        """Airflow has taken the event: record that, as soon as it is certain."""
+        """Record Airflow's receipt of the event, as soon as it is certain."""
         self._beside(self._confirm())
 
     def _claim(self) -> bool:
@@ -103,7 +103,7 @@ class EndedOrder:
 
 
 class HintQueue:
-    """The hints of one wallet that wait for work, and those that come back later."""
+    """The waiting hints of one wallet, and those that come back later."""
 
     def __init__(self, wallet: str):
         self.wallet = wallet
@@ -131,15 +131,15 @@ class HintQueue:
         return True
 
     def close(self) -> None:
-        """Forget what would come back."""
+        """Forget the hints that would come back."""
         for timer in self._timers:
             timer.cancel()
 
 
 async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
-    """Orders of a connection that webhooks report: new ones, and a page at a time those of the inbox, oldest first.
+    """Orders of a connection that a webhook named: new ones, and a page at a time those of the inbox, oldest first.
 
-    :raises ConfigError: when the connection is missing something.
+    :raises ConfigError: the connection is incomplete.
     :raises LedgerError: when the ledger cannot be used.
     """
     from airflow_provider_proxyorders.hooks.settings import ledger as open_ledger
@@ -157,7 +157,9 @@ async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
                 try:
                     page = await asyncio.to_thread(inbox.newest_of_orders, queue.wallet, last, PAGE)
                 except LedgerError as error:
-                    log.warning("Connection %s: orders that ended earlier cannot be reported right now: %s", conn_id, error)
+                    log.warning(
+                        "Connection %s: the inbox failed, orders that ended earlier are reported later: %s", conn_id, error
+                    )
                     await asyncio.sleep(AGAIN)
                     continue
                 for hint in page:

@@ -1,8 +1,8 @@
-"""The only way from the triggerer to a vendor: one connection, its key, and calls that read.
+"""The only way from the triggerer to a vendor: one connection, its key, and reading calls.
 
-Three rules: all calls of a connection share one look-up of it, one HTTP client, one login and one backoff; a refused key is
-looked up in Airflow once more, since it may have been changed there, before all who wait hear of it; and a call sends nothing
-more once another call has learned that the vendor wants quiet, or refuses the key.
+Three rules. All calls of a connection share one look-up, one HTTP client, one login and one backoff. After a refusal the gate
+looks the key up in Airflow again, since you may have changed it, and only then ends all waits. A running call stops before its
+next request as soon as another call has met a refusal or a wish for quiet.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ KEY_REFUSED = 3600.0
 #: Seconds between two look-ups of a connection whose key was refused.
 KEY_LOOKED_UP = 60.0
 
-#: What a refusal of the key means: the connection holds another key by now; another call has reported this refusal already; or
-#: the wait is over for all.
+#: The meaning of a refused key: the connection holds another key by now; another call has reported this refusal already; or
+#: all waits are over.
 Refusal = Literal["renewed", "reported", "final"]
 
 
 class CallHeld(Exception):
-    """A request stayed here: since its call began, another call has learned something."""
+    """A request stayed here: since its call began, another call has met a refusal or a wish for quiet."""
 
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """A connection as it was looked up, and what its calls share. Another key is another access."""
+    """One look-up of a connection, and the common parts of its calls. Another key is another access."""
 
     vendor: Vendor
     http: AsyncHttp
@@ -65,7 +65,7 @@ class Access:
 class Gate:
     """Asks the vendor of one connection.
 
-    :param opened: called with the vendor after each look-up that changed something.
+    :param opened: called with the vendor after the first look-up, and after each one with another key.
     :ivar access: the connection in use; :meth:`open` sets it, and another key replaces it.
     """
 
@@ -86,9 +86,9 @@ class Gate:
         return self.access.vendor
 
     async def open(self) -> Vendor:
-        """Look the connection up, once for all who wait on it.
+        """Look the connection up, once for all waiting triggers.
 
-        :raises ConfigError: when the connection is missing, or something in it.
+        :raises ConfigError: the connection is missing or incomplete.
         """
         asked_at = self.loop.time()
         async with self._looking_up:
@@ -106,8 +106,8 @@ class Gate:
     async def ask(self, flow_of: Callable[[Vendor], Flow[T]]) -> T:
         """Make one call as soon as the vendor may be asked. Its trouble counts for all calls of the connection.
 
-        :param flow_of: makes the flow, anew for each key that is tried.
-        :raises AuthenticationFailed, OrderingNotPermitted: the key is refused, and the connection holds no other one.
+        :param flow_of: makes the flow, anew for each key.
+        :raises AuthenticationFailed, OrderingNotPermitted: the vendor refuses the connection's present key.
         :raises ProxyOrdersError: the call failed. After passing trouble the next call waits as long as the vendor needs.
         """
         await self.open()
@@ -124,7 +124,7 @@ class Gate:
             except (AuthenticationFailed, OrderingNotPermitted):
                 if not await self.renew(access.vendor):
                     raise
-            except (Throttled, VendorUnavailable) as error:  # an unreadable answer is trouble with this call alone
+            except (Throttled, VendorUnavailable) as error:  # after an unreadable answer other calls go on
                 access.backoff.fail(error, self.loop.time())
                 raise
 
@@ -132,7 +132,7 @@ class Gate:
         """Make one call now; the caller has asked the backoff, and tells it of trouble.
 
         :param answer: the last answer to the same question.
-        :raises CallHeld: another call has learned something meanwhile; ask again.
+        :raises CallHeld: a request stayed here; ask again.
         :raises ProxyOrdersError: the call failed.
         """
         from airflow_provider_proxyorders.transport.flow import arun
@@ -154,7 +154,7 @@ class Gate:
         return result
 
     def _check(self, access: Access, began: float) -> None:
-        """Stop a request of a call that began at this moment, if another call has learned something since.
+        """Stop the next request of a running call, where another call has met trouble since its begin.
 
         :raises CallHeld: the vendor wants quiet, the key was refused, or the connection holds another one.
         """
@@ -163,7 +163,7 @@ class Gate:
             raise CallHeld
 
     async def renew(self, refused: Vendor) -> bool:
-        """Use the key that the connection holds now; returns whether it is another one. Asks Airflow, not the vendor.
+        """Use the connection's present key; returns whether it is another one. Asks Airflow only.
 
         Other settings count as another key: they may decide how the key is shown.
         """
@@ -171,19 +171,19 @@ class Gate:
             return await self._renew(refused)
 
     async def wait_for_other_key(self, every: float, at_most: float = NEVER) -> None:
-        """Wait until the connection holds another key than the one that was refused last. Asks Airflow only.
+        """Wait until the connection holds another key than the last refused one. Asks Airflow only.
 
         :param every: seconds between two look-ups.
-        :param at_most: seconds after which the wait ends anyway.
+        :param at_most: the longest wait, in seconds.
         """
         refused, end = self._refused or await self.open(), self.loop.time() + at_most
         while self.loop.time() < end and not await self.renew(refused):
             await asyncio.sleep(min(every, at_most))
 
     async def judge_refusal(self, refused: Vendor, error: ProxyOrdersError, began: float) -> Refusal:
-        """Say what a refused key means for those who wait.
+        """Decide the meaning of a refused key.
 
-        :param began: when the refused call began.
+        :param began: the moment when the refused call began.
         """
         async with self._looking_up:
             reported = self._refused_since(began)
@@ -195,12 +195,12 @@ class Gate:
         return "reported" if reported else "final"
 
     async def may_ask_again(self, vendor: Vendor, began: float) -> bool:
-        """Whether a call that began at this moment and was held may be made again: not after a final refusal."""
+        """Whether a held call may be made again. A final refusal since its begin forbids it."""
         async with self._looking_up:  # after a refused key the connection is being looked up
             return self.vendor is not vendor or not self._refused_since(began)
 
     async def close(self) -> None:
-        """Close every HTTP client that was used."""
+        """Close all HTTP clients, also those of earlier keys."""
         for http in (*self._replaced, *([self.access.http] if self.is_open else [])):
             await http.aclose()
 
@@ -210,7 +210,7 @@ class Gate:
         try:
             connection = await BaseHook.aget_connection(self.conn_id)
         except Exception as error:  # a secrets backend may raise anything
-            raise ConfigError(f"connection {self.conn_id!r} cannot be looked up: {type(error).__name__}") from None
+            raise ConfigError(f"the look-up of connection {self.conn_id!r} failed: {type(error).__name__}") from None
         vendor = vendor_for(connection)
         _compat.mask_secret(vendor.account.secret)
         return vendor
@@ -230,7 +230,7 @@ class Gate:
         self._opened(vendor)
 
     async def _renew(self, refused: Vendor) -> bool:
-        """The same as :meth:`renew`, for a caller that holds the lock."""
+        """The same as :meth:`renew`; the caller holds the lock."""
         if self.vendor is refused:
             with contextlib.suppress(ProxyOrdersError):
                 vendor = await self._look_up()

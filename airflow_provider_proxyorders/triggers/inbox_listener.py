@@ -1,7 +1,7 @@
-"""One listener to the inbox of webhooks per triggerer: a webhook wakes every trigger that waits for its order.
+"""One listener to the inbox of webhooks per triggerer: a webhook wakes every trigger of its order.
 
-Two rules: a webhook is a hint, so all it does is that its order is looked at now; and without the ledger the waiting goes on,
-only slower.
+Two rules. A webhook is a hint; its only effect is an immediate look at its order. Without the ledger the waiting goes on, only
+slower.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AGAIN = 15.0
 
 
 class HintTaker(Protocol):
-    """An object that wants to hear of webhooks."""
+    """A receiver of hints."""
 
     def hint(self, hint: Hint) -> None:
         """A verified webhook came."""
@@ -35,7 +35,7 @@ class InboxListener:
     """Passes new webhooks on, in the order of their arrival.
 
     :param url: gives the ledger's address.
-    :param retention: gives the days that a webhook is kept. The listener deletes older ones while it runs.
+    :param retention: gives the age limit of webhooks, in days. The listener deletes older ones while it runs.
     """
 
     def __init__(self, url: Callable[[], str], retention: Callable[[], float]):
@@ -45,7 +45,7 @@ class InboxListener:
         self._last: int | None = None
 
     def join(self, taker: HintTaker) -> None:
-        """Begin to pass webhooks on to a taker; those that came before are left out."""
+        """Begin to pass new webhooks on to a taker."""
         self._takers.add(taker)
         if self._task is None:
             self._last = None
@@ -85,9 +85,9 @@ class InboxListener:
                 await self.pin_start()
                 await self._pass_on(await asyncio.to_thread(self._open))
             except LedgerError as error:
-                log.warning("Webhooks cannot wake waiting tasks right now, polling goes on: %s", error)
+                log.warning("The inbox of webhooks failed, waiting tasks are polled as usual: %s", error)
             except Exception:  # a mistake of ours must not end the listening for as long as this triggerer runs
-                log.exception("Webhooks cannot wake waiting tasks right now, polling goes on")
+                log.exception("The inbox of webhooks failed, waiting tasks are polled as usual")
             await asyncio.sleep(AGAIN)
 
     def _open(self) -> Inbox:

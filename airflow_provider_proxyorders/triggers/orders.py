@@ -1,7 +1,7 @@
-"""Triggers that wait for orders: one for a task that waits, one for DAGs that start when an order ends.
+"""Triggers for orders: one for a waiting task, one for DAGs that start when an order ends.
 
-Two rules: the row and the log of a trigger hold ids and moments only; and its event is a hint ("look now"), since the worker
-reads the order itself before it acts. Only a task that just waits may end here.
+Two rules. The row and the log of a trigger hold ids and moments only. Its event is a hint ("look now"): the worker reads the
+order itself before it acts. Only a purely waiting task may end here.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class ProxyOrderTrigger(BaseTrigger):
-    """Fires when an order has left its pending states, when it can no longer be read, or at the deadline.
+    """Fires when an order has left its pending states, when its reads fail for good, or at the deadline.
 
-    The event is ``{"order_id": ..., "outcome": "final" | "deadline" | "unreadable", "reason": ..., "at": ...}``; ``reason`` is
-    the name of an error, never its text, and ``at`` the unix time of the look that decided.
+    The event is ``{"order_id": ..., "outcome": "final" | "deadline" | "unreadable", "reason": ..., "at": ...}``. ``reason`` is
+    the bare name of an error, and ``at`` the unix time of the event.
 
     :param order_id: the vendor's id.
     :param deadline: ISO time with zone; a moment, so it means the same after a restart.
     :param placed_at: ISO time of the purchase; young orders are looked at more often.
     :param poll_interval: the most seconds between two looks.
     :param kind: ``create``, or ``extend`` to wait until the expiry has grown.
-    :param evidence: for an extension, what was read of the order before it.
-    :param ends: statuses (ours, such as ``delivered``) with which the task succeeds right here, without a worker and without a
-        result. A worker judges every other status.
+    :param evidence: for an extension, the order as read before it.
+    :param ends: statuses (ours, such as ``delivered``) for a success right here, without a worker and without a result. A worker
+        judges every other status.
     :param backstop: wait for the vendor's webhook; without one, look this often, in seconds.
     """
 
@@ -123,14 +123,14 @@ class ProxyOrderTrigger(BaseTrigger):
 
 
 class OrderEventTrigger(BaseEventTrigger):
-    """Fires for every order that ends, for ``AssetWatcher``: "an order finished" then starts a DAG.
+    """Fires for every ended order, for ``AssetWatcher``: "an order finished" then starts a DAG.
 
     The event is ``{"conn_id": ..., "order_id": ..., "reference": ..., "status": ..., "vendor_status": ...}``, read at the vendor
-    after its webhook. It holds nothing of the delivery. Each order gives one event, also over restarts and with several
-    triggerers. A triggerer that ends within seconds of an event cannot confirm that Airflow stored it; such an event comes once
-    more two minutes later. Orders that ended before the first use of the trigger are left out.
+    after its webhook, without the delivery. Each order gives one event, also over restarts and with several triggerers. A
+    triggerer may end within seconds of an event, before it can confirm the receipt in Airflow; such an event comes once more two
+    minutes later. Orders from before the first use of the trigger are left out.
 
-    :param conn_id: a connection whose vendor sends webhooks.
+    :param conn_id: a connection to a vendor with webhooks.
     """
 
     def __init__(self, *, conn_id: str):
@@ -154,7 +154,7 @@ class OrderEventTrigger(BaseEventTrigger):
                     continue
                 except ProxyOrdersError as error:
                     plan = "looking again later" if ended.come_back() else "giving up"
-                    self.log.warning("The end of order %s cannot be reported, %s: %s", ended.order_id, plan, error)
+                    self.log.warning("The report of the end of order %s failed, %s: %s", ended.order_id, plan, error)
                     continue
                 if order is None:
                     continue

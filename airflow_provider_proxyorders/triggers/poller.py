@@ -1,9 +1,9 @@
-"""One poller per connection and triggerer: it looks at every order that a trigger waits for.
+"""One poller per connection and triggerer: it looks at the orders of all waiting triggers.
 
-Three rules: all who wait for an order share its looks, and hear only what is new to them; trouble with one order or one
-connection is not trouble of the others; and the loop, which belongs to all triggers, is never held for long.
+Three rules. All triggers of an order share its looks and hear only news. Trouble with one order or one connection leaves the
+others alone. All triggers share one event loop, so every step in it is short.
 
-Many orders are asked for in one call where the vendor can, else one by one as they are due.
+One call asks for many orders if the vendor offers that, else for one order as it is due.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger.inbox import Hint
     from airflow_provider_proxyorders.vendors.base import Vendor
 
-#: Orders that are due within this part of the vendor's shortest pause are asked for together with those that are due now.
+#: Orders that are due within this part of the vendor's shortest pause join a call that is due now.
 TOGETHER = 0.25
-#: Looks begin at moments that are this part of the vendor's shortest pause apart.
+#: Looks begin at moments this far apart, as a part of the vendor's shortest pause.
 TICK = 0.1
 
 
 class Poller:
-    """Looks at all orders that triggers wait for on one connection.
+    """Looks at the orders of one connection.
 
-    Workers make the calls: each takes a batch of orders that are due, asks, and takes the next. A worker that takes a batch
-    wakes another one, as long as orders are due and the backoff allows more calls. The last one sets the timer.
+    Workers make the calls: each takes a batch of due orders, asks, and takes the next batch. With every batch it wakes another
+    worker, as long as orders are due and the backoff allows more calls. The last one sets the timer.
 
-    :ivar users: how many hold this poller through :class:`waiting_on`.
+    :ivar users: the open uses through :class:`waiting_on`.
     """
 
     def __init__(self, conn_id: str):
@@ -81,7 +81,7 @@ class Poller:
             self._schedule.forget(subscription.order_id)
 
     def hint(self, hint: Hint) -> None:
-        """A verified webhook: look at its order now, if a trigger waits for it. Nothing else of the webhook is believed."""
+        """A verified webhook: look at its order now, if a trigger waits for it. Only the order id of a webhook counts."""
         subscriptions = self.subscribers.by_order.get(hint.order_id)
         if not subscriptions or hint.wallet != self.gate.vendor.account.wallet:
             return
@@ -112,7 +112,7 @@ class Poller:
         """Start a worker if an order is due and another call is allowed, else come back at the next moment."""
         backoff = self.gate.access.backoff
         if self._workers >= backoff.calls:
-            return  # a worker that ends comes back here
+            return  # the end of a worker leads back here
         moment = max(self._schedule.next, backoff.until)
         if moment <= self.loop.time():
             self._workers += 1
@@ -145,7 +145,7 @@ class Poller:
         self._wake()
 
     def _take(self) -> list[str]:
-        """The orders of the next call; none while no order is due or the vendor may not be asked."""
+        """The orders of the next call; empty until an order is due and the vendor may be asked."""
         now, access = self.loop.time(), self.gate.access
         if now >= self._measures.due:
             self._measures.report(access.vendor, self.subscribers.count, now)
@@ -165,12 +165,12 @@ class Poller:
     # -- one call --------------------------------------------------------------------------------------------------
 
     async def _look(self, batch: list[str]) -> None:
-        """Ask for some orders and tell those who wait. Whatever goes wrong, they are told so or looked at again."""
+        """Ask for some orders and tell the waiting triggers. After any failure they hear of it, or a new look is planned."""
         from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
 
         access, began = self.gate.access, self.loop.time()
         if len(self._answers) > 16 + 2 * self.subscribers.count // max(1, access.vendor.capabilities.ids_per_read):
-            self._answers.clear()  # most of them are of calls that are not made again
+            self._answers.clear()  # most of them belong to calls of the past
         try:
             if len(batch) > 1:
                 many: CachedAnswer[dict[str, VendorOrder]] = CachedAnswer(self._answers, tuple(batch))
@@ -188,7 +188,7 @@ class Poller:
         self._measures.counts["polls"] += 1
 
     def _record(self, batch: list[str], orders: Mapping[str, VendorOrder]) -> None:
-        """Show each order to those who wait for it, and plan its next look."""
+        """Show each order to its subscriptions, and plan its next look."""
         now, spread, polling = self.loop.time(), random.random(), self.gate.access.vendor.capabilities.polling
         by_order, quiet = self.subscribers.by_order, self.subscribers.many_waiting
         groups: dict[int, list[str]] = {}  # orders with about the same pause are planned together, and so stay together
@@ -202,7 +202,7 @@ class Poller:
             if self._unreadable:
                 self._unreadable.pop(order_id, None)
             pause = NEVER
-            for subscription in by_order.get(order_id, ()):  # none, if they left while the vendor was asked
+            for subscription in by_order.get(order_id, ()):  # all may have left during the call
                 pause = min(pause, subscription.show(order, polling, now, spread, quiet))
             if pause < NEVER:
                 about = int(pause)
@@ -214,7 +214,7 @@ class Poller:
             self._record_missing(missing, alone=len(batch) == 1)
 
     def _record_missing(self, order_ids: Iterable[str], alone: bool) -> None:
-        """Orders that the vendor does not know: a new one may not show up yet, for an old one the wait ends.
+        """Orders missing from an answer: a new one may show up later; for an old one the wait ends.
 
         :param alone: the call asked for this order only. One missing from a list is first asked for alone.
         """
@@ -226,14 +226,14 @@ class Poller:
                     pause = subscription.pause(vendor.capabilities.polling, now, random.random())
                     self._schedule.plan((order_id,), now + pause)
                 elif alone:
-                    subscription.tell(Update("unreadable", f"The vendor does not know order {order_id}", "OrderNotFound"))
+                    subscription.tell(Update("unreadable", f"Order {order_id} is unknown to the vendor", "OrderNotFound"))
                 else:
                     self._schedule.plan_alone((order_id,))
 
     # -- when it goes wrong ----------------------------------------------------------------------------------------
 
     async def _handle(self, error: Exception, access: Access, batch: list[str], began: float) -> None:
-        """Do what a failed call asks for."""
+        """Act on a failed call."""
         if isinstance(error, OrderNotFound) and len(batch) == 1:
             self._record_missing(batch, alone=True)
         elif isinstance(error, (AuthenticationFailed, OrderingNotPermitted)):
@@ -242,7 +242,7 @@ class Poller:
             self._handle_trouble(error, batch)
         elif isinstance(error, ProxyOrdersError):
             await self._give_up(batch, error, str(error))
-        else:  # a mistake of ours or of a vendor's package: the wait of this order ends, and the others go on
+        else:  # a mistake of ours or of a vendor's package ends the wait of this order, and the others go on
             logging.getLogger(__name__).error("Poller of connection %s", self.conn_id, exc_info=error)
             await self._give_up(batch, error, f"{type(error).__name__} while looking")
 
@@ -260,7 +260,7 @@ class Poller:
             await self.subscribers.tell(list(self.subscribers.by_order), Update("unreadable", text, type(error).__name__))
 
     def _handle_trouble(self, error: ProxyOrdersError, batch: list[str]) -> None:
-        """Leave the vendor alone for a while, and an order that causes trouble for longer than the others."""
+        """Leave the vendor alone for a while, and a troublesome order for longer."""
         now, vendor, backoff = self.loop.time(), self.gate.vendor, self.gate.access.backoff
         before = backoff.trouble
         quiet = backoff.fail(error, now)
@@ -274,18 +274,18 @@ class Poller:
                 pause = trouble_pause(vendor.capabilities.polling, times, random.random)
             self._schedule.plan((order_id,), now + pause)
         if backoff.trouble > before and (backoff.trouble in (1, 3, 6) or backoff.trouble % 12 == 0):
-            text = f"{vendor.title} cannot be asked ({type(error).__name__}), next try in {quiet:.0f} s"
+            text = f"Reading from {vendor.title} failed ({type(error).__name__}), next try in {quiet:.0f} s"
             if self.subscribers.many_waiting:
                 self.lines.warn_once(text)
             else:
                 self._background.begin(self.subscribers.tell(list(self.subscribers.by_order), Update(None, text)))
 
     async def _give_up(self, batch: list[str], error: Exception, text: str) -> None:
-        """End the wait for an order that cannot be read; after a call for many, ask for each alone to find the cause."""
+        """End the wait for an unreadable order; after a call for many, ask for each alone to find the cause."""
         if len(batch) > 1:
             self._schedule.plan_alone(self.subscribers.still_waiting(batch))
         else:
-            update = Update("unreadable", f"Order {batch[0]} cannot be read: {text}", type(error).__name__)
+            update = Update("unreadable", f"Reading order {batch[0]} failed: {text}", type(error).__name__)
             await self.subscribers.tell(batch, update)
 
 
@@ -293,7 +293,7 @@ _pollers: dict[tuple[asyncio.AbstractEventLoop, str], Poller] = {}
 
 
 class waiting_on:
-    """``async with``: the poller of a connection in this event loop. It ends when the last user has left."""
+    """``async with``: the poller of a connection in this event loop. It ends with its last user."""
 
     __slots__ = ("_key", "_poller")  # each waiting trigger keeps one
 

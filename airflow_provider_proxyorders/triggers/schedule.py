@@ -1,8 +1,8 @@
-"""Which order is looked at next: one moment an order, the earliest first.
+"""The order of the next looks: one moment an order, the earliest first.
 
-Four rules: an order has one moment, and a plan only ever moves it nearer; a forgotten order soon costs nothing; orders that are
-planned together stay together, so ten thousand of them are not ten thousand entries of a queue, and a full call is made again
-for the same orders; and orders that need a call of their own take turns with the others, however many they are.
+Four rules. An order has one moment, and a plan can only move it nearer. A forgotten order soon costs nothing. Orders planned
+together stay together: ten thousand of them are a few entries of the queue, and a full call is made again for the same orders.
+Calls for single orders alternate with the others, so neither kind holds the other up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 
-#: The moment of an order that needs a call of its own: as soon as the vendor may be asked.
+#: The moment of an order in need of its own call: as soon as the vendor may be asked.
 ALONE = float("-inf")
 NEVER = float("inf")
 
@@ -27,7 +27,7 @@ class PollSchedule:
         self._alone_has_turn = False
 
     def plan(self, order_ids: Sequence[str], moment: float) -> None:
-        """Look at these orders at this moment, or earlier where an order is planned earlier already."""
+        """Look at these orders at this moment; an earlier plan for an order stays."""
         moments = self._moments
         group = []
         for order_id in order_ids:
@@ -47,14 +47,14 @@ class PollSchedule:
                 self._queued += 1
 
     def forget(self, order_id: str) -> None:
-        """Plan nothing more for an order."""
+        """Drop the plan for an order."""
         self._moments.pop(order_id, None)
         if self._queued > 2 * len(self._moments) + 64:
             self._drop_stale_entries()
 
     @property
     def next(self) -> float:
-        """The earliest moment; infinity while nothing is planned."""
+        """The earliest moment; infinity for an empty plan."""
         while self._alone:
             if self._moments.get(self._alone[0]) == ALONE:
                 return ALONE
@@ -71,13 +71,13 @@ class PollSchedule:
         return NEVER
 
     def take(self, now: float, most: int, ahead: float = 0.0) -> list[str]:
-        """Take out the orders of the next call; none while no order is due.
+        """Take out the orders of the next call; empty until an order is due.
 
-        Full groups are never split to fill up a call. Splitting one would shift every following group, and an answer that
-        repeats the last one could no longer be recognised.
+        Full groups stay whole. Splitting one to fill up a call would shift every following group, and repeated answers would go
+        unrecognised.
 
         :param most: how many orders one call can ask for.
-        :param ahead: a call that is due is filled up with orders whose moment comes within so many seconds.
+        :param ahead: orders due within so many seconds fill up a call that is due now.
         """
         if self._alone:
             self._alone_has_turn = not self._alone_has_turn
@@ -116,7 +116,7 @@ class PollSchedule:
         return [order_id]
 
     def _drop_stale_entries(self) -> None:
-        """Keep only what is still planned."""
+        """Rebuild the queue from the present plans."""
         self._alone = deque(dict.fromkeys(order_id for order_id in self._alone if self._moments.get(order_id) == ALONE))
         entries = []
         for moment, group in self._queue:

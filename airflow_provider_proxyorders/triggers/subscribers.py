@@ -1,7 +1,7 @@
-"""All triggers that wait on one connection, by order and by deadline.
+"""All waiting triggers of one connection, by order and by deadline.
 
-Two rules: a deadline is told at its moment, whatever the vendor does; and the loop belongs to all triggers, so many are told
-some at a time.
+Two rules. A trigger hears of its deadline at its moment, independently of the vendor. All triggers share one event loop, so
+many of them are told some at a time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from itertools import islice
 
 from airflow_provider_proxyorders.triggers.subscription import Subscription, Update
 
-#: Triggers that are told in one turn of the loop. Each writes a line into its task's log, and Airflow warns of a held loop.
+#: Triggers told in one turn of the loop. Each writes a line into its task's log, and Airflow warns of a held loop.
 TOLD_AT_ONCE = 50
-#: With more who wait, lines about the usual course are left out: a triggerer's supervisor reads a handful of lines between two
-#: rounds of database work, and starts the next triggers no sooner.
+#: With more waiting triggers, lines about the usual course are left out: a triggerer's supervisor reads a handful of lines
+#: between two rounds of database work, and starts the next triggers only then.
 QUIET_ABOVE = 500
 
 
 class Subscribers:
-    """Who waits for which order.
+    """The subscriptions of one connection.
 
-    :ivar count: how many wait.
-    :ivar many_waiting: whether that is more than the triggerer's log has room for.
-    :ivar by_order: the subscriptions of each order; an order without one is not there.
+    :ivar count: how many there are.
+    :ivar many_waiting: whether the triggerer's log has too little room for so many.
+    :ivar by_order: the subscriptions of each order; each list holds at least one.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Subscribers:
         self.by_order: dict[str, list[Subscription]] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines: list[tuple[float, int, Subscription]] = []
-        self._number = itertools.count()  # deadlines of the same moment are told in the order of their coming
+        self._number = itertools.count()  # orders deadlines of the same moment by their arrival
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, subscription: Subscription) -> None:
@@ -54,7 +54,7 @@ class Subscribers:
         subscriptions.remove(subscription)
         if not subscriptions:
             del self.by_order[subscription.order_id]
-        if len(self._deadlines) > 2 * self.count + 64:  # deadlines can be days away, and must not keep who has left until then
+        if len(self._deadlines) > 2 * self.count + 64:  # a deadline can be days away
             self._deadlines = [entry for entry in self._deadlines if not entry[2].gone]
             heapq.heapify(self._deadlines)
         return not subscriptions
@@ -64,11 +64,11 @@ class Subscribers:
         self.many_waiting = self.count > QUIET_ABOVE
 
     def still_waiting(self, order_ids: Iterable[str]) -> list[str]:
-        """Those of some orders with a subscription now, after a call."""
+        """Those of some orders with a subscription left, after a call."""
         return [order_id for order_id in order_ids if order_id in self.by_order]
 
     async def tell(self, order_ids: Iterable[str], update: Update) -> None:
-        """Tell all who wait for these orders, some in each turn of the loop."""
+        """Tell all subscriptions of these orders, some in each turn of the loop."""
         subscriptions = (subscription for order_id in order_ids for subscription in tuple(self.by_order.get(order_id, ())))
         while some := list(islice(subscriptions, TOLD_AT_ONCE)):
             for subscription in some:

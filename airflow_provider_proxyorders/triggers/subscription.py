@@ -1,7 +1,7 @@
-"""One trigger that waits for one order: what it is told, and when it wants to look again.
+"""One waiting trigger: its updates, and the moment of its next look.
 
-Two rules: an update that waits to be picked up is kept, in order, so none is lost between two looks; but the last update is
-not kept waiting by lines that only inform: those still there are left out.
+Two rules. Updates wait in order until the trigger picks them up, so all arrive. The last update goes first: it replaces lines
+still waiting for the log.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
     from airflow_provider_proxyorders.vendors.base import Polling
 
-#: Airflow 3.3 may mark a task failed that is resumed while it is still being deferred. So no wait ends sooner, in seconds.
+#: Seconds that every wait takes at least. Airflow 3.3 may fail a task that resumes while it is still being deferred.
 EARLIEST = 2.0
-#: Seconds after which the log says that the order is still pending; then after twice as many, and so on.
+#: Seconds until the log calls the order still pending; the next line comes after twice as many, and so on.
 STILL_PENDING = 300.0
 NEVER = float("inf")
 
 
 class Update(NamedTuple):
-    """What a waiting trigger is told.
+    """A message for a waiting trigger.
 
-    :param outcome: ``final``, ``deadline`` or ``unreadable``; None for a line in the log only.
+    :param outcome: ``final``, ``deadline`` or ``unreadable`` end the wait. None is a line for the log.
     :param text: for the log; may be empty.
-    :param reason: name of the error that ended the wait.
-    :param status: how the order ended, as far as it did.
+    :param reason: name of the error behind an unreadable order.
+    :param status: the status of a final order.
     """
 
     outcome: str | None
@@ -41,16 +41,16 @@ class Update(NamedTuple):
 
 
 class Subscription:
-    """One trigger that waits for one order.
+    """One waiting trigger and its order.
 
     Thousands of these live in one triggerer, most of the time asleep, so they are kept small.
 
     :param deadline: seconds of the loop's clock.
-    :param ceiling: the most seconds between two looks; None for the vendor's rhythm.
-    :param backstop: for a trigger that waits for a webhook: the most seconds between two looks, in place of the vendor's rhythm.
+    :param ceiling: the most seconds between two looks; None means the vendor's rhythm.
+    :param backstop: in a wait for a webhook, the most seconds between two looks, in place of the vendor's rhythm.
     :param age: seconds since the order was placed, when the wait began.
-    :param ended: decides whether an order as read ends the wait; None for an order whose status is final.
-    :ivar hinted: when a webhook told of the order last, in seconds of the loop's clock.
+    :param ended: decides whether an order as read ends the wait; None means a final status does.
+    :ivar hinted: the moment of the order's last webhook, in seconds of the loop's clock.
     :ivar gone: the wait is over.
     """
 
@@ -82,7 +82,7 @@ class Subscription:
 
     @property
     def earliest(self) -> float:
-        """The moment before which the wait must not end, in seconds of the loop's clock."""
+        """The earliest end of the wait, in seconds of the loop's clock."""
         return self.began + EARLIEST
 
     def first_look(self, polling: Polling) -> float:
@@ -101,7 +101,7 @@ class Subscription:
         """
         self.looks += 1
         previous, self._order = self._order, order
-        if order is not previous:  # an answer that repeats the last one gives the same object
+        if order is not previous:  # a repeated answer gives the same object
             if order.status.final if self._ended is None else self._ended(order):
                 text = "" if quiet else f"Order {order.order_id} is {order.vendor_status}"
                 self.tell(Update("final", text, status=order.status))
@@ -119,7 +119,7 @@ class Subscription:
         return pause
 
     def pause(self, polling: Polling, now: float, spread: float) -> float:
-        """Seconds until the next look at an order that is still pending.
+        """Seconds until the next look at a pending order.
 
         :param spread: from 0 to 1, by chance; keeps many orders apart.
         """
@@ -128,7 +128,7 @@ class Subscription:
         pause = self.backstop * (0.9 + 0.1 * spread)
         if self.hinted is None:
             return pause
-        # A webhook told of something that the vendor's reads do not show yet: soon again, and then less and less often.
+        # A webhook was quicker than the vendor's reads: look again soon, and then less and less often.
         return min(pause, max(now - self.hinted, polling.fastest))
 
     def tell(self, update: Update) -> None:
@@ -144,7 +144,7 @@ class Subscription:
     def next_update(self) -> asyncio.Future[Update]:
         """The next update, to be awaited.
 
-        We use one future per waiting trigger instead of Airflow's shared streams: no queue, no broadcast and no coroutine.
+        One future per waiting trigger saves the queue and the broadcast of Airflow's shared streams, and a coroutine.
         """
         self._next = asyncio.get_running_loop().create_future()
         if self._kept:

@@ -1,7 +1,7 @@
-"""What a connection's waiting says to people: lines in logs, and measures.
+"""The lines of a connection in the logs, and its measures.
 
-Two rules: a line goes through a pipe that the triggerer's supervisor reads between two rounds of database work, so a thread
-writes it and the loop goes on; and where many wait, one line in the triggerer's own log stands for a line in each task's.
+Two rules. A line goes through a pipe to the triggerer's supervisor, a slow reader with database work of its own, so a thread
+writes it and the loop goes on. With many waiting triggers, one line in the triggerer's log replaces a line in each task's log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Lines that are written at the same time, each by a thread that the whole triggerer shares.
+#: Lines written at the same time, each by one of the triggerer's shared threads.
 WRITING = 2
 #: Seconds between two reports of our measures.
 REPORT_EVERY = 1.0
@@ -36,9 +36,9 @@ class Lines:
         self._writing = asyncio.Semaphore(WRITING)
 
     async def log_update(self, task_log: Any, subscription: Subscription, update: Update, many_waiting: bool) -> None:
-        """Write an update's line into its task's log, if there is one.
+        """Write an update's line, if it has one, into its task's log.
 
-        Where many wait, none of them stands in line to write: the end of an order would come as late as the last line.
+        With many waiting triggers, an end skips a busy log: otherwise it would come as late as the last line.
 
         :param task_log: the trigger's own logger.
         """
@@ -53,7 +53,7 @@ class Lines:
 
     async def _write(self, task_log: Any, subscription: Subscription, update: Update) -> None:
         async with self._writing:
-            if update.outcome is not None or not subscription.gone:  # a line that only informs is of no use after the wait
+            if update.outcome is not None or not subscription.gone:  # after the wait only its end matters
                 await task_log.ainfo("%s", update.text)
 
     def warn_once(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Lines:
 
 
 class Measures:
-    """Counts what happens on one connection, for whatever Airflow reports its own measures to.
+    """The counts of one connection, reported beside Airflow's own measures.
 
     :ivar counts: since the last report: ``polls`` (calls to the vendor) and ``throttled``.
     :ivar due: the moment of the next report, in seconds of the loop's clock.

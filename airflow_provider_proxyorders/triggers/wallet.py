@@ -1,7 +1,7 @@
-"""Watches wallets in the triggerer: waits for a top-up, or tells other DAGs when a wallet gets low.
+"""Triggers for wallets: one waits for a top-up, one starts DAGs when a wallet gets low.
 
-Three rules: what is stored and logged about a trigger holds ids, amounts and moments only; at the vendor it only reads; and a
-crossing is claimed in the ledger, so it is one event over restarts and triggerers.
+Three rules. The row and the log of a trigger hold ids, amounts and moments only. At the vendor it only reads. It claims a
+crossing in the ledger, so each crossing is one event over restarts and triggerers.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
-#: Airflow takes an event from a trigger within a second or two and stores it. A trigger that lives so much longer has delivered
-#: its event; one that does not leaves the crossing unconfirmed, and its successor tells it again. In seconds.
+#: Airflow stores an event within a second or two. A trigger alive so many seconds later has delivered it and confirms the
+#: crossing. After an earlier death its successor reports the crossing again.
 STORED_AFTER = 8.0
 
 
 class WalletLevelTrigger(BaseTrigger):
-    """Fires when a wallet holds enough, when it cannot be read, or at the deadline.
+    """Fires when a wallet holds enough, when its reads fail for good, or at the deadline.
 
-    The event is ``{"outcome": "reached" | "deadline" | "unreadable", "reason": ..., "at": ...}``; ``reason`` is the name of an
-    error, never its text, and ``at`` a unix time.
+    The event is ``{"outcome": "reached" | "deadline" | "unreadable", "reason": ..., "at": ...}``. ``reason`` is the bare name of
+    an error, and ``at`` the unix time of the event.
 
     :param at_least: amount as text.
     :param deadline: ISO time with zone; a moment, so it means the same after a restart.
@@ -92,25 +92,25 @@ class WalletLevelTrigger(BaseTrigger):
                     return "reached", None
                 else:
                     self.log.info("The wallet holds %s, waiting for %s", balance, self.at_least)
-        raise AssertionError("unreachable: balances() has no end")
+        raise AssertionError("balances() goes on for ever")
 
 
 class WalletBalanceTrigger(BaseEventTrigger):
     """Fires once when a wallet gets low, for ``AssetWatcher``: "money runs out" then starts a DAG.
 
     The event is ``{"key": ..., "state": "low" | "ok", "conn_id": ..., "wallet": ..., "since": ..., "balance": ...,
-    "currency": ..., "low_balance": ..., "recovered_at": ..., "crossing": ...}``. Its ``key`` names the crossing: should an event
-    come twice after a crash, it has the same key, so a purchase with that in its ``order_key`` is made once.
+    "currency": ..., "low_balance": ..., "recovered_at": ..., "crossing": ...}``. Its ``key`` names the crossing. A second event
+    of a crossing, after a crash, has the same key. A purchase with this key in its ``order_key`` is made once.
 
-    It never ends by itself: Airflow would start it again every second. A refused key is shown to the vendor again when the
-    connection holds another one, or after an hour: a refusal may be a firewall's, and pass.
+    The trigger goes on for ever, since Airflow would start an ended one again every second. The vendor sees a refused key again
+    as soon as the connection holds another one, or after an hour: a refusal may be a firewall's, and pass.
 
     :param low_balance: as text, in the wallet's currency; a balance below it, or an empty wallet, is low.
-    :param recovered_at: as text; None = a tenth above.
-    :param on: the crossings to tell of: ``low``, ``ok`` (recovered), or both.
+    :param recovered_at: as text; by default a tenth above ``low_balance``.
+    :param on: the crossings to report: ``low``, ``ok`` (recovered), or both.
     :param poll_interval: seconds between two readings.
-    :param name: triggers with the same one share the crossing; None = named after the levels, so that other levels are another
-        alert, with a key of its own. Give one where something is bought for an event.
+    :param name: triggers with the same name share a crossing. By default the levels are the name, so a change of a level begins
+        a new alert with a key of its own. Set a name if your DAG buys for an event.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
                     await poller.gate.wait_for_other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
-                    self.log.warning("The wallet of connection %s cannot be watched right now: %s", self.conn_id, error)
+                    self.log.warning("The wallet of connection %s is read again later: %s", self.conn_id, error)
                     continue
                 except Exception:  # a mistake of ours, or a database library's: the watch goes on
                     logging.getLogger(__name__).exception("Wallet of connection %s", self.conn_id)
@@ -171,9 +171,9 @@ class WalletBalanceTrigger(BaseEventTrigger):
                 await self._confirm(crossing)
 
     async def _claim_crossing(self, gate: Gate, balance: Money) -> Crossing | None:
-        """The crossing that this balance shows, unless another trigger has it.
+        """The crossing at this balance, unless another trigger has it.
 
-        :raises LedgerError: when the ledger cannot be used; the next reading shows it again.
+        :raises LedgerError: when the ledger cannot be used; the next reading shows the crossing again.
         """
         vendor = await gate.open()
         account = vendor.account
@@ -187,7 +187,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
         try:
             await asyncio.to_thread(_confirm, crossing)
         except ProxyOrdersError as error:
-            self.log.warning("Crossing %s may be told twice: %s", crossing.key, error)
+            self.log.warning("Crossing %s may be reported twice: %s", crossing.key, error)
 
     def _event(self, crossing: Crossing, balance: Money) -> dict[str, Any]:
         return {

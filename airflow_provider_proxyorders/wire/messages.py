@@ -1,6 +1,6 @@
-"""What travels between a vendor's flow and its driver, without I/O: requests, responses and flows.
+"""Requests, responses and flows between a vendor and its driver, without I/O.
 
-One rule: a vendor operation is a generator that yields :class:`Request` and receives :class:`Response`, so login, paging and
+One rule: a vendor operation is a generator that yields :class:`Request` and receives :class:`Response`. Login, paging and
 retries are ``yield``s in one function, and the sync and the async driver share every line.
 """
 
@@ -30,10 +30,10 @@ LONGEST_ASKED = 7 * 86400.0
 class Request:
     """One HTTP request, relative to the account's base URL.
 
-    :param name: what it does, in two words, for logs and fault rules, e.g. ``create order``.
+    :param name: the operation in two words, for logs and fault rules, for example ``create order``.
     :param params: query parameters in order; a name may repeat.
-    :param json: the body, Decimals allowed; None sends no body. Not shown, since a login carries the key in it.
-    :param spends: whether it moves money. It is the last request of its flow and is sent at most once by whoever runs it.
+    :param json: the body, Decimals allowed; None sends an empty one. It stays out of texts, since a login carries the key in it.
+    :param spends: whether it moves money. Such a request is the last of its flow, and its driver sends it at most once.
     """
 
     method: str
@@ -81,12 +81,12 @@ class Response:
     def data(self) -> Any:
         """The body read as JSON, numbers as Decimal or int.
 
-        :raises UnreadableBody: when it is empty, HTML, truncated or otherwise no JSON.
+        :raises UnreadableBody: for an empty body, HTML, truncated and other invalid JSON.
         """
         return load_json(self.body)
 
     def data_or_none(self) -> Any:
-        """Like :meth:`data`, None where the body is no JSON: for error answers, where the status already decides."""
+        """Like :meth:`data`, but None for invalid JSON. Use it for error answers: their status already decides."""
         try:
             return self.data()
         except UnreadableBody:
@@ -96,7 +96,7 @@ class Response:
     def retry_after(self) -> float | None:
         """Seconds asked for by ``Retry-After``, in either of its forms, at most :data:`LONGEST_ASKED`.
 
-        None without it or where it is unreadable.
+        A missing or unreadable one gives None.
         """
         raw = self.headers.get("retry-after", "").strip()
         if raw.isascii() and raw.isdigit():

@@ -167,7 +167,7 @@ def test_a_huge_body_ends(side: Side, script: Callable[[Talk], None], monkeypatc
 def test_a_purchase_with_a_huge_answer_is_unknown(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (worker, triggerer):
         monkeypatch.setattr(module, "LARGEST_BODY", 2_000_000)
-    with wire(huge_body) as server, pytest.raises(OutcomeUnknown, match="did not end"):
+    with wire(huge_body) as server, pytest.raises(OutcomeUnknown, match="longer than 32 MiB"):
         Http(account(server.url, timeout=5.0), naps).send(BUY)
     assert len(server.asked) == 1
 

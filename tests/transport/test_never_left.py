@@ -123,7 +123,7 @@ BROKEN = [hang_up, reset, reset_unheard, silent, half_a_head, half_a_body, half_
 class TestUnknown:
     @pytest.mark.parametrize("script", BROKEN)
     def test_with_a_connection_and_no_answer(self, naps: Naps, script: object) -> None:
-        with wire(script) as server, pytest.raises(OutcomeUnknown, match="gave no answer to the purchase") as error:  # type: ignore[arg-type]
+        with wire(script) as server, pytest.raises(OutcomeUnknown, match="left the purchase unanswered") as error:  # type: ignore[arg-type]
             Http(account(server.url, timeout=0.3), naps).send(BUY)
         assert error.value.money == "unknown"
         assert server.connections == 1

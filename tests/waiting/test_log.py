@@ -157,7 +157,7 @@ def test_trouble_is_said_once_where_many_wait(
     assert [rule.hits for rule in rules] == [1, 1]
     shown = "".join(capfd.readouterr())
     said = [record.getMessage() for record in caplog.records if record.name == telling.__name__]
-    for text in ("IPRoyal cannot be asked (VendorUnavailable)", "IPRoyal does not accept the key"):
+    for text in ("Reading from IPRoyal failed (VendorUnavailable)", "IPRoyal does not accept the key"):
         assert shown.count(text) - sum(text in line for line in said if line in shown) == (0 if many else 5)
         assert [line.startswith(f"Connection {conn_id}: {text}") for line in said if text in line] == [True] * many
 
