@@ -7,7 +7,7 @@ unknown, quarantined, or standing to be sent again after an answer that was lost
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -79,6 +79,22 @@ class Verdict:
         return {**asdict(self), "wrong": list(self.wrong)}
 
 
+def _not_once(cell: Cell, book: Mapping[str, Any], purchases: Sequence[Mapping[str, Any]], lost: int) -> Iterator[str]:
+    """Every difference from one purchase, charged once as requested."""
+    charges = book["charges"]
+    for purchase in purchases:
+        if Step(purchase["step"]) in TAKEN and not any(_is(purchase, charge, book["subaccounts"]) for charge in charges):
+            yield f"the ledger holds {purchase['order_id']}, which nobody bought"
+    if any(charge["kind"] != cell.kind for charge in charges):
+        yield "something else was charged than what was asked for"
+    if len(charges) > 1:
+        yield f"bought {len(charges)} times"
+    if lost:
+        yield f"{lost} lost"
+    if len(purchases) != 1:
+        yield f"{len(purchases)} purchases in the ledger, one was meant"
+
+
 def judge(
     cell: Cell,
     book: Mapping[str, Any],
@@ -100,22 +116,11 @@ def judge(
     charges: list[Mapping[str, Any]] = list(book["charges"])
     purchases: list[Mapping[str, Any]] = list(ledger["purchases"])
     held = [purchase for purchase in purchases if purchase["step"] == Step.QUARANTINED.value]
-    wrong: list[str] = []
-
     lost = sum(not _accounted(charge, purchases, book["subaccounts"]) for charge in charges)
-    for purchase in purchases:
-        if Step(purchase["step"]) in TAKEN and not any(_is(purchase, charge, book["subaccounts"]) for charge in charges):
-            wrong.append(f"the ledger holds {purchase['order_id']}, which nobody bought")
-    if any(charge["kind"] != cell.kind for charge in charges):
-        wrong.append("something else was charged than what was asked for")
-    if len(charges) > 1:
-        wrong.append(f"bought {len(charges)} times")
-    if lost:
-        wrong.append(f"{lost} lost")
-    if len(purchases) != 1:
-        wrong.append(f"{len(purchases)} purchases in the ledger, one was meant")
-    if ledger["frozen"]:
-        wrong.append(f"the wallet is frozen: {ledger['frozen']}")
+    wrong = [
+        *_not_once(cell, book, purchases, lost),
+        *([f"the wallet is frozen: {ledger['frozen']}"] if ledger["frozen"] else []),
+    ]
 
     finished = all(end.kind == "done" for end in ends)
     ids = {str(end.result["order_id"]) for end in (*ends, thawed) if end is not None and end.result is not None}

@@ -108,12 +108,7 @@ def _lapsed(story: Story, order_id: str) -> bool:
 def _none_lapsed_in_vain(story: Story, book: _Book) -> Iterator[str]:
     """After a day's runs nothing is due and unpaid that the wallet could pay; who lapsed was tried for and was too dear."""
     horizon = story.plan.size.horizon * DAY
-    for day in story.days:
-        if not day.renewals:
-            continue
-        for one in _unpaid(story, day):
-            if one.price <= day.balance:
-                yield f"day {day.number}: order {one.order_id} for {one.price} is due and unpaid, the wallet holds {day.balance}"
+    yield from _left_unpaid(story)
     for order_id, wanted in story.orders.items():
         if not _lapsed(story, order_id):
             continue
@@ -128,6 +123,14 @@ def _none_lapsed_in_vain(story: Story, book: _Book) -> Iterator[str]:
         for day in tries:
             if wanted.price <= day.balance:
                 yield f"order {order_id} lapsed at {end}; on day {day.number} its {wanted.price} could be paid from {day.balance}"
+
+
+def _left_unpaid(story: Story) -> Iterator[str]:
+    for day in story.days:
+        for order in _unpaid(story, day) if day.renewals else []:
+            if order.price <= day.balance:
+                what = f"order {order.order_id} for {order.price} is due and unpaid"
+                yield f"day {day.number}: {what}, the wallet holds {day.balance}"
 
 
 def _unpaid(story: Story, day: Day) -> list[Running]:

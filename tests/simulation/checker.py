@@ -67,12 +67,7 @@ class Checker(Verdict):
             self.since[order.order_key] = ledger.intended_at
         charges = run.market.of(order.order_key)
         if order.step in TAKEN:
-            another = TWIN if self._twin(order) else "adopted another"
-            if not charges:
-                self.broken(another, f"{order.order_key} is {order.step.value} as {order.order_id}, but was not bought")
-            elif order.kind == "create" and not any(run.market.is_of(order.order_id, charge) for charge in charges):
-                bought = [charge.entry.order_id for charge in charges]
-                self.broken(another, f"{order.order_key} is {order.order_id} in the ledger, bought was {bought}")
+            self._taken(order, charges)
         doubtful = order.step is Step.INTENDED and order.maybe_sent  # to be sent again under the same reference
         if order.step in (Step.REJECTED, Step.INTENDED) and charges and not doubtful:
             self.broken(
@@ -87,6 +82,15 @@ class Checker(Verdict):
             )
         if order.step is Step.QUARANTINED and run.books[worker].worker is worker:
             self._quarantined(order, charges)
+
+    def _taken(self, order: Purchase, charges: list[Charge]) -> None:
+        """The ledger says that the vendor took the order: it must be the one that was bought."""
+        another = TWIN if self._twin(order) else "adopted another"
+        if not charges:
+            self.broken(another, f"{order.order_key} is {order.step.value} as {order.order_id}, but was not bought")
+        elif order.kind == "create" and not any(self.run.market.is_of(order.order_id, charge) for charge in charges):
+            bought = [charge.entry.order_id for charge in charges]
+            self.broken(another, f"{order.order_key} is {order.order_id} in the ledger, bought was {bought}")
 
     def _twin(self, order: Purchase) -> bool:
         """Whether somebody else bought just the same, so that nothing could tell the two apart."""
