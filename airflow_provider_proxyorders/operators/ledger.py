@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy
+from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -15,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class ReconcileLedgerOperator(BaseOperator):
-    """Compares a wallet's ledger with the vendor's orders and balance. It never spends.
+    """Compares a wallet's ledger with the vendor's orders, sub-accounts and balance. It never spends.
 
-    Purchases whose answer was lost are settled, orders that moved on are brought up to date. An order at the vendor that the
-    ledger did not intend is reported once and freezes purchases from the wallet, since a lost purchase could no longer be told
-    from it; ``proxyorders ledger unfreeze WALLET`` allows them again. One that may still turn out to belong to a purchase under
-    way is only logged at first, and ``unclear`` when the next comparison cannot tell either. What the vendor held before the
-    first comparison counts as known.
+    It settles purchases with a lost answer, and brings orders up to date. A foreign order is one at the vendor from outside of
+    this ledger. It is reported once and freezes purchases from the wallet, since it could be mistaken for a lost purchase;
+    ``proxyorders ledger unfreeze WALLET`` allows them again. If the order may belong to a purchase under way, the task only logs
+    it at first. It is ``unclear`` when the next comparison cannot tell either. Orders from before the first comparison count as
+    known.
 
-    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange``, ``unclear``, ``missing`` (lists of
-    keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
+    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange`` (foreign orders), ``unclear``,
+    ``missing`` (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
-    :param fail_on_findings: fail the task where a person should look, so that Airflow's alerts fire.
+    :param fail_on_findings: fail the task if a person should look, so that Airflow's alerts fire.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
@@ -45,21 +47,19 @@ class ReconcileLedgerOperator(BaseOperator):
     ):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
-        self.fail_on_findings = fail_on_findings
+        self.fail_on_findings = flag_of("fail_on_findings", fail_on_findings, default=True)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow.sdk.exceptions import AirflowFailException
-
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
-        buyer = ProxyOrdersHook(self.conn_id).buyer(context, self.log.info)
-        report = reconcile(buyer)
+        buyer = ProxyOrdersHook(conn_id_of(self.conn_id)).buyer(context, self.log.info)
+        report, wallet = reconcile(buyer), buyer.account.wallet
         for line in report.lines():
             self.log.info("%s", line)
-        frozen = buyer.ledger.freeze_reason(buyer.account.wallet)
+        frozen = buyer.ledger.freeze_reason(wallet)
         result = {
-            "wallet": buyer.account.wallet,
+            "wallet": wallet,
             "settled": report.settled,
             "updated": report.updated,
             "undecided": sorted(report.unresolved),
@@ -69,13 +69,12 @@ class ReconcileLedgerOperator(BaseOperator):
             "unexplained": str(report.unexplained) if report.unexplained else None,
             "frozen": frozen,
         }
-        if not report.clean and self.fail_on_findings:
+        if report.clean:
+            self.log.info("Wallet %s: ledger and vendor agree", wallet)
+        elif self.fail_on_findings:
             context["ti"].xcom_push(key="return_value", value=result)
-            wallet = buyer.account.wallet
             then = f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {wallet}" if frozen else ""
             raise AirflowFailException(f"wallet {wallet!r} needs a look: {'; '.join(report.lines())}.{then}")
-        if report.clean:
-            self.log.info("Wallet %s: ledger and vendor agree", buyer.account.wallet)
         return result
 
 

@@ -1,4 +1,4 @@
-"""The operators that buy orders, find those that end, and extend them; the last two live in files of their own."""
+"""The operators that buy, find and extend orders; finding and extending live in files of their own."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 class CreateProxyOrderOperator(OrderOperator):
     """Buys one prepaid order and waits until it can be used.
 
-    The same order key never buys twice: a retry, Clear, a backfill of the same interval or a second worker all get the
-    same order. To buy again on purpose, give another ``order_key``.
+    An order key buys at most once: a retry, Clear, a backfill of the same interval or a second worker all get the same order.
+    To buy again on purpose, give another ``order_key``.
 
-    Returns a JSON object of text, numbers and nulls: ``order_key, order_id, vendor, kind, status, vendor_status, price,
-    currency, expires_at, delivered, ledger_url``. What the order yielded is secret and is not in it; a later task reads it with
+    Returns a JSON object of text, numbers and nulls, free of secrets: ``order_key, order_id, vendor, kind, status,
+    vendor_status, price, currency, expires_at, delivered, ledger_url``. A later task reads the proxies or codes with
     ``ProxyOrdersHook(conn_id).get_delivery(order_id)``.
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param request: the vendor's own body fields, as its documentation names them, or their JSON as text (templated).
-    :param order_key: identity of this purchase (templated); by default DAG, task, map index and data interval, or the run where a
-        run has no interval.
+    :param order_key: identity of this purchase (templated); by default DAG, task, map index and data interval, or the run if it
+        has no interval.
     :param max_price: the most it may cost, in major currency units, as text or Decimal (templated). Without it the connection's
-        ``max_order_price`` counts; without both nothing is bought.
-    :param on_partial: ``fail`` or ``accept`` an order that the vendor could deliver only in part.
+        ``max_order_price`` counts; if both are missing, the task refuses to buy.
+    :param on_partial: ``fail`` or ``accept`` an order that was delivered only in part.
     :param wait_for_completion: wait until the order can be used, else return as soon as it is placed.
     :param deferrable: wait in the triggerer, without holding a worker; default ``[operators] default_deferrable``.
-    :param poll_interval: never wait longer than this between two looks at the order, in seconds; None = the vendor's rhythm.
-    :param timeout: how long one try waits, in seconds or as timedelta; None = the vendor's default.
+    :param poll_interval: the longest pause between two looks at the order, in seconds or as timedelta; ``None`` = the vendor's
+        rhythm.
+    :param timeout: how long one try waits, in seconds or as timedelta; ``None`` = the vendor's default.
     """
 
     template_fields: Sequence[str] = ("conn_id", "request", "order_key", "max_price")
@@ -60,14 +61,15 @@ class CreateProxyOrderOperator(OrderOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         buyer = self.hook.buyer(context, self.log.info)
         key = order_key_of(self.order_key) or default_key(context)
-        order = buyer.place(body_of(self.request), order_key=key, max_price=price_cap(self.max_price, was_set=self._cap_was_set))
-        return self.finish(order, buyer, context)
+        cap = price_cap(self.max_price, was_set=self._cap_was_set)
+        purchase = buyer.place(body_of(self.request), order_key=key, max_price=cap)
+        return self.finish(purchase, buyer, context)
 
 
 def default_key(context: Mapping[str, Any]) -> str:
-    """Identity of a purchase by default: DAG, task, map index and data interval, or the run where it has no interval.
+    """Identity of a purchase by default: DAG, task, map index and data interval, or the run if it has no interval.
 
-    Never the try number; so retries, Clear and a backfill of the same interval mean the same purchase.
+    The try number is left out, so retries, Clear and a backfill of the same interval mean the same purchase.
     """
     ti, run = context["ti"], context["dag_run"]
     start, end = getattr(run, "data_interval_start", None), getattr(run, "data_interval_end", None)
