@@ -41,11 +41,13 @@ class ProxyOrdersError(Exception):
     :cvar retry: whether trying the task again can help: ``never``, ``soon`` or ``later``. A retry never
         buys twice whatever this says; it only wastes time where nothing can change.
     :cvar passing: whether the trouble is the vendor's and passes by itself, so a read is worth repeating in the same try.
+    :ivar retry_after: seconds the vendor asks to wait; None where it asked for none.
     """
 
     money: ClassVar[MoneyState] = "untouched"
     retry: Retry = "never"
     passing: ClassVar[bool] = False
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, retry: Retry | None = None):
         super().__init__(message)

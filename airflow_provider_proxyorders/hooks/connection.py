@@ -90,7 +90,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
             monthly_limit=reader.amount("monthly_limit"),
             min_balance=reader.amount("min_balance"),
         ),
-        currency=currency.upper() if currency else None,
+        currency=currency,
         timezone=zone,
         requests_per_second=float(rate) if rate else vendor.capabilities.requests_per_second,
         timeout=float(timeout) if timeout else 30.0,

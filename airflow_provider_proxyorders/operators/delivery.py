@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.sdk import Asset, BaseOperator, RetryPolicy
 
+from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class DeliverProxiesOperator(BaseOperator):
             "expires_at": expires_at.isoformat() if expires_at else None,
             "health": health.as_dict() if health else None,
         }
-        until = f", until {expires_at:%Y-%m-%d %H:%M} UTC" if expires_at else ""
+        until = f", until {utc(expires_at)}" if expires_at else ""
         self.log.info("Order %s: %d entries written to %s as %s%s", self.order_id, delivery.count, self.path, self.format, until)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):

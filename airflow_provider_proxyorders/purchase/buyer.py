@@ -23,9 +23,10 @@ from airflow_provider_proxyorders.domain.errors import (
     ProxyOrdersError,
 )
 from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Actor, Money, Purchase, Step, masked
+from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import Attempt, PurchaseRequest, fingerprint, reference
-from airflow_provider_proxyorders.purchase.outcome import one_line, outcome_unknown
+from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.price import cap_of, quote
 from airflow_provider_proxyorders.purchase.sending import Sending
 from airflow_provider_proxyorders.purchase.settling import Settling

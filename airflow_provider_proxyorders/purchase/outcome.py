@@ -8,6 +8,7 @@ from __future__ import annotations
 from airflow_provider_proxyorders.domain.errors import OrderNotUsable, OrderPending, OutcomeUnknown, Quarantined, Retry
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import STEP_OF, UNRESOLVED, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.vendors.base import Vendor
 
 
@@ -98,17 +99,13 @@ def quarantined(purchase: Purchase, vendor: Vendor) -> Quarantined:
     looks = purchase.evidence.get("looks") or []
     seen = looks[-1]["seen"] if looks else purchase.reason or "see the history"
     reference = vendor.reference_in(purchase.request)
+    sent = f", sent at {utc(purchase.sent_at, 'seconds')}" if purchase.sent_at else ""
     return Quarantined(
         f"A person has to decide about {purchase.order_key!r} at {vendor.title}: it may have been taken and charged "
         f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {seen}. "
         f"Look in the vendor's dashboard{f' for reference {reference}' if reference else ''}"
-        f"{f', sent at {purchase.sent_at:%Y-%m-%d %H:%M:%S} UTC' if purchase.sent_at else ''}. "
+        f"{sent}. "
         f"If it is there: proxyorders ledger resolve '{purchase.order_key}' --adopt ORDER_ID. "
         f"If not: proxyorders ledger resolve '{purchase.order_key}' --absent. Then clear the task.",
         order_key=purchase.order_key,
     )
-
-
-def one_line(error: Exception) -> str:
-    """The text of an error on one line of at most 500 characters."""
-    return " ".join(str(error).split())[:500]

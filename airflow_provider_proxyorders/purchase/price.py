@@ -78,9 +78,8 @@ def require_same_currency(account: Account, money: Money) -> None:
 
     :raises CapExceeded: the currencies differ. Nothing was bought.
     """
-    ours = account.currency
-    if ours and money.currency and ours.upper() != money.currency.upper():
+    if not money.comparable(account.currency):
         raise CapExceeded(
-            f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in {ours}: "
-            "they cannot be compared. Nothing was bought. Set 'currency' in the connection to the wallet's."
+            f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in "
+            f"{account.currency}: they cannot be compared. Nothing was bought. Set 'currency' in the connection to the wallet's."
         )

@@ -25,9 +25,10 @@ from airflow_provider_proxyorders.domain.errors import (
     VendorError,
 )
 from airflow_provider_proxyorders.domain.model import Money, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import PROOFS, Attempt, sending_time
-from airflow_provider_proxyorders.purchase.outcome import one_line, outcome_unknown
+from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.price import balance_for_floor, quoted_price, require_same_currency
 from airflow_provider_proxyorders.purchase.turns import Turns
 from airflow_provider_proxyorders.wire.messages import Request

@@ -16,8 +16,9 @@ from typing import Any, Literal, cast
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound, VendorError, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.purchase.attempt import Attempt, sending_time
-from airflow_provider_proxyorders.purchase.outcome import one_line, outcome_unknown, quarantined
+from airflow_provider_proxyorders.purchase.outcome import outcome_unknown, quarantined
 from airflow_provider_proxyorders.purchase.price import quoted_price
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.vendors.base import Look, Operation
@@ -332,7 +333,7 @@ class Settling:
             return self.adopt(unknown, reported)
         now = self.ledger.clock()
         since = unknown.evidence.get("refused_since") or now.isoformat()  # every repeat is refused; the first refusal counts
-        if self.tracker.account.settings.get("webhook_secret") and now - datetime.fromisoformat(since) < WEBHOOK_PATIENCE:
+        if self.tracker.account.takes_webhooks and now - datetime.fromisoformat(since) < WEBHOOK_PATIENCE:
             unknown = self._record(unknown, Step.UNKNOWN, why, {**unknown.evidence, "refused_since": since})
             why = f"{why} The vendor has it, and its webhook will tell the order id."
             raise outcome_unknown(unknown, self.vendor, why) from None

@@ -48,8 +48,7 @@ class OrderTracker:
     @property
     def settle_time(self) -> float:
         """Seconds after which a purchase that was taken shows up in reads; a setting of the connection, else the vendor's."""
-        own = self.account.settings.get("settle")
-        return float(own) if own is not None else self.vendor.capabilities.settle
+        return self.vendor.settle_time
 
     def repeats_safely(self, kind: str) -> bool:
         """Whether the vendor refuses a repeated reference, so that the same purchase may be sent again."""
@@ -181,7 +180,7 @@ class OrderTracker:
 
     def _freeze_on_other_currency(self, purchase: Purchase) -> None:
         charged, reserved = purchase.price, purchase.reserved
-        if charged and charged.currency and self.account.currency and charged.currency != self.account.currency:
+        if charged and not charged.comparable(self.account.currency):
             why = f"order {purchase.order_id} was charged in {charged.currency}, the limits are in {self.account.currency}"
             if self.ledger.freeze_reason(purchase.wallet) is None:
                 self.ledger.freeze(purchase.wallet, why)

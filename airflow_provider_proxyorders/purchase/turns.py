@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, ProxyOrdersError, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
+from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent
-from airflow_provider_proxyorders.purchase.outcome import one_line
 from airflow_provider_proxyorders.purchase.settling import Settling
 
 #: Pauses between two looks at a wallet that is held, in seconds: the first, the longest, and how fast they grow.

@@ -81,9 +81,7 @@ class ProxyOrderSensor(BaseSensorOperator):
         from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
         vendor = self.hook.vendor
-        settle = vendor.account.settings.get("settle")
-        settle = vendor.capabilities.settle if settle is None else float(settle)
-        return PollIntervals(vendor.capabilities.polling, self.poll_interval, settle)
+        return PollIntervals(vendor.capabilities.polling, self.poll_interval, vendor.settle_time)
 
     @cached_property
     def hook(self) -> ProxyOrdersHook:
@@ -213,7 +211,7 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
         vendor = self.hook.vendor
         if vendor.webhook is None:
             raise ConfigError(f"{vendor.title} documents no webhooks; ProxyOrderSensor waits for its orders by polling")
-        if not vendor.account.settings.get("webhook_secret"):
+        if not vendor.account.takes_webhooks:
             raise ConfigError(
                 f"connection {self.conn_id!r} has no webhook_secret, so no delivery could be believed; add it to the extra, or "
                 "use ProxyOrderSensor"

@@ -99,7 +99,7 @@ class WalletBalanceSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         self._trouble, self.poll_intervals.trouble = None, 0
         account = self.hook.vendor.account
-        if balance.currency and account.currency and balance.currency != account.currency:
+        if not balance.comparable(account.currency):
             raise self._ended(
                 ConfigError(
                     f"wallet {account.wallet!r} holds {balance}, but connection {self.conn_id!r} says its currency is "

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.inputs import seconds_of
+from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 
@@ -126,7 +127,7 @@ class OrderOperator(BaseOperator):
     def _hand_on(self, order: Purchase, buyer: Buyer) -> dict[str, Any]:
         order = buyer.require_usable(order, on_partial=self.on_partial)
         price = f", price {order.price}" if order.price else ""
-        until = f", until {order.expires_at:%Y-%m-%d %H:%M} UTC" if order.expires_at else ""
+        until = f", until {utc(order.expires_at)}" if order.expires_at else ""
         self.log.info("Order %s is %s%s%s", order.order_id, order.step.value, price, until)
         return self.result_of(order)
 
@@ -163,10 +164,10 @@ class OrderOperator(BaseOperator):
 
         assert order.order_id is not None
         self.log.info(
-            "Order %s is %s; waiting in the triggerer until %s UTC at the latest",
+            "Order %s is %s; waiting in the triggerer until %s at the latest",
             order.order_id,
             order.vendor_status,
-            f"{deadline:%Y-%m-%d %H:%M:%S}",
+            utc(deadline, "seconds"),
         )
         evidence = order.evidence if order.kind == "extend" else {}
         self.defer(

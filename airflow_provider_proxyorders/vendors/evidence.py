@@ -23,7 +23,7 @@ def balance_change(evidence: Mapping[str, Any], now: Balance) -> Decimal | None:
     :returns: None where nothing was noted before, or in another currency.
     """
     before = evidence.get("balance")
-    if not isinstance(before, str) or evidence.get("currency") != now.available.currency:
+    if not isinstance(before, str) or not now.available.same_currency(evidence.get("currency")):
         return None
     try:
         return now.available.amount - decimal(before)

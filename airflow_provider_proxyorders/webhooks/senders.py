@@ -132,7 +132,7 @@ class Senders:
             return None
         if vendor.webhook is None:
             return None
-        secrets = secrets_of(vendor.account.settings.get("webhook_secret"))
+        secrets = secrets_of(vendor.account.webhook_secret)
         return Sender(conn_id, vendor.account.wallet, vendor, scheme_of(vendor), secrets, now)
 
 
