@@ -126,7 +126,7 @@ class ExpiringOrders:
         :param most: at most so many lines for the due orders, and for each reason.
         """
         lines = [
-            f"{len(self.due)} of {self.looked_at} orders end from {self.as_of:%Y-%m-%d %H:%M} to {utc(self.until)} "
+            f"{len(self.due)} of {self.looked_at} orders end from {utc(self.as_of)} to {utc(self.until)} "
             f"and are due (by the {self.source}'s list); {len(self.left_out)} left out"
         ]
         lines += [f"due: {due.order_id} ends {utc(due.expires_at)}" for due in self.due[:most]]
