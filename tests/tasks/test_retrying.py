@@ -16,7 +16,9 @@ from airflow_provider_proxyorders.wire.messages import LONGEST_ASKED
 
 #: what the head of errors.py says of each
 SAID: dict[str, str] = {
-    **dict.fromkeys(("InvalidRequest", "UnsupportedOperation", "ConfigError", "OrderKeyConflict", "CapExceeded"), "never"),
+    **dict.fromkeys(
+        ("InvalidRequest", "InvalidParameter", "UnsupportedOperation", "ConfigError", "OrderKeyConflict", "CapExceeded"), "never"
+    ),
     **dict.fromkeys(("AuthenticationFailed", "OrderingNotPermitted", "OrderNotFound", "RequestRefused"), "never"),
     **dict.fromkeys(("InsufficientFunds", "SpendRefused", "OutcomeUnknown", "Quarantined", "OrderNotUsable"), "never"),
     **dict.fromkeys(("NotDue", "NotFarEnough"), "never"),
@@ -32,7 +34,7 @@ CLASSES = {
 
 def made(name: str) -> ProxyOrdersError:
     kind: Any = CLASSES[name]
-    return kind("quantity", "must be positive") if name == "InvalidRequest" else kind("what happened")  # type: ignore[no-any-return]
+    return kind("quantity", "must be positive") if name in ("InvalidRequest", "InvalidParameter") else kind("what happened")  # type: ignore[no-any-return]
 
 
 def decision(error: BaseException) -> Any:
