@@ -11,6 +11,7 @@ from airflow_provider_proxyorders.cli.options import confirmed, ledger_option, o
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Actor, Purchase
+from airflow_provider_proxyorders.domain.text import utc
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger import Ledger
@@ -86,7 +87,7 @@ def show_purchase(arguments: argparse.Namespace) -> int:
             print(f"{name + ':':<15}{value}")
     print("history:")
     for entry in ledger.history(purchase.order_key):
-        print(f"  {entry.at:%Y-%m-%d %H:%M:%S.%f} UTC  {entry.step.value:<11}  {entry.why}  [{entry.actor}]")
+        print(f"  {utc(entry.at, 'microseconds')}  {entry.step.value:<11}  {entry.why}  [{entry.actor}]")
     return 0
 
 

@@ -105,7 +105,7 @@ class Checkup:
         if self._balance is None:
             return Check("balance", "skipped", "unreadable, see above")
         balance, account = self._balance, self.account
-        if balance.currency and account.currency and balance.currency != account.currency:
+        if not balance.comparable(account.currency):
             return Check(
                 "balance",
                 "broken",
@@ -145,7 +145,7 @@ class Checkup:
     def _webhook(self) -> Check:
         if self.vendor.webhook is None:
             return Check("webhook", "ok", f"{self.vendor.title} sends no webhooks; orders are polled")
-        if self.account.settings.get("webhook_secret"):
+        if self.account.takes_webhooks:
             return Check(
                 "webhook", "ok", f"a secret is set; webhooks are received at .../proxyorders/webhooks/{self.account.conn_id}"
             )

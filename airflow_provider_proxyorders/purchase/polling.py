@@ -15,9 +15,6 @@ from airflow_provider_proxyorders.domain.errors import (
     OrderingNotPermitted,
     OrderNotFound,
     ProxyOrdersError,
-    Throttled,
-    UnreadableAnswer,
-    VendorUnavailable,
 )
 from airflow_provider_proxyorders.vendors.base import Polling
 
@@ -82,7 +79,7 @@ class PollIntervals:
             return None
         if isinstance(error, OrderNotFound):
             return self.after_look(age) if age < self.settle else None
-        if not isinstance(error, (Throttled, VendorUnavailable, UnreadableAnswer)):
+        if not error.passing:
             return None
         self.trouble += 1
         return max(trouble_pause(self.polling, self.trouble, self.chance), error.retry_after or 0.0)

@@ -61,7 +61,7 @@ class BalanceReader:
         if error.passing:
             self._trouble += 1
             pause = trouble_pause(gate.vendor.capabilities.polling, self._trouble, random.random)
-            self.quiet_until = now + max(pause, getattr(error, "retry_after", None) or 0.0)
+            self.quiet_until = now + max(pause, error.retry_after or 0.0)
 
 
 #: The readers hold no reference to their gates, so that both are freed together.

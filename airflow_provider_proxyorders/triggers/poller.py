@@ -103,7 +103,7 @@ class Poller:
 
     def _opened(self, vendor: Vendor) -> None:
         self._answers = {}  # another account may read an answer in another way
-        if vendor.webhook is not None and vendor.account.settings.get("webhook_secret"):
+        if vendor.webhook is not None and vendor.account.takes_webhooks:
             inbox_listener().join(self)
 
     # -- the loop --------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
         """
         vendor = await gate.open()
         account = vendor.account
-        if balance.currency and account.currency and balance.currency != account.currency:
+        if not balance.comparable(account.currency):
             raise ConfigError(f"wallet {account.wallet!r} holds {balance}, the connection says {account.currency}")
         name = self.name or f"event: {self.levels}"
         state = judge(self.levels, balance.amount)
