@@ -11,15 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from airflow_provider_proxyorders.domain.levels import Levels, judge, plain
 from airflow_provider_proxyorders.ledger import open_ledger
-from airflow_provider_proxyorders.ledger.alarms import Alarms, Crossing, open_alarms
-from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE
+from airflow_provider_proxyorders.ledger.alarms import Alarms, Crossing
 
 W, N = "iproyal:main", "below 50"
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+def open_alarms(url: str) -> Alarms:
+    return Alarms(open_ledger(url).engine)
 
 
 @pytest.fixture
@@ -113,8 +115,8 @@ class TestCrossing:
 
     def test_a_first_look_that_says_nothing_begins_as_ok(self, alarms: Alarms) -> None:
         assert tell(alarms, None) is None
-        known = alarms.find(W, N)
-        assert known is not None and (known.state, known.crossing, known.told) == ("ok", 0, True)
+        alarm = alarms.find(W, N)
+        assert alarm is not None and (alarm.state, alarm.crossing) == ("ok", 0)
 
     def test_wallets_and_names_are_apart(self, alarms: Alarms) -> None:
         assert alarms.observe(W, N, "low") and alarms.observe(W, "other", "low") and alarms.observe("other", N, "low")
@@ -168,16 +170,17 @@ class TestTelling:
         assert alarms.observe(W, N, "ok") is None
 
     def test_an_old_holder_confirms_no_newer_crossing(self, alarms: Alarms) -> None:
+        at(alarms, 0)
         low = alarms.observe(W, N, "low", hold=0)
-        back = alarms.observe(W, N, "ok")
-        assert low and back
+        assert low and alarms.observe(W, N, "ok", hold=10)
         alarms.confirm(low)
-        known = alarms.find(W, N)
-        assert known is not None and not known.told
+        at(alarms, 20)
+        back = alarms.observe(W, N, None, hold=10)
+        assert back is not None and back.again, "the newer crossing is still to be reported"
         alarms.confirm(back)
         alarms.confirm(low)
-        known = alarms.find(W, N)
-        assert known is not None and known.told
+        at(alarms, 40)
+        assert alarms.observe(W, N, None) is None
 
 
 class TestRaces:
@@ -200,8 +203,9 @@ class TestRaces:
         open_alarms(ledger_url)
         script = (
             "import sys\n"
-            "from airflow_provider_proxyorders.ledger.alarms import open_alarms\n"
-            "alarms = open_alarms(sys.argv[1])\n"
+            "from airflow_provider_proxyorders.ledger import open_ledger\n"
+            "from airflow_provider_proxyorders.ledger.alarms import Alarms\n"
+            "alarms = Alarms(open_ledger(sys.argv[1]).engine)\n"
             "print('ready', flush=True)\n"
             "sys.stdin.readline()\n"
             "print(alarms.observe('w', 'n', 'low'), flush=True)\n"
@@ -245,19 +249,3 @@ def together(look: Callable[[], Crossing | None], many: int = 20) -> list[Crossi
         thread.join()
     assert errors == []
     return seen
-
-
-def test_a_ledger_of_the_version_before_is_upgraded_and_keeps_what_it_holds(ledger_url: str) -> None:
-    ledger = open_ledger(ledger_url)
-    ledger.decide_once("a", "b")
-    with ledger.engine.begin() as connection:
-        connection.execute(text("DROP TABLE proxyorders_alarms"))
-        connection.execute(text("ALTER TABLE proxyorders_purchases RENAME COLUMN maybe_sent TO ambiguous"))
-        connection.execute(text("ALTER TABLE proxyorders_wallets RENAME COLUMN turn_key TO lane_key"))
-        connection.execute(text("ALTER TABLE proxyorders_wallets RENAME COLUMN turn_until TO lane_until"))
-        connection.execute(text("ALTER TABLE proxyorders_facts RENAME TO proxyorders_anchors"))
-        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
-    assert open_alarms(ledger_url).observe(W, N, "low") is not None
-    assert ledger.get("a") == "b"
-    with ledger.engine.connect() as connection:
-        assert connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == HEAD
