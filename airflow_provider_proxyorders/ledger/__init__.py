@@ -1,10 +1,20 @@
-"""The ledger: our durable record of what was intended, sent and learned.
+"""The ledger: the durable record of purchases, and the only package with SQL.
 
-Only this package knows SQL. ``schema`` holds the tables and brings a database to the version the code needs,
-``ledger`` reads and writes, ``spending`` keeps the limits.
+- ``ledger``: :class:`Ledger`, to find and list purchases, and :func:`open_ledger`.
+- ``writes``: intend, claim, record, release, reopen and freeze, one transaction each.
+- ``turns``: the row of a wallet with its lock, its freeze and its turn.
+- ``evidence``: other events on the wallet while a purchase was under way.
+- ``spending``: limits by day and month.
+- ``facts``: single values under a name, one function for each.
+- ``rows``: rows and values, such as ``Intent``, ``History`` and ``StaleClaim``.
+- ``bulk``: purchases of thousands of orders at once.
+- ``inbox``: webhooks. ``pruning`` deletes old ones.
+- ``alarms``: crossings of wallets into low and back.
+- ``schema``: tables and upgrades. ``migrations/`` holds the versions.
+- ``engine``: connections to SQLite and PostgreSQL. ``database``, ``dialect`` and ``inspect`` build on it.
 
-What is named here is loaded when it is used: a package that loads its own modules at once cannot be loaded by two threads of a
-triggerer at the same moment, one by its own name and one by a module's.
+The names below are loaded at their first use. Two threads of a triggerer may import this package at the same moment, one by its
+own name and one by a module's name. Loading all modules at once would fail there.
 """
 
 from __future__ import annotations

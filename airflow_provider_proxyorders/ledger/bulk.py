@@ -1,11 +1,11 @@
-"""What the ledger knows about many orders at once, for lists of thousands.
+"""Purchases of many orders at once, for lists of thousands.
 
-One rule: never one query for an order; ids are asked for a few hundred at a time, and only the columns that are needed.
+One rule: a query asks for a few hundred ids and for the needed columns only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.ledger.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import price_of
 from airflow_provider_proxyorders.ledger.schema import purchases
 
-#: Ids in one query; both databases take many more.
+#: Ids in one query. Both databases take many more.
 IDS_A_QUERY = 500
 _COLUMNS = (
     purchases.c.order_key,
@@ -31,14 +31,14 @@ _COLUMNS = (
     purchases.c.sent_at,
     purchases.c.created_at,
 )
-_TAKEN = [step.value for step in sorted(TAKEN)]
+_TAKEN_STEPS = [step.value for step in sorted(TAKEN)]
 
 
 @dataclass(frozen=True)
 class PurchaseSummary:
-    """One purchase that the vendor took, as far as a renewal asks for it.
+    """The part of a purchase that renewals need.
 
-    :param began: when it was sent.
+    :param began: the moment of its last sending.
     """
 
     order_key: str
@@ -50,48 +50,53 @@ class PurchaseSummary:
     began: datetime
 
 
-def bought(ledger: Ledger, wallet: str, order_ids: Iterable[str]) -> dict[str, list[PurchaseSummary]]:
-    """The purchases (creation and extensions) of each order, the latest first; what the ledger does not know is missing."""
-    found: dict[str, list[PurchaseSummary]] = {}
-    wanted = iter(dict.fromkeys(order_ids))
-    while some := list(islice(wanted, IDS_A_QUERY)):
-        for one in _rows(ledger, wallet, [purchases.c.order_id.in_(some), purchases.c.step.in_(_TAKEN)]):
-            found.setdefault(one.order_id, []).append(one)
-    for known in found.values():
-        known.sort(key=lambda one: one.began, reverse=True)
-    return found
+def purchases_by_order(ledger: Ledger, wallet: str, order_ids: Iterable[str]) -> dict[str, list[PurchaseSummary]]:
+    """The purchases (creation and extensions) of each order, the latest first. Orders outside of the ledger are left out."""
+    by_order: dict[str, list[PurchaseSummary]] = {}
+    for ids in _batches(order_ids):
+        for summary in _summaries(ledger, wallet, [purchases.c.order_id.in_(ids), purchases.c.step.in_(_TAKEN_STEPS)]):
+            by_order.setdefault(summary.order_id, []).append(summary)
+    for summaries in by_order.values():
+        summaries.sort(key=lambda summary: summary.began, reverse=True)
+    return by_order
 
 
 def creations(ledger: Ledger, wallet: str, steps: Sequence[Step]) -> list[PurchaseSummary]:
-    """Every order of a wallet that was created through the ledger and stands at one of these steps, the oldest first."""
+    """The creations of a wallet at one of these steps, the oldest first."""
     conditions = [
         purchases.c.step.in_([step.value for step in steps]),
         purchases.c.kind == "create",
         purchases.c.order_id.is_not(None),
     ]
-    return sorted(_rows(ledger, wallet, conditions), key=lambda one: one.began)
+    return sorted(_summaries(ledger, wallet, conditions), key=lambda summary: summary.began)
 
 
 def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str, Step]]:
-    """Which of these order keys stand for a purchase that the vendor took, its order id, and what became of it."""
-    found: dict[str, tuple[str, Step]] = {}
-    wanted = iter(dict.fromkeys(order_keys))
-    while some := list(islice(wanted, IDS_A_QUERY)):
+    """Order id and step of each of these order keys with a purchase that the vendor took."""
+    by_key: dict[str, tuple[str, Step]] = {}
+    for keys in _batches(order_keys):
         query = select(purchases.c.order_key, purchases.c.order_id, purchases.c.step).where(
-            purchases.c.order_key.in_(some), purchases.c.step.in_(_TAKEN), purchases.c.order_id.is_not(None)
+            purchases.c.order_key.in_(keys), purchases.c.step.in_(_TAKEN_STEPS), purchases.c.order_id.is_not(None)
         )
         with ledger.autocommit() as connection:
-            found |= {row.order_key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
-    return found
+            by_key |= {row.order_key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
+    return by_key
 
 
-def _rows(ledger: Ledger, wallet: str, conditions: Sequence[Any]) -> list[PurchaseSummary]:
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Distinct texts, as many at a time as one query takes."""
+    distinct = iter(dict.fromkeys(texts))
+    while batch := list(islice(distinct, IDS_A_QUERY)):
+        yield batch
+
+
+def _summaries(ledger: Ledger, wallet: str, conditions: Sequence[Any]) -> list[PurchaseSummary]:
     query = select(*_COLUMNS).where(purchases.c.wallet == wallet, *conditions)
     with ledger.autocommit() as connection:
-        return [_bought(row) for row in connection.execute(query).mappings()]
+        return [_summary(row) for row in connection.execute(query).mappings()]
 
 
-def _bought(row: RowMapping) -> PurchaseSummary:
+def _summary(row: RowMapping) -> PurchaseSummary:
     return PurchaseSummary(
         order_key=row["order_key"],
         kind=row["kind"],

@@ -24,7 +24,7 @@ class Database:
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
-        """A connection whose every statement is a transaction of its own, in one trip.
+        """A connection without an enclosing transaction: each statement is one by itself, in one trip.
 
         :raises LedgerError: the database cannot be used.
         """

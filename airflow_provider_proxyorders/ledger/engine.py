@@ -1,8 +1,8 @@
 """Opens the ledger's database: SQLite with full durability, or PostgreSQL.
 
-One engine per process and address, since opening a connection costs more than a purchase's three commits. A connection
-that was used a moment ago is not asked whether it still lives: that would be a third of a purchase's trips to PostgreSQL. And no
-process holds up the others for ever: PostgreSQL ends who stands still in the middle of a write, and ends long waits as well.
+Three rules. A process has one engine for each address, because opening a connection costs more than a purchase's three commits.
+A connection is tested only after a pause: a test before every use would be a third of a purchase's trips to PostgreSQL. Every
+wait ends: PostgreSQL breaks off idle transactions and long waits for a lock.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError, NoSuchModuleError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
-#: Marks a connection that only reads, one statement at a time, so it begins no transaction and queues behind no writer.
-AUTOCOMMIT = "proxyorders_read_only"
-#: Seconds after which an idle connection is tried before it is used: a firewall or a restart may have ended it.
+#: Marks a SQLite connection that works without ``BEGIN``: each statement is a transaction, and a read waits for no writer.
+AUTOCOMMIT = "proxyorders_autocommit"
+#: Seconds after which an idle connection is tested before its use: a firewall or a restart may have ended it.
 IDLE = 1.0
 USED = "proxyorders_used"
-#: Seconds for which PostgreSQL lets a statement wait for rows that somebody else is writing.
-LOCK_WAIT = 30.0
-#: Seconds after which PostgreSQL ends who began to write and does not go on; less, so that who waits for it gets its turn.
-STANDSTILL = 20.0
+#: Seconds for which a statement waits in PostgreSQL for rows that another process is writing.
+LONGEST_LOCK_WAIT = 30.0
+#: Seconds after which PostgreSQL breaks off a transaction that stands still: fewer, so that a waiting process gets its turn.
+LONGEST_STANDSTILL = 20.0
 _engines: dict[tuple[str, int], Engine] = {}
-_LOCK_NOT_AVAILABLE, _STOOD_STILL = "55P03", "25P03"
+_LOCK_NOT_AVAILABLE, _TRANSACTION_STOOD_STILL = "55P03", "25P03"
 ADVICE = (
     "Check [proxyorders] ledger_url: a writable file for SQLite (sqlite:////absolute/path.db), or "
     "postgresql+psycopg://user:password@host/database."
@@ -39,17 +39,17 @@ ADVICE = (
 def engine_for(url: str) -> Engine:
     """The process's engine for an address.
 
-    :raises LedgerError: when the address is no database this package supports.
+    :raises LedgerError: the package does not support such a database.
     """
-    key = url, os.getpid()  # a forked child must not share its parent's connections
+    key = url, os.getpid()  # a forked child opens connections of its own
     engine = _engines.get(key)
     return engine if engine is not None else _engines.setdefault(key, _new(url))
 
 
 def close() -> None:
-    """Close this process's idle connections to every ledger; who goes on with a ledger opens a new one.
+    """Close this process's idle connections to every ledger. The next use opens a new connection.
 
-    One in memory stays open, since its connection is all there is of it.
+    A ledger in memory lives in its connection and stays open.
     """
     for (_, pid), engine in list(_engines.items()):
         if pid == os.getpid() and engine.url.database:
@@ -57,7 +57,7 @@ def close() -> None:
 
 
 def autocommitting(engine: Engine) -> Engine:
-    """The same database for single reading statements: no transaction around them, so two trips to it less for each."""
+    """The same database for single statements: without ``BEGIN`` and ``COMMIT`` around them, two trips less for each."""
     if engine.dialect.name == "postgresql":
         return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine.execution_options(**{AUTOCOMMIT: True})
@@ -67,7 +67,7 @@ def _new(url: str) -> Engine:
     try:
         address = make_url(url)
     except ArgumentError:
-        raise LedgerError(f"the ledger's address is not a database URL. {ADVICE}", retry="never") from None
+        raise LedgerError(f"[proxyorders] ledger_url must be a database URL. {ADVICE}", retry="never") from None
     if address.drivername in ("postgres", "postgresql"):
         address = address.set(drivername="postgresql+psycopg")
     with translated_errors(address):
@@ -77,13 +77,13 @@ def _new(url: str) -> Engine:
             event.listen(engine, "begin", _sqlite_begin)
             return engine
         if address.get_backend_name() == "postgresql":
-            # The limits are reckoned with READ COMMITTED, whatever the server's default is.
+            # the sums of the limits need READ COMMITTED, whatever the server's default is
             engine = create_engine(address, pool_size=2, connect_args={"connect_timeout": 10}, isolation_level="READ COMMITTED")
             event.listen(engine, "connect", _postgres_connect)
             event.listen(engine, "checkin", _note_use)
-            event.listen(engine, "checkout", _try_idle(engine))
+            event.listen(engine, "checkout", _test_idle(engine))
             return engine
-    raise LedgerError(f"the ledger cannot live in {address.get_backend_name()!r}. {ADVICE}", retry="never")
+    raise LedgerError(f"the ledger must be SQLite or PostgreSQL, got {address.get_backend_name()!r}. {ADVICE}", retry="never")
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def translated_errors(url: URL) -> Iterator[None]:
         yield
     except (ImportError, NoSuchModuleError) as error:
         raise LedgerError(
-            f"the ledger at {url.render_as_string(hide_password=True)} needs a driver that is not installed ({error}). "
+            f"the ledger at {url.render_as_string(hide_password=True)} needs a missing driver ({error}). "
             "For PostgreSQL: pip install 'airflow-provider-proxyorders[postgres]'.",
             retry="never",
         ) from None
@@ -101,19 +101,19 @@ def translated_errors(url: URL) -> Iterator[None]:
         place, origin = url.render_as_string(hide_password=True), getattr(error, "orig", None)
         if getattr(origin, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise LedgerError(
-                f"the ledger at {place} was held by another process for longer than its lock_timeout; nothing was written now."
+                f"another process held the ledger at {place} for longer than its lock_timeout. This write was taken back."
             ) from error
-        if getattr(origin, "sqlstate", None) == _STOOD_STILL:
+        if getattr(origin, "sqlstate", None) == _TRANSACTION_STOOD_STILL:
             raise LedgerError(
-                f"this process stood still while it wrote to the ledger at {place}, for longer than "
-                "idle_in_transaction_session_timeout, so others were given their turn; what it was writing is taken back."
+                f"this process stood still during a write to the ledger at {place}, for longer than "
+                "idle_in_transaction_session_timeout. Other processes got their turn, and this write was taken back."
             ) from error
         cause = str(origin or error).strip().splitlines()
         raise LedgerError(f"the ledger at {place} cannot be used: {cause[0] if cause else error}. {ADVICE}") from error
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun below, not guessed by the driver
+    connection.isolation_level = None  # transactions begin below, instead of by the driver's guess
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
@@ -127,16 +127,16 @@ def _sqlite_begin(connection: Connection) -> None:
 
 
 def _postgres_connect(connection: Any, _record: Any) -> None:
-    """Once a connection, and as a statement: poolers such as pgbouncer refuse the same as options of the connection.
+    """Set time limits and isolation of a new connection. Limits of the server, the role or the address stay.
 
-    Limits that the server, the role or the address sets are kept.
+    This is a statement, because poolers such as pgbouncer refuse the same settings as connection options.
     """
-    limits = {"lock_timeout": LOCK_WAIT, "idle_in_transaction_session_timeout": STANDSTILL}
+    limits = {"lock_timeout": LONGEST_LOCK_WAIT, "idle_in_transaction_session_timeout": LONGEST_STANDSTILL}
     parts = [
         f"CASE WHEN current_setting('{name}') = '0' THEN set_config('{name}', '{seconds * 1000:.0f}', false) END"
         for name, seconds in limits.items()
     ]
-    connection.autocommit = True  # in one trip; and what a transaction sets would be gone if it were taken back
+    connection.autocommit = True  # one trip, and a setting survives the rollback of a later transaction
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT set_config('default_transaction_isolation', 'read committed', false), {', '.join(parts)}")
     connection.autocommit = False
@@ -146,8 +146,8 @@ def _note_use(_connection: Any, record: Any) -> None:
     record.info[USED] = time.monotonic()
 
 
-def _try_idle(engine: Engine) -> Callable[[Any, Any, Any], None]:
-    """A connection that was idle for a while is tried; where it is gone the pool replaces it, and all that are as old."""
+def _test_idle(engine: Engine) -> Callable[[Any, Any, Any], None]:
+    """Test a connection after a pause. If it is gone, the pool replaces it and all connections of its age."""
 
     def before_use(connection: Any, record: Any, _proxy: Any) -> None:
         used = record.info.get(USED)

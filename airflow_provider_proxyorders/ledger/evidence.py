@@ -1,7 +1,7 @@
 """What else happened on a wallet while a purchase was under way: the ledger's side of the evidence.
 
-Two rules: "since" means a greater number in ``proxyorders_steps``, because the clocks of hosts differ; and one statement
-reads one moment, so that a purchase that goes on meanwhile is counted exactly once.
+Two rules. "Since" means a greater number in ``proxyorders_steps``, because the clocks of hosts differ. One statement reads one
+moment, so a purchase in progress is counted exactly once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _others_since_intent(*names: str) -> list[Any]:
     return [purchases.c.order_key.in_(since), of_wallet, purchases.c.order_key != bindparam("_key")]
 
 
-#: Orders whose money may have come back since an intent: under way at the last look, or failed or refunded since then.
+#: Orders with a possible refund since an intent: under way at the last look, or failed or refunded since then.
 _MAYBE_REFUNDED = union(
     select(purchases.c.order_id).where(
         purchases.c.wallet == bindparam("_wallet"),
@@ -130,7 +130,7 @@ _OVERLAPPING_PURCHASE = (
 
 
 class LedgerEvidence(Database):
-    """The part of a ledger that says what else happened on a wallet."""
+    """The part of a ledger about other events on a wallet."""
 
     def charge_bounds(self, wallet: str) -> tuple[Decimal, Decimal]:
         """What all purchases of a wallet were charged over all time: at least, and at most."""
@@ -140,16 +140,16 @@ class LedgerEvidence(Database):
         return total - uncertain - reserved, total - reserved
 
     def spent_since_intent(self, purchase: Purchase) -> Decimal:
-        """The amount that other purchases may have taken from the wallet since this purchase was intended last."""
+        """The most that other purchases took from the wallet since this purchase was intended last."""
         with self.autocommit() as connection:
             return spent_since_intent(connection, purchase)
 
     def balance_checkpoints(self, purchase: Purchase, most: int = 20) -> list[tuple[Mapping[str, Any], list[Purchase]]]:
         """Evidence from before a sending, each with the other purchases of the wallet that were surely charged since.
 
-        The first checkpoint is the purchase's own evidence. A purchase that was under way at that look was charged before it or
-        after it, but surely after the look for itself. So the next checkpoint is the evidence of that purchase, and so on back
-        to a look at which nothing else was under way.
+        The first checkpoint is the purchase's own evidence. The charge of a purchase under way at that look came before the
+        look or after it, but surely after the look for itself. So the next checkpoint is the evidence of that purchase, and so
+        on, back to a look with nothing else under way.
         """
         checkpoints: list[tuple[Mapping[str, Any], list[Purchase]]] = []
         with self.autocommit() as connection:
@@ -167,7 +167,7 @@ class LedgerEvidence(Database):
         return checkpoints
 
     def maybe_refunded(self, purchase: Purchase) -> list[str]:
-        """Ids of other orders of the wallet whose money may have come back since this purchase was intended last."""
+        """Ids of other orders of the wallet with a possible refund since this purchase was intended last."""
         with self.autocommit() as connection:
             rows = connection.execute(_MAYBE_REFUNDED, _since_intent(connection, purchase)).scalars()
             return sorted(order_id for order_id in rows if order_id)

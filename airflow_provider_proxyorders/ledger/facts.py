@@ -1,4 +1,4 @@
-"""Facts: single values that the ledger keeps under a name, such as the expiry that an extension begins at.
+"""Facts: single values under a name in the ledger, such as the expiry at the start of an extension.
 
 One rule: every fact has one function here, so a name is spelled in one place.
 """
@@ -44,7 +44,7 @@ class FactStore(Database):
             return connection.execute(_GET, {"_name": name}).scalar()
 
     def advance(self, name: str, value: str) -> bool:
-        """Keep a value that sorts after the present value. True for the one caller that changed it."""
+        """Keep a value if it sorts after the present value. True for the one caller with a change."""
         later = {"value": value, "at": stamp(self.clock())}
         insert = insert_into(self.engine, facts).values(name=name, **later)
         statement = insert.on_conflict_do_update(
@@ -82,7 +82,7 @@ class Fact:
 
 
 def extended_expiry(store: FactStore, wallet: str, order_id: str, actor: Actor) -> Fact:
-    """The expiry that a task's extension of an order begins at: ISO text, the same for all tries and map indexes of a run."""
+    """The expiry at the start of a task's extension of an order: ISO text, the same for all tries and map indexes of a run."""
     # the map index is left out: the list of a mapped task can hold an order twice, and can shift when the task is cleared
     task = dump_json([wallet, order_id, actor.dag_id, actor.task_id, actor.run_id])
     return Fact(store, f"expiry of {hashlib.sha256(task.encode()).hexdigest()}")  # the names together can be too long
@@ -121,12 +121,12 @@ def orders_at_start(store: FactStore, wallet: str) -> Fact:
 
 
 def foreign_order_reported(store: FactStore, wallet: str, order_id: str) -> Fact:
-    """The vendor's status of a foreign order when a comparison reported it, which it does once."""
+    """The vendor's status of a foreign order at its report. Each order is reported once."""
     return Fact(store, f"reported at {wallet}: {order_id}")
 
 
 def order_inconclusive(store: FactStore, wallet: str, order_id: str) -> Fact:
-    """The order key of an unresolved purchase that an unknown order at the vendor may belong to."""
+    """The order key of an unresolved purchase, beside a new order at the vendor that may be its own."""
     return Fact(store, f"not told apart at {wallet}: {order_id}")
 
 

@@ -1,8 +1,8 @@
-"""The inbox: verified webhook deliveries, kept before the vendor is told "got it".
+"""The inbox: verified webhooks, durable before the vendor gets its answer.
 
-Three rules: one row for each distinct delivery, made so by the database, however many copies arrive at once; a row holds ids and
-the vendor's word only, never what was delivered; and rows become visible in the order of their numbers, so that who reads on
-from a number misses none.
+Three rules. The database keeps one row for each distinct webhook, even if many copies arrive at once. A row holds ids and the
+vendor's word only; deliveries (proxies, codes) stay out. Rows become visible in the order of their numbers, so a reader that
+goes on from a number gets every later row.
 """
 
 from __future__ import annotations
@@ -23,50 +23,51 @@ from airflow_provider_proxyorders.ledger import schema
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
-from airflow_provider_proxyorders.ledger.schema import deliveries, purchases
+from airflow_provider_proxyorders.ledger.schema import purchases, webhooks
 
-#: Channel on which PostgreSQL tells listeners that there is something new.
+#: PostgreSQL notifies listeners on this channel of new webhooks.
 CHANNEL = "proxyorders_deliveries"
 
-_NEWEST = select(func.coalesce(func.max(deliveries.c.id), 0))
-_SINCE = select(deliveries).where(deliveries.c.id > bindparam("_after")).order_by(deliveries.c.id).limit(bindparam("_limit"))
-_LATER = deliveries.alias("later")
-# the wallet as an expression: by its index SQLite would read and sort all of the wallet's deliveries for each page
-_NEWEST_OF_ORDERS = _SINCE.where(
-    deliveries.c.wallet.concat("") == bindparam("_wallet"),
-    ~exists().where(
-        _LATER.c.wallet == deliveries.c.wallet, _LATER.c.order_id == deliveries.c.order_id, _LATER.c.id > deliveries.c.id
-    ),
+_NEWEST_NUMBER = select(func.coalesce(func.max(webhooks.c.id), 0))
+#: Webhooks after a number, a page at a time.
+_PAGE_AFTER = select(webhooks).where(webhooks.c.id > bindparam("_after")).order_by(webhooks.c.id).limit(bindparam("_limit"))
+_LATER = webhooks.alias("later")
+#: Only the newest webhook of each of a wallet's orders. The wallet is written as an expression, because through its index SQLite
+#: would read and sort all of the wallet's webhooks for each page.
+_NEWEST_OF_ORDERS = _PAGE_AFTER.where(
+    webhooks.c.wallet.concat("") == bindparam("_wallet"),
+    ~exists().where(_LATER.c.wallet == webhooks.c.wallet, _LATER.c.order_id == webhooks.c.order_id, _LATER.c.id > webhooks.c.id),
 )
-_OF_REFERENCE = (
-    select(deliveries.c.order_id)
-    .where(deliveries.c.wallet == bindparam("_wallet"), deliveries.c.reference == bindparam("_reference"))
-    .order_by(deliveries.c.id)
+_ORDER_IDS_OF_REFERENCE = (
+    select(webhooks.c.order_id)
+    .where(webhooks.c.wallet == bindparam("_wallet"), webhooks.c.reference == bindparam("_reference"))
+    .order_by(webhooks.c.id)
 )
 
-_COLUMNS = [column.name for column in deliveries.c if column.name != "id"]
-#: One writer at a time until its commit: a number is taken before the commit, and one that came to light late would be missed.
-_ONE_WRITER = 7_205_119_404
-#: Deliveries that are forgotten in one go, so that new ones need not wait for long.
-_BITE = 500
-_INSERT = f"INSERT INTO {deliveries.name} ({', '.join(_COLUMNS)})"
-#: More copies than this are not counted: PostgreSQL's integer ends here, and one that overflows would fail its whole group.
-_MOST_TIMES = 2**31 - 1
-_COUNT = f"""ON CONFLICT (digest) DO UPDATE SET last_at = excluded.last_at, times =
-    CASE WHEN {deliveries.name}.times > {_MOST_TIMES} - excluded.times THEN {_MOST_TIMES}
-    ELSE {deliveries.name}.times + excluded.times END"""
-# One statement for a group of any size, given as one JSON array of arrays: with a statement a row, taking and giving up the
-# interpreter's lock around each would cost more than the rows.
+_COLUMNS = [column.name for column in webhooks.c if column.name != "id"]
+#: PostgreSQL's advisory lock for one writer at a time. A row gets its number before its commit, and readers that go on from a
+#: greater number would miss a row that becomes visible late.
+_WRITER_LOCK = 7_205_119_404
+#: Webhooks pruned in one transaction. New webhooks wait for its end.
+_PRUNED_AT_ONCE = 500
+_INSERT = f"INSERT INTO {webhooks.name} ({', '.join(_COLUMNS)})"
+#: The count of copies stops here. PostgreSQL's integer ends here, and an overflow would fail the whole group.
+_MOST_COPIES = 2**31 - 1
+_COUNT_COPIES = f"""ON CONFLICT (digest) DO UPDATE SET last_at = excluded.last_at, times =
+    CASE WHEN {webhooks.name}.times > {_MOST_COPIES} - excluded.times THEN {_MOST_COPIES}
+    ELSE {webhooks.name}.times + excluded.times END"""
+# One statement takes a group of any size, as one JSON array of arrays. With a statement for each row, the interpreter's lock
+# around each statement would cost more than the rows.
 _KEEP_IN_SQLITE = text(f"""
     {_INSERT} SELECT {", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))}
-    FROM json_each(:rows) WHERE true {_COUNT}
+    FROM json_each(:rows) WHERE true {_COUNT_COPIES}
 """)
-_CELLS = [f"CAST(new ->> {place} AS {deliveries.c[name].type})" for place, name in enumerate(_COLUMNS)]
+_CELLS = [f"CAST(new ->> {place} AS {webhooks.c[name].type})" for place, name in enumerate(_COLUMNS)]
 _KEEP_IN_POSTGRES = text(f"""
-    WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock({_ONE_WRITER})),
+    WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock({_WRITER_LOCK})),
     kept AS (
         {_INSERT} SELECT {", ".join(_CELLS)}
-        FROM alone, jsonb_array_elements(CAST(:rows AS jsonb)) AS new {_COUNT} RETURNING 1
+        FROM alone, jsonb_array_elements(CAST(:rows AS jsonb)) AS new {_COUNT_COPIES} RETURNING 1
     )
     SELECT pg_notify('{CHANNEL}', '') FROM (SELECT count(*) FROM kept) AS counted
 """)
@@ -74,12 +75,12 @@ _KEEP_IN_POSTGRES = text(f"""
 
 @dataclass(frozen=True)
 class Hint:
-    """One verified delivery: "look at this order now".
+    """The verified content of a webhook: "look at this order now".
 
-    :param digest: of connection and body; a copy has the same.
-    :param status: the vendor's word, to be believed only after the order was read.
-    :param number: place in the inbox, 0 before it is kept.
-    :param times: how often it arrived.
+    :param digest: of wallet and body; a copy has the same digest.
+    :param status: the vendor's word. Only a reading of the order proves it.
+    :param number: place in the inbox, 0 before the webhook is stored.
+    :param times: copies that arrived.
     """
 
     digest: str
@@ -94,28 +95,27 @@ class Hint:
 
 @dataclass(frozen=True)
 class StoredWebhook:
-    """A delivery as the inbox has it.
+    """A webhook in the inbox.
 
-    :param last_at: when its last copy came.
+    :param last_at: arrival of its last copy.
     """
 
     hint: Hint
-    received_at: datetime
     last_at: datetime
 
 
 def digest_of(wallet: str, body: bytes) -> str:
-    """What makes a delivery distinct: whose it is, and every byte of it."""
+    """The identity of a webhook: its wallet, and every byte of its body."""
     return hashlib.sha256(wallet.encode() + b"\n" + body).hexdigest()
 
 
 class Inbox(Database):
-    """The deliveries in one ledger database."""
+    """The webhooks in one ledger database."""
 
     def keep(self, hints: Sequence[Hint]) -> None:
-        """Keep deliveries, all in one commit; a copy of a known one is only counted.
+        """Store webhooks, all in one commit. Copies of a stored webhook are counted.
 
-        :raises LedgerError: nothing was kept.
+        :raises LedgerError: none of them was stored.
         """
         now = stamp(self.clock())
         copies = Counter(hint.digest for hint in hints)
@@ -125,83 +125,81 @@ class Inbox(Database):
         ]
         if not rows:
             return
-        keep = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
-        # a single statement is a transaction of its own, in one trip
+        statement = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
         with self.autocommit() as connection:
-            connection.execute(keep, {"rows": json.dumps(rows)})
+            connection.execute(statement, {"rows": json.dumps(rows)})
 
     def newest(self) -> int:
-        """Number of the newest delivery."""
+        """The number of the newest webhook, 0 for an empty inbox."""
         with self.autocommit() as connection:
-            return int(connection.execute(_NEWEST).scalar_one())
+            return int(connection.execute(_NEWEST_NUMBER).scalar_one())
 
     def since(self, number: int, limit: int = 1000) -> list[Hint]:
-        """Deliveries after a number, oldest first."""
+        """Webhooks after a number, oldest first."""
         with self.autocommit() as connection:
-            rows = connection.execute(_SINCE, {"_after": number, "_limit": limit}).mappings()
+            rows = connection.execute(_PAGE_AFTER, {"_after": number, "_limit": limit}).mappings()
             return [_hint(row) for row in rows]
 
     def newest_of_orders(self, wallet: str, number: int, limit: int = 1000) -> list[Hint]:
-        """The newest delivery of each of a wallet's orders, where it came after a number; oldest first."""
+        """The newest webhook of each of a wallet's orders, after a number; oldest first."""
         with self.autocommit() as connection:
             rows = connection.execute(_NEWEST_OF_ORDERS, {"_wallet": wallet, "_after": number, "_limit": limit}).mappings()
             return [_hint(row) for row in rows]
 
     def order_ids_of_reference(self, wallet: str, reference: str) -> list[str]:
-        """The vendor's ids of all orders that deliveries named with a reference of ours, in the order in which they came."""
+        """The vendor's ids of all orders that webhooks name with a reference of ours, in the order of arrival."""
         with self.autocommit() as connection:
-            told = connection.execute(_OF_REFERENCE, {"_wallet": wallet, "_reference": reference}).scalars()
-            return list(dict.fromkeys(told))
+            order_ids = connection.execute(_ORDER_IDS_OF_REFERENCE, {"_wallet": wallet, "_reference": reference}).scalars()
+            return list(dict.fromkeys(order_ids))
 
     def newest_first(self, *, wallet: str | None = None, unmatched: bool = False, limit: int = 100) -> list[StoredWebhook]:
-        """Deliveries, the newest first.
+        """Webhooks, the newest first.
 
-        :param wallet: only those of one wallet.
-        :param unmatched: only those about orders that no purchase in the ledger has as its own.
+        :param wallet: only webhooks of this wallet.
+        :param unmatched: only webhooks about orders outside of the ledger.
         """
-        query = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
+        query = select(webhooks).order_by(webhooks.c.id.desc()).limit(limit)
         if wallet is not None:
-            query = query.where(deliveries.c.wallet == wallet)
+            query = query.where(webhooks.c.wallet == wallet)
         if unmatched:
-            own = (purchases.c.wallet == deliveries.c.wallet) & (purchases.c.order_id == deliveries.c.order_id)
+            own = (purchases.c.wallet == webhooks.c.wallet) & (purchases.c.order_id == webhooks.c.order_id)
             query = query.where(~exists().where(own))
         with self.autocommit() as connection:
             return [
-                StoredWebhook(_hint(row), datetime.fromisoformat(row["received_at"]), datetime.fromisoformat(row["last_at"]))
-                for row in connection.execute(query).mappings()
+                StoredWebhook(_hint(row), datetime.fromisoformat(row["last_at"])) for row in connection.execute(query).mappings()
             ]
 
     def prune(self, days: float) -> int:
-        """Forget deliveries that last arrived longer ago; senders retry for days, so keep at least some.
+        """Delete webhooks with their last copy older than so many days. Senders repeat a webhook for days, so keep a few days.
 
-        :returns: how many were forgotten.
+        :returns: the number of deleted webhooks.
         """
         old = (
-            select(deliveries.c.id)
-            .where(deliveries.c.last_at < stamp(self.clock() - timedelta(days=days)))
-            .order_by(deliveries.c.last_at)
-            .limit(_BITE)
+            select(webhooks.c.id)
+            .where(webhooks.c.last_at < stamp(self.clock() - timedelta(days=days)))
+            .order_by(webhooks.c.last_at)
+            .limit(_PRUNED_AT_ONCE)
         )
-        forgotten = 0
+        deleted = 0
         while True:
             with self.transaction() as connection:
                 if self.engine.dialect.name == "postgresql":
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_WRITER})"))
-                gone: Any = connection.execute(delete(deliveries).where(deliveries.c.id.in_(old)))
-            forgotten += gone.rowcount
-            if gone.rowcount < _BITE:
-                return int(forgotten)
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+                result: Any = connection.execute(delete(webhooks).where(webhooks.c.id.in_(old)))
+            deleted += result.rowcount
+            if result.rowcount < _PRUNED_AT_ONCE:
+                return int(deleted)
 
 
 def _hint(row: RowMapping) -> Hint:
-    named = {name: row[name] for name in ("digest", "conn_id", "wallet", "order_id", "reference", "status", "times")}
-    return Hint(**named, number=row["id"])
+    columns = {name: row[name] for name in ("digest", "conn_id", "wallet", "order_id", "reference", "status", "times")}
+    return Hint(**columns, number=row["id"])
 
 
 def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
-    """The inbox at a database address, brought to the version this code needs.
+    """The inbox at a database address, upgraded to the version of this code.
 
-    :raises LedgerError: when it cannot be opened.
+    :raises LedgerError: it cannot be opened.
     """
     inbox = Inbox(engine_for(url), clock)
     with translated_errors(inbox.engine.url):
@@ -209,11 +207,11 @@ def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
     return inbox
 
 
-async def news(url: str, patience: float, every: float = 0.5) -> AsyncIterator[None]:
-    """Yields whenever there may be something new in the inbox: at once with PostgreSQL, else every half second.
+async def arrivals(url: str, longest: float, every: float = 0.5) -> AsyncIterator[None]:
+    """Yields when the inbox may hold a new webhook: at once with PostgreSQL, every half second with SQLite.
 
-    :param patience: with PostgreSQL, look at least this often all the same, in seconds.
-    :raises LedgerError: when the database cannot be listened to.
+    :param longest: most seconds between two yields with PostgreSQL.
+    :raises LedgerError: listening failed.
     """
     engine = engine_for(url)
     if engine.dialect.name != "postgresql":
@@ -229,7 +227,7 @@ async def news(url: str, patience: float, every: float = 0.5) -> AsyncIterator[N
             await connection.execute(f"LISTEN {CHANNEL}")
             while True:
                 yield
-                async for _ in connection.notifies(timeout=patience, stop_after=1):
+                async for _ in connection.notifies(timeout=longest, stop_after=1):
                     pass
     except psycopg.Error as error:
-        raise LedgerError(f"the inbox cannot be listened to: {type(error).__name__}") from None
+        raise LedgerError(f"listening to the inbox failed: {type(error).__name__}") from None

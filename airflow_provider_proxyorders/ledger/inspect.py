@@ -1,6 +1,6 @@
-"""In what condition a ledger is, without making, upgrading or changing it.
+"""Examines a ledger and leaves it as it is: the doctor's look.
 
-One rule: what has to be tried to be known (writing) is taken back.
+One rule: a test write is rolled back.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from sqlalchemy.exc import ArgumentError
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import schema
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
-from airflow_provider_proxyorders.ledger.schema import HEAD, KNOWN, VERSION_TABLE
+from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE, VERSIONS
 
 Age = Literal["none", "empty", "older", "current", "newer"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What was found at a ledger's address.
+    """The condition of a ledger.
 
-    :param place: the address without its password.
-    :param age: ``none``: there is no such file yet; ``empty``: a database without our tables; else how its version compares
-        with ours.
-    :param version: of its schema, None without our tables.
+    :param place: its address without the password.
+    :param age: ``none``: the SQLite file is missing; ``empty``: a database without our tables; ``older``, ``current`` or
+        ``newer``: its version beside ours.
+    :param version: of its schema, ``None`` without our tables.
+    :param needed: the version of this code.
     """
 
     place: str
@@ -38,17 +39,17 @@ class Condition:
 
 
 def examine(url: str) -> Condition:
-    """Reach a ledger, read its version, and try to write to it.
+    """Reach a ledger, read its version, and try a write.
 
-    :raises LedgerError: when it cannot be reached or written; the text says which, and how to mend it.
+    :raises LedgerError: reaching or writing failed, with advice.
     """
     try:
         address = make_url(url)
     except ArgumentError:
-        engine_for(url)  # says it in our words
+        engine_for(url)  # raises a LedgerError in our words
         raise
     place = address.render_as_string(hide_password=True)
-    if address.get_backend_name() == "sqlite" and not _there(address.database or "", dict(address.query)):
+    if address.get_backend_name() == "sqlite" and not _file_exists(address.database or "", dict(address.query)):
         return Condition(place, "none")
     engine = engine_for(url)
     with translated_errors(engine.url), engine.connect() as connection:
@@ -56,14 +57,14 @@ def examine(url: str) -> Condition:
         _try_to_write(connection, version)
     if version is None:
         return Condition(place, "empty")
-    age: Age = "current" if version == HEAD else "older" if version in KNOWN else "newer"
+    age: Age = "current" if version == HEAD else "older" if version in VERSIONS else "newer"
     return Condition(place, age, version)
 
 
-def _there(path: str, query: dict[str, Any]) -> bool:
-    """Whether a SQLite file is there.
+def _file_exists(path: str, query: dict[str, Any]) -> bool:
+    """Whether a SQLite file exists.
 
-    :raises LedgerError: when it is not, and could not be made.
+    :raises LedgerError: it is missing, and its folder is missing or read-only.
     """
     if query.get("uri"):
         path = path.removeprefix("file:").partition("?")[0]
@@ -71,15 +72,15 @@ def _there(path: str, query: dict[str, Any]) -> bool:
         return True
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise LedgerError(f"the ledger {path} is not there yet, and cannot be made: no folder {folder} that may be written to")
+        raise LedgerError(f"the ledger {path} is missing, and creating it needs a folder {folder} with the right to write")
     return False
 
 
 def _try_to_write(connection: Connection, version: str | None) -> None:
-    """:raises SQLAlchemyError: when it may not be written."""
+    """:raises SQLAlchemyError: the database refuses the write."""
     try:
         if version is None:
-            connection.execute(text("CREATE TABLE proxyorders_tried (a INTEGER)"))
+            connection.execute(text("CREATE TABLE proxyorders_write_test (a INTEGER)"))
         else:
             connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = version_num"))
     finally:

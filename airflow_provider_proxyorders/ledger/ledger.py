@@ -47,7 +47,7 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
     """The record of purchases in one database."""
 
     def find(self, order_key: str) -> Purchase | None:
-        """The purchase of a key, None for an unused key."""
+        """The purchase of a key, ``None`` for an unused key."""
         with self.autocommit() as connection:
             row = connection.execute(_FIND_PURCHASE, {"_key": order_key}).mappings().first()
             return purchase_of(row) if row is not None else None
@@ -108,6 +108,6 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
             )
 
     def freeze_reason(self, wallet: str) -> str | None:
-        """Why a wallet is frozen, None for a wallet that may buy."""
+        """Why a wallet is frozen, ``None`` for a wallet that may buy."""
         with self.autocommit() as connection:
             return connection.execute(select(wallets.c.frozen).where(wallets.c.wallet == wallet)).scalar()

@@ -1,7 +1,7 @@
-"""Forgets old webhook deliveries, once a day, by whichever process comes first.
+"""Deletes old webhooks from the inbox once a day.
 
-Two rules: the database says who prunes today, so any number of receivers and triggerers may try; and it goes in small bites, so
-that no delivery waits for it.
+Two rules. The database picks the process that prunes today, so any number of receivers and triggerers may try. Each transaction
+is small, so new webhooks wait only briefly.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from airflow_provider_proxyorders.ledger.inbox import Inbox
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks whether it is another day.
+#: Seconds between two checks for a new day.
 EVERY = 3600.0
 
 
 def prune_today(inbox: Inbox, days: float) -> int | None:
-    """Prune where nobody did so today (UTC).
+    """Prune, as the first process of today (UTC).
 
-    :param days: how long a delivery is kept after it last arrived.
-    :returns: how many deliveries were forgotten, None where it was done already.
-    :raises LedgerError: the rest is left for another day.
+    :param days: for which a webhook stays after its last copy.
+    :returns: the number of deleted webhooks, ``None`` if another process has pruned today.
+    :raises LedgerError: the rest stays for another day.
     """
     today = inbox.clock().astimezone(timezone.utc).date().isoformat()
     if not facts.webhooks_pruned_on(facts.FactStore(inbox.engine, inbox.clock)).advance(today):
@@ -34,16 +34,16 @@ def prune_today(inbox: Inbox, days: float) -> int | None:
     return inbox.prune(days)
 
 
-async def keep_pruned(opened: Callable[[], Inbox], days: float) -> None:
-    """Prune once a day for as long as this runs.
+async def keep_pruned(open_inbox: Callable[[], Inbox], days: float) -> None:
+    """Prune once a day, until cancelled.
 
-    :param opened: opens the inbox; called in a thread.
+    :param open_inbox: is called in a thread.
     """
     while True:
         try:
-            gone = await asyncio.to_thread(lambda: prune_today(opened(), days))
-            if gone:
-                log.info("Forgot %d webhook deliveries of more than %g days ago", gone, days)
+            deleted = await asyncio.to_thread(lambda: prune_today(open_inbox(), days))
+            if deleted:
+                log.info("Deleted %d webhooks older than %g days", deleted, days)
         except LedgerError as error:
-            log.warning("Old webhook deliveries cannot be pruned right now: %s", error)
+            log.warning("Pruning old webhooks failed, next try in an hour: %s", error)
         await asyncio.sleep(EVERY)

@@ -90,7 +90,7 @@ def purchase_of(row: RowMapping) -> Purchase:
 
 
 def price_of(row: RowMapping) -> Money | None:
-    """The price in a row, None while the vendor has named none."""
+    """The price in a row, ``None`` while it is open."""
     return Money(Decimal(row["price"]), row["currency"]) if row["price"] is not None else None
 
 
@@ -135,7 +135,7 @@ def columns_of_vendor_order(purchase: Purchase, vendor_order: VendorOrder) -> di
 
 
 def conflict_text(purchase: Purchase, intent: Intent) -> str:
-    """The message for a key that stands for another request: every field that differs, old and new."""
+    """The message for a key of another request: every changed field, old and new."""
     lines = []
     for name, old, new in (
         ("vendor", purchase.vendor, intent.vendor),

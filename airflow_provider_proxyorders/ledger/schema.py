@@ -1,8 +1,8 @@
 """The ledger's tables, and how a database gets them.
 
-Two rules: amounts are whole millionths of the currency unit, so that a database can add them exactly; and a database
-whose version is not exactly ours is upgraded under a lock or refused, never half used. The version lives in
-``proxyorders_schema`` and is Alembic's; the tables below must equal what the migrations build (there is a test).
+Two rules. Counted amounts are whole millionths of the currency unit, so a database adds them exactly. A database of an older
+version is upgraded under a lock, and a database of a newer version is refused. Alembic keeps the version in
+``proxyorders_schema``. A test compares the tables below with the result of the migrations.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from sqlalchemy.types import TypeDecorator
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
-#: The migration this code needs; the newest file in ``migrations/versions``.
+#: The version of this code: the newest file in ``migrations/versions``.
 HEAD = "0004"
-#: Every version this code can upgrade from.
-KNOWN = ("0001", "0002", "0003", "0004")
+#: Every version with an upgrade path to this code.
+VERSIONS = ("0001", "0002", "0003", "0004")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -40,9 +40,10 @@ metadata = MetaData()
 
 
 class VendorText(TypeDecorator[str]):
-    """What somebody else said, above all a vendor: a purchase must not fail to be written down for a sign in it.
+    """Text from outside, above all from a vendor. A strange character must never keep a purchase from being written down.
 
-    What PostgreSQL or UTF-8 cannot hold is replaced, and what is too long is cut; ids are not such text, see ``wire.identifier``.
+    Characters beyond PostgreSQL or UTF-8 are replaced, and long text is cut. Ids pass a check of their own, see
+    ``wire.reading.identifier``.
     """
 
     impl = Text
@@ -57,7 +58,7 @@ class VendorText(TypeDecorator[str]):
 
 
 class ShortVendorText(VendorText):
-    """The same in a column of a certain length."""
+    """The same in a column of limited length."""
 
     impl = String  # type: ignore[assignment]
     cache_ok = True
@@ -94,7 +95,7 @@ purchases = Table(
     Column("sent_until", String(40)),
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
-    # every list is of the newest first, so each index ends in the order of its list and none is read as a whole
+    # every list begins with the newest row, so each index ends in the order of its list, and a list reads its own rows only
     Index("proxyorders_purchases_open", "wallet", "step", "updated_at"),
     Index("proxyorders_purchases_order", "wallet", "order_id"),
     Index("proxyorders_purchases_wallet", "wallet", "updated_at"),
@@ -102,7 +103,7 @@ purchases = Table(
     Index("proxyorders_purchases_updated", "updated_at"),
 )
 
-#: Append-only: one row for every step and every look, with who, when and why.
+#: Append-only: one row for every step and every look, with actor, time and reason.
 steps = Table(
     "proxyorders_steps",
     metadata,
@@ -121,7 +122,7 @@ steps = Table(
     Index("proxyorders_steps_key", "order_key", "id"),
 )
 
-#: One row a wallet: the row that is locked while limits are checked, and whose turn it is.
+#: One row for each wallet: locked while limits are checked; it also holds the freeze and the turn.
 wallets = Table(
     "proxyorders_wallets",
     metadata,
@@ -131,7 +132,7 @@ wallets = Table(
     Column("turn_until", String(40)),
 )
 
-#: What a wallet's purchases of one day count for, so that limits are checked without adding up orders.
+#: The amount of a wallet's purchases by day, so a limit check adds up at most 31 rows.
 spending = Table(
     "proxyorders_spending",
     metadata,
@@ -140,7 +141,7 @@ spending = Table(
     Column("counted", BigInteger, nullable=False),
 )
 
-#: Values that are decided once, by whoever comes first: for example which expiry a task extends from.
+#: Single values under a name, for example the expiry that a task extends from; see ``facts``.
 facts = Table(
     "proxyorders_facts",
     metadata,
@@ -149,8 +150,8 @@ facts = Table(
     Column("at", String(40), nullable=False),
 )
 
-#: Verified webhook deliveries, one row for each distinct one; what was delivered (codes) is never in it.
-deliveries = Table(
+#: Verified webhooks, one row for each distinct webhook. Deliveries (proxies, codes) stay out.
+webhooks = Table(
     "proxyorders_deliveries",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -168,7 +169,7 @@ deliveries = Table(
     Index("proxyorders_deliveries_last", "last_at"),
 )
 
-#: One row for each wallet and alert: low or not, the number of the last crossing, and of the last one that somebody was told.
+#: One row for each wallet and alert: its state, the number of the last crossing, and of the last confirmed crossing (``told``).
 alarms = Table(
     "proxyorders_alarms",
     metadata,
@@ -185,9 +186,9 @@ alarms = Table(
 
 
 def ensure(engine: Engine) -> None:
-    """Bring the database to the version this code needs; costs one small read when it is there already.
+    """Upgrade the database to the version of this code. An up-to-date database costs one small read.
 
-    :raises LedgerError: when the database belongs to a newer package, or cannot be upgraded. Nothing was bought.
+    :raises LedgerError: the database belongs to a newer package, or the upgrade failed. Nothing was bought.
     """
     with engine.connect() as connection:
         version = version_of(connection)
@@ -195,27 +196,27 @@ def ensure(engine: Engine) -> None:
         return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):  # an upgrade of a large ledger takes its time
+            for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):  # a large ledger takes longer
                 connection.execute(text(f"SET LOCAL {limit} = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        version = version_of(connection)  # somebody else may have upgraded while this process waited for the lock
+        version = version_of(connection)  # another process may have upgraded it while this one waited for the lock
         if version == HEAD:
             return
-        if version is not None and version not in KNOWN:
+        if version is not None and version not in VERSIONS:
             raise LedgerError(
-                f"the ledger has schema version {version!r}, which this version of airflow-provider-proxyorders does not "
-                f"know (it needs {HEAD!r}). Install the newer package on every host.",
+                f"the ledger has schema version {version!r}; this airflow-provider-proxyorders knows versions up to {HEAD!r}. "
+                "Install the newer package on every host.",
                 retry="never",
             )
         _upgrade(connection)
 
 
 def version_of(connection: Connection) -> str | None:
-    """Version of the schema in a database, None without one."""
+    """The version of a database, ``None`` without our tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    return str(found) if found is not None else None
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return str(version) if version is not None else None
 
 
 def _upgrade(connection: Connection) -> None:

@@ -1,7 +1,7 @@
-"""Limits of a wallet, kept in the same transaction as the intent that uses them.
+"""Limits of a wallet, checked and counted in the transaction of the intent.
 
-What a purchase counts for is added to its wallet's day when it is intended, corrected when the price is known, and
-taken back when it is proven that nothing was bought. Days are calendar days of the account's time zone.
+An intent adds its amount to the wallet's day. The real price corrects it, and the proof that nothing was bought takes it back.
+Days are calendar days in the account's time zone.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from airflow_provider_proxyorders.domain.errors import CapExceeded
 from airflow_provider_proxyorders.ledger.engine import autocommitting, translated_errors
 from airflow_provider_proxyorders.ledger.schema import spending
 
-#: What counts on a day, and in its month.
-_USED = select(
+#: The amount of a day, and of its month.
+_USED_OF_DAY_AND_MONTH = select(
     func.coalesce(func.sum(case((spending.c.day == bindparam("_day"), spending.c.counted))), 0),
     func.coalesce(func.sum(spending.c.counted), 0),
 ).where(spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last"))
-#: What a wallet's purchases count for over all days.
+#: The amount of a wallet over all days.
 TOTAL = select(func.coalesce(func.sum(spending.c.counted), 0)).where(spending.c.wallet == bindparam("_wallet"))
-_ADD = (
+_ADD_TO_DAY = (
     update(spending)
     .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))
     .values(counted=spending.c.counted + bindparam("_delta"))
 )
-_FIRST = spending.insert()
+_INSERT_DAY = spending.insert()
 
 _BY_DAY = select(spending.c.day, spending.c.counted).where(
     spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first")
@@ -41,7 +41,7 @@ MILLION = Decimal(1_000_000)
 
 
 def millionths(amount: Decimal) -> int:
-    """The amount in whole millionths, rounded up so that a limit is never passed by a fraction."""
+    """The amount in whole millionths, rounded up, so that even a fraction counts against a limit."""
     return int((amount * MILLION).to_integral_value(rounding=ROUND_CEILING))
 
 
@@ -57,15 +57,15 @@ def day_of(moment: datetime, zone: str) -> str:
 
 
 def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps) -> None:
-    """Refuse a purchase that would pass the day's or the month's limit. The caller holds the wallet's lock.
+    """Refuse a purchase above the day's or the month's limit. The caller holds the wallet's lock.
 
-    :raises CapExceeded: with the figures; nothing was sent.
+    :raises CapExceeded: with the figures. Nothing was sent.
     """
     if caps.daily_limit is None and caps.monthly_limit is None:
         return
     month = day[:7]
     days = {"_wallet": wallet, "_day": day, "_first": f"{month}-01", "_last": f"{month}-31"}
-    today, this_month = connection.execute(_USED, days).one()
+    today, this_month = connection.execute(_USED_OF_DAY_AND_MONTH, days).one()
     for limit, name, counted, when in (
         (caps.daily_limit, "daily_limit", today, f"on {day}"),
         (caps.monthly_limit, "monthly_limit", this_month, f"in {month}"),
@@ -80,22 +80,22 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
 
 
 def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
-    """Change what counts for a wallet's day. The caller holds the wallet's lock."""
+    """Change the amount of a wallet's day. The caller holds the wallet's lock."""
     if not delta:
         return
-    changed: Any = connection.execute(_ADD, {"_wallet": wallet, "_day": day, "_delta": delta})
-    if not changed.rowcount:
-        connection.execute(_FIRST, {"wallet": wallet, "day": day, "counted": delta})
+    result: Any = connection.execute(_ADD_TO_DAY, {"_wallet": wallet, "_day": day, "_delta": delta})
+    if not result.rowcount:
+        connection.execute(_INSERT_DAY, {"wallet": wallet, "day": day, "counted": delta})
 
 
 def by_day(engine: Engine, wallet: str, first: str) -> dict[str, Decimal]:
-    """What counts for each of a wallet's days from ``first`` (``YYYY-MM-DD``) on; a day without purchases is missing."""
+    """The amount of each of a wallet's days from ``first`` (``YYYY-MM-DD``) on. A day without purchases is left out."""
     with translated_errors(engine.url), autocommitting(engine).connect() as connection:
         rows = connection.execute(_BY_DAY, {"_wallet": wallet, "_first": first})
         return {row.day: amount_of(int(row.counted)) for row in rows}
 
 
 def first_day(engine: Engine, wallet: str) -> str | None:
-    """The first day on which a wallet's purchases counted for something."""
+    """A wallet's first day with an amount above zero, ``None`` for an unused wallet."""
     with translated_errors(engine.url), autocommitting(engine).connect() as connection:
         return connection.execute(_FIRST_DAY, {"_wallet": wallet}).scalar()

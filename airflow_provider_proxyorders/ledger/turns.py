@@ -1,7 +1,7 @@
-"""The row of a wallet: it is locked while limits are checked, it can be frozen, and it says whose turn it is.
+"""The row of a wallet: its lock while limits are checked, its freeze, and the purchase with the turn.
 
-Two rules: every writing transaction of the ledger locks this row first, so that limits hold and deadlocks are impossible; and
-a purchase whose evidence could be mixed up with another purchase's goes out alone.
+Two rules. Every writing transaction of the ledger locks this row first, so limits hold and deadlocks are impossible. Purchases
+with ambiguous evidence take turns: one goes out at a time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read(connection: Connection, wallet: str) -> RowMapping | None:
 
 
 def freeze(connection: Connection, wallet: str, why: str | None) -> None:
-    """Stop all purchases from a locked wallet, or with None allow them again."""
+    """Stop all purchases from a locked wallet, or with ``None`` allow them again."""
     connection.execute(_SET_WALLET, {"frozen": why, "_wallet": wallet})
 
 
@@ -83,7 +83,7 @@ def take(connection: Connection, wallet: RowMapping, intent: Intent, now: dateti
 
 
 def leave(connection: Connection, purchase: Purchase) -> None:
-    """Give the turn back, where the purchase has it."""
+    """Give the turn back, if the purchase has it."""
     connection.execute(_LEAVE_TURN, {"_wallet": purchase.wallet, "_key": purchase.order_key})
 
 
@@ -97,7 +97,7 @@ def _refuse_beside(blocker: Any, intent: Intent) -> None:
     if blocker:
         raise WalletHeld(
             f"the purchase {blocker.order_key!r} on wallet {intent.wallet!r} is {blocker.step}: until it is settled, "
-            "evidence could not tell a new purchase from it. Nothing was bought. "
+            "evidence could mix it up with a new purchase. Nothing was bought. "
             f"See: proxyorders ledger show {blocker.order_key!r}",
             blocker=blocker.order_key,
         )

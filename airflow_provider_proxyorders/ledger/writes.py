@@ -1,8 +1,8 @@
 """Writes the ledger.
 
-Three rules: every change of a purchase is one transaction, which also appends a row to the history; a change succeeds only
-while the purchase still stands at the step and fence that the writer read, so one of two workers wins and the other gets
-:class:`StaleClaim`; and every transaction locks the wallet's row first (see ``turns``).
+Three rules. A change of a purchase and its row in the history are one transaction. A change succeeds only while the purchase
+still stands at the step and fence of the writer's copy: of two workers one wins, and the other gets :class:`StaleClaim`. Every
+transaction locks the wallet's row first (see ``turns``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEY = purchases.c.order_key == bindparam("_key")
 _FIND_PURCHASE = select(purchases).where(_KEY)
 _INSERT_PURCHASE = purchases.insert().returning(purchases)
 _UPDATE_PURCHASE = update(purchases).where(_KEY).returning(purchases)
-#: Only while the purchase still stands at the step and fence that the writer read.
+#: Only while the purchase still stands at the step and fence of the writer's copy.
 _UPDATE_IF_UNCHANGED = (
     update(purchases)
     .where(_KEY, purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
@@ -96,7 +96,7 @@ class LedgerWrites(Database):
     ) -> Purchase:
         """Take the right to send, right before the purchase leaves: INTENDED becomes SENT, one commit.
 
-        :param evidence: what was read at the vendor to recognise the purchase by.
+        :param evidence: read at the vendor, to recognise the purchase by.
         :param sent_seconds: how long the sender may wait for its answer; afterwards other workers may look into it.
         :param balance: the wallet as just read. With ``min_balance`` the claim checks it, and counts the purchases under way.
         :param alone: whether the evidence could be mixed up with the evidence of another creation on the wallet, or of
@@ -173,9 +173,9 @@ class LedgerWrites(Database):
             return _change(connection, purchase, step, why, actor, now, changes)
 
     def release(self, purchase: Purchase, why: str, actor: Actor) -> Purchase:
-        """Give back what an intent reserved, after a try that ended before anything was sent. The key stays INTENDED.
+        """Give back the reservation of an intent, after a try ended before anything was sent. The key stays INTENDED.
 
-        A purchase with a sending that may have landed keeps its reservation and is UNKNOWN again.
+        After a sending that may have landed, the purchase keeps its reservation and is UNKNOWN again.
         """
         now = self.clock()
         with self.transaction() as connection:
@@ -206,7 +206,7 @@ class LedgerWrites(Database):
             return _change(connection, purchase, Step.UNKNOWN, why, actor, now, changes)
 
     def freeze(self, wallet: str, why: str | None) -> None:
-        """Stop all purchases from a wallet, or with None allow them again."""
+        """Stop all purchases from a wallet, or with ``None`` allow them again."""
         with self.transaction() as connection:
             turns.lock(connection, wallet)
             turns.freeze(connection, wallet, why)
@@ -234,7 +234,7 @@ def _write_intent(connection: Connection, intent: Intent, before: RowMapping | N
 def _write_charge(
     connection: Connection, wallet: RowMapping, purchase: Purchase, charge: Money, vendor_order: VendorOrder | None
 ) -> dict[str, Any]:
-    """Count what was charged, less what came back, and freeze the wallet for a new charge above the reservation."""
+    """Count the charge less the refund, and freeze the wallet for a new charge above the reservation."""
     if charge.amount > purchase.reserved.amount and charge != purchase.price and not wallet["frozen"]:
         name = f"order {(vendor_order.order_id if vendor_order else None) or purchase.order_id} ({purchase.order_key})"
         alarm = f"{name} was charged {charge}, above its cap of {purchase.reserved}"
@@ -269,7 +269,7 @@ def _change(
     unchanged = {"_key": purchase.order_key, "_step": purchase.step.value, "_fence": purchase.fence}
     row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
     if row is None:
-        raise StaleClaim(f"another worker has taken {purchase.order_key!r} further; this one may write nothing about it")
+        raise StaleClaim(f"another worker has taken {purchase.order_key!r} further; this worker must stop writing about it")
     _append(connection, purchase.order_key, step, row["fence"], now, why, actor)
     return purchase_of(row)
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from airflow_provider_proxyorders.domain.dates import later
 from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
-from airflow_provider_proxyorders.ledger.bulk import PurchaseSummary, bought, creations, taken_keys
+from airflow_provider_proxyorders.ledger.bulk import PurchaseSummary, creations, purchases_by_order, taken_keys
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.renewal.due import DueRule, ObstacleReason
 from airflow_provider_proxyorders.renewal.keys import period_of, replacement_key
@@ -153,7 +153,7 @@ class RenewalSearch:
     def _ends_by_ledger(self, summaries: Sequence[PurchaseSummary], term: timedelta | None) -> dict[str, datetime | None]:
         """When each order ends as far as the ledger knows: by its latest extension, else by the user's term."""
         wallet, zone = self.tracker.account.wallet, self.tracker.account.timezone
-        purchases = bought(self.tracker.ledger, wallet, [summary.order_id for summary in summaries])
+        purchases = purchases_by_order(self.tracker.ledger, wallet, [summary.order_id for summary in summaries])
         ends: dict[str, datetime | None] = {}
         for summary in summaries:
             dates = [each.expires_at for each in (summary, *purchases.get(summary.order_id, ())) if each.expires_at is not None]

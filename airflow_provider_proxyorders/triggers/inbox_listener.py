@@ -96,9 +96,9 @@ class InboxListener:
         return open_inbox(self._url())
 
     async def _pass_on(self, inbox: Inbox) -> None:
-        from airflow_provider_proxyorders.ledger.inbox import news
+        from airflow_provider_proxyorders.ledger.inbox import arrivals
 
-        async for _ in news(self._url(), LOOK_EVERY):
+        async for _ in arrivals(self._url(), LOOK_EVERY):
             while hints := await asyncio.to_thread(inbox.since, self._last or 0):
                 for hint in hints:
                     self._last = hint.number

@@ -211,7 +211,7 @@ class TestLedger:
         monkeypatch.setenv(LEDGER_URL, "sqlite:////no/such/folder/l.db")
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
         assert (status, states(checks)) == (1, {"ledger": "broken"})
-        assert "no folder /no/such/folder" in checks["ledger"]["text"]
+        assert "needs a folder /no/such/folder" in checks["ledger"]["text"]
 
     def test_one_that_may_only_be_read(self, doctor: Doctor, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         open_ledger(postgres_url)
@@ -262,7 +262,7 @@ class TestLedger:
         assert examine(url).age == "empty"
         ledger = open_ledger(url)
         tables = set(inspect(ledger.engine).get_table_names())
-        assert "proxyorders_tried" not in tables
+        assert "proxyorders_write_test" not in tables
         assert examine(url).age == "current"
         assert set(inspect(ledger.engine).get_table_names()) == tables
 

@@ -82,8 +82,8 @@ def test_they_are_set_once_a_connection(postgres_url: str) -> None:
 
 def test_an_upgrade_may_take_longer(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several hosts begin at once on a large ledger: they wait until the first one is done."""
-    monkeypatch.setattr(engine, "LOCK_WAIT", 0.2)
-    monkeypatch.setattr(engine, "STANDSTILL", 0.2)
+    monkeypatch.setattr(engine, "LONGEST_LOCK_WAIT", 0.2)
+    monkeypatch.setattr(engine, "LONGEST_STANDSTILL", 0.2)
     real = schema._upgrade
 
     def slow(connection: Connection) -> None:

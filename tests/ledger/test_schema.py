@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect, text
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.ledger.engine import engine_for
-from airflow_provider_proxyorders.ledger.schema import HEAD, KNOWN, VERSION_TABLE, metadata
+from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE, VERSIONS, metadata
 
 
 def test_first_use_builds_what_the_code_describes(ledger_url: str) -> None:
@@ -34,7 +34,7 @@ def test_the_code_knows_every_migration() -> None:
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     script = ScriptDirectory.from_config(config)
     assert script.get_current_head() == HEAD
-    assert {revision.revision for revision in script.walk_revisions()} == set(KNOWN)
+    assert {revision.revision for revision in script.walk_revisions()} == set(VERSIONS)
 
 
 def test_many_first_users_at_once(ledger_url: str) -> None:
@@ -79,8 +79,8 @@ def test_sqlite_keeps_what_it_said_it_kept(tmp_path: Path) -> None:
     [
         ("sqlite:////no/such/folder/l.db", "unable to open database file"),
         ("postgresql+psycopg://user:hunter2-secret@127.0.0.1:1/none", "cannot be used"),
-        ("mysql://user:hunter2-secret@127.0.0.1/none", "cannot live in 'mysql'|driver that is not installed"),
-        ("not a url", "not a database URL"),
+        ("mysql://user:hunter2-secret@127.0.0.1/none", "must be SQLite or PostgreSQL, got 'mysql'|needs a missing driver"),
+        ("not a url", "ledger_url must be a database URL"),
     ],
 )
 def test_a_ledger_that_cannot_be_used_says_how_to_mend_it_and_keeps_its_password(url: str, says: str) -> None:

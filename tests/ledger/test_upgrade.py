@@ -14,7 +14,7 @@ from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger, sch
 from airflow_provider_proxyorders.ledger.alarms import Alarms
 from airflow_provider_proxyorders.ledger.engine import engine_for
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.schema import HEAD, KNOWN, VERSION_TABLE
+from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE, VERSIONS
 
 MOMENT = "2026-11-20T12:00:00.000000+00:00"
 LATER = "2999-01-01T00:00:00.000000+00:00"
@@ -73,7 +73,7 @@ RENAMED = {
 }
 
 
-@pytest.fixture(params=[version for version in KNOWN if version != HEAD])
+@pytest.fixture(params=[version for version in VERSIONS if version != HEAD])
 def rows(request: pytest.FixtureRequest, ledger_url: str) -> dict[str, list[dict[str, Any]]]:
     """A ledger of an older version at the address; returns its rows by table."""
     engine = engine_for(ledger_url)

@@ -1,4 +1,4 @@
-"""The first ledger: purchases, their steps, wallets, spending by day, anchors."""
+"""The first ledger: purchases, their steps, wallets, spending by day, single values (anchors)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _create_purchases()
+    _create_steps()
+    _create_wallets()
+
+
+def _create_purchases() -> None:
     op.create_table(
         "proxyorders_purchases",
         sa.Column("order_key", sa.String(500), primary_key=True),
@@ -45,6 +51,9 @@ def upgrade() -> None:
     op.create_index("proxyorders_purchases_wallet", "proxyorders_purchases", ["wallet", "updated_at"])
     op.create_index("proxyorders_purchases_step", "proxyorders_purchases", ["step", "updated_at"])
     op.create_index("proxyorders_purchases_updated", "proxyorders_purchases", ["updated_at"])
+
+
+def _create_steps() -> None:
     op.create_table(
         "proxyorders_steps",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
@@ -61,6 +70,9 @@ def upgrade() -> None:
         sa.Column("host", sa.String(250), nullable=False),
     )
     op.create_index("proxyorders_steps_key", "proxyorders_steps", ["order_key", "id"])
+
+
+def _create_wallets() -> None:
     op.create_table(
         "proxyorders_wallets",
         sa.Column("wallet", sa.String(300), primary_key=True),

@@ -1,4 +1,4 @@
-"""Verified webhook deliveries."""
+"""Verified webhooks."""
 
 from __future__ import annotations
 

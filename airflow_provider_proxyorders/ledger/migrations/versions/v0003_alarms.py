@@ -1,4 +1,4 @@
-"""Alarms of wallets: whether a balance is low, since when, and whether somebody was told."""
+"""Alarms of wallets: low or ok, since when, and the last confirmed crossing."""
 
 from __future__ import annotations
 
