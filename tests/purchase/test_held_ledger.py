@@ -67,7 +67,9 @@ def test_what_the_vendor_took_is_not_lost_meanwhile(shop: Shop, frozen: Connecti
 def test_when_it_lasts_the_next_try_finds_it(shop: Shop, frozen: Connection) -> None:
     rule = shop.box.fault("iproyal", "create", when="after", times=1, action="pause")
     buyer = shop.buyer(sleep=lambda seconds: None)
-    with pytest.raises(OutcomeUnknown, match="took 'k' as order .* the ledger could not be written.*another process held the ledger"):
+    with pytest.raises(
+        OutcomeUnknown, match="took 'k' as order .* the ledger could not be written.*another process held the ledger"
+    ):
         in_between(rule, lambda: frozen.execute(HOLD), lambda: buyer.place(shop.request, order_key="k"))
     frozen.rollback()
     found = shop.ledger.find("k")
