@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 
 _MARK = {"ok": "ok      ", "note": "note    ", "broken": "BROKEN  ", "skipped": "-       "}
 _VENDOR_CHECKS = ("auth", "ordering", "balance", "list", "webhook", "caps", "clock")
@@ -47,7 +48,6 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time) -> dict[str, A
     """
     from airflow_provider_proxyorders.doctor.checkup import Check, Checkup, check_ledger, now_utc
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 
     _compat.act_as_airflow_command()
     hook = ProxyOrdersHook(conn_id)

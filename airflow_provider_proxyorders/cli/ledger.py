@@ -7,6 +7,7 @@ import getpass
 import socket
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.cli.options import confirmed, ledger_option, open_ledger_of, whole_number
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.exact_json import dump_json
@@ -120,7 +121,6 @@ def _read_order(purchase: Purchase, order_id: str) -> TakenOrder:
     """Read an order through the connection of its purchase."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from airflow_provider_proxyorders import _compat
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
     from airflow_provider_proxyorders.purchase.resolving import read_taken_order
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from airflow_provider_proxyorders import __version__
 from airflow_provider_proxyorders.cli import doctor, ledger, webhooks
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.purchase.guarantees import table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,8 +60,6 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _guarantees(arguments: argparse.Namespace) -> int:
-    from airflow_provider_proxyorders.purchase.guarantees import table
-
     print(table())
     return 0
 

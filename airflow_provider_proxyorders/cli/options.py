@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.hooks.settings import ledger
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger import Ledger
@@ -33,7 +34,6 @@ def open_ledger_of(arguments: argparse.Namespace) -> Ledger:
         if file and not os.path.exists(file):
             raise ConfigError(f"the ledger {file} is missing. Nothing was changed.")
         return open_ledger(url)
-    from airflow_provider_proxyorders.hooks.settings import ledger
 
     return ledger()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.cli.options import ledger_option, open_ledger_of, whole_number
 
 
@@ -26,7 +27,6 @@ def add_parser(commands: Any) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Receive webhooks until Ctrl-C."""
-    from airflow_provider_proxyorders import _compat
     from airflow_provider_proxyorders.webhooks import app
 
     _compat.act_as_airflow_command()

@@ -21,7 +21,8 @@ from airflow_provider_proxyorders.domain.errors import (
     UnsupportedOperation,
 )
 from airflow_provider_proxyorders.domain.model import Money
-from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.inspect import examine
 from airflow_provider_proxyorders.transport.flow import run
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -217,8 +218,6 @@ def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], N
     :param wallet: ``None`` while the connection is broken.
     :param require_shared: raises for an address beyond the reach of some workers of this Airflow.
     """
-    from airflow_provider_proxyorders.ledger.inspect import examine
-
     advice = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker can reach and write."
     try:
         require_shared(url)
@@ -246,8 +245,6 @@ def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], N
 
 
 def _in_use(url: str, place: str, wallet: str | None) -> Check:
-    from airflow_provider_proxyorders.ledger import open_ledger
-
     ledger: Ledger = open_ledger(url)
     text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor"
     if wallet is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -18,8 +19,6 @@ async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: i
     :param at_once: how many fetches at a time.
     :returns: for each proxy the status, or None for a failure, and the seconds.
     """
-    import asyncio
-
     import aiohttp
 
     places = asyncio.Semaphore(at_once)

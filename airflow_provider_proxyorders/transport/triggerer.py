@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -103,8 +104,6 @@ class AsyncHttp(Endpoint):
 
     def _prepare_tls(self) -> ssl.SSLContext | bool:
         """Read the certificate authorities; runs in a thread, since this takes a tenth of a second."""
-        import ssl
-
         import aiohttp  # noqa: F401 - takes as long, so the loop finds it imported
 
         if urlsplit(self.account.base_url).scheme == "http":

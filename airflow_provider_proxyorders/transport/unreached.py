@@ -5,6 +5,7 @@ One rule: a request counts as arrived, unless the library proves the lack of any
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 
@@ -49,8 +50,6 @@ def invalid_addresses() -> tuple[type[Exception], ...]:
 
 
 def _may_have_left(error: Exception) -> bool:
-    import ssl
-
     import requests
     from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, ProxyError, SSLError
 

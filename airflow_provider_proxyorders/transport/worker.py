@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.account import Account
@@ -71,8 +72,6 @@ class Http(Endpoint):
 
     def _open(self) -> requests.Session:
         """A session without ``.netrc`` logins, cookies and redirects, and with a time limit for every answer."""
-        from http.cookiejar import DefaultCookiePolicy
-
         import requests
 
         from airflow_provider_proxyorders.transport.whole_answer import POOLS
