@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_proxyorders.cli import main as command
 from airflow_provider_proxyorders.domain.model import Step
 from docs import life
 
@@ -143,3 +145,22 @@ def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
     assert len(blocks) >= 4
     done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_command_in_the_pages_is_understood(project: Path) -> None:
+    lines = []
+    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+        for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            lines += [line.strip() for line in block.splitlines() if line.strip().startswith("proxyorders ")]
+    assert len(lines) >= 10
+    for line in lines:
+        command._parser().parse_args(shlex.split(line, comments=True)[1:])  # exits with an error for anything unknown
+
+
+def test_every_make_target_in_the_pages_is_there(project: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set()
+    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+    assert len(named) >= 4 and named <= targets
