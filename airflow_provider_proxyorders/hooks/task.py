@@ -38,7 +38,7 @@ def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
         except Exception as error:
             logging.getLogger(__name__).debug("task state store", exc_info=True)
             raise LedgerError(
-                "Airflow refuses this try a write of its state, so another try may have replaced it; this one buys nothing "
+                "Airflow no longer accepts state from this try, so another try may have replaced it; this one buys nothing "
                 f"({type(error).__name__})."
             ) from None
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, CONNECTION_SETTINGS, ConnectionSetting
 from airflow_provider_proxyorders.hooks.connection import account_for, vendor_for
 from airflow_provider_proxyorders.vendors import vendor_class
 
@@ -43,6 +43,11 @@ class TestDefaults:
     def test_empty_fields_of_the_form_are_no_settings(self) -> None:
         assert read(extra=dict.fromkeys(CONNECTION_SETTING_NAMES, "")) == read()
         assert read(extra=dict.fromkeys(CONNECTION_SETTING_NAMES)) == read()
+
+    @pytest.mark.parametrize("setting", CONNECTION_SETTINGS, ids=lambda setting: setting.name)
+    def test_every_setting_of_the_table_is_read(self, setting: ConnectionSetting) -> None:
+        value = 31 if setting.name == "timeout" else setting.example or "whsec_invented"  # the example of timeout is its default
+        assert read("voodoo", extra={setting.name: value}) != read("voodoo")
 
     @pytest.mark.parametrize("password", [None, "", "  ", "\n"])
     def test_no_key_is_said(self, password: str | None) -> None:

@@ -214,10 +214,13 @@ class TestRefused:
         with pytest.raises(OrderNotFound, match=r"IPRoyal does not know it.*Nothing was bought"):
             extend(shops, "4242", order_key="mine")().execute(context())
 
-    def test_without_an_expiry_nobody_can_tell(self, shops: Shops, now: datetime, vendor_has: VendorHas) -> None:
+    @pytest.mark.parametrize("asked", ["paid_through", "expires_at", "only_within"])
+    def test_a_date_needs_an_expiry(self, shops: Shops, now: datetime, vendor_has: VendorHas, asked: str) -> None:
         vendor_has(7001, None, status="in-progress")
+        date: Any = DAY if asked == "only_within" else now + DAY
         with pytest.raises(ConfigError, match=r"no expiry.*Nothing was sent"):
-            extend(shops, order_key="mine", paid_through=now + DAY)().execute(context())
+            extend(shops, order_key="mine", **{asked: date})().execute(context())
+        assert shops.bought("iproyal") == []
 
     def test_an_expiry_that_is_not_the_orders(self, shops: Shops, until: datetime) -> None:
         with pytest.raises(InvalidRequest, match=r"expires_at.*must be the end of order 7001.*Nothing was bought"):
