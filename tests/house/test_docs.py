@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from airflow_provider_proxyorders.cli import main as command
 from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.sandbox import Sandbox
 from docs import life
 
 PACKAGE = "airflow_provider_proxyorders"
@@ -164,3 +166,15 @@ def test_every_make_target_in_the_pages_is_there(project: Path) -> None:
         text = page.read_text(encoding="utf-8")
         named |= set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert len(named) >= 4 and named <= targets
+
+
+def test_the_sandbox_commands_in_the_pages_work(project: Path) -> None:
+    page = (project / "docs" / "operations.md").read_text(encoding="utf-8")
+    commands = re.findall(r"_sandbox/(control|faults) -d '(.*?)'$", page, re.MULTILINE)
+    assert len(commands) >= 3
+    with Sandbox.start() as box:
+        for kind, body in commands:
+            if kind == "control":
+                box.control(json.loads(body))
+            else:
+                box.fault(**json.loads(body))
