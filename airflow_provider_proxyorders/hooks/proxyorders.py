@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.domain.inputs import order_id_of, order_key_of, price_cap
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, ids_of, order_id_of, order_key_of, price_cap, required_text
 from airflow_provider_proxyorders.hooks.masking import mask
 from airflow_provider_proxyorders.hooks.task import actor_of, fence_of
 
@@ -57,7 +57,7 @@ class ProxyOrdersHook(BaseHook):
         """
         from airflow_provider_proxyorders.hooks.connection import vendor_for
 
-        connection: Connection = self.get_connection(self.conn_id)
+        connection: Connection = self.get_connection(conn_id_of(self.conn_id))
         vendor = vendor_for(connection, self.conn_type or None)
         _compat.mask_secret(vendor.account.secret)
         return vendor
@@ -132,7 +132,7 @@ class ProxyOrdersHook(BaseHook):
 
         :raises OrderNotFound: the vendor does not know it.
         """
-        return self._read(self.vendor.get(str(order_id)))
+        return self._read(self.vendor.get(order_id_of(order_id)))
 
     def list_orders(self, *, order_ids: list[str] | None = None, **filters: Any) -> list[VendorOrder]:
         """Orders at the vendor, all pages.
@@ -142,7 +142,7 @@ class ProxyOrdersHook(BaseHook):
         """
         from airflow_provider_proxyorders.vendors import Filters
 
-        return self._read(self.vendor.list(Filters(order_ids=order_ids, extra=filters)))
+        return self._read(self.vendor.list(Filters(order_ids=ids_of("order_ids", order_ids), extra=filters)))
 
     def get_products(self) -> list[dict[str, Any]]:
         """The vendor's catalogue in the vendor's own form.
@@ -156,7 +156,7 @@ class ProxyOrdersHook(BaseHook):
 
         :raises OrderNotUsable, VendorError: they cannot be read yet.
         """
-        delivery = self._read(self.vendor.delivery(str(order_id)))
+        delivery = self._read(self.vendor.delivery(order_id_of(order_id)))
         mask(delivery)
         if delivery.skipped:
             self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
@@ -174,7 +174,8 @@ class ProxyOrdersHook(BaseHook):
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
         :raises OutcomeUnknown: it may have been bought; the next call looks for it first and never buys on a guess.
         """
-        return self.buyer().place(request, order_key=order_key, max_price=price_cap(max_price))
+        key = required_text("order_key", order_key, "fresh-proxies-2026-12")
+        return self.buyer().place(request, order_key=key, max_price=price_cap(max_price))
 
     def extend_order(
         self,
@@ -209,7 +210,7 @@ class ProxyOrdersHook(BaseHook):
 
         :raises UnsupportedOperation: the vendor does not renew by itself.
         """
-        self._read(self.vendor.set_auto_extend(str(order_id), enabled, options or None))
+        self._read(self.vendor.set_auto_extend(order_id_of(order_id), enabled, options or None))
 
     # -- for operators --------------------------------------------------------------------------------------------
 

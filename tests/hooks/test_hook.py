@@ -213,6 +213,18 @@ class TestSpending:
         again = shops.hook(vendor).create_order(REQUESTS[vendor], order_key="k")
         assert (again.order_id, len(shops.bought(vendor))) == (order.order_id, 1)
 
+    @pytest.mark.parametrize("key", [None, "None", "null", "", "  ", 1.5, ["k"]])
+    def test_a_key_that_is_none_buys_nothing(self, shops: Shops, key: Any) -> None:
+        with pytest.raises(InvalidRequest, match=r"order_key must be.*Nothing was bought"):
+            shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key=key)
+        assert shops.bought("iproyal") == []
+
+    def test_a_key_of_digits_is_its_text(self, shops: Shops) -> None:
+        number: Any = 20261231
+        for key in (number, "20261231", " 20261231 "):
+            assert shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key=key).order_key == "20261231"
+        assert len(shops.bought("iproyal")) == 1
+
     def test_another_request_under_the_same_key(self, shops: Shops) -> None:
         shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k")
         with pytest.raises(OrderKeyConflict):
