@@ -40,6 +40,7 @@ check: $(READY) ## lint, format, types, import rules, sizes, unused code and pro
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tests.house.imports
 
 .PHONY: fix
 fix: $(READY) ## format the code and apply the linter's fixes

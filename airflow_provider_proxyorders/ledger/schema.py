@@ -7,6 +7,8 @@ version is upgraded under a lock, and a database of a newer version is refused. 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -220,8 +222,6 @@ def version_of(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
-    from pathlib import Path
-
     from alembic import command
     from alembic.config import Config
 

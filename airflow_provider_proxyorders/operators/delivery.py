@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow.sdk import Asset, BaseOperator, RetryPolicy
+from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
+from airflow_provider_proxyorders.domain.errors import OrderPending
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
@@ -84,8 +86,6 @@ class DeliverProxiesOperator(BaseOperator):
         self.check_at_once = check_at_once
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from hashlib import sha256
-
         from airflow_provider_proxyorders.delivery.formats import dump, first_expiry
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
@@ -123,8 +123,6 @@ class DeliverProxiesOperator(BaseOperator):
 
     def _require_enough(self, delivery: Delivery, health: Health | None) -> None:
         """:raises OrderPending: when there is too little to hand on; the next try looks again."""
-        from airflow_provider_proxyorders.domain.errors import OrderPending
-
         there = delivery.count if health is None else health.healthy
         if there >= self.at_least:
             return
@@ -145,8 +143,6 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     :raises ConfigError: when the file holds something else, which is not shown.
     :raises OSError: when it cannot be read.
     """
-    from airflow.sdk import ObjectStoragePath
-
     from airflow_provider_proxyorders.delivery.formats import load
     from airflow_provider_proxyorders.hooks.masking import mask
 
@@ -160,8 +156,6 @@ def store(path: str, content: bytes) -> None:
 
     :raises OSError: it cannot be written; an old file stays as it was.
     """
-    from airflow.sdk import ObjectStoragePath
-
     from airflow_provider_proxyorders.delivery.file import write_atomically
 
     target = ObjectStoragePath(path)

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
+from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import seconds_of
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.order_operator import (
@@ -95,8 +97,6 @@ class ProxyOrderSensor(BaseSensorOperator):
 
         :raises OrderNotUsable: when it ended badly.
         """
-        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-
         age = self._age(context)
         try:
             order = self.hook.get_order(str(self.order_id))
@@ -137,8 +137,6 @@ class ProxyOrderSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
         """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
-        from airflow.sdk.exceptions import AirflowSensorTimeout
-
         until = datetime.fromisoformat(deadline)
         self._began = until - timedelta(seconds=self.timeout)
         seen = self.poke(context)
@@ -174,7 +172,6 @@ class ProxyOrderSensor(BaseSensorOperator):
         page = self.hook.order_page(seen.order_id)
         if page:
             context["ti"].xcom_push(key=PAGE, value=page)
-        from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
         try:
             return self.hook.buyer(context, self.log.info).result_for(seen, on_partial=self.on_partial)
@@ -185,7 +182,6 @@ class ProxyOrderSensor(BaseSensorOperator):
         """With ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""
         if not (self.soft_fail or self.never_fail):
             return error
-        from airflow.sdk.exceptions import AirflowSkipException
 
         return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
 
@@ -206,8 +202,6 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
         self.backstop = seconds_of("backstop", backstop, 300.0, least=SHORTEST_PAUSE)
 
     def execute(self, context: Context) -> Any:
-        from airflow_provider_proxyorders.domain.errors import ConfigError
-
         vendor = self.hook.vendor
         if vendor.webhook is None:
             raise ConfigError(f"{vendor.title} documents no webhooks; ProxyOrderSensor waits for its orders by polling")

@@ -9,7 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, RetryPolicy
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
+from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import is_template, required_amount, seconds_of
 from airflow_provider_proxyorders.tasks.order_operator import (
     RETRIES,
@@ -87,8 +89,6 @@ class WalletBalanceSensor(BaseSensorOperator):
 
         :raises VendorError: when it cannot be read, and waiting does not help.
         """
-        from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
-
         try:
             balance = self.hook.get_balance().available
         except ProxyOrdersError as error:
@@ -123,8 +123,6 @@ class WalletBalanceSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
         """Go on after the triggerer's hint: read the balance, and believe that."""
-        from airflow.sdk.exceptions import AirflowSensorTimeout
-
         until = datetime.fromisoformat(deadline)
         seen = self.poke(context)
         if not seen.is_done and event.get("outcome") == "unreadable":
@@ -163,7 +161,6 @@ class WalletBalanceSensor(BaseSensorOperator):
         """With ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""
         if not (self.soft_fail or self.never_fail):
             return error
-        from airflow.sdk.exceptions import AirflowSkipException
 
         return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
 

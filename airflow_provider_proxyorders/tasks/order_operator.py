@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.domain.errors import LedgerError, OrderPending
 from airflow_provider_proxyorders.domain.inputs import seconds_of
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
@@ -107,8 +108,6 @@ class OrderOperator(BaseOperator):
         buyer = self.hook.buyer(context, self.log.info)
         order = buyer.ledger.find(order_key)
         if order is None:
-            from airflow_provider_proxyorders.domain.errors import LedgerError
-
             raise LedgerError(f"the ledger no longer knows {order_key!r}; is [proxyorders] ledger_url the same on every host?")
         order = buyer.refresh(order)
         if "at" in event:
@@ -152,8 +151,6 @@ class OrderOperator(BaseOperator):
 
     def _watched(self, order: Purchase, buyer: Buyer, until: datetime, poll_interval: float | None) -> Purchase:
         """Look at an order until it is final, or until a moment."""
-        from airflow_provider_proxyorders.domain.errors import OrderPending
-
         try:
             return buyer.wait(order, deadline=until, poll_interval=poll_interval)
         except OrderPending:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.wire.signatures import Scheme, has_key
 
 if TYPE_CHECKING:
@@ -141,8 +141,6 @@ def scheme_of(vendor: Vendor) -> Scheme:
 
     :raises ConfigError: when the setting is none.
     """
-    from airflow_provider_proxyorders.domain.errors import ConfigError
-
     assert vendor.webhook is not None
     changes: Any = vendor.account.settings.get("webhook_scheme")
     if not changes:

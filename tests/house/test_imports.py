@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.imports import PACKAGE, House
+from tests.house.imports import PACKAGE, House, loaded_by_airflow
 
 #: a small house: what each file holds
 FILES = {
@@ -71,3 +71,7 @@ def test_an_import_that_saves_something_stays(tmp_path: Path, file: str, line: s
 
 def test_imports_for_type_checkers_do_not_count(tmp_path: Path) -> None:
     assert faults(tmp_path, "cli/main.py", "if TYPE_CHECKING:\n        from P.domain import values") == []
+
+
+def test_the_package_has_none(project: Path) -> None:
+    assert list(House(project / PACKAGE, loaded_by_airflow()).faults()) == []
