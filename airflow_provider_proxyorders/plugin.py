@@ -1,6 +1,6 @@
 """The Airflow plugin: mounts the webhook receiver in the API server.
 
-One rule: Airflow imports this in every task process, so nothing is built before the API server asks for it.
+One rule: every task process imports this module, so the receiver is built only when the API server asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 
-class _WhenAsked:
+class _BuiltOnRead:
     """A class attribute that is built when it is read."""
 
     def __get__(self, instance: Any, owner: type) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ class _WhenAsked:
 
 
 class ProxyOrdersPlugin(AirflowPlugin):
-    """Takes ``POST /proxyorders/webhooks/{conn_id}``; the signature is the log-in."""
+    """Serves ``POST /proxyorders/webhooks/{conn_id}``. The webhook's signature is the login."""
 
     name = "proxyorders"
-    fastapi_apps: Any = _WhenAsked()
+    fastapi_apps: Any = _BuiltOnRead()

@@ -1,1 +1,1 @@
-"""Webhooks: a receiver that verifies, keeps and answers, and nothing else."""
+"""Webhooks: a receiver that verifies, stores and answers. Triggers read the stored webhooks."""

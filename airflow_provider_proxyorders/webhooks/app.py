@@ -23,7 +23,7 @@ def _vendor(conn_id: str) -> Vendor:
     try:
         return ProxyOrdersHook(conn_id).vendor
     except AirflowNotFoundException:
-        raise ConfigError(f"there is no connection {conn_id!r}") from None
+        raise ConfigError(f"connection {conn_id!r} is missing") from None
 
 
 def _inbox() -> Inbox:
@@ -31,7 +31,7 @@ def _inbox() -> Inbox:
 
 
 def serve(host: str, port: int) -> None:
-    """Run the receiver alone, until it is told to end."""
+    """Run the receiver by itself, until Ctrl-C or SIGTERM."""
     import uvicorn
 
     uvicorn.run(receiver(), host=host, port=port, log_level="warning", access_log=False, server_header=False)

@@ -1,8 +1,8 @@
-"""The receiver: one ASGI app, mounted in Airflow's API server by the plugin, or run alone.
+"""The receiver: an ASGI app. The plugin mounts it in Airflow's API server; ``proxyorders webhooks serve`` runs it by itself.
 
-Four rules: the signature is checked over the bytes as they came, before anything reads them; a delivery is durable before
-the vendor hears 200, and exactly 200; no vendor is called while it waits; and an answer tells an attacker nothing, while the
-log tells an operator everything but secrets.
+Four rules. The signature is checked over the raw bytes, before anything parses them. A webhook is durable before the vendor gets
+200, and exactly 200. The receiver answers without a call to the vendor. An answer gives an attacker no information, and the log
+gives the operator all of it except secrets.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from airflow_provider_proxyorders.wire.signatures import BadSignature
 
 log = logging.getLogger(__name__)
 
-#: Bytes; a delivery of any vendor is far smaller.
-LARGEST = 64 * 1024
-#: Seconds that a sender may take for its body.
-PATIENCE = 10.0
-#: Seconds' worth of deliveries that one connection may send at once.
+#: Bytes of a body. The webhooks of every vendor are far smaller.
+LARGEST_BODY = 64 * 1024
+#: Seconds for one body to arrive.
+BODY_TIMEOUT = 10.0
+#: Seconds' worth of webhooks that one connection may send at once.
 BURST = 4.0
-#: Deliveries that wait for their commit; more are asked to come again.
-WAITING = 10_000
+#: Webhooks that may wait for their commit. A further webhook gets 503, and its vendor repeats it.
+MOST_WAITING = 10_000
 
-#: Marks a body that was given up.
-OVER = 0.0
+#: The deadline of a body after its timeout.
+TIMED_OUT = 0.0
 CLOSE = ((b"connection", b"close"),)
 
 Scope = Mapping[str, Any]
@@ -42,9 +42,9 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class Refused(Exception):
-    """What a delivery gets instead of 200.
+    """The answer to a refused webhook.
 
-    :param why: for the log.
+    :param why: for the log only.
     """
 
     def __init__(self, status: int, why: str, headers: tuple[tuple[bytes, bytes], ...] = ()):
@@ -53,12 +53,12 @@ class Refused(Exception):
 
 
 class Receiver:
-    """An ASGI app that takes ``POST /{conn_id}``.
+    """An ASGI app for ``POST /{conn_id}``.
 
-    :param senders: finds the connection that a path names.
-    :param inbox: opens the inbox, at the first delivery.
-    :param rate: verified deliveries a second that are taken from one connection.
-    :param retention: days that a delivery is kept.
+    :param senders: finds the connection of a path.
+    :param inbox: opens the inbox, at the first webhook.
+    :param rate: verified webhooks accepted from one connection each second.
+    :param retention: days for which a webhook is stored.
     """
 
     def __init__(self, senders: Senders, inbox: Callable[[], Inbox], *, rate: float, retention: float):
@@ -76,7 +76,7 @@ class Receiver:
             return
         headers: tuple[tuple[bytes, bytes], ...] = ()
         try:
-            await self._take(scope, receive)
+            await self._receive(scope, receive)
             status = 200
         except Refused as refusal:
             status, headers = refusal.status, refusal.headers
@@ -90,14 +90,14 @@ class Receiver:
         )
         await send({"type": "http.response.body", "body": b""})
 
-    async def _take(self, scope: Scope, receive: Receive) -> None:
+    async def _receive(self, scope: Scope, receive: Receive) -> None:
         conn_id = _rest(scope).strip("/")
         if not conn_id or "/" in conn_id or len(conn_id) > 250 or not conn_id.isprintable():  # it goes into the log
-            raise Refused(404, "no connection is named")
+            raise Refused(404, "the path must name a connection")
         if scope["method"] != "POST":
             raise Refused(405, f"{conn_id}: method {scope['method']}", ((b"allow", b"POST"),))
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sender = await self._sender(conn_id)  # before the body: what is for nobody is not read
+        sender = await self._sender(conn_id)  # first, so that only bodies for a connection are read
         body = await self._bodies.read(conn_id, headers, receive)
         try:
             _verify(sender, body, headers)
@@ -105,16 +105,16 @@ class Receiver:
             newest = await self._sender(conn_id, newest=True)
             if newest is sender:
                 raise
-            sender = newest  # its secrets may just have been changed
+            sender = newest  # its secrets may have changed a moment ago
             _verify(sender, body, headers)
-        self._senders.proven(sender)
+        self._senders.note_proven(sender)
         hint = _hint(sender, body)
         bucket = self._buckets.get(conn_id)
         if bucket is None:
             bucket = self._buckets[conn_id] = Bucket(self._rate, BURST * self._rate)
         wait = bucket.take()
         if wait:
-            raise Refused(429, f"{conn_id}: more than {self._rate:g} deliveries a second", _retry_after(wait))
+            raise Refused(429, f"{conn_id}: more than {self._rate:g} webhooks a second", _retry_after(wait))
         if self._writer is None:
             self._writer = Writer(self._open, self._retention)
         await self._writer.keep(hint)
@@ -124,10 +124,10 @@ class Receiver:
             sender = await self._senders.find(conn_id, newest=newest)
         except Busy as busy:
             raise Refused(503, f"{conn_id}: {busy}", _retry_after(5)) from None
-        except Exception as error:  # whatever keeps Airflow from answering, the vendor must send again
+        except Exception as error:  # any fault of the look-up: the vendor must repeat the webhook
             raise Refused(503, f"{conn_id}: {type(error).__name__} at the look-up", _retry_after(5)) from None
         if sender is None:
-            raise Refused(404, f"{conn_id!r} is no connection whose vendor sends webhooks")
+            raise Refused(404, f"{conn_id!r} is unknown or without webhooks")
         return sender
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -143,45 +143,46 @@ class Receiver:
 
 
 class Bodies:
-    """Reads bodies, and gives up those that do not end in time; one timer for all, since one for each would cost more than all
-    the rest of the reading.
-    """
+    """Reads bodies within a time limit. One timer serves all, because a timer for each would cost more than the reading."""
 
     def __init__(self) -> None:
         self._until: dict[asyncio.Task[Any], float] = {}
         self._sweeping = False
 
     async def read(self, conn_id: str, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """The whole body, or a refusal as soon as it is known to be too large or too slow; nothing more is read then."""
-        told = headers.get("content-length", "")
-        if told and (not told.isdecimal() or int(told[:12]) > LARGEST):
-            raise Refused(413, f"{conn_id}: announced {told[:20]} bytes", CLOSE)
+        """The whole body.
+
+        :raises Refused: as soon as the body is too large or too slow. The rest stays unread.
+        """
+        announced = headers.get("content-length", "")
+        if announced and (not announced.isdecimal() or int(announced[:12]) > LARGEST_BODY):
+            raise Refused(413, f"{conn_id}: announced {announced[:20]} bytes", CLOSE)
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        self._until[task] = loop.time() + PATIENCE
+        self._until[task] = loop.time() + BODY_TIMEOUT
         if not self._sweeping:
             self._sweeping = True
-            loop.call_later(PATIENCE / 10, self._sweep, loop)
+            loop.call_later(BODY_TIMEOUT / 10, self._sweep, loop)
         try:
             return await _whole(conn_id, receive)
         except asyncio.CancelledError:
-            if self._until[task] != OVER:
+            if self._until[task] != TIMED_OUT:
                 raise
             if sys.version_info >= (3, 11):
                 task.uncancel()
-            raise Refused(408, f"{conn_id}: the body did not end", CLOSE) from None
+            raise Refused(408, f"{conn_id}: the body took longer than {BODY_TIMEOUT:g} s", CLOSE) from None
         finally:
             del self._until[task]
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for task, until in self._until.items():
-            if OVER < until < now:
-                self._until[task] = OVER
+            if TIMED_OUT < until < now:
+                self._until[task] = TIMED_OUT
                 task.cancel()
         self._sweeping = bool(self._until)
         if self._sweeping:
-            loop.call_later(PATIENCE / 10, self._sweep, loop)
+            loop.call_later(BODY_TIMEOUT / 10, self._sweep, loop)
 
 
 async def _whole(conn_id: str, receive: Receive) -> bytes:
@@ -191,14 +192,14 @@ async def _whole(conn_id: str, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise Refused(400, f"{conn_id}: the sender hung up")
         body += message.get("body", b"")
-        if len(body) > LARGEST:
-            raise Refused(413, f"{conn_id}: more than {LARGEST} bytes", CLOSE)
+        if len(body) > LARGEST_BODY:
+            raise Refused(413, f"{conn_id}: more than {LARGEST_BODY} bytes", CLOSE)
         if not message.get("more_body"):
             return body
 
 
 def _rest(scope: Scope) -> str:
-    """The path below where this app is mounted; the path of ``[api] base_url`` is before it unless a proxy strips it."""
+    """The path below the mount point of this app. The path of ``[api] base_url`` precedes it, unless a proxy strips that."""
     path, root = scope["path"], scope.get("root_path", "")
     for mounted_at in (root, root.removeprefix(scope.get("app_root_path", ""))):
         if path.startswith(f"{mounted_at}/"):
@@ -219,9 +220,9 @@ def _hint(sender: Sender, body: bytes) -> Hint:
     except UnreadableBody as error:
         raise Refused(400, f"{sender.conn_id}: {error}") from None
     if len(order_id) > 200 or len(reference or "") > 200 or len(status) > 100:
-        raise Refused(400, f"{sender.conn_id}: an id is longer than any id")
-    if not f"{order_id}{reference}{status}".isprintable():  # a database that cannot store it would refuse its whole group
-        raise Refused(400, f"{sender.conn_id}: an id has letters that no id has")
+        raise Refused(400, f"{sender.conn_id}: an id is too long")
+    if not f"{order_id}{reference}{status}".isprintable():  # the database would refuse its whole group
+        raise Refused(400, f"{sender.conn_id}: an id has unprintable characters")
     return Hint(digest_of(sender.wallet, body), sender.conn_id, sender.wallet, order_id, reference or None, status)
 
 
@@ -230,14 +231,14 @@ def _retry_after(seconds: float) -> tuple[tuple[bytes, bytes], ...]:
 
 
 class Bucket:
-    """Lets ``rate`` a second through, and ``burst`` at once."""
+    """A token bucket: ``rate`` webhooks a second pass, and ``burst`` at once."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic):
         self._rate, self._burst, self._clock = rate, burst, clock
         self._left, self._at = burst, clock()
 
     def take(self) -> float:
-        """0 where one more may pass, else the seconds until it may."""
+        """0 if the next webhook may pass, else the seconds until then."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
@@ -248,7 +249,7 @@ class Bucket:
 
 
 class Writer:
-    """Commits deliveries in groups: while one group is being written the next one gathers. Once a day old ones are forgotten."""
+    """Commits webhooks in groups: the next group gathers during the commit of one. It also prunes old webhooks once a day."""
 
     def __init__(self, inbox: Callable[[], Inbox], retention: float):
         self._open = inbox
@@ -259,21 +260,22 @@ class Writer:
         self._tasks = [loop.create_task(self._run()), loop.create_task(keep_pruned(self._inbox, retention))]
 
     async def keep(self, hint: Hint) -> None:
-        """Return when the delivery is durable.
+        """Return as soon as the webhook is durable.
 
-        :raises Refused: 503 when it cannot be kept, so that the vendor sends it again.
+        :raises Refused: 503 for a failed commit, so the vendor repeats the webhook.
         """
-        if len(self._gathered) >= WAITING:
-            raise Refused(503, "too many deliveries wait for the ledger", _retry_after(1))
+        if len(self._gathered) >= MOST_WAITING:
+            raise Refused(503, "too many webhooks wait for the ledger", _retry_after(1))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gathered.append((hint, done))
         self._more.set()
         try:
             await done
         except LedgerError as error:
-            raise Refused(503, f"not kept: {error}", _retry_after(5)) from None
+            raise Refused(503, f"storing it failed: {error}", _retry_after(5)) from None
 
     async def close(self) -> None:
+        """Stop writing and pruning."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -288,8 +290,8 @@ class Writer:
                 await asyncio.to_thread(self._write, [hint for hint, _ in group])
             except LedgerError as failed:
                 error = failed
-            except Exception as unexpected:  # whatever it is, the vendor must send again
-                log.exception("Webhook inbox")
+            except Exception as unexpected:  # a fault of ours: the vendor must repeat the group
+                log.exception("Writing webhooks to the inbox failed")
                 error = LedgerError(type(unexpected).__name__)
             for _, done in group:
                 if done.done():

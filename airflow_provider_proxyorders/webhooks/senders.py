@@ -1,7 +1,8 @@
-"""Who may send webhooks: connections, looked up now and then and not for every delivery.
+"""The connections with webhooks. They are looked up every few seconds instead of for every webhook.
 
-Two rules: names that anybody can make up neither push out nor hold up those that have proven a delivery; and what is proven is
-served while it is looked up anew, but not for long, so that a secret that was taken out stops counting.
+Two rules. Requests for made-up names cannot delay or push out a proven connection. A connection is proven by a valid webhook
+since the receiver started. It keeps its old secrets during a new look-up, but for a short time only, so a withdrawn secret soon
+stops counting.
 """
 
 from __future__ import annotations
@@ -22,28 +23,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which a connection is looked up again, so that a changed secret counts soon; an unknown one sooner.
+#: Seconds after which a connection is looked up again, so a changed secret counts soon; fewer for an unknown name.
 FRESH, UNKNOWN_FRESH = 10.0, 2.0
-#: Seconds after its look-up until which a proven connection is served while it is looked up anew.
+#: Seconds after its look-up for which a proven connection is served during a new look-up.
 STALE = 30.0
-#: Names that are remembered, proven and others; an attacker must not fill the memory.
-MOST = 1000
+#: Remembered names, proven ones and as many others: an attacker cannot fill the memory.
+MOST_NAMES = 1000
 #: Look-ups at a time, of proven names and as many of others.
-AT_ONCE = 4
-#: Names not proven that may wait for their look-up, and the seconds that anybody waits for one.
-WAITING, PATIENCE = 64, 5.0
+LOOK_UPS_AT_ONCE = 4
+#: Unproven names in the queue for a look-up.
+MOST_WAITING = 64
+#: Seconds for which a webhook waits for a look-up.
+LOOK_UP_TIMEOUT = 5.0
 
 
 class Busy(Exception):
-    """The look-up did not come to an end, or to a beginning."""
+    """The look-up takes too long, or too many wait for one."""
 
 
 @dataclass(frozen=True)
 class Sender:
-    """A connection whose vendor sends webhooks.
+    """A connection with webhooks.
 
-    :param secrets: the current one, and others while it is being changed; empty refuses every delivery.
-    :param looked_up: when, on the clock of who looked it up.
+    :param secrets: the current secret, and others during a change. Without one every webhook is refused.
+    :param looked_up: seconds on the clock of :class:`Senders`.
     """
 
     conn_id: str
@@ -57,24 +60,25 @@ class Sender:
 class Senders:
     """Finds senders by connection id.
 
-    :param look_up: blocking; gives the vendor behind a connection, raises ConfigError where there is none.
+    :param look_up: gives the vendor behind a connection, raises ConfigError for an unknown name; it may block.
     """
 
     def __init__(self, look_up: Callable[[str], Vendor], clock: Callable[[], float] = time.monotonic):
         self._look_up, self._clock = look_up, clock
         self._proven: dict[str, Sender] = {}
-        self._others: dict[str, tuple[float, Sender | None]] = {}  # until when; also who is found but has proven nothing:
-        # a secrets backend may find one connection under many names, the environment does so in capitals and small letters
+        #: Unproven names, each with the end of its freshness. A secrets backend may find one connection under many names; the
+        #: environment does so in capitals and small letters.
+        self._others: dict[str, tuple[float, Sender | None]] = {}
         self._looking: dict[str, asyncio.Task[Sender | None]] = {}
-        # threads of their own: nobody can fill those that proven names are looked up in, or those that write
-        self._for_proven, self._for_others = ThreadPoolExecutor(AT_ONCE), ThreadPoolExecutor(AT_ONCE)
+        # separate threads: made-up names cannot occupy the threads for proven names, or the threads that write
+        self._for_proven, self._for_others = ThreadPoolExecutor(LOOK_UPS_AT_ONCE), ThreadPoolExecutor(LOOK_UPS_AT_ONCE)
 
     async def find(self, conn_id: str, *, newest: bool = False) -> Sender | None:
-        """The sender, None where there is no such connection or its vendor sends no webhooks.
+        """The sender of a name, ``None`` for an unknown connection or a vendor without webhooks.
 
-        :param newest: wait for a look-up also where a somewhat older one could be served meanwhile.
-        :raises Busy: when it cannot be looked up soon.
-        :raises Exception: whatever the look-up raises.
+        :param newest: wait for a new look-up, even for a proven connection.
+        :raises Busy: the look-up takes too long.
+        :raises Exception: the error of the look-up.
         """
         now = self._clock()
         proven = self._proven.get(conn_id)
@@ -86,32 +90,32 @@ class Senders:
         looking = self._looking.get(conn_id) or self._begin(conn_id)
         if proven is not None and not newest and now - proven.looked_up < STALE:
             return proven
-        if not (await asyncio.wait({looking}, timeout=PATIENCE))[0]:
-            raise Busy(f"not looked up within {PATIENCE:g} s")
+        if not (await asyncio.wait({looking}, timeout=LOOK_UP_TIMEOUT))[0]:
+            raise Busy(f"the look-up takes longer than {LOOK_UP_TIMEOUT:g} s")
         return looking.result()
 
-    def proven(self, sender: Sender) -> None:
-        """Note that somebody sent a delivery with a secret of this sender."""
-        if sender.conn_id not in self._proven and len(self._proven) < MOST:
+    def note_proven(self, sender: Sender) -> None:
+        """Note a valid webhook of this sender."""
+        if sender.conn_id not in self._proven and len(self._proven) < MOST_NAMES:
             self._proven[sender.conn_id] = sender
 
     def _begin(self, conn_id: str) -> asyncio.Task[Sender | None]:
         if conn_id in self._proven:
             threads = self._for_proven
-        elif len(self._looking.keys() - self._proven.keys()) < WAITING:
+        elif len(self._looking.keys() - self._proven.keys()) < MOST_WAITING:
             threads = self._for_others
         else:
-            raise Busy(f"{WAITING} other names are being looked up")
+            raise Busy(f"{MOST_WAITING} other names are being looked up")
         looking = asyncio.get_running_loop().create_task(self._refresh(conn_id, threads))
         self._looking[conn_id] = looking
-        looking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # it was logged, whoever waits
+        looking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # logged already
         return looking
 
     async def _refresh(self, conn_id: str, threads: ThreadPoolExecutor) -> Sender | None:
         try:
             sender = await asyncio.get_running_loop().run_in_executor(threads, self._load, conn_id)
         except Exception:
-            log.exception("Webhook for %s: the connection cannot be looked up", conn_id)
+            log.exception("Webhook for %s: looking the connection up failed", conn_id)
             raise
         finally:
             del self._looking[conn_id]
@@ -119,7 +123,7 @@ class Senders:
             self._proven[conn_id] = sender
             return sender
         self._proven.pop(conn_id, None)
-        if len(self._others) >= MOST:
+        if len(self._others) >= MOST_NAMES:
             self._others.clear()
         self._others[conn_id] = (sender.looked_up + FRESH if sender else self._clock() + UNKNOWN_FRESH, sender)
         return sender
@@ -137,9 +141,9 @@ class Senders:
 
 
 def scheme_of(vendor: Vendor) -> Scheme:
-    """The vendor's way to sign, changed by what the connection's setting ``webhook_scheme`` says.
+    """The vendor's way to sign, with the changes of the connection's setting ``webhook_scheme``.
 
-    :raises ConfigError: when the setting is none.
+    :raises ConfigError: the setting has unknown fields.
     """
     assert vendor.webhook is not None
     changes: Any = vendor.account.settings.get("webhook_scheme")
@@ -154,6 +158,6 @@ def scheme_of(vendor: Vendor) -> Scheme:
 
 
 def secrets_of(setting: Any) -> list[str]:
-    """One secret or a list of them; empty ones do not count, since anybody could sign with those."""
-    given = [setting] if isinstance(setting, str) else setting if isinstance(setting, list) else []
-    return [secret for secret in given if isinstance(secret, str) and has_key(secret)]
+    """One secret or a list of secrets. Empty secrets are dropped, because every stranger could sign with them."""
+    secrets = [setting] if isinstance(setting, str) else setting if isinstance(setting, list) else []
+    return [secret for secret in secrets if isinstance(secret, str) and has_key(secret)]

@@ -127,7 +127,7 @@ def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monk
         "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
         "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
         "Webhook refused with 401: voodoo_bare: the connection has no webhook secret",
-        "Webhook refused with 404: 'nobody' is no connection whose vendor sends webhooks",
+        "Webhook refused with 404: 'nobody' is unknown or without webhooks",
         log.texts[-1],
     ]
     assert log.texts[-1].startswith("Webhook refused with 400: voodoo_default: not JSON")
@@ -169,14 +169,14 @@ def test_an_endless_body_ends(running: Running) -> None:
 
 
 def test_a_slow_body_is_given_up(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.PATIENCE", 0.5)
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.BODY_TIMEOUT", 0.5)
     with raw(running) as sock:
         sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert sock.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_a_hundred_slow_bodies_hold_up_nobody(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.PATIENCE", 60.0)
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.BODY_TIMEOUT", 60.0)
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(raw(running)) for _ in range(100)]
         for sock in socks:

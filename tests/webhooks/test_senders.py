@@ -52,7 +52,7 @@ async def secret(senders: Senders, conn_id: str = "c", *, proves: bool = True, *
     if sender is None:
         return None
     if proves:
-        senders.proven(sender)
+        senders.note_proven(sender)
     return sender.secrets[0]
 
 
@@ -146,16 +146,16 @@ def test_made_up_names_hold_up_nobody_who_is_proven() -> None:
 
 
 def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "LOOK_UP_TIMEOUT", 0.2)
     backend = Backend()
     backend.stuck.clear()
 
     async def main() -> None:
         senders = backend.senders()
-        with pytest.raises(Busy, match="not looked up within"):
+        with pytest.raises(Busy, match="the look-up takes longer than"):
             await senders.find("nobody")
         backend.stuck.set()
-        monkeypatch.setattr(module, "PATIENCE", 10.0)
+        monkeypatch.setattr(module, "LOOK_UP_TIMEOUT", 10.0)
         assert await senders.find("nobody") is None
         assert backend.asked == ["nobody"], "the one that was begun is waited for"
 
