@@ -1,46 +1,127 @@
-"""What a deferred sensor does when the triggerer cannot read what it waits for: it looks itself for a while.
+"""What every sensor of this package does beside its look: defer, go on after the triggerer, and fail or skip.
 
-Two rules: it is put aside again no sooner than after that while, or a connection that only workers know would send it to and
-fro every few seconds; and what it waits for ends it at once.
+Two rules. If the triggerer cannot read, the worker looks for about a minute before it defers again; otherwise a connection
+that only workers can open would send the task to and fro every few seconds. A look that ends the wait ends it at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import PokeReturnValue
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
+from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
-    from airflow_provider_proxyorders.sensors.wallet import WalletBalanceSensor
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+    from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
 
-def poll_in_worker(
-    sensor: ProxyOrderSensor | WalletBalanceSensor, context: Context, reason: Any, deadline: datetime, pause: Callable[[], float]
-) -> PokeReturnValue:
-    """Poke until it is done, for about a minute and not beyond the deadline.
+class WaitingSensor(BaseSensorOperator):
+    """Base of the sensors: one look in the worker, then wait there or in the triggerer.
 
-    :param reason: name of the triggerer's error.
-    :param pause: seconds before the next look.
-    :raises ProxyOrdersError: as a poke does.
+    :param conn_id: the Airflow connection to read.
+    :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
     """
-    until = min(deadline, datetime.now(timezone.utc) + timedelta(seconds=POLLED_IN_WORKER))
-    left = (until - datetime.now(timezone.utc)).total_seconds()
-    sensor.log.warning("The triggerer could not look (%s); the worker does for the next %.0f s", reason, max(0.0, left))
-    while left > 0:
-        wanted = pause()
-        time.sleep(min(wanted, left))
-        if wanted > left and sensor.poll_intervals.trouble:
-            break  # the vendor is to be left alone for longer than this
-        seen = sensor.poke(context)
-        if seen.is_done:
-            return seen
+
+    ui_color = "#e4eef9"
+
+    def __init__(self, *, conn_id: str, deferrable: bool | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.deferrable = flag_of("deferrable", deferrable, default=default_deferrable())
+
+    @cached_property
+    def hook(self) -> ProxyOrdersHook:
+        """The hook of this task: one connection look-up, one HTTP session."""
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        return ProxyOrdersHook(conn_id_of(self.conn_id))
+
+    @abstractmethod
+    def poke(self, context: Context) -> PokeReturnValue:
+        """One look."""
+
+    @cached_property
+    @abstractmethod
+    def poll_intervals(self) -> PollIntervals:
+        """The rhythm of the looks."""
+
+    @abstractmethod
+    def pause(self) -> float:
+        """Seconds before the next look of a worker that stands in for the triggerer."""
+
+    @abstractmethod
+    def trigger(self, deadline: datetime) -> BaseTrigger:
+        """The trigger that waits in this sensor's place."""
+
+    @abstractmethod
+    def timeout_text(self) -> str:
+        """The error text at the deadline."""
+
+    def begin(self, started_at: datetime) -> None:
+        """Called after a deferral with the moment of the first look."""
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        look = self.poke(context)
+        if look.is_done:
+            return look.xcom_value
+        self._defer(datetime.now(timezone.utc) + timedelta(seconds=self.timeout))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
+        """Go on after the triggerer's hint: read at the vendor, and believe that."""
+        until = datetime.fromisoformat(deadline)
+        self.begin(until - timedelta(seconds=self.timeout))
+        look = self.poke(context)
+        if not look.is_done and event.get("outcome") == "unreadable":
+            look = self._poll_in_worker(context, event.get("reason"), until)
+        if look.is_done:
+            return look.xcom_value
+        if event.get("outcome") == "deadline" or datetime.now(timezone.utc) >= until:
+            raise AirflowSensorTimeout(self.timeout_text())
+        self._defer(until)
+
+    def fail_or_skip(self, error: Exception) -> Exception:
+        """The error to raise: with ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""
+        if not (self.soft_fail or self.never_fail):
+            return error
+        return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
+
+    def _defer(self, deadline: datetime) -> None:
+        kwargs = {"deadline": deadline.isoformat()}
+        self.defer(trigger=self.trigger(deadline), method_name="execute_complete", kwargs=kwargs)
+
+    def _poll_in_worker(self, context: Context, reason: Any, deadline: datetime) -> PokeReturnValue:
+        """Look for about a minute, up to the deadline.
+
+        :param reason: name of the triggerer's error.
+        :raises ProxyOrdersError: as a poke does.
+        """
+        until = min(deadline, datetime.now(timezone.utc) + timedelta(seconds=POLLED_IN_WORKER))
         left = (until - datetime.now(timezone.utc)).total_seconds()
-    return PokeReturnValue(is_done=False)
+        self.log.warning("The triggerer could not look (%s); the worker looks for the next %.0f s", reason, max(0.0, left))
+        while left > 0:
+            pause = self.pause()
+            time.sleep(min(pause, left))
+            if pause > left and self.poll_intervals.trouble:
+                break  # the vendor asked for a longer pause than this
+            look = self.poke(context)
+            if look.is_done:
+                return look
+            left = (until - datetime.now(timezone.utc)).total_seconds()
+        return PokeReturnValue(is_done=False)
+
+
+__all__ = ["WaitingSensor"]
