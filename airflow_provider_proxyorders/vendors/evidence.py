@@ -31,7 +31,7 @@ def balance_change(evidence: Mapping[str, Any], now: Balance) -> Decimal | None:
         return None
 
 
-def told(evidence: Mapping[str, Any], now: Balance, change: Decimal | None) -> str:
+def describe_balance(evidence: Mapping[str, Any], now: Balance, change: Decimal | None) -> str:
     """The same as half a sentence, for the ledger and for a person."""
     if change is None:
         return f"the balance is {now}, and what it was before is not known"

@@ -27,7 +27,7 @@ from airflow_provider_proxyorders.vendors.base import (
     about,
     path_part,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
+from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
 from airflow_provider_proxyorders.vendors.fields import Field, check, convert
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from airflow_provider_proxyorders.wire.reading import (
@@ -177,9 +177,9 @@ class Voodoo(Vendor):
         What decides is the same body with the same reference, sent again by the desk; see :meth:`is_duplicate`.
         """
         balance = yield from self.balance()
-        seen = told(evidence, balance, balance_change(evidence, balance))
+        detail = describe_balance(evidence, balance, balance_change(evidence, balance))
         reference = body.get("merchant_order_id")
-        return Look("inconclusive", f"{seen}; orders cannot be looked up by their reference ({reference})")
+        return Look("inconclusive", f"{detail}; orders cannot be looked up by their reference ({reference})")
 
     def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
         """A delivery (/webhooks): the id is called ``order_id`` there."""

@@ -24,7 +24,7 @@ def pick(data: Any, *path: str) -> Any:
     for depth, key in enumerate(path):
         if not isinstance(data, dict):
             where = ".".join(path[:depth]) or "the answer"
-            raise UnreadableBody(f"{where} is {_kind(data)}, expected an object with {key!r}")
+            raise UnreadableBody(f"{where} is {json_type_name(data)}, expected an object with {key!r}")
         if key not in data:
             raise UnreadableBody(f"{'.'.join(path[: depth + 1])} is missing")
         data = data[key]
@@ -40,7 +40,7 @@ def text(data: Any, key: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise UnreadableBody(f"{key} is {_kind(value)}, expected text")
+        raise UnreadableBody(f"{key} is {json_type_name(value)}, expected text")
     return value
 
 
@@ -88,7 +88,7 @@ def as_number(value: Any, name: str) -> Decimal:
     try:
         return decimal(value)
     except ValueError:
-        raise UnreadableBody(f"{name} is {_kind(value)}, expected a number") from None
+        raise UnreadableBody(f"{name} is {json_type_name(value)}, expected a number") from None
 
 
 def optional_count(data: Any, key: str) -> int | None:
@@ -107,7 +107,7 @@ def rows(data: Any, *path: str) -> list[Any]:
     """
     value = pick(data, *path) if path else data
     if not isinstance(value, list):
-        raise UnreadableBody(f"{'.'.join(path) or 'the answer'} is {_kind(value)}, expected a list")
+        raise UnreadableBody(f"{'.'.join(path) or 'the answer'} is {json_type_name(value)}, expected a list")
     return value
 
 
@@ -140,7 +140,7 @@ def _written_time(value: str, zone: str) -> datetime | None:
     return datetime.fromtimestamp(min(parsed.timestamp(), parsed.replace(fold=0).timestamp()), timezone.utc)
 
 
-def _kind(value: Any) -> str:
+def json_type_name(value: Any) -> str:
     if value is None:
         return "null"
     return {bool: "true/false", str: "text", int: "a number", Decimal: "a number", list: "a list", dict: "an object"}.get(

@@ -27,7 +27,7 @@ from airflow_provider_proxyorders.vendors.base import (
     Prepared,
     about,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
+from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
 from airflow_provider_proxyorders.vendors.iproyal.answers import just_sent, read_id, read_order, unwrapped
 from airflow_provider_proxyorders.vendors.iproyal.evidence import fits, names_of, same_quantity
 from airflow_provider_proxyorders.vendors.iproyal.reads import IDS_A_CALL, LIST, IPRoyalReading
@@ -137,14 +137,14 @@ class IPRoyal(IPRoyalReading):
         if len(fitting) > 1:
             named = [order for order in fitting if order.traits.get("product") == evidence.get("product")]
             fitting = named if len(named) == 1 else fitting
-        seen = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
+        detail = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
         if len(fitting) == 1:
-            return Look("found", f"{seen}: {fitting[0].order_id}", fitting[0])
+            return Look("found", f"{detail}: {fitting[0].order_id}", fitting[0])
         if fitting:
-            return Look("inconclusive", seen)
+            return Look("inconclusive", detail)
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
-            return Look("inconclusive", f"{seen}, but one has the same quantity")
-        return (yield from self._nothing_found(body, evidence, seen))
+            return Look("inconclusive", f"{detail}, but one has the same quantity")
+        return (yield from self._nothing_found(body, evidence, detail))
 
     def _newer(self, mark: int, body: Mapping[str, Any]) -> Flow[Orders]:
         zone = self.zone()
@@ -153,37 +153,37 @@ class IPRoyal(IPRoyalReading):
 
     def _resolve_extension(self, order_id: str, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> Flow[Look]:
         order = yield from self.get(order_id)
-        seen = f"expiry {evidence.get('expires_at')} before, {order.expires_at and order.expires_at.isoformat()} now"
-        seen += f"; {evidence.get('extensions')} extensions before, {order.extensions} now"
+        detail = f"expiry {evidence.get('expires_at')} before, {order.expires_at and order.expires_at.isoformat()} now"
+        detail += f"; {evidence.get('extensions')} extensions before, {order.extensions} now"
         if self.extended(evidence, order):
             also = "; the vendor renews it by itself as well, which looks the same" if order.auto_extends else ""
-            return Look("found", seen + also, order)
+            return Look("found", detail + also, order)
         comparable = (evidence.get("expires_at") and order.expires_at) or (
             evidence.get("extensions") is not None and order.extensions is not None
         )
         if not comparable:
-            return Look("inconclusive", seen)
+            return Look("inconclusive", detail)
         if body.get("card_id") is not None:  # an expiry may show late, and nothing else tells
-            return Look("inconclusive", f"{seen}; paid by card, so the balance tells nothing: look at the card's charges")
-        return (yield from self._nothing_found(body, evidence, seen))
+            return Look("inconclusive", f"{detail}; paid by card, so the balance tells nothing: look at the card's charges")
+        return (yield from self._nothing_found(body, evidence, detail))
 
-    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Flow[Look]:
+    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], detail: str) -> Flow[Look]:
         """Absent, unless money is missing that is not explained, to the cent, by what others were charged beyond doubt.
 
         What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
         A card leaves the wallet alone, so there only the list of orders counts.
         """
         if body.get("card_id") is not None:
-            return Look("absent", f"{seen}; paid by card, so the balance tells nothing")
+            return Look("absent", f"{detail}; paid by card, so the balance tells nothing")
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
-        seen = f"{seen}; {told(evidence, balance, change)}"
+        detail = f"{detail}; {describe_balance(evidence, balance, change)}"
         others = decimal(evidence.get("others", "0"))
         if change is None or not -others <= change <= 0:
-            return Look("inconclusive", seen)
+            return Look("inconclusive", detail)
         for before in evidence.get("balance_checkpoints") or [{**evidence, "charged": []}]:  # each of them is a proof
             charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
             if balance_change(before, balance) == -sum(charged, Decimal(0)):
                 why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
-                return Look("absent", f"{seen}{why}")
-        return Look("not visible", f"{seen}, which may be another purchase's ({others:f} in all) or this one's")
+                return Look("absent", f"{detail}{why}")
+        return Look("not visible", f"{detail}, which may be another purchase's ({others:f} in all) or this one's")

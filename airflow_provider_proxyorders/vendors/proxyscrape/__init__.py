@@ -31,7 +31,7 @@ from airflow_provider_proxyorders.vendors.base import (
     about,
     path_part,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, told
+from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
     ADOPTED,
     adopted_order,
@@ -230,7 +230,7 @@ class ProxyScrape(Vendor):
         """
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
-        seen = told(evidence, balance, change)
+        detail = describe_balance(evidence, balance, change)
         before = evidence.get("subaccounts")
         if change == 0:
             for other in evidence.get("maybe_refunded") or ():
@@ -238,11 +238,11 @@ class ProxyScrape(Vendor):
                 if paid_back is not False:
                     return Look(
                         "inconclusive" if paid_back else "not visible",
-                        f"{seen}, but order {other} may have been paid back meanwhile",
+                        f"{detail}, but order {other} may have been paid back meanwhile",
                     )
         if before is None:
-            seen = f"{seen}; sub-accounts could not be read before the purchase"
-            return Look("absent" if change == 0 else "inconclusive", seen)
+            detail = f"{detail}; sub-accounts could not be read before the purchase"
+            return Look("absent" if change == 0 else "inconclusive", detail)
         listed = yield from self.subaccounts()
         fresh = [entry for entry in listed if entry["AccountID"] not in before and ADOPTED + entry["AccountID"] not in owned]
         fresh = [entry for entry in fresh if may_be(entry, str(body.get("type", "")), sent_at)]
@@ -250,13 +250,13 @@ class ProxyScrape(Vendor):
             taken, unread = yield from self._subaccounts_of(owned, {*before, *(entry["AccountID"] for entry in listed)})
             fresh = [entry for entry in fresh if entry["AccountID"] not in taken]
             if fresh and unread:
-                seen = f"{seen}; a new sub-account may be that of order {unread}, which cannot be found now"
-                return Look("not visible" if change == 0 else "inconclusive", seen)
-        seen = f"{seen}; {len(fresh)} new sub-accounts could be it"
+                detail = f"{detail}; a new sub-account may be that of order {unread}, which cannot be found now"
+                return Look("not visible" if change == 0 else "inconclusive", detail)
+        detail = f"{detail}; {len(fresh)} new sub-accounts could be it"
         if len(fresh) == 1 and change is not None and change < 0:
             order = adopted_order(fresh[0], Money(-change, balance.available.currency))
-            return Look("found", f"{seen}: {fresh[0]['AccountID']}", order)
-        return Look("absent" if not fresh and change == 0 else "inconclusive", seen)
+            return Look("found", f"{detail}: {fresh[0]['AccountID']}", order)
+        return Look("absent" if not fresh and change == 0 else "inconclusive", detail)
 
     def _subaccounts_of(self, owned: frozenset[str], accounts: set[str]) -> Flow[tuple[set[str], str | None]]:
         """The sub-accounts of orders that the ledger knows, since one may have been opened after our snapshot.
