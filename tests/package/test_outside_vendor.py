@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_proxyorders.testing import SCENES
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -33,11 +35,11 @@ def package(project: Path, tmp_path: Path) -> Path:
         name = re.match(r"# (\w+\.py)\n", code)
         assert name is not None
         (tmp_path / name[1]).write_text(code)
-    (exchange,) = blocks(page, "json")
-    data = json.loads(exchange)
-    folder = tmp_path / "exchanges" / data["vendor"]
-    folder.mkdir(parents=True)
-    (folder / f"{data['operation']}.{data['case']}.json").write_text(exchange)
+    for exchange in blocks(page, "json"):
+        data = json.loads(exchange)
+        folder = tmp_path / "exchanges" / data["vendor"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{data['operation']}.{data['case']}.json").write_text(exchange)
     (toml,) = blocks(page, "toml")
     meta = tomllib.loads(toml)["project"]
     info = tmp_path / f"{meta['name'].replace('-', '_')}-{meta['version']}.dist-info"
@@ -55,8 +57,8 @@ def run(package: Path, *words: str, **env: str) -> str:
     return done.stdout
 
 
-def test_its_own_test_passes(package: Path) -> None:
-    assert "1 passed" in run(package, "-m", "pytest", "-q", "test_acme.py", "-p", "no:cacheprovider")
+def test_its_own_tests_pass(package: Path) -> None:
+    assert f"{2 + len(SCENES)} passed" in run(package, "-m", "pytest", "-q", "test_acme.py", "-p", "no:cacheprovider")
 
 
 def test_its_form_and_its_guarantees_are_there(package: Path) -> None:
@@ -81,7 +83,7 @@ class Acme(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["X-Key"] != "k-123456" or body["client_ref"] in self.taken:
-            return self.answer(409 if self.headers["X-Key"] == "k-123456" else 401, {"error": "no"})
+            return self.answer(422 if self.headers["X-Key"] == "k-123456" else 401, {"error": "no"})
         self.taken[body["client_ref"]] = "A1"
         if self.loses.pop() if self.loses else False:
             self.connection.close()
