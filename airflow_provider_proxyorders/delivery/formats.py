@@ -56,7 +56,7 @@ def load(text: str, format: str, order_id: str = "") -> Delivery:
         try:
             entry = _from_url(line) if format == "url" else _from_json(line)
         except (ValueError, TypeError, KeyError):
-            raise ConfigError(f"line {number} is not an entry of the format {format!r}. Nothing was sent.") from None
+            raise ConfigError(f"line {number} breaks the format {format!r}. Nothing was sent.") from None
         if isinstance(entry, Proxy):
             proxies.append(entry)
         else:

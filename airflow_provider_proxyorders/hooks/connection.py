@@ -18,10 +18,10 @@ from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json, exact, load_json
 from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT
 from airflow_provider_proxyorders.domain.model import decimal
-from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, LIMIT_NAMES
+from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, CONNECTION_SETTINGS, LIMIT_NAMES
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
 from airflow_provider_proxyorders.wire.signatures import has_key
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: An unknown name with one of these words means a limit.
 MONEY = frozenset({"limit", "limits", "price", "prices", "cap", "caps", "budget", "spend", "spending", "cost", "balance", "max"})
+#: Examples for messages, as they stand in the extra.
+EXAMPLES = {setting.name: setting.example for setting in CONNECTION_SETTINGS}
 #: The longest wait in seconds: a day. The operating system cannot count much longer ones.
 LONGEST = Decimal(86400)
 
@@ -63,17 +65,15 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise reader.wrong("timezone", "must be an IANA zone", "Europe/Berlin") from None
-    timeout = reader.number("timeout", least=Decimal("0.05"), most=LONGEST, example="30")
-    rate = reader.number("requests_per_second", least=Decimal("0.001"), example="5")
-    settle = reader.number("settle", least=Decimal(0), most=LONGEST, example="30")
-    currency = reader.text("currency", r"[A-Za-z]{3}", "must be three letters", "USD")
+        raise reader.wrong("timezone", "must be an IANA zone") from None
+    timeout = reader.number("timeout", least=Decimal("0.05"), most=LONGEST)
+    rate = reader.number("requests_per_second", least=Decimal("0.001"))
+    settle = reader.number("settle", least=Decimal(0), most=LONGEST)
+    currency = reader.text("currency", r"[A-Za-z]{3}", "must be three letters")
     settings = {setting.name: setting.read(reader.extra.get(setting.name), reader.conn_id) for setting in vendor.settings}
     settings |= {
         "settle": settle,
-        "order_page": reader.text(
-            "order_page", r"https?://\S+", "must be a web address", "https://dashboard.example.com/{order_id}"
-        ),
+        "order_page": reader.text("order_page", r"https?://\S+", "must be a web address"),
         "webhook_secret": reader.secrets("webhook_secret"),
         "webhook_scheme": reader.extra.get("webhook_scheme"),
     }
@@ -125,8 +125,10 @@ class _Reader:
             raise ConfigError(f"connection {self.conn_id!r}: the extra must be a JSON object. Nothing was sent.")
         self.extra = {name: value for name, value in extra.items() if value is not None and value != ""}
 
-    def wrong(self, field: str, rule: str, example: str = "") -> ConfigError:
-        tail = f", for example {example}" if example else ""
+    def wrong(self, field: str, rule: str) -> ConfigError:
+        """The error for a field, with the example of the table of settings."""
+        example = EXAMPLES.get(field)
+        tail = f", for example {dump_json(example)}" if example is not None else ""
         return ConfigError(f"connection {self.conn_id!r}: {field} {rule}{tail}. Nothing was sent.")
 
     def check_names(self, names: list[str]) -> None:
@@ -145,12 +147,12 @@ class _Reader:
                 raise self.wrong(name, f"is not a setting and would be ignored; the limits are {', '.join(LIMIT_NAMES)}")
             logging.getLogger(__name__).warning("Connection %s: unknown setting %r is ignored", self.conn_id, name)
 
-    def text(self, name: str, pattern: str = r".*", rule: str = "must be text", example: str = "") -> str | None:
+    def text(self, name: str, pattern: str = r".*", rule: str = "must be text") -> str | None:
         value = self.extra.get(name)
         if value is None:
             return None
         if not isinstance(value, str) or not re.fullmatch(pattern, value.strip(), re.DOTALL):
-            raise self.wrong(name, rule, example)
+            raise self.wrong(name, rule)
         return value.strip() or None
 
     def secrets(self, name: str) -> Any:
@@ -161,7 +163,7 @@ class _Reader:
             raise self.wrong(name, "must be non-empty text, or a list of such texts while it is being changed")
         return value
 
-    def number(self, name: str, *, least: Decimal, example: str, most: Decimal | None = None) -> Decimal | None:
+    def number(self, name: str, *, least: Decimal, most: Decimal | None = None) -> Decimal | None:
         value = self.extra.get(name)
         if value is None:
             return None
@@ -170,8 +172,8 @@ class _Reader:
         except ValueError:
             number = None
         if number is None or number < least or (most is not None and number > most):
-            raise self.wrong(name, f"must be a number of at least {least:f}{f' and at most {most:f}' if most else ''}", example)
+            raise self.wrong(name, f"must be a number of at least {least:f}{f' and at most {most:f}' if most else ''}")
         return number
 
     def amount(self, name: str) -> Decimal | None:
-        return self.number(name, least=Decimal(0), most=LARGEST_AMOUNT, example='"50.00"')
+        return self.number(name, least=Decimal(0), most=LARGEST_AMOUNT)
