@@ -80,3 +80,13 @@ elsewhere.order_and_use_in_worker
 elsewhere.pipeline
 elsewhere.reporting
 elsewhere.scheduled_renewal
+
+# http.server reads these names of a request handler, and calls these methods.
+elsewhere.close_connection
+elsewhere.do_DELETE
+elsewhere.do_GET
+elsewhere.do_PATCH
+elsewhere.do_POST
+elsewhere.do_PUT
+elsewhere.log_message
+elsewhere.protocol_version
