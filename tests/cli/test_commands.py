@@ -80,8 +80,8 @@ class TestGuarantees:
         said = command("guarantees")
         assert said.status == 0
         rows = [row.split(" | ") for row in said.out.splitlines()[2:]]
-        found = {(row[0].strip("| "), row[1]) for row in rows}
-        assert found == {(vendor_class(name).title, what) for name in vendor_names() for what in ROWS}
+        rows_of_vendors = {(row[0].strip("| "), row[1]) for row in rows}
+        assert rows_of_vendors == {(vendor_class(name).title, what) for name in vendor_names() for what in ROWS}
         assert said.out.strip() == table().strip()
 
     @pytest.mark.parametrize("name", NAMES)

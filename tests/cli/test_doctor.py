@@ -33,17 +33,17 @@ class Doctor:
 
     def __call__(self, conn_id: str) -> tuple[int, dict[str, Any], str]:
         before = [self.shops.bought(vendor) for vendor in VENDORS]
-        text, found = self.command("doctor", conn_id), self.command("doctor", conn_id, "--json")
+        text, as_json = self.command("doctor", conn_id), self.command("doctor", conn_id, "--json")
         assert [self.shops.bought(vendor) for vendor in VENDORS] == before
-        report = json.loads(found.out)
-        assert (text.err, found.err, text.status) == ("", "", found.status)
+        report = json.loads(as_json.out)
+        assert (text.err, as_json.err, text.status) == ("", "", as_json.status)
         assert [check["name"] for check in report["checks"]] == NAMES
         broken = [check for check in report["checks"] if check["state"] == "broken"]
-        assert report["good"] == (not broken) == (found.status == 0)
+        assert report["good"] == (not broken) == (as_json.status == 0)
         assert all(check["text"] and check["advice"] for check in broken), "what it means, and how to mend it"
         for check in report["checks"]:
             assert check["text"].split()[0] in text.out
-        return found.status, {check["name"]: check for check in report["checks"]}, text.out + found.out
+        return as_json.status, {check["name"]: check for check in report["checks"]}, text.out + as_json.out
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_all_is_well(doctor: Doctor, vendor: str) -> None:
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_wrong_key(doctor: Doctor, vendor: str) -> None:
     status, checks, shown = doctor(doctor.shops.connect(vendor, password="wrong-key-of-a-test", extra=LIMITS))
-    seen = states(checks)
-    assert (status, seen["auth"], seen["ordering"], seen["balance"], seen["list"]) == (1, "broken", *["skipped"] * 3)
+    by_name = states(checks)
+    assert (status, by_name["auth"], by_name["ordering"], by_name["balance"], by_name["list"]) == (1, "broken", *["skipped"] * 3)
     assert "into the password of connection" in checks["auth"]["advice"]
     assert "wrong-key-of-a-test" not in shown
     assert checks["ledger"]["state"] == "ok", "one part hides no other"

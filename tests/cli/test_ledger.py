@@ -33,8 +33,8 @@ def left(shops: Shops, ledger: Ledger) -> str:
     """Key ``k`` was taken by Voodoo, its answer was lost, and its last try was killed before it sent the reference again."""
 
     def say(line: str) -> None:
-        found = ledger.find("k")
-        if found is not None and found.maybe_sent and found.step is Step.INTENDED:
+        purchase = ledger.find("k")
+        if purchase is not None and purchase.maybe_sent and purchase.step is Step.INTENDED:
             raise Killed
 
     shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
@@ -155,8 +155,8 @@ class TestAdopt:
         said = command("ledger", "resolve", "k", "--adopt", lost, answers=(word,))
         assert (said.status, said.err) == (0, "")
         assert "was taken as order" in command.asked[0] and lost in command.asked[0] and "[y/N]" in command.asked[0]
-        found = ledger.find("k")
-        assert found is not None and (found.step, found.order_id) == (Step.DELIVERED, lost)
+        purchase = ledger.find("k")
+        assert purchase is not None and (purchase.step, purchase.order_id) == (Step.DELIVERED, lost)
         assert "by a person" in ledger.history("k")[-1].why and "@" in ledger.history("k")[-1].actor.host
         result = shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k")
         assert (result.order_id, len(shops.bought("voodoo"))) == (lost, 1)
@@ -216,20 +216,20 @@ class TestAdopt:
         assert said.status == 1 and "belongs to order key 'mine' already" in said.err
         assert step(ledger) is Step.UNKNOWN
 
-    @pytest.mark.parametrize("known", [Step.INTENDED, Step.PLACED, Step.REJECTED])
-    def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, known: Step) -> None:
+    @pytest.mark.parametrize("settled", [Step.INTENDED, Step.PLACED, Step.REJECTED])
+    def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, settled: Step) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
         order = ledger.intend(intent, Actor())
-        if known is not Step.INTENDED:
+        if settled is not Step.INTENDED:
             order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
             from airflow_provider_proxyorders.domain.model import OrderStatus
 
-            seen = VendorOrder("1", OrderStatus.PENDING, "pending") if known is Step.PLACED else None
-            ledger.record(order, known, "", Actor(), vendor_order=seen)
+            vendor_order = VendorOrder("1", OrderStatus.PENDING, "pending") if settled is Step.PLACED else None
+            ledger.record(order, settled, "", Actor(), vendor_order=vendor_order)
         for verdict in (("--adopt", "1"), ("--absent",)):
             said = command("ledger", "resolve", "k", *verdict, "--yes")
-            assert said.status == 1 and f"'k' is {known.value}" in said.err and "Nothing was changed" in said.err
-        assert step(ledger) is known
+            assert said.status == 1 and f"'k' is {settled.value}" in said.err and "Nothing was changed" in said.err
+        assert step(ledger) is settled
 
     def test_a_purchase_that_is_being_sent_right_now(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
@@ -284,9 +284,9 @@ class TestLeftBehind:
 
     def test_or_say_that_it_is_not_there(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         assert command("ledger", "resolve", "k", "--absent", "--yes").status == 0
-        found = ledger.find("k")
-        assert found is not None and (found.step, found.maybe_sent) == (Step.INTENDED, False)
-        assert ledger.charge_bounds(found.wallet)[1] == 0
+        purchase = ledger.find("k")
+        assert purchase is not None and (purchase.step, purchase.maybe_sent) == (Step.INTENDED, False)
+        assert ledger.charge_bounds(purchase.wallet)[1] == 0
 
     def test_without_a_yes_nothing_changes(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         before = ledger.find("k")
@@ -299,8 +299,8 @@ class TestLeftBehind:
         ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
         taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
         assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
-        found = ledger.find("k")
-        assert found is not None and found.order_id == taken.order_id and found.step is not Step.SENT
+        purchase = ledger.find("k")
+        assert purchase is not None and purchase.order_id == taken.order_id and purchase.step is not Step.SENT
 
 
 class TestAbsent:
@@ -318,8 +318,8 @@ class TestAbsent:
         assert step(ledger) in (Step.UNKNOWN, Step.QUARANTINED)
         said = command("ledger", "resolve", "k", "--absent", answers=("y",))
         assert said.status == 0 and "was NOT taken" in command.asked[0] and "Clear its task" in said.out
-        found = ledger.find("k")
-        assert found is not None and (found.step, found.maybe_sent) == (Step.INTENDED, False)
+        purchase = ledger.find("k")
+        assert purchase is not None and (purchase.step, purchase.maybe_sent) == (Step.INTENDED, False)
         assert shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k").order_id
         assert len(shops.bought("iproyal")) == 1
 

@@ -35,10 +35,10 @@ def at(alarms: Alarms, seconds: float) -> None:
 
 def tell(alarms: Alarms, state: Any, balance: str = "1.00") -> Crossing | None:
     """A look by somebody who tells of what he sees."""
-    seen = alarms.observe(W, N, state, balance=balance)
-    if seen is not None:
-        alarms.confirm(seen)
-    return seen
+    crossing = alarms.observe(W, N, state, balance=balance)
+    if crossing is not None:
+        alarms.confirm(crossing)
+    return crossing
 
 
 class TestLevels:
@@ -110,8 +110,8 @@ class TestCrossing:
         assert again is not None and again.key.endswith("#3")
 
     def test_a_wallet_that_is_low_at_the_first_look(self, alarms: Alarms) -> None:
-        seen = tell(alarms, "low")
-        assert seen is not None and seen.crossing == 1
+        crossing = tell(alarms, "low")
+        assert crossing is not None and crossing.crossing == 1
 
     def test_a_first_look_that_says_nothing_begins_as_ok(self, alarms: Alarms) -> None:
         assert tell(alarms, None) is None
@@ -186,8 +186,8 @@ class TestTelling:
 class TestRaces:
     def test_twenty_threads_see_one_crossing_each_way(self, ledger_url: str) -> None:
         for state in ("low", "ok", "low"):
-            seen = together(lambda state=state: open_alarms(ledger_url).observe(W, N, state))  # type: ignore[misc]
-            taken = [one for one in seen if one is not None]
+            crossings = together(lambda state=state: open_alarms(ledger_url).observe(W, N, state))  # type: ignore[misc]
+            taken = [crossing for crossing in crossings if crossing is not None]
             assert len(taken) == 1, taken
             open_alarms(ledger_url).confirm(taken[0])
 
@@ -196,8 +196,8 @@ class TestRaces:
         first = alarms.observe(W, N, "low")
         assert first is not None
         alarms.release(first)
-        seen = together(lambda: open_alarms(ledger_url).observe(W, N, "low"))
-        assert [one.again for one in seen if one is not None] == [True]
+        crossings = together(lambda: open_alarms(ledger_url).observe(W, N, "low"))
+        assert [crossing.again for crossing in crossings if crossing is not None] == [True]
 
     def test_processes_see_one_crossing(self, ledger_url: str) -> None:
         open_alarms(ledger_url)
@@ -233,12 +233,12 @@ class TestRaces:
 
 def together(look: Callable[[], Crossing | None], many: int = 20) -> list[Crossing | None]:
     """Let many look at the same moment."""
-    ready, seen, errors = threading.Barrier(many), [], []
+    ready, crossings, errors = threading.Barrier(many), [], []
 
     def one() -> None:
         ready.wait()
         try:
-            seen.append(look())
+            crossings.append(look())
         except BaseException as error:
             errors.append(error)
 
@@ -248,4 +248,4 @@ def together(look: Callable[[], Crossing | None], many: int = 20) -> list[Crossi
     for thread in threads:
         thread.join()
     assert errors == []
-    return seen
+    return crossings

@@ -16,8 +16,8 @@ from airflow_provider_proxyorders.ledger import engine, open_ledger, schema
 def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = open_ledger(postgres_url)
     assert ledger.decide_once("a", "1") == "1"
-    with ledger.engine.connect() as one, ledger.engine.connect() as other:  # all that the pool keeps
-        mine = [link.execute(text("SELECT pg_backend_pid()")).scalar_one() for link in (one, other)]
+    with ledger.engine.connect() as first, ledger.engine.connect() as second:  # all that the pool keeps
+        mine = [link.execute(text("SELECT pg_backend_pid()")).scalar_one() for link in (first, second)]
     another = engine.engine_for(f"{postgres_url}&application_name=another")
     with another.connect() as link:
         for pid in mine:

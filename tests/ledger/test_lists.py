@@ -31,16 +31,16 @@ def ledger(ledger_url: str) -> Ledger:
         body: dict[str, Any] = {"quantity": 1}
         order = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, takes_turn=False), Actor())
         order = ledger.claim(order, Actor(), evidence={}, sent_seconds=60)
-        seen = VendorOrder("id-1" if kind == "extend" else f"id-{key[1]}", OrderStatus.PENDING, "paid", price=money)
+        vendor_order = VendorOrder("id-1" if kind == "extend" else f"id-{key[1]}", OrderStatus.PENDING, "paid", price=money)
         if step is not Step.SENT:
             ledger.record(
-                order, step, "so it went", Actor(), vendor_order=seen if step in (Step.DELIVERED, Step.PLACED) else None
+                order, step, "so it went", Actor(), vendor_order=vendor_order if step in (Step.DELIVERED, Step.PLACED) else None
             )
     return ledger
 
 
-def keys(found: Any) -> list[str]:
-    return [order.order_key for order in found]
+def keys(listed: Any) -> list[str]:
+    return [order.order_key for order in listed]
 
 
 def test_the_newest_first(ledger: Ledger) -> None:
@@ -80,16 +80,16 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
         for statement, values in list(asked):
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
             plans.append([row[3] for row in rows if "proxyorders_purchases" in row[3]])
-    one = "SEARCH proxyorders_purchases USING INDEX proxyorders_purchases_"
+    search = "SEARCH proxyorders_purchases USING INDEX proxyorders_purchases_"
     assert plans == [
-        [f"{one}wallet (wallet=?)"],
-        [f"{one}step (step=?)"] * 2,
-        [f"{one}open (wallet=? AND step=?)"] * 2,
-        [f"{one}open (wallet=? AND step=?)"] * 5,
-        [f"{one}step (step=?)"] * 5,
-        [f"{one}order (wallet=? AND order_id=?)"],
-        [f"{one}open (wallet=? AND step=?)"],
-        [f"{one}wallet (wallet=? AND updated_at>?)"],
+        [f"{search}wallet (wallet=?)"],
+        [f"{search}step (step=?)"] * 2,
+        [f"{search}open (wallet=? AND step=?)"] * 2,
+        [f"{search}open (wallet=? AND step=?)"] * 5,
+        [f"{search}step (step=?)"] * 5,
+        [f"{search}order (wallet=? AND order_id=?)"],
+        [f"{search}open (wallet=? AND step=?)"],
+        [f"{search}wallet (wallet=? AND updated_at>?)"],
     ]
 
 

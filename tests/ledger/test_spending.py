@@ -47,8 +47,8 @@ def test_the_days_limit_counts_what_is_reserved_open_and_unknown(ledger: Ledger)
 
 def test_the_price_corrects_the_reservation_and_a_refusal_gives_it_back(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(10))
-    seen = VendorOrder("1", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
-    ledger.record(buy(ledger, "a", "10", caps), Step.PLACED, "", WHO, vendor_order=seen)
+    vendor_order = VendorOrder("1", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
+    ledger.record(buy(ledger, "a", "10", caps), Step.PLACED, "", WHO, vendor_order=vendor_order)
     ledger.record(buy(ledger, "b", "7.75", caps), Step.REJECTED, "no", WHO)
     buy(ledger, "c", "7.75", caps)
     with pytest.raises(CapExceeded):
@@ -58,8 +58,8 @@ def test_the_price_corrects_the_reservation_and_a_refusal_gives_it_back(ledger: 
 def test_a_refund_gives_back_what_came_back(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(10))
     money = Money(Decimal(10), None)
-    seen = VendorOrder("1", OrderStatus.PARTIAL, "partial", price=money, refund=Money(Decimal("4.00")))
-    ledger.record(buy(ledger, "a", "10", caps), Step.PARTIAL, "", WHO, vendor_order=seen)
+    vendor_order = VendorOrder("1", OrderStatus.PARTIAL, "partial", price=money, refund=Money(Decimal("4.00")))
+    ledger.record(buy(ledger, "a", "10", caps), Step.PARTIAL, "", WHO, vendor_order=vendor_order)
     buy(ledger, "b", "4.00", caps)
     with pytest.raises(CapExceeded):
         buy(ledger, "c", "0.01", caps)

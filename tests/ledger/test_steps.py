@@ -37,32 +37,32 @@ def sent(ledger: Ledger, key: str = "k", **changes: Any) -> Purchase:
 
 
 def placed(ledger: Ledger, key: str = "k") -> Purchase:
-    seen = VendorOrder("77", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
-    return ledger.record(sent(ledger, key), Step.PLACED, "the answer", WHO, vendor_order=seen)
+    vendor_order = VendorOrder("77", OrderStatus.PENDING, "paid", price=Money(Decimal("2.25"), "USD"))
+    return ledger.record(sent(ledger, key), Step.PLACED, "the answer", WHO, vendor_order=vendor_order)
 
 
 def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
     order = placed(ledger)
-    found = ledger.find("k")
-    assert found == order
-    assert found.price == Money(Decimal("2.25"), "USD") and found.reserved == Money(Decimal("2.50"), "USD")
-    assert found.request == {"quantity": 2} and found.evidence == {"balance": "10.00"}
-    assert (found.step, found.order_id, found.vendor_status, found.fence) == (Step.PLACED, "77", "paid", 2)
-    assert found.sent_until is not None and found.sent_at is not None
-    assert found.sent_until - found.sent_at == timedelta(seconds=60)
+    read_back = ledger.find("k")
+    assert read_back == order
+    assert read_back.price == Money(Decimal("2.25"), "USD") and read_back.reserved == Money(Decimal("2.50"), "USD")
+    assert read_back.request == {"quantity": 2} and read_back.evidence == {"balance": "10.00"}
+    assert (read_back.step, read_back.order_id, read_back.vendor_status, read_back.fence) == (Step.PLACED, "77", "paid", 2)
+    assert read_back.sent_until is not None and read_back.sent_at is not None
+    assert read_back.sent_until - read_back.sent_at == timedelta(seconds=60)
 
 
 def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(ledger: Ledger) -> None:
     odd = "\0half a pair \ud800, " + "long " * 100
     order = ledger.claim(ledger.intend(intent(), WHO), WHO, evidence={"said": odd}, sent_seconds=60)
-    seen = VendorOrder("77", OrderStatus.FAILED, odd, reason=odd, price=Money(Decimal("2.25"), "MONOPOLY MONEY"))
-    order = ledger.record(order, Step.FAILED, odd, WHO, vendor_order=seen)
+    vendor_order = VendorOrder("77", OrderStatus.FAILED, odd, reason=odd, price=Money(Decimal("2.25"), "MONOPOLY MONEY"))
+    order = ledger.record(order, Step.FAILED, odd, WHO, vendor_order=vendor_order)
     ledger.freeze("v:c", odd)
-    found = ledger.find("k")
-    assert found is not None and found.step is Step.FAILED and found.order_id == "77"
-    assert found.vendor_status == "?half a pair ?, " + "long " * 36 + "long"
-    assert found.reason == "?half a pair ?, " + "long " * 100 == ledger.history("k")[-1].why == ledger.freeze_reason("v:c")
-    assert found.price == Money(Decimal("2.25"), "MONOPOLY M")
+    read_back = ledger.find("k")
+    assert read_back is not None and read_back.step is Step.FAILED and read_back.order_id == "77"
+    assert read_back.vendor_status == "?half a pair ?, " + "long " * 36 + "long"
+    assert read_back.reason == "?half a pair ?, " + "long " * 100 == ledger.history("k")[-1].why == ledger.freeze_reason("v:c")
+    assert read_back.price == Money(Decimal("2.25"), "MONOPOLY M")
 
 
 def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
@@ -163,9 +163,9 @@ def test_a_rejected_key_may_be_intended_anew_even_with_a_corrected_request(ledge
 
 def test_one_purchase_at_a_time_on_a_wallet(ledger: Ledger) -> None:
     first = ledger.intend(intent("first"), WHO)
-    with pytest.raises(WalletHeld) as held:
+    with pytest.raises(WalletHeld) as refused:
         ledger.intend(intent("second"), WHO)
-    assert held.value.blocker == "first"
+    assert refused.value.blocker == "first"
     ledger.intend(intent("elsewhere", wallet="v:other"), WHO)  # another wallet is another lane
     ledger.intend(intent("extension", kind="extend", takes_turn=False), WHO)  # has evidence of its own
     first = ledger.claim(first, WHO, evidence={}, sent_seconds=60)

@@ -120,6 +120,6 @@ def test_whatever_the_deliveries_do_the_ledger_ends_the_same(
             order = own.refresh(order)
     time.sleep(0.8)
     for key, entry in zip(keys, box.book.orders("voodoo"), strict=True):
-        found = ledger.find(key)
-        assert found is not None and (found.step, found.order_id) == (Step.DELIVERED, entry.order_id)
+        purchase = ledger.find(key)
+        assert purchase is not None and (purchase.step, purchase.order_id) == (Step.DELIVERED, entry.order_id)
     assert {hint.order_id for hint in running.kept()} <= {entry.order_id for entry in box.book.orders("voodoo")}

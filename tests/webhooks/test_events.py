@@ -99,13 +99,13 @@ def test_every_order_that_ended_is_told_once_over_restarts_and_copies(shop: Shop
     shop.order("o-3", "failed")
 
     async def main() -> None:
-        async with Watching() as one, Watching() as other:  # two triggerers
+        async with Watching() as first, Watching() as second:  # two triggerers
             await asyncio.to_thread(shop.reported, "o-1")
             end = time.time() + 30
-            while not one.told + other.told and time.time() < end:
+            while not first.told + second.told and time.time() < end:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(1.0)
-            assert sorted(event["order_id"] for event in one.told + other.told) == ["o-1"]
+            assert sorted(event["order_id"] for event in first.told + second.told) == ["o-1"]
         await asyncio.to_thread(shop.reported, "o-2")  # nobody listens
         await asyncio.to_thread(shop.reported, "o-1", 1)
         async with Watching() as again:
@@ -203,16 +203,16 @@ def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: 
             await asyncio.to_thread(shop.inbox.keep, others)
         for order_id in ids:
             shop.order(order_id, "completed")
-        told: list[str] = []
+        reported: list[str] = []
         stream = OrderEventTrigger(conn_id="voodoo_default").run()
         async for event in stream:
-            if not told:
+            if not reported:
                 assert len(made) <= 10
-            told.append(event.payload["order_id"])
-            if len(told) == 25:
+            reported.append(event.payload["order_id"])
+            if len(reported) == 25:
                 break
         await stream.aclose()
-        return told
+        return reported
 
     assert asyncio.run(main()) == ids
 

@@ -133,9 +133,9 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
             finally:
                 process.kill()
                 process.wait(10)
-            told = set(answered)
+            acknowledged = set(answered)
             kept = kept_ids(inbox)
-            assert told <= set(kept), "answered and lost"
+            assert acknowledged <= set(kept), "answered and lost"
             assert len(kept) == len(set(kept)), "kept twice"
     finally:
         stop.set()
@@ -145,7 +145,7 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
 
 
 def kept_ids(inbox: Inbox) -> list[str]:
-    found: list[Hint] = []
-    while page := inbox.since(found[-1].number if found else 0):
-        found += page
-    return [hint.order_id for hint in found]
+    hints: list[Hint] = []
+    while page := inbox.since(hints[-1].number if hints else 0):
+        hints += page
+    return [hint.order_id for hint in hints]

@@ -62,18 +62,18 @@ def test_once_a_day_by_whoever_comes_first(database: str, at: At) -> None:
     at(0).keep(hints(0, 700))
     at(31)
     others = [Inbox(open_inbox(database).engine, at.inbox.clock) for _ in range(6)]
-    ready, found = threading.Barrier(6), []
+    ready, results = threading.Barrier(6), []
 
     def prune(inbox: Inbox) -> None:
         ready.wait()
-        found.append(prune_today(inbox, 30))
+        results.append(prune_today(inbox, 30))
 
     threads = [threading.Thread(target=prune, args=(inbox,)) for inbox in others]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found, key=str) == [700, *[None] * 5]
+    assert sorted(results, key=str) == [700, *[None] * 5]
     at(31).keep(hints(9000))
     assert prune_today(at(31.2), 0.1) is None
     assert prune_today(at(32), 0.1) == 1

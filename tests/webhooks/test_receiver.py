@@ -213,15 +213,15 @@ def test_old_and_future_timestamps(running: Running, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AIRFLOW_CONN_STAMPED", json.dumps(connection))
     scheme = Scheme(**{**vars(SCHEME), **SCHEMES[kind]})
 
-    def post(age: float, body: bytes = delivery(), told: float | None = None) -> int:
+    def post(age: float, body: bytes = delivery(), stated_age: float | None = None) -> int:
         headers = scheme.sign(body, secret, now=time.time() - age, message_id="msg_1")
-        if told is not None:  # a captured one, with a fresh timestamp written into it
-            stamps = str(int(time.time() - age)), str(int(time.time() - told))
+        if stated_age is not None:  # a captured one, with a fresh timestamp written into it
+            stamps = str(int(time.time() - age)), str(int(time.time() - stated_age))
             headers = {name: value.replace(*stamps) for name, value in headers.items()}
         return requests.post(f"{running.url}/stamped", data=body, headers=headers, timeout=10).status_code
 
     assert [post(age) for age in (310, 3600, 1e6, -310, -3600)] == [401] * 5
-    assert post(3600, told=0) == 401
+    assert post(3600, stated_age=0) == 401
     assert running.post(delivery(), conn_id="stamped", secret=secret) == 401, "signed in another way"
     assert running.kept() == []
     assert [post(age) for age in (0, 200, -200)] == [200] * 3

@@ -117,9 +117,9 @@ class Telling:
     def taken(self, key: str) -> Entry | None:
         """What the vendor's book says of a purchase."""
         reference = self.buyer.reference(self.key(key))
-        found = [entry for entry in self.box.book.orders("voodoo") if entry.reference == reference]
-        assert len(found) <= 1, "bought twice"
-        return found[0] if found else None
+        entries = [entry for entry in self.box.book.orders("voodoo") if entry.reference == reference]
+        assert len(entries) <= 1, "bought twice"
+        return entries[0] if entries else None
 
     def known(self, key: str) -> Purchase | None:
         return self.ledger.find(self.key(key))
@@ -263,18 +263,18 @@ def tell_both(story: Story, box: Sandbox, running: Running) -> tuple[Telling, di
     box.control({"vendor": "voodoo", "wallet": {"balance": "1000000"}})
     bare = Telling("voodoo_bare", box, ledger, story, None)
     without = bare.tell()
-    told = Telling("voodoo_default", box, ledger, story, running)
-    return told, told.tell(), without
+    telling = Telling("voodoo_default", box, ledger, story, running)
+    return telling, telling.tell(), without
 
 
 @pytest.mark.parametrize("options", [{"webhook_rate": "100000"}])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(story=stories)
 def test_any_deliveries_end_in_the_same_ledger(box: Sandbox, running: Running, story: Story) -> None:
-    told, with_webhooks, without = tell_both(story, box, running)
+    telling, with_webhooks, without = tell_both(story, box, running)
     assert with_webhooks == without
     assert {key: end[0] for key, end in without.items()} == {key: ENDS[story.ends[key]] for key in KEYS}
-    told.check_inbox()
+    telling.check_inbox()
 
 
 def lost_and_late(*events: Sequence[str]) -> Story:
@@ -294,6 +294,6 @@ def test_a_delivery_before_the_answer_of_the_purchase_counts(
     story = lost_and_late(("try", "a"), ("end", "a"), ("deliver", "a", "once"), ("try", "b"), ("try", "a"), ("wake",))
     ledger = open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))
     box.state.reset("voodoo")
-    told = Telling("voodoo_default", box, ledger, story, running)
-    assert {key: end[0] for key, end in told.tell().items()} == {"a": Step.DELIVERED, "b": Step.PARTIAL}
-    told.check_inbox()
+    telling = Telling("voodoo_default", box, ledger, story, running)
+    assert {key: end[0] for key, end in telling.tell().items()} == {"a": Step.DELIVERED, "b": Step.PARTIAL}
+    telling.check_inbox()

@@ -205,8 +205,8 @@ class Post:
         self.headers = [(name.encode(), value.encode()) for name, value in SCHEME.sign(body, secret).items()]
 
     async def to(self, receiver: Any, **scope: Any) -> int:
-        given = {"type": "http", "method": "POST", "path": f"/{self.conn_id}", "headers": self.headers, **scope}
-        await receiver(given, self._receive, self._send)
+        asgi_scope = {"type": "http", "method": "POST", "path": f"/{self.conn_id}", "headers": self.headers, **scope}
+        await receiver(asgi_scope, self._receive, self._send)
         return self.status
 
     async def _receive(self) -> Mapping[str, Any]:

@@ -91,7 +91,7 @@ def test_a_timestamp_cannot_be_changed(name: str) -> None:
 
 def test_several_signatures_in_one_header() -> None:
     scheme, body = Scheme("stripe", header="s"), delivery()
-    one, two = scheme.sign(body, "a", now=NOW)["s"], scheme.sign(body, "b", now=NOW)["s"]
-    both = {"s": f"{one},{two.partition(',')[2]}"}
+    first, second = scheme.sign(body, "a", now=NOW)["s"], scheme.sign(body, "b", now=NOW)["s"]
+    both = {"s": f"{first},{second.partition(',')[2]}"}
     scheme.verify(body, both, ["a"], now=NOW)
     scheme.verify(body, both, ["b"], now=NOW)

@@ -53,24 +53,24 @@ def test_every_listener_is_told_in_order_and_soon(database: str) -> None:
     inbox.keep([hint(0)])
 
     async def main() -> None:
-        watch, one, two = InboxListener(lambda: database, lambda: 30.0), Ears(), Ears()
-        watch.join(one)
-        watch.join(two)
-        await listening(inbox, one)
+        watch, first, second = InboxListener(lambda: database, lambda: 30.0), Ears(), Ears()
+        watch.join(first)
+        watch.join(second)
+        await listening(inbox, first)
         sent: list[float] = []
         for number in range(1, 6):
             await asyncio.to_thread(inbox.keep, [hint(number)])
             sent.append(time.monotonic())
             await asyncio.sleep(0.05)
         await asyncio.to_thread(inbox.keep, [hint(3)])  # a copy
-        await until(lambda: len(told(two)) >= 5)
+        await until(lambda: len(told(second)) >= 5)
         await asyncio.sleep(1.0)
         expected = [f"order-{number}" for number in range(1, 6)]
-        assert told(one) == told(two) == expected
-        late = max(heard - at for (_, heard), at in zip(one.heard[-5:], sent, strict=True))
+        assert told(first) == told(second) == expected
+        late = max(heard - at for (_, heard), at in zip(first.heard[-5:], sent, strict=True))
         assert late < 10, "the back-stop alone takes thirty seconds"
-        await watch.leave(one)
-        await watch.leave(two)
+        await watch.leave(first)
+        await watch.leave(second)
 
     asyncio.run(main())
 
@@ -158,13 +158,13 @@ def test_the_newest_of_each_order_is_read_page_by_page(database: str) -> None:
     for wallet in ("v:c", "v:other", "v:C"):
         inbox.keep([replace(hint(number), wallet=wallet, digest=f"{wallet}/{number}") for number in range(7)])
     inbox.keep([replace(hint(2), digest="2 again"), replace(hint(4), digest="4 again"), replace(hint(2), digest="2 once more")])
-    found: list[str] = []
+    order_ids: list[str] = []
     last = 1  # order-0's own is not after it
     while page := inbox.newest_of_orders("v:c", last, 2):
         assert len(page) <= 2 and {row.wallet for row in page} == {"v:c"}
         last = page[-1].number
-        found += [row.order_id for row in page]
-    assert found == [f"order-{number}" for number in (1, 3, 5, 6, 4, 2)]
+        order_ids += [row.order_id for row in page]
+    assert order_ids == [f"order-{number}" for number in (1, 3, 5, 6, 4, 2)]
 
 
 def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:
@@ -207,7 +207,7 @@ def test_a_reader_misses_nothing_however_many_write(database: str) -> None:
     writers, each = 6, 40
     inbox = open_inbox(database)
     done = threading.Event()
-    seen: list[str] = []
+    order_ids: list[str] = []
 
     def write(writer: int) -> None:
         for number in range(each):
@@ -219,7 +219,7 @@ def test_a_reader_misses_nothing_however_many_write(database: str) -> None:
             ended = done.is_set()
             while page := inbox.since(last, limit=50):
                 last = page[-1].number
-                seen.extend(row.order_id for row in page)
+                order_ids.extend(row.order_id for row in page)
             if ended:
                 return
 
@@ -231,4 +231,4 @@ def test_a_reader_misses_nothing_however_many_write(database: str) -> None:
         thread.join()
     done.set()
     reader.join()
-    assert len(seen) == len(set(seen)) == writers * each * 5
+    assert len(order_ids) == len(set(order_ids)) == writers * each * 5
