@@ -1,4 +1,4 @@
-"""How many of our functions one look at a waiting order calls, counted and not timed, so that a busy machine has no say.
+"""The calls of our functions during one look at a waiting order, counted so that a busy machine has no influence.
 
 Orders wait at a sandbox in another process. A profile counts each call of a function of the package, and each time that a
 coroutine or a flow goes on. Orders stay pending meanwhile and the vendor repeats its answer, as it nearly always does.
@@ -144,7 +144,7 @@ def main() -> int:
                 box.control(*({"vendor": vendor, "order": pending_order(vendor, order_id, status)} for order_id in order_ids))
                 figures[case, many] = asyncio.run(watch(box, case, order_ids))
     if options.output == "json":
-        print(json.dumps({f"{case}, {many}": sum(one.calls.values()) / one.looks for (case, many), one in figures.items()}))
+        print(json.dumps({f"{case}, {many}": sum(taken.calls.values()) / taken.looks for (case, many), taken in figures.items()}))
         return 0
     files = sorted({file for taken in figures.values() for file in taken.by_file})
     head = ["calls per look at an order", *(f"{case}, {many}" for case, many in figures)]

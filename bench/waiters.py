@@ -36,7 +36,7 @@ PARTS = 20
 class Contender:
     """Waits for orders of one vendor of the sandbox; by default by running a trigger for each.
 
-    :cvar counted: the operation whose requests count, as the sandbox names it.
+    :cvar counted: the counted operation, as the sandbox names it.
     """
 
     vendor: ClassVar[str]
@@ -64,7 +64,7 @@ class Contender:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """What is shared by all who wait."""
+        """The shared part of all waits."""
         yield
 
     async def wait(self, order_id: str) -> bool:
@@ -136,7 +136,7 @@ class LimitSingle(Contender):
 
 
 class LimitList(IPRoyal):
-    """One loop that asks for a hundred orders a call, and a future for each who waits."""
+    """One loop with a hundred orders a call, and a future for each order."""
 
     vendor, counted = "iproyal", "list"
 
@@ -169,7 +169,7 @@ class LimitList(IPRoyal):
 
 
 class HttpSensor(Contender):
-    """Takes a 404 for "not yet" and any other answer for the end, so its orders are not there until they are usable."""
+    """Takes a 404 for "not yet" and any other answer for the end, so its orders appear when they are usable."""
 
     vendor, counted = "proxyscrape", "get"
 

@@ -1,6 +1,6 @@
-"""What waiting for many orders costs, beside the triggers that people use today and beside what is possible.
+"""The cost of waiting for many orders, beside today's triggers and beside a hand-written limit.
 
-Each contender waits in a process of its own for a vendor in another, asks every five seconds, and is measured one after the
+Each contender waits in a process of its own for a vendor in another and asks every five seconds. They are measured one after the
 other: CPU, memory, requests and connections while all are pending, then the seconds from usable to event. The peers are measured
 where their packages are installed: apache-airflow-providers-http and apache-airflow-providers-dbt-cloud.
 """
@@ -38,10 +38,10 @@ def measured(name: str, many: int) -> Figures | str:
     command = [sys.executable, str(Path(__file__).with_name("waiters.py")), name, str(many)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     try:
-        found = json.loads(done.stdout.splitlines()[-1])
+        results = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         raise SystemExit(f"{name} with {many} orders ended with {done.returncode}:\n{done.stdout}{done.stderr}") from None
-    return str(found["missing"]) if "missing" in found else found
+    return str(results["missing"]) if "missing" in results else results
 
 
 def middle(rounds: Sequence[Figures]) -> Figures:
@@ -62,20 +62,20 @@ def row(name: str, figures: Figures) -> list[str]:
     ]
 
 
-def judge(verdicts: Verdicts, many: int, found: dict[str, list[Figures]]) -> None:
+def judge(verdicts: Verdicts, many: int, results: dict[str, list[Figures]]) -> None:
     """The budgets, as ratios within this run where the machine has a say."""
 
     def each(name: str, key: str) -> list[float]:
-        return [figures[key] for figures in found[name]]
+        return [figures[key] for figures in results[name]]
 
     def ratio(ours: str, other: str, what: str, key: str, limit: float, at_least: float = 0.0) -> None:
         """Ours by the other's, which counts as not smaller than ``at_least``: below it is only noise."""
-        if ours in found and other in found:
+        if ours in results and other in results:
             rounds = [mine / max(its, at_least) for mine, its in zip(each(ours, key), each(other, key), strict=True)]
             verdicts.at_most(f"{many}: {what} of {ours} ÷ {other}", statistics.median(rounds), limit, "", rounds)
 
     for ours, other in (("ours, list", "limit, 100 ids a call"), ("ours, single reads", "limit, single reads")):
-        if ours not in found:
+        if ours not in results:
             continue
         listed = ours == "ours, list"
         if listed:
@@ -100,25 +100,25 @@ def judge(verdicts: Verdicts, many: int, found: dict[str, list[Figures]]) -> Non
 
 
 def main() -> int:
-    given = measuring.options(__doc__ or "", add)
-    rounds = given.rounds or (3 if given.full else 1)
+    options = measuring.options(__doc__ or "", add)
+    rounds = options.rounds or (3 if options.full else 1)
     print(f"{measuring.machine()}; asked every 5 s; {rounds} round{'s' * (rounds > 1)}\n", flush=True)
     verdicts = Verdicts()
     missing: dict[str, str] = {}
-    for many in given.many or [100, 1000, *([10000] if given.full else [])]:
-        found: dict[str, list[Figures]] = {}
+    for many in options.many or [100, 1000, *([10000] if options.full else [])]:
+        results: dict[str, list[Figures]] = {}
         for _ in range(rounds):
-            for name in given.only or CONTENDERS:
+            for name in options.only or CONTENDERS:
                 if name in missing:
                     continue
                 figures = measured(name, many)
                 if isinstance(figures, str):
                     missing[name] = figures
                 else:
-                    found.setdefault(name, []).append(figures)
-        print(measuring.table([f"{many} waiting", *HEAD[1:]], [row(name, middle(taken)) for name, taken in found.items()]))
+                    results.setdefault(name, []).append(figures)
+        print(measuring.table([f"{many} waiting", *HEAD[1:]], [row(name, middle(taken)) for name, taken in results.items()]))
         print(flush=True)
-        judge(verdicts, many, found)
+        judge(verdicts, many, results)
     for name, why in missing.items():
         print(f"{name} is not measured: {why}")
     return verdicts.finish()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger.inbox import Hint
     from airflow_provider_proxyorders.vendors.base import Vendor
 
+log = logging.getLogger(__name__)
+
 #: Orders that are due within this part of the vendor's shortest pause join a call that is due now.
 TOGETHER = 0.25
 #: Looks begin at moments this far apart, as a part of the vendor's shortest pause.
@@ -45,8 +47,8 @@ TICK = 0.1
 class Poller:
     """Looks at the orders of one connection.
 
-    Workers make the calls: each takes a batch of due orders, asks, and takes the next batch. With every batch it wakes another
-    worker, as long as orders are due and the backoff allows more calls. The last one sets the timer.
+    Callers make the calls: each takes a batch of due orders, asks, and takes the next batch. With every batch it starts another
+    caller, as long as orders are due and the backoff allows more calls. The last one sets the timer.
 
     :ivar users: the open uses through :class:`waiting_on`.
     """
@@ -63,7 +65,7 @@ class Poller:
         self._schedule = PollSchedule()
         self._answers: dict[Any, tuple[int, Any]] = {}
         self._unreadable: dict[str, int] = {}
-        self._workers = 0
+        self._callers = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # -- coming and going ------------------------------------------------------------------------------------------
@@ -109,14 +111,14 @@ class Poller:
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Start a worker if an order is due and another call is allowed, else come back at the next moment."""
+        """Start a caller if an order is due and another call is allowed, else come back at the next moment."""
         backoff = self.gate.access.backoff
-        if self._workers >= backoff.calls:
-            return  # the end of a worker leads back here
+        if self._callers >= backoff.calls:
+            return  # the end of a caller leads back here
         moment = max(self._schedule.next, backoff.until)
         if moment <= self.loop.time():
-            self._workers += 1
-            self._background.begin(self._work())
+            self._callers += 1
+            self._background.begin(self._make_calls())
         elif moment < NEVER:
             self._set_timer(moment)
 
@@ -135,13 +137,14 @@ class Poller:
         self._timer = None
         self._wake()
 
-    async def _work(self) -> None:
+    async def _make_calls(self) -> None:
         """Make one call after another while orders are due. Only this loop takes orders from the schedule."""
         try:
             while batch := self._take():
                 await self._look(batch)
-        finally:
-            self._workers -= 1
+        except Exception:  # a mistake of ours ends this caller, and the next one goes on
+            log.exception("Poller of connection %s", self.conn_id)
+        self._callers -= 1
         self._wake()
 
     def _take(self) -> list[str]:
@@ -150,7 +153,7 @@ class Poller:
         if now >= self._measures.due:
             self._measures.report(access.vendor, self.subscribers.count, now)
         backoff, capabilities = access.backoff, access.vendor.capabilities
-        if self._workers > backoff.calls or now < backoff.until:
+        if self._callers > backoff.calls or now < backoff.until:
             return []
         if capabilities.ids_per_read > 1:
             batch = self._schedule.take(now, capabilities.ids_per_read, TOGETHER * capabilities.polling.fastest)
@@ -158,7 +161,7 @@ class Poller:
             batch = self._schedule.take(now, 1)
         if batch:
             backoff.begin(now)
-            if self._workers < backoff.calls:
+            if self._callers < backoff.calls:
                 self._wake()
         return batch
 
@@ -243,7 +246,7 @@ class Poller:
         elif isinstance(error, ProxyOrdersError):
             await self._give_up(batch, error, str(error))
         else:  # a mistake of ours or of a vendor's package ends the wait of this order, and the others go on
-            logging.getLogger(__name__).error("Poller of connection %s", self.conn_id, exc_info=error)
+            log.error("Poller of connection %s", self.conn_id, exc_info=error)
             await self._give_up(batch, error, f"{type(error).__name__} while looking")
 
     async def _handle_refusal(self, error: ProxyOrdersError, access: Access, batch: list[str], began: float) -> None:

@@ -76,9 +76,9 @@ class Measures:
 
     def report(self, vendor: Vendor, waiting: int, now: float) -> None:
         """Send the counts and begin anew."""
+        self.due = now + REPORT_EVERY
         tags = {"vendor": vendor.name, "conn_id": self._conn_id}
         _compat.gauge("waiting", waiting, tags)
         for name, count in self.counts.items():
             _compat.incr(name, tags, count)
         self.counts.clear()
-        self.due = now + REPORT_EVERY

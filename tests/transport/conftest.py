@@ -1,4 +1,4 @@
-"""The transport against real servers: the sandbox for what vendors do, hand-made ones for what wires do."""
+"""The transport against real servers: the sandbox plays vendors, hand-made servers play bad wires."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def create(vendor: Vendor) -> Flow[Any]:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no certificate of the machine that runs the tests."""
+    """An environment free of this machine's proxies and certificates."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -140,7 +140,7 @@ def vendor(request: pytest.FixtureRequest, box: Sandbox) -> Vendor:
 
 @pytest.fixture(scope="session")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The server's side of a certificate that nobody trusts, and its file."""
+    """The server's side of an untrusted certificate, and its file."""
     from tests.transport.wires import certificate
 
     return certificate(tmp_path_factory.mktemp("certificate"))

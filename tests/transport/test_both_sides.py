@@ -36,11 +36,11 @@ def test_both_sides_make_the_same_of_it(box: Sandbox, exchange: Exchange) -> Non
 
 
 def outcome(box: Sandbox, exchange: Exchange, side: Side) -> tuple[str, Any]:
-    given = deepcopy(exchange.data.get("account", {}))
-    given.pop("secret", None)
+    fields = deepcopy(exchange.data.get("account", {}))
+    fields.pop("secret", None)
     refused = exchange.data["expect"].get("raises") == "AuthenticationFailed"
     key = "not-a-token" if refused else box.token(exchange.vendor)
-    vendor = vendor_of(box, exchange.vendor, secret=key, **given)
+    vendor = vendor_of(box, exchange.vendor, secret=key, **fields)
     try:
         return "returned", view(side(vendor.account, flow_of(vendor, exchange)))
     except ProxyOrdersError as error:
@@ -143,7 +143,7 @@ class TestPace:
         assert [round(nap, 1) for nap in side.naps] == pytest.approx([0.5, 1.0, 1.5], abs=0.2)
 
     def test_every_try_takes_its_place(self, worker: Side, box: Sandbox) -> None:
-        """A vendor in trouble is not asked faster than one that is well."""
+        """A vendor in trouble is asked as slowly as a healthy one."""
         vendor = vendor_of(box, "iproyal", requests_per_second=0.01)
         box.fault("iproyal", "balance", action="status", status=503)
         with pytest.raises(ProxyOrdersError):

@@ -110,7 +110,7 @@ def test_a_slow_answer_in_time_is_taken(side: Side) -> None:
 
 
 def test_a_kept_connection_has_its_full_time_again(naps: Naps) -> None:
-    """What is left of the time of one answer is not what the next request is sent with."""
+    """The next request has its full time again, however much of it the answer before took."""
 
     def slow_then_quick(talk: Talk) -> None:
         for pause in (0.35, 0.15, 0.0):

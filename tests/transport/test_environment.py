@@ -1,4 +1,4 @@
-"""What the machine around us may and may not change: proxies and certificate authorities yes, logins and redirects no."""
+"""The machine's environment sets proxies and certificate authorities; its logins and redirects have no effect."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestProxies:
             assert side(account(server.url), ask()).ok
 
     def test_tls_goes_through_a_tunnel(self, side: Side, monkeypatch: pytest.MonkeyPatch, self_signed: Tls) -> None:
-        """The proxy sees where it goes, and neither what nor the key."""
+        """The proxy sees the target only; the request and its key stay hidden."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed[1]))
         request = Request("GET", "/thing", headers={"Authorization": f"Bearer {SECRET}"})
         with wire(proper, self_signed[0]) as vendor, wire(tunnel) as proxy:
@@ -204,18 +204,18 @@ def test_what_is_sent_is_the_same_on_both_sides() -> None:
         Request("POST", "/quote", json={"n": 1, "word": "\u00fc\u20ac", "list": [1, None, True]}),
         Request("GET", "/orders"),
     ]
-    seen: dict[str, list[Any]] = {}
+    sent: dict[str, list[Any]] = {}
     for name in ("run", "arun"):
         with wire(proper) as server:
             Side(name)(account(server.url), *[ask(request) for request in requests])
-        seen[name] = [
+        sent[name] = [
             (*taken_apart(asked.line), asked.body, {name: asked.headers.get(name) for name in HEADERS}) for asked in server.asked
         ]
-    assert seen["run"] == seen["arun"]
-    assert seen["run"][0][2] == sorted(params)
-    assert seen["run"][0][1] == "/orders/a%2Fb%20c"
-    assert seen["run"][1][4]["content-type"] == "application/json"
-    assert seen["run"][2][4]["content-type"] is None
+    assert sent["run"] == sent["arun"]
+    assert sent["run"][0][2] == sorted(params)
+    assert sent["run"][0][1] == "/orders/a%2Fb%20c"
+    assert sent["run"][1][4]["content-type"] == "application/json"
+    assert sent["run"][2][4]["content-type"] is None
 
 
 HEADERS = ("accept", "user-agent", "x-access-token", "content-type", "content-length", "authorization", "cookie")
@@ -230,7 +230,7 @@ def taken_apart(line: str) -> tuple[str, str, list[tuple[str, str]]]:
 
 
 def test_cookies_are_not_kept(side: Side) -> None:
-    """An answer must not depend on who asked before."""
+    """Answers are independent of earlier requests."""
 
     def with_cookie(talk: Talk) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""What is known of a purchase without an answer: it provably never left, or its outcome is unknown. Never a guess."""
+"""A purchase without an answer: it provably never left, or its outcome is unknown. A guess is forbidden."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class TestUnknown:
 
 
 class TestReading:
-    """Whatever happens to a reading call, it moved no money, and a worker tries it a few times."""
+    """A failed reading call moved no money, and a worker tries it a few times."""
 
     @pytest.mark.parametrize("script", BROKEN)
     def test_with_a_connection_and_no_answer(self, side: Side, script: object) -> None:
@@ -175,7 +175,7 @@ class TestReading:
 
 
 def tunnel(talk: Talk) -> None:
-    """The script of a proxy that opens a way to whatever address is asked for, then passes bytes on."""
+    """The script of a proxy: it opens a way to any address and passes bytes on."""
     host, _, port = talk.hear().line.split()[1].rpartition(":")
     assert host == "127.0.0.1"
     with socket.create_connection((host, int(port))) as far:

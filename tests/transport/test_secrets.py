@@ -28,7 +28,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 def everything_about(error: BaseException) -> Iterator[str]:
-    """What a log could show of an error: its text, its fields, and the errors behind it that are not put aside."""
+    """All parts of an error that a log could show: its text, its fields, and the errors behind it."""
     while True:
         yield from (str(error), repr(error), repr(vars(error)))
         behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -121,5 +121,5 @@ class TestKeysThatCannotBeSent:
 
 
 def test_an_account_does_not_show_its_secrets() -> None:
-    one = account("http://example.com", settings={"webhook_secret": "hook-secret"}, session={"token": "jwt-secret"})
-    assert not [secret for secret in (one.secret, "hook-secret", "jwt-secret") if secret in repr(one)]
+    shown = account("http://example.com", settings={"webhook_secret": "hook-secret"}, session={"token": "jwt-secret"})
+    assert not [secret for secret in (shown.secret, "hook-secret", "jwt-secret") if secret in repr(shown)]

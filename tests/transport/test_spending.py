@@ -1,4 +1,4 @@
-"""P5 only who has a permit spends, and P1 at the wire: a purchase is sent once, whatever happens to its answer."""
+"""P5: only a permit lets money move. P1 at the wire: a purchase is sent once, whatever happens to its answer."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ class TestWhileAllIsWell:
 
     @given(rhythms, ages, ages)
     @settings(deadline=None)
-    def test_older_orders_are_never_looked_at_more_often(self, rhythm: Polling, one: float, other: float) -> None:
+    def test_older_orders_are_never_looked_at_more_often(self, rhythm: Polling, earlier: float, later: float) -> None:
         waiting = pauses(rhythm)
-        assert waiting.after_look(min(one, other)) <= waiting.after_look(max(one, other))
+        assert waiting.after_look(min(earlier, later)) <= waiting.after_look(max(earlier, later))
 
     @given(rhythms, ages, chances, st.floats(0.05, 1e5))
     @settings(deadline=None)
@@ -109,10 +109,10 @@ class TestTrouble:
     @settings(deadline=None)
     def test_pauses_grow_and_then_stay(self, fastest: float, chance: float) -> None:
         waiting = pauses(Polling(fastest=fastest, slowest=60), chance=chance)
-        found = [waiting.after_trouble(VendorUnavailable(""), 0) or 0 for _ in range(40)]
-        assert all(one <= other for one, other in pairwise(found))
-        assert found[0] >= min(fastest, LONGEST_TROUBLE / 2)
-        assert found[-1] == pytest.approx(LONGEST_TROUBLE * (0.5 + 0.5 * chance))
+        growing = [waiting.after_trouble(VendorUnavailable(""), 0) or 0 for _ in range(40)]
+        assert all(earlier <= later for earlier, later in pairwise(growing))
+        assert growing[0] >= min(fastest, LONGEST_TROUBLE / 2)
+        assert growing[-1] == pytest.approx(LONGEST_TROUBLE * (0.5 + 0.5 * chance))
 
     @given(st.integers(1, 30))
     def test_one_good_look_ends_the_trouble(self, times: int) -> None:

@@ -1,4 +1,4 @@
-"""Hand-made TCP servers on 127.0.0.1 that answer in ways no well-made server would, and remember what they were sent."""
+"""Hand-made TCP servers on 127.0.0.1 with the answers of badly made servers, and a memory of all requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Talk:
         self.sock.sendall(data)
 
     def drip(self, data: Callable[[], bytes], every: float) -> None:
-        """Say a little now and then, for as long as anybody listens."""
+        """Say a little now and then, until the other side hangs up."""
         while time.monotonic() < self._until and not self.wire.over.is_set():
             self.say(data())
             time.sleep(every)
@@ -79,7 +79,7 @@ Script = Callable[[Talk], None]
 
 @dataclass
 class Wire:
-    """A server that does on every connection what its script says, then hangs up.
+    """A server that follows its script on every connection, then hangs up.
 
     :param connections: how many were made.
     :param asked: every request, in the order in which they were read whole.
@@ -138,7 +138,7 @@ def proper(talk: Talk) -> None:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[str]:
-    """An address whose host exists and never takes a connection: its queue is full."""
+    """An address of a host with a full queue: it exists and takes no connection."""
     with contextlib.ExitStack() as kept:
         listener = kept.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -152,14 +152,14 @@ def deaf() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port where nobody listens."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's side for 127.0.0.1 that nobody trusts, and its certificate for those who want to."""
+    """A server's side for 127.0.0.1 with an untrusted certificate, and the certificate itself."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -30,7 +30,7 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the connections that were asked about, one for every call, as our own measure counts them."""
+    """The connection id of every call, as our own measure counts them."""
     from airflow.sdk.observability import stats
 
     calls: list[str] = []

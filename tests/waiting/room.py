@@ -1,4 +1,4 @@
-"""A waiting room: many triggers in one event loop, as in a triggerer, and what each of them ended with."""
+"""A waiting room: many triggers in one event loop, as in a triggerer, and their events."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def in_seconds(seconds: float) -> str:
 
 
 class Room:
-    """Who waits, and the events that came.
+    """The waiting triggers and their events.
 
-    :ivar events: payload by order id, in the order in which they came; a list each, since several may wait for one order.
+    :ivar events: payloads by order id, as they came; a list each, since several triggers may wait for one order.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Room:
             await events.aclose()
 
     async def all_end(self, within: float = 20.0) -> None:
-        """Wait until everybody has been told the end."""
+        """Wait until all waits are over."""
         _, waiting = await asyncio.wait(self.tasks, timeout=within)
         assert not waiting, f"{len(waiting)} still wait"
         for task in self.tasks:
@@ -70,14 +70,14 @@ class Room:
         return {(event["outcome"], event["reason"]) for events in self.events.values() for event in events}
 
     async def empty(self) -> None:
-        """Send everybody away who still waits."""
+        """End the remaining waits."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 def waiting_room(story: Callable[[Room], Coroutine[Any, Any, None]], debug: bool = False) -> Room:
-    """Let a story happen in an event loop of its own; in the end nobody waits and nothing runs on."""
+    """Let a story happen in an event loop of its own; at its end all waits and tasks are over."""
     room = Room()
 
     async def main() -> None:
@@ -108,7 +108,7 @@ async def watched(count: Callable[[], int], least: int = 0, window: float = 1.5)
 
 
 def seed(shops: Shops, vendor: str, many: int, status: str = "") -> list[str]:
-    """Put orders there that were bought before; returns their ids."""
+    """Put earlier orders there; returns their ids."""
     ids = [str(700000 + number) for number in range(many)]
     status = status or PENDING[vendor]
     orders = [{"id": order_id, "quantity": 1, "status": status} for order_id in ids]

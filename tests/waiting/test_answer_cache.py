@@ -1,4 +1,4 @@
-"""An answer that is the same to the letter is not read anew; whatever changed is."""
+"""A repeated answer is read once; a changed one is read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ask = Callable[[Any, Any], Awaitable[Any]]
 
 
 def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None]], **extra: Any) -> None:
-    """Tell a story with the vendor of a connection, and with what asks it and remembers."""
+    """Tell a story with the vendor of a connection, and with a function that asks it and remembers."""
 
     async def main() -> None:
         hook, answers = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
@@ -37,7 +37,7 @@ def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None
 
 
 def counted(patch: pytest.MonkeyPatch, module: Any) -> list[Any]:
-    """What a vendor reads of orders from now on."""
+    """The orders read by a vendor from now on."""
     read, real = list[Any](), module.read_order
 
     def read_order(row: Any, *rest: Any) -> Any:
@@ -56,8 +56,8 @@ def test_a_list(shops: Shops, monkeypatch: pytest.MonkeyPatch, page_size: int) -
     async def story(vendor: Any, ask: Ask) -> None:
         async def words() -> list[str]:
             read.clear()
-            found = await ask(vendor.get_many(order_ids), tuple(order_ids))
-            return [found[order_id].vendor_status for order_id in order_ids]
+            orders = await ask(vendor.get_many(order_ids), tuple(order_ids))
+            return [orders[order_id].vendor_status for order_id in order_ids]
 
         assert await words() == ["in-progress"] * MANY and len(read) == MANY
         assert await words() == ["in-progress"] * MANY and len(read) == again
@@ -71,7 +71,7 @@ def test_a_list(shops: Shops, monkeypatch: pytest.MonkeyPatch, page_size: int) -
 
 
 def test_one_order(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, (one, other) = counted(monkeypatch, proxyscrape), seed(shops, "proxyscrape", 2)
+    read, (first, other) = counted(monkeypatch, proxyscrape), seed(shops, "proxyscrape", 2)
 
     async def story(vendor: Any, ask: Ask) -> None:
         async def word(order_id: str) -> str:
@@ -80,16 +80,16 @@ def test_one_order(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
             assert order.order_id == order_id
             return str(order.vendor_status)
 
-        assert await word(one) == "paid" and len(read) == 1
+        assert await word(first) == "paid" and len(read) == 1
         assert await word(other) == "paid" and len(read) == 1
-        assert await word(one) == "paid" and not read
+        assert await word(first) == "paid" and not read
         shops.box.fault("proxyscrape", action="status", status=404, times=1)
         with pytest.raises(OrderNotFound):
-            await word(one)
-        assert await word(one) == "paid" and not read
-        finish(shops, "proxyscrape", [one])
-        assert await word(one) == "processed" and len(read) == 1
-        assert await word(one) == "processed" and not read
+            await word(first)
+        assert await word(first) == "paid" and not read
+        finish(shops, "proxyscrape", [first])
+        assert await word(first) == "processed" and len(read) == 1
+        assert await word(first) == "processed" and not read
         assert await word(other) == "paid" and not read
 
     asking(shops, "proxyscrape", story)

@@ -1,4 +1,4 @@
-"""What one call learns counts for all: for those that stand in line already, and for nobody whom it does not concern."""
+"""A refusal or a wish for quiet counts for all calls of a connection, also for calls in line already, and for them alone."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ MANY = 50
 
 
 class TestALoginThatRanOut:
-    """All calls that may be under way stand in line for one login."""
+    """All calls stand in line for one login."""
 
     async def in_line(self, shops: Shops, room: Room, conn_id: str, order_ids: list[str], **answer: Any) -> Rule:
-        """Let the login run out while many wait; the vendor holds back its answer to the next one, which is this."""
+        """Let the login run out while many wait; the vendor holds back its answer to the next one."""
         room.enter(conn_id, order_ids)
         await until(lambda: shops.box.book.count("voodoo", "get") >= 3 * MANY)
-        held = shops.box.fault("voodoo", "token", action="pause")
+        rule = shops.box.fault("voodoo", "token", action="pause")
         shops.box.fault("voodoo", "token", **answer)
         later = time.time() + 86400
         shops.patch.setattr(voodoo, "now", lambda: later)
-        await until(lambda: held.hits == 1)
+        await until(lambda: rule.hits == 1)
         await asyncio.sleep(0.5)  # the others come, too
-        return held
+        return rule
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_the_vendor_wants_to_be_left_alone(self, shops: Shops, status: int) -> None:
@@ -41,9 +41,9 @@ class TestALoginThatRanOut:
 
         async def story(room: Room) -> None:
             answer = {"status": status, "headers": {"Retry-After": "2"}, "times": 1}
-            held = await self.in_line(shops, room, conn_id, order_ids, **answer)
+            rule = await self.in_line(shops, room, conn_id, order_ids, **answer)
             asked, began = shops.box.book.count("voodoo"), time.monotonic()
-            held.release()
+            rule.release()
             await asyncio.sleep(1.0)
             assert time.monotonic() - began > 2 or shops.box.book.count("voodoo") == asked
             finish(shops, "voodoo", order_ids)
@@ -57,9 +57,9 @@ class TestALoginThatRanOut:
         conn_id, order_ids = shops.connect("voodoo"), seed(shops, "voodoo", MANY)
 
         async def story(room: Room) -> None:
-            held = await self.in_line(shops, room, conn_id, order_ids, status=401)
+            rule = await self.in_line(shops, room, conn_id, order_ids, status=401)
             asked = shops.box.book.count("voodoo")
-            held.release()
+            rule.release()
             await room.all_end()
             assert shops.box.book.count("voodoo") == asked
 
@@ -71,10 +71,10 @@ class TestALoginThatRanOut:
         conn_id, order_ids = shops.connect("voodoo"), seed(shops, "voodoo", MANY)
 
         async def story(room: Room) -> None:
-            held = await self.in_line(shops, room, conn_id, order_ids, status=401, times=1)
+            rule = await self.in_line(shops, room, conn_id, order_ids, status=401, times=1)
             shops.box.control({"vendor": "voodoo", "token": {"name": "main", "token": "another-key"}})
             shops.connect("voodoo")
-            held.release()
+            rule.release()
             finish(shops, "voodoo", order_ids)
             await room.all_end()
 
@@ -84,10 +84,10 @@ class TestALoginThatRanOut:
 
 
 class TestACallUnderWay:
-    """It sends nothing more once another one has learned that the vendor wants to be left alone."""
+    """It stops before its next request once another call has met a wish for quiet."""
 
     async def quiet(self, shops: Shops, vendor: str, rule: Rule) -> int:
-        """Requests after the one that taught it."""
+        """Requests after the first sign of trouble."""
         await until(lambda: rule.hits == 1)
         before = shops.box.book.count(vendor)
         await asyncio.sleep(2.0)
@@ -153,7 +153,7 @@ def test_a_balance_that_cannot_be_read_silences_no_order(shops: Shops) -> None:
 
 class TestAnotherKey:
     def test_another_setting_counts(self, shops: Shops) -> None:
-        """While somebody else, such as an AssetWatcher, keeps the connection's poller alive."""
+        """While another use, such as an AssetWatcher, keeps the connection's poller alive."""
         conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 2)
         fault = shops.box.fault("proxyscrape", status=401)
 

@@ -1,4 +1,4 @@
-"""A trigger's lines go through a pipe that is not always read at once: that must not hold the loop of all triggers."""
+"""A trigger's lines go through a pipe with a slow reader; the loop of all triggers goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANY = 20
 
 
 class Pipe:
-    """A pipe that is full and read by nobody until it is told to, as that to a triggerer's supervisor which is busy."""
+    """A full pipe with a reader that begins on demand, as the pipe to a busy triggerer's supervisor."""
 
     def __init__(self) -> None:
         self._out, end = os.pipe()

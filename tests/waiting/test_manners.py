@@ -1,9 +1,8 @@
-"""Manners while waiting, counted at the vendor: what is asked how often when all is well, and when it is not.
+"""Manners while waiting, counted at the vendor: the number of requests in good times and in trouble.
 
-The vendors' rhythm is sped up to a look every tenth of a second; what is checked is what the rules make of that: pauses that
-double from two rhythms on, spread down to their half, and one call at a time while a vendor is in trouble. A busy machine
-may stand still for seconds: the most that may be asked is reckoned from the time that really passed, and the least is
-waited for.
+The vendors' rhythm is sped up to a look every tenth of a second. The tests check the rules: pauses double from two rhythms
+on, spread down to their half, and a vendor in trouble gets one call at a time. A busy machine may stand still for
+seconds: the tests compute the upper limit from the real time, and wait for the lower one.
 """
 
 from __future__ import annotations
@@ -60,17 +59,17 @@ def at_both(story: Callable[[str, Room], Coroutine[Any, Any, None]]) -> dict[str
 
 
 def counted(shops: Shops, waiting: int, least: int = 1, window: float = WINDOW, **kwargs: Any) -> dict[str, tuple[int, float]]:
-    """The requests that each vendor saw from so many waiters, none of whom was told an end, and in how many seconds."""
-    seen: dict[str, tuple[int, float]] = {}
+    """Each vendor's requests from so many waiting triggers, and the seconds they took; all waits go on."""
+    requests: dict[str, tuple[int, float]] = {}
 
     async def story(vendor: str, room: Room) -> None:
         order_ids = seed(shops, vendor, waiting)
         room.enter(shops.connect(vendor), order_ids, **kwargs)
-        seen[vendor] = await watched(lambda: shops.box.book.count(vendor), least, window)
+        requests[vendor] = await watched(lambda: shops.box.book.count(vendor), least, window)
         assert room.events == {}
 
     at_both(story)
-    return seen
+    return requests
 
 
 @pytest.mark.parametrize("waiting", [1, 200])
@@ -273,7 +272,7 @@ class TestRhythm:
         waiting_room(story)
 
     def test_a_vendor_that_throttles_is_asked_more_slowly_from_then_on(self, shops: Shops) -> None:
-        """Not in bursts between which it is left alone: that would be throttled for ever."""
+        """Bursts with pauses between them would be throttled for ever."""
         conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 100)
         rule = shops.box.fault("proxyscrape", action="status", status=429, nth=20)
 
@@ -313,7 +312,7 @@ class TestRhythm:
 
 
 class TestOneIsNotAll:
-    """Trouble with one order or one connection is nobody else's."""
+    """Trouble with one order or one connection leaves the others alone."""
 
     @pytest.mark.parametrize("fault", [{"action": "hang", "seconds": 60}, {"action": "delay", "seconds": 10}])
     @pytest.mark.parametrize("vendor", KINDS)

@@ -1,4 +1,4 @@
-"""Where one call for many says nothing of each: they are asked for one by one, by the same manners as everything else."""
+"""After a useless call for many orders: a call for each of them, with the same manners as always."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ LISTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=LISTS)
-def given(request: pytest.FixtureRequest, shops: Shops) -> list[str]:
-    """Ids of orders that wait long, at a vendor whose lists say nothing of them."""
+def order_ids(request: pytest.FixtureRequest, shops: Shops) -> list[str]:
+    """Ids of old orders, at a vendor with useless lists."""
     shops.box.fault("iproyal", "list", **LISTS[request.param])
     return seed(shops, "iproyal", MANY)
 
@@ -39,23 +39,23 @@ def singles(shops: Shops) -> int:
     return shops.box.book.count("iproyal", "get")
 
 
-def test_all_learn_of_their_end(shops: Shops, given: list[str]) -> None:
+def test_all_learn_of_their_end(shops: Shops, order_ids: list[str]) -> None:
     async def story(room: Room) -> None:
-        room.enter(shops.connect("iproyal"), given, placed_at=LONG_AGO)
+        room.enter(shops.connect("iproyal"), order_ids, placed_at=LONG_AGO)
         await until(lambda: singles(shops) >= MANY)
         assert room.events == {}
-        finish(shops, "iproyal", given)
+        finish(shops, "iproyal", order_ids)
         await room.all_end()
 
     room = waiting_room(story)
     assert room.outcomes == {("final", None)} and len(room.events) == MANY
 
 
-def test_a_pause_that_the_vendor_asks_for_is_given(shops: Shops, given: list[str]) -> None:
+def test_a_pause_that_the_vendor_asks_for_is_given(shops: Shops, order_ids: list[str]) -> None:
     rule = shops.box.fault("iproyal", "get", action="status", status=429, headers={"Retry-After": "30"}, nth=20)
 
     async def story(room: Room) -> None:
-        room.enter(shops.connect("iproyal"), given, placed_at=LONG_AGO)
+        room.enter(shops.connect("iproyal"), order_ids, placed_at=LONG_AGO)
         await until(lambda: rule.hits == 1)
         before = singles(shops)
         await asyncio.sleep(1.5)
@@ -64,12 +64,12 @@ def test_a_pause_that_the_vendor_asks_for_is_given(shops: Shops, given: list[str
     waiting_room(story)
 
 
-def test_a_key_that_is_refused_is_looked_up_once_more_and_then_all_are_told(shops: Shops, given: list[str]) -> None:
+def test_a_key_that_is_refused_is_looked_up_once_more_and_then_all_are_told(shops: Shops, order_ids: list[str]) -> None:
     shops.box.fault("iproyal", "get", action="status", status=401)
     conn_id = shops.connect("iproyal")
 
     async def story(room: Room) -> None:
-        room.enter(conn_id, given, placed_at=LONG_AGO)
+        room.enter(conn_id, order_ids, placed_at=LONG_AGO)
         await room.all_end()
         await asyncio.sleep(0.5)
 
@@ -79,16 +79,16 @@ def test_a_key_that_is_refused_is_looked_up_once_more_and_then_all_are_told(shop
     assert singles(shops) <= IN_FLIGHT and shops.looked_up.count(conn_id) == 2
 
 
-def test_another_key_is_used_for_the_rest(shops: Shops, given: list[str]) -> None:
+def test_another_key_is_used_for_the_rest(shops: Shops, order_ids: list[str]) -> None:
     conn_id = shops.connect("iproyal")
 
     async def story(room: Room) -> None:
-        room.enter(conn_id, given, placed_at=LONG_AGO)
+        room.enter(conn_id, order_ids, placed_at=LONG_AGO)
         await until(lambda: singles(shops) >= 2)
         shops.box.control({"vendor": "iproyal", "token": {"name": "main", "token": "another-key"}})
         shops.connect("iproyal")
         await until(lambda: singles(shops) >= MANY)
-        finish(shops, "iproyal", given)
+        finish(shops, "iproyal", order_ids)
         await room.all_end()
 
     room = waiting_room(story)
@@ -96,17 +96,17 @@ def test_another_key_is_used_for_the_rest(shops: Shops, given: list[str]) -> Non
     assert shops.looked_up.count(conn_id) == 2
 
 
-def test_who_has_left_is_not_asked_for(shops: Shops, given: list[str]) -> None:
-    held = shops.box.fault("iproyal", "get", action="pause", times=IN_FLIGHT)
+def test_who_has_left_is_not_asked_for(shops: Shops, order_ids: list[str]) -> None:
+    rule = shops.box.fault("iproyal", "get", action="pause", times=IN_FLIGHT)
 
     async def story(room: Room) -> None:
-        tasks = room.enter(shops.connect("iproyal"), given, placed_at=LONG_AGO, backstop=1000.0)
-        await until(lambda: held.hits >= 1)
+        tasks = room.enter(shops.connect("iproyal"), order_ids, placed_at=LONG_AGO, backstop=1000.0)
+        await until(lambda: rule.hits >= 1)
         await asyncio.sleep(0.2)
         for task in tasks[1:]:
             task.cancel()
         await asyncio.wait(tasks[1:])
-        held.release()
+        rule.release()
         await asyncio.sleep(1.0)
         assert singles(shops) <= IN_FLIGHT + 1
 

@@ -1,4 +1,4 @@
-"""``Retry-After`` with whatever status: it is kept with the error, and whoever waits obeys it."""
+"""``Retry-After`` with any status: the error keeps it, and all waits obey it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUSES = {429: Throttled, 500: VendorUnavailable, 502: VendorUnavailable, 503:
 
 
 def failure(shops: Shops, status: int, after: str | None) -> VendorError:
-    """What a worker gets who reads the balance meanwhile."""
+    """The error of a worker's balance read meanwhile."""
     hook = shops.hook("iproyal")
     shops.box.fault("iproyal", "balance", status=status, headers={"Retry-After": after} if after else {})
     with pytest.raises(STATUSES[status]) as caught:

@@ -1,4 +1,4 @@
-"""Which orders are looked at next: each at its moment, none twice, none forgotten, and full calls for the same orders again."""
+"""The order of the looks: each at its moment and once, all of them, and full calls for the same orders again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 100
 
 @pytest.mark.parametrize("seed", range(20))
 def test_against_a_plain_model(seed: int) -> None:
-    """Whatever is planned, forgotten and taken: what comes out is due, is taken once, and leaves nothing behind that is due."""
+    """After any plans: every taken order is due, is taken once, and all due orders are taken."""
     chance, schedule, model, now = random.Random(seed), PollSchedule(), dict[str, float](), 0.0
     most = chance.choice((1, 2, 7, MOST))
     for _ in range(2000):
@@ -47,10 +47,15 @@ def test_against_a_plain_model(seed: int) -> None:
 def test_full_calls_are_made_again_for_the_same_orders(many: int, together: float) -> None:
     """Orders come one by one; with one call more than is needed, each call soon asks for the orders that it asked for before.
 
-    :param together: what is due within so many seconds is asked for now; infinity stands for a vendor that was in trouble, so
-        that everything is due at once.
+    :param together: orders due within so many seconds join a call; infinity stands for a vendor after trouble, with all
+        orders due at once.
     """
-    chance, schedule, known, asked = random.Random(many), PollSchedule(), set[tuple[str, ...]](), dict[float, list[bool]]()
+    chance, schedule, earlier_calls, asked = (
+        random.Random(many),
+        PollSchedule(),
+        set[tuple[str, ...]](),
+        dict[float, list[bool]](),
+    )
     coming = deque(sorted((chance.random() * 30, str(number)) for number in range(many)))
     for tick in range(600):
         now = tick / 5
@@ -59,8 +64,8 @@ def test_full_calls_are_made_again_for_the_same_orders(many: int, together: floa
             schedule.plan((order_id,), moment + 2)
         while schedule.next <= now:
             batch = schedule.take(now, MOST, together)
-            asked.setdefault(now // 10, []).append(tuple(batch) in known)
-            known.add(tuple(batch))
+            asked.setdefault(now // 10, []).append(tuple(batch) in earlier_calls)
+            earlier_calls.add(tuple(batch))
             schedule.plan(batch, now + 5 * (0.9 + 0.1 * chance.random()))
     last = asked[11.0]
     assert sum(last) >= 0.95 * len(last)

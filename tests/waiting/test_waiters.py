@@ -1,4 +1,4 @@
-"""Those who wait: deadlines, several for one order, leaving early, many at once, and what is kept and said about them."""
+"""Waiting triggers: deadlines, several for one order, leaving early, many at once, and their rows and lines."""
 
 from __future__ import annotations
 
@@ -119,15 +119,15 @@ class TestLeaving:
         async def story(room: Room) -> None:
             tasks = room.enter(conn_id, order_ids)
             await until(lambda: shops.box.book.count(vendor) >= 3)
-            ((_, one),) = poller._pollers.items()
-            kept.append(weakref.ref(one))
-            client = one.gate.access.http._client
+            ((_, only_poller),) = poller._pollers.items()
+            kept.append(weakref.ref(only_poller))
+            client = only_poller.gate.access.http._client
             assert client is not None and not client.closed
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert poller._pollers == {} and client.closed
-            del one
+            del only_poller
 
         waiting_room(story)
         gc.collect()
@@ -144,17 +144,17 @@ class TestLeaving:
             leaving = room.enter(conn_id, order_ids[1:], deadline=86400)
             room.enter(conn_id, order_ids[:1])
             await until(lambda: shops.box.book.count("iproyal") >= 15)
-            ((_, one),) = poller._pollers.items()
+            ((_, only_poller),) = poller._pollers.items()
             for task in leaving:
                 task.cancel()
             await asyncio.gather(*leaving, return_exceptions=True)
-            assert one.subscribers.count == 1 and len(one.subscribers.by_order) == 1
+            assert only_poller.subscribers.count == 1 and len(only_poller.subscribers.by_order) == 1
             for queue in (
-                one._answers,
-                one.subscribers._deadlines,
-                one._schedule._queue,
-                one._schedule._moments,
-                one._unreadable,
+                only_poller._answers,
+                only_poller.subscribers._deadlines,
+                only_poller._schedule._queue,
+                only_poller._schedule._moments,
+                only_poller._unreadable,
             ):
                 assert len(queue) <= 66
             before = shops.box.book.count("iproyal")

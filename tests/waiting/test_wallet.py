@@ -1,4 +1,4 @@
-"""Watching a wallet in the triggerer: one reading for all who watch, a vendor in trouble left alone, one event for a crossing."""
+"""Watching a wallet in the triggerer: one reading for all watchers, quiet for a vendor in trouble, one event for a crossing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def asked(shops: Shops, vendor: str = "iproyal") -> int:
 
 
 class Watches:
-    """Triggers that run in one loop, and what they said.
+    """Triggers in one loop, and their events.
 
     :ivar said: the payloads, in turn.
     """
@@ -89,8 +89,8 @@ def let(story: Callable[[Watches], Coroutine[Any, Any, None]]) -> Watches:
 
 def level(shops: Shops, vendor: str = "iproyal", deadline: float = 30.0, **options: Any) -> WalletLevelTrigger:
     conn_id = shops.connect(vendor, **options.pop("connection", {}))
-    given = {"at_least": "50", "poll_interval": EVERY, "deadline": in_seconds(deadline), **options}
-    return WalletLevelTrigger(conn_id=conn_id, **given)
+    settings = {"at_least": "50", "poll_interval": EVERY, "deadline": in_seconds(deadline), **options}
+    return WalletLevelTrigger(conn_id=conn_id, **settings)
 
 
 def crossing(shops: Shops, vendor: str = "iproyal", **options: Any) -> WalletBalanceTrigger:
@@ -148,8 +148,8 @@ class TestLevel:
         async def story(watches: Watches) -> None:
             for _ in range(50):
                 watches.begin(level(shops))
-            seen, seconds = await watched(lambda: asked(shops), 5, window=2.0)
-            assert seen <= seconds / (0.8 * EVERY) + 2
+            reads, seconds = await watched(lambda: asked(shops), 5, window=2.0)
+            assert reads <= seconds / (0.8 * EVERY) + 2
 
         let(story)
         assert shops.looked_up == ["iproyal_default"]
@@ -175,8 +175,8 @@ class TestLevel:
         async def story(watches: Watches) -> None:
             for _ in range(10):
                 watches.begin(level(shops))
-            seen, seconds = await watched(lambda: asked(shops), 2, window=2.0)
-            assert seen <= 2 + math.log2(seconds / (0.5 * EVERY))
+            reads, seconds = await watched(lambda: asked(shops), 2, window=2.0)
+            assert reads <= 2 + math.log2(seconds / (0.5 * EVERY))
             assert watches.said == []
 
         let(story)
@@ -198,8 +198,8 @@ class TestLevel:
             watches.begin(
                 ProxyOrderTrigger(conn_id="iproyal_default", order_id=order_id, deadline=in_seconds(60), poll_interval=EVERY)
             )
-            seen, seconds = await watched(lambda: asked(shops), 2, window=4.0)
-            assert seen <= 2 + math.log2(seconds / (0.5 * FASTEST))
+            reads, seconds = await watched(lambda: asked(shops), 2, window=4.0)
+            assert reads <= 2 + math.log2(seconds / (0.5 * FASTEST))
             before = looks()
             await until(lambda: looks() >= before + 10)
             assert watches.said == []
@@ -275,11 +275,11 @@ class TestCrossing:
             await until(lambda: asked(shops) >= 2)
             holds(shops, "49.99")
             await until(lambda: len(watches.said) == 1)
-            seen = asked(shops)
-            await until(lambda: asked(shops) >= seen + 5)
+            reads = asked(shops)
+            await until(lambda: asked(shops) >= reads + 5)
             holds(shops, "1000")  # recovered; this one tells of low only
-            seen = asked(shops)
-            await until(lambda: asked(shops) >= seen + 3)
+            reads = asked(shops)
+            await until(lambda: asked(shops) >= reads + 3)
             holds(shops, "0")
             await until(lambda: len(watches.said) == 2)
 
@@ -300,7 +300,7 @@ class TestCrossing:
         assert shops.bought("iproyal") == []
 
     def test_another_level_under_the_same_name_is_the_same_crossing(self, shops: Shops, project: Path) -> None:
-        """Else whoever raises the level of dags/event_driven_refill.py while the wallet is low buys once more."""
+        """Otherwise a raised level in dags/event_driven_refill.py, while the wallet is low, would buy once more."""
         holds(shops, "10")
         (watcher,) = runpy.run_path(str(project / "dags" / "event_driven_refill.py"))["low"].watchers
         name = watcher.trigger.name
@@ -309,8 +309,8 @@ class TestCrossing:
             watches.begin(crossing(shops, recovered_at="60", name=name))
             await until(lambda: len(watches.said) == 1)
             watches.begin(crossing(shops, low_balance="55", recovered_at="60", name=name))
-            seen = asked(shops)
-            await until(lambda: asked(shops) >= seen + 10)
+            reads = asked(shops)
+            await until(lambda: asked(shops) >= reads + 10)
 
         assert len(let(story).said) == 1
 
@@ -361,17 +361,17 @@ class TestCrossing:
         async def second(watches: Watches) -> None:
             monkeypatch.setattr(wallets, "STORED_AFTER", 0.1)
             watches.begin(crossing(shops))
-            seen = asked(shops)
-            await until(lambda: asked(shops) >= seen + 3)
+            reads = asked(shops)
+            await until(lambda: asked(shops) >= reads + 3)
             assert watches.said == [], "the one before may still be at it"
             clock[0] += 121
             await until(lambda: len(watches.said) == 1)
             clock[0] += 1000
-            seen = asked(shops)
-            await until(lambda: asked(shops) >= seen + 5)
+            reads = asked(shops)
+            await until(lambda: asked(shops) >= reads + 5)
 
-        (one,), (again,) = let(first).said, let(second).said
-        assert one["key"] == again["key"] and one["since"] == again["since"]
+        (event,), (again,) = let(first).said, let(second).said
+        assert event["key"] == again["key"] and event["since"] == again["since"]
 
     def test_a_refused_key_is_not_shown_again_until_it_is_another(self, shops: Shops) -> None:
         holds(shops, "10")

@@ -1,4 +1,4 @@
-"""Woken by a webhook: between the first look and the delivery nobody asks; a delivery that is lost costs one slow look."""
+"""Woken by a webhook: between the first look and the webhook the vendor is left alone; a lost webhook costs one slow look."""
 
 from __future__ import annotations
 
