@@ -1,11 +1,11 @@
-"""The buyer: the only code that decides to spend. One purchase from the request to the order.
+"""The buyer: the only code that decides to spend. It takes one purchase from the request to the order.
 
-Check the request - write the intent down (price, caps, turn) - send once - settle where the answer was lost. Three rules:
+Check the request, write the intent down (price, caps, turn), send once, settle a lost answer. Three rules:
 
-- nothing leaves before its intent and its SENT step are durable;
-- after SENT only a proof allows another sending: a refusal, a connection that was never made, or evidence that is read at the
-  vendor twice. A failed read proves nothing;
-- every way out says what happened to the money.
+- intent and SENT are durable before the purchase leaves;
+- after SENT only a proof allows another sending: a refusal, a failed connection, or two looks at the vendor. A failed read is
+  no proof;
+- every way out tells the state of the money.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from airflow_provider_proxyorders.purchase.turns import Turns
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Operation, Prepared, Vendor
 
-#: Rounds of one call, each a sending or a settling. The longest run that ends well takes six: the answer is lost, proven absent,
-#: refused for its login, lost again, proven absent again, placed. After that the vendor is in trouble, and the next try goes on.
+#: Rounds of one call, each a sending or a settling. The longest run with a good end takes six: answer lost, proven absent, login
+#: refused, answer lost, proven absent, placed. After six the vendor is in trouble, and the next try goes on.
 MOST_ROUNDS = 6
 
 
 class Buyer(OrderTracker):
     """Buys, extends and tracks orders of one account. It keeps no state of a purchase beyond a call.
 
-    :param fence: called with the order key right before a purchase leaves; raises where this try has been superseded.
+    :param fence: called with the order key right before a purchase leaves; raises if Airflow has replaced this try.
     :param patience: how long to wait for another purchase of the wallet, or another try of this one, in seconds.
     :param ticks: seconds that never go back, from any start, to measure how long this worker was held up.
     """
@@ -76,7 +76,7 @@ class Buyer(OrderTracker):
         :param max_price: the cap for this one purchase, in the wallet's currency.
         :returns: the purchase as it stands in the ledger; its order may still be unfinished.
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
-        :raises OutcomeUnknown: it may have been bought; it is never sent again on a guess.
+        :raises OutcomeUnknown: it may have been bought. The next try looks for it before it sends.
         """
         prepared = self.vendor.prepare_create(request, self.reference(order_key))
         return self._buy(self.request_for("create", order_key, prepared, max_price=max_price))
@@ -92,21 +92,21 @@ class Buyer(OrderTracker):
     ) -> Purchase:
         """Extend an order, once per key; see :meth:`place`.
 
-        :param still_due: called with what was read of the order right before the extension leaves (``expires_at``, ISO text or
-            None); raises :class:`NotDue` where another extension came first, under whatever key.
+        :param still_due: called with the order's evidence right before the extension leaves (``expires_at`` as ISO text or
+            ``None``). Raises :class:`NotDue` if another extension came first, under any key.
         """
         prepared = self.vendor.prepare_extend(order_id, request)
         return self._buy(self.request_for("extend", order_key, prepared, order_id, max_price, still_due))
 
     def settle(self, purchase: Purchase) -> Purchase:
-        """Find out what became of an unresolved purchase, for another caller than its own task; only reads.
+        """Find out the outcome of an unresolved purchase, for callers beside its own task. It sends reads only.
 
         :returns: the purchase, adopted or proven absent (INTENDED: its own task may send it again).
-        :raises OutcomeUnknown: it is too early to tell, or a person has to decide.
+        :raises OutcomeUnknown: it is too early for a proof, or a person has to decide.
         """
         if not self.repeats_safely(purchase.kind):
             return self.settling.settle(purchase)
-        reported = None if self.settling.may_be_running(purchase) else self.settling.reported(purchase)
+        reported = None if self.settling.may_be_running(purchase) else self.settling.evidence.reported(purchase)
         if reported is None:
             raise outcome_unknown(purchase, self.vendor, "only its own task can ask again with its reference.")
         return self.settling.adopt(purchase, reported)
@@ -126,7 +126,7 @@ class Buyer(OrderTracker):
         max_price: Decimal | None = None,
         still_due: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> PurchaseRequest:
-        """What a task asks to buy, with its fingerprint.
+        """The request of a task, with its fingerprint.
 
         :raises ConfigError: the order key is empty or too long. Nothing was sent.
         """
@@ -151,7 +151,7 @@ class Buyer(OrderTracker):
             raise
 
     def _until_placed(self, attempt: Attempt) -> Purchase:
-        """Send and settle in turn until the vendor has the order. Each round ends with a return, an error or a proof."""
+        """Send and settle by turns until the vendor has the order. Each round ends with a return, an error or a proof."""
         request = attempt.request
         purchase = self.ledger.find(request.order_key)
         for _ in range(MOST_ROUNDS):
@@ -164,7 +164,7 @@ class Buyer(OrderTracker):
             elif purchase.step in UNRESOLVED:
                 try:
                     purchase = self.settling.settle(purchase, attempt)
-                except StaleClaim:  # settling only reads, and another try was quicker to record the outcome
+                except StaleClaim:  # another try was quicker to record the outcome; settling only reads
                     purchase = self.as_it_stands(purchase)
             if purchase.step in TAKEN:
                 return purchase
@@ -175,9 +175,9 @@ class Buyer(OrderTracker):
         )
 
     def intend(self, attempt: Attempt) -> Purchase:
-        """Write down what is about to be bought, with its price or its cap reserved, when its turn on the wallet comes.
+        """Write the intent down at its turn on the wallet, with its price or its cap reserved.
 
-        :returns: the purchase, INTENDED, or as it stands where another try took it further.
+        :returns: the purchase, INTENDED, or as another try left it.
         """
         request, account = attempt.request, self.account
         cap = cap_of(account, request.max_price)
@@ -203,9 +203,9 @@ class Buyer(OrderTracker):
         return purchase
 
     def _doubtful(self, attempt: Attempt, error: ProxyOrdersError) -> Purchase | None:
-        """The purchase, where it may have been bought although this error itself sent nothing.
+        """The purchase, if it may have been bought despite an error before sending.
 
-        An earlier sending may have been taken, by this try or by another try beside it.
+        An earlier sending may have landed, by this try or by another try beside it.
         """
         if isinstance(error, OrderKeyConflict):
             return None  # the conflicting request was never sent; the key stands for another purchase

@@ -1,6 +1,6 @@
-"""The outcome of a purchase in words: is the order usable, what does the task return, and what does the error say.
+"""The outcome of a purchase: is the order usable, the result object of a task, and the texts of errors.
 
-Rule: every text says what happened to the money.
+Rule: every text tells the state of the money.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from airflow_provider_proxyorders.vendors.base import Vendor
 
 
 def step_of(order: Purchase | VendorOrder) -> Step:
-    """The step of a purchase, or the step that the status of a vendor's order stands for."""
+    """The step of a purchase, or the step for the status of a vendor's order."""
     return order.step if isinstance(order, Purchase) else STEP_OF[order.status]
 
 
 def result_of(order: Purchase | VendorOrder, vendor: str) -> dict[str, str | int | None]:
-    """The JSON object that a task returns through XCom: text, numbers and nulls, free of secrets.
+    """The result object of a task in XCom: text, numbers and nulls, free of secrets.
 
     :param order: a purchase of the ledger, or a vendor's order without one: its ``order_key`` is then null.
     :param vendor: name of the vendor.
@@ -40,9 +40,9 @@ def result_of(order: Purchase | VendorOrder, vendor: str) -> dict[str, str | int
 
 
 def require_usable(order: Purchase | VendorOrder, vendor: Vendor, *, on_partial: str = "fail") -> None:
-    """Return where the order can be used; raise otherwise.
+    """Return if the order can be used; raise otherwise.
 
-    :param on_partial: ``fail``, or ``accept`` an order that was delivered in part.
+    :param on_partial: ``fail``, or ``accept`` a delivery in part.
     :raises OrderNotUsable: the order ended badly. The task buys no replacement.
     :raises OrderPending: the order is unfinished.
     :raises OutcomeUnknown: the purchase is unresolved.
@@ -56,7 +56,7 @@ def require_usable(order: Purchase | VendorOrder, vendor: Vendor, *, on_partial:
 
 
 def pending(order: Purchase | VendorOrder, vendor: Vendor) -> OrderPending:
-    """The error for an order that is still unfinished at the deadline."""
+    """The error for an unfinished order at the deadline."""
     if isinstance(order, VendorOrder):
         return OrderPending(
             f"order {order.order_id} is still {order.vendor_status!r} at {vendor.title}; it stays there as it is."
@@ -84,7 +84,7 @@ def _not_usable(order: Purchase | VendorOrder, vendor: Vendor, step: Step) -> Or
 
 
 def outcome_unknown(purchase: Purchase, vendor: Vendor, why: str, *, retry: Retry = "later") -> OutcomeUnknown:
-    """The error for a purchase that the vendor may have taken."""
+    """The error for a purchase with an unknown outcome."""
     return OutcomeUnknown(
         f"{vendor.title} may have taken and charged {purchase.order_key!r} (up to {purchase.reserved}): {why} "
         f"Asked for: {dump_json(purchase.request)}. Nothing is sent again on a guess: the next try looks for it at the vendor "
@@ -95,17 +95,17 @@ def outcome_unknown(purchase: Purchase, vendor: Vendor, why: str, *, retry: Retr
 
 
 def quarantined(purchase: Purchase, vendor: Vendor) -> Quarantined:
-    """The error for a purchase that a person has to resolve, with everything to look for."""
+    """The error that asks a person to resolve a purchase, with everything to look for."""
     looks = purchase.evidence.get("looks") or []
-    seen = looks[-1]["seen"] if looks else purchase.reason or "see the history"
+    last = looks[-1]["seen"] if looks else purchase.reason or "see the history"
     reference = vendor.reference_in(purchase.request)
     sent = f", sent at {utc(purchase.sent_at, 'seconds')}" if purchase.sent_at else ""
     return Quarantined(
         f"A person has to decide about {purchase.order_key!r} at {vendor.title}: it may have been taken and charged "
-        f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {seen}. "
+        f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {last}. "
         f"Look in the vendor's dashboard{f' for reference {reference}' if reference else ''}"
         f"{sent}. "
         f"If it is there: proxyorders ledger resolve '{purchase.order_key}' --adopt ORDER_ID. "
-        f"If not: proxyorders ledger resolve '{purchase.order_key}' --absent. Then clear the task.",
+        f"If it is missing: proxyorders ledger resolve '{purchase.order_key}' --absent. Then clear the task.",
         order_key=purchase.order_key,
     )

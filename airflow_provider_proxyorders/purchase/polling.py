@@ -1,7 +1,7 @@
-"""When to look at a waiting order again: one set of rules for workers, sensors and the triggerer.
+"""The time of the next look at a waiting order: one set of rules for workers, sensors and the triggerer.
 
-Young orders are looked at often, old ones rarely; a vendor that asks for a pause gets it; trouble grows the pause; a
-little chance spreads many orders apart. Deadlines are moments, not durations, so they survive every restart.
+Young orders are read often, old orders rarely. A vendor that asks for a pause gets it. Trouble grows the pause. Chance spreads
+many orders apart. Deadlines are moments and survive every restart.
 """
 
 from __future__ import annotations
@@ -10,23 +10,18 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from airflow_provider_proxyorders.domain.errors import (
-    AuthenticationFailed,
-    OrderingNotPermitted,
-    OrderNotFound,
-    ProxyOrdersError,
-)
+from airflow_provider_proxyorders.domain.errors import OrderNotFound, ProxyOrdersError, VendorError
 from airflow_provider_proxyorders.vendors.base import Polling
 
-#: A pause for a struggling vendor grows up to this, in seconds.
+#: The longest pause for a vendor in trouble, in seconds.
 LONGEST_TROUBLE = 300.0
 
 
 def look_pause(polling: Polling, age: float, ceiling: float | None, spread: float) -> float:
-    """Seconds until the next look at an order that is still pending: a tenth of its age, within the vendor's rhythm.
+    """Seconds until the next look at a pending order: a tenth of its age, within the vendor's rhythm.
 
     :param age: seconds since the order was placed.
-    :param ceiling: the user's ``poll_interval``, in seconds; never passed.
+    :param ceiling: the user's ``poll_interval``, the longest pause in seconds.
     :param spread: from 0 to 1, by chance: spreads the pause by a tenth both ways, below a ceiling downwards only.
     """
     pause = min(max(polling.fastest, age / 10), polling.slowest) * (0.9 + 0.2 * spread)
@@ -34,9 +29,9 @@ def look_pause(polling: Polling, age: float, ceiling: float | None, spread: floa
 
 
 def trouble_pause(polling: Polling, trouble: int, chance: Callable[[], float]) -> float:
-    """Seconds to leave a struggling vendor alone.
+    """Seconds of pause for a vendor in trouble.
 
-    :param trouble: how often in a row it could not be asked, from 1.
+    :param trouble: number of failed calls in a row, from 1.
     """
     grown = min(polling.fastest * 2.0 ** min(trouble, 16), LONGEST_TROUBLE)
     return grown * (0.5 + 0.5 * chance())
@@ -44,12 +39,11 @@ def trouble_pause(polling: Polling, trouble: int, chance: Callable[[], float]) -
 
 @dataclass
 class PollIntervals:
-    """How long to wait before each next look at one order.
+    """The pauses between the looks at one order.
 
     :param polling: the vendor's rhythm.
-    :param ceiling: the user's ``poll_interval``: never wait longer than this between two looks, in seconds, unless the vendor is
-        in trouble.
-    :param settle: how long a new order may be unknown to the vendor's reads, in seconds.
+    :param ceiling: the user's ``poll_interval``: the longest pause in seconds, as long as the vendor is well.
+    :param settle: how long a new order may be missing in the vendor's reads, in seconds.
     """
 
     polling: Polling
@@ -63,23 +57,22 @@ class PollIntervals:
         return self._bounded(self.polling.first)
 
     def after_look(self, age: float) -> float:
-        """Seconds after a look that found the order still pending.
+        """Seconds after a look with the order still pending.
 
-        :param age: seconds since the order was placed or the wait began; the pause is a tenth of it, within the vendor's rhythm.
+        :param age: seconds since the order was placed or the wait began.
         """
         self.trouble = 0
         return look_pause(self.polling, age, self.ceiling, self.chance())
 
     def after_trouble(self, error: ProxyOrdersError, age: float) -> float | None:
-        """Seconds after a look that failed, None where looking again cannot help.
+        """Seconds after a failed look; ``None``: another look is useless.
 
-        A missing order is tolerated for the settle time, a refused key not at all, everything passing until the deadline.
+        Looks go on for the settle time if the order is missing, and until the deadline after a passing error. They stop at once
+        if the key is refused.
         """
-        if isinstance(error, (AuthenticationFailed, OrderingNotPermitted)):
-            return None
         if isinstance(error, OrderNotFound):
             return self.after_look(age) if age < self.settle else None
-        if not error.passing:
+        if not (isinstance(error, VendorError) and error.passing):
             return None
         self.trouble += 1
         return max(trouble_pause(self.polling, self.trouble, self.chance), error.retry_after or 0.0)

@@ -1,6 +1,6 @@
-"""What a purchase may cost: the cap, the vendor's quote, and the balance behind the minimum balance.
+"""The price of a purchase: the cap, the vendor's quote, and the balance for the minimum balance.
 
-Rule: amounts are compared in one currency only. Where a cap cannot be checked, nothing is bought.
+Rule: amounts are compared in one currency only. Without a checked cap nothing is bought.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.vendors.base import Vendor
 def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
     """The most that one purchase may cost: the lower of the operator's cap and the connection's.
 
-    :raises CapExceeded: neither is set, or it allows no purchase. Nothing was sent.
+    :raises CapExceeded: both are missing, or the lower one is 0 or less. Nothing was sent.
     """
     caps = [cap for cap in (max_price, account.caps.max_order_price) if cap is not None]
     if not caps:
@@ -27,12 +27,12 @@ def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
             f'{account.conn_id!r} a line such as "max_order_price": "50.00". Nothing was sent.'
         )
     if min(caps) <= 0:
-        raise CapExceeded(f"the price cap {min(caps):f} allows no purchase. Nothing was sent.")
+        raise CapExceeded(f"the price cap must be above 0, got {min(caps):f}. Nothing was sent.")
     return min(caps)
 
 
 def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None:
-    """The price that the vendor quotes; None where it quotes none, so that the cap is reserved.
+    """The vendor's quote. ``None``: the vendor quotes nothing here, and the ledger reserves the cap.
 
     :raises CapExceeded: the quote is above the cap. Nothing was bought.
     """
@@ -46,7 +46,7 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
         try:
             price = tracker.http.run(vendor.quote_extension(request.target, request.prepared.body)).price
         except RequestRefused as error:
-            tracker.say(f"{vendor.title} would not quote this extension, so the cap is reserved: {error}")
+            tracker.say(f"{vendor.title} refused to quote this extension, so the cap is reserved: {error}")
             attempt.unquoted = True
             return None
     require_same_currency(account, price)
@@ -59,13 +59,13 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
 
 
 def quoted_price(vendor: Vendor, purchase: Purchase) -> Money | None:
-    """What the vendor quoted for a purchase; None where only the cap is known."""
+    """The vendor's quote for a purchase. ``None``: only the cap is known."""
     quoted = vendor.capabilities.can_quote(purchase.kind) and purchase.evidence.get("quoted", True)
     return purchase.reserved if quoted else None
 
 
 def balance_for_floor(tracker: OrderTracker) -> Money | None:
-    """The balance of the wallet, read now; None where the connection sets no ``min_balance``."""
+    """The balance of the wallet, read now. ``None``: the connection sets no ``min_balance``."""
     if tracker.account.caps.min_balance is None:
         return None
     available = tracker.http.run(tracker.vendor.balance()).available
@@ -80,6 +80,6 @@ def require_same_currency(account: Account, money: Money) -> None:
     """
     if not money.comparable(account.currency):
         raise CapExceeded(
-            f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in "
-            f"{account.currency}: they cannot be compared. Nothing was bought. Set 'currency' in the connection to the wallet's."
+            f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in {account.currency}. "
+            "Nothing was bought. Set 'currency' in the connection to the wallet's currency."
         )

@@ -14,6 +14,7 @@ from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.model import STEP_OF, Actor, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.purchase.attempt import may_be_running
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
@@ -31,7 +32,8 @@ def check_resolvable(ledger: Ledger, purchase: Purchase) -> None:
 
     :raises ConfigError: the purchase is being sent, or its outcome is settled. Nothing was changed.
     """
-    if purchase.step is Step.SENT and purchase.sent_until is not None and purchase.sent_until > ledger.clock():
+    if may_be_running(purchase, ledger.clock()):
+        assert purchase.sent_until is not None
         raise ConfigError(
             f"a worker may be sending {purchase.order_key!r} right now; try again after {utc(purchase.sent_until, 'seconds')}. "
             "Nothing was changed."

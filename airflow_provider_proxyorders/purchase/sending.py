@@ -1,10 +1,10 @@
-"""Sending: evidence, the last checks, the one request that spends, and what its answer means.
+"""Sending: evidence, the last checks, the one request that spends, and its answer.
 
 Three rules:
 
 - SENT is in the ledger before any byte of the purchase leaves, and one permit lets one request leave;
-- after SENT an error either proves that nothing was bought, or leaves the outcome unknown;
-- an answer that names the order is recorded, however late it comes.
+- an error after SENT is a proof that nothing was bought, or it leaves the outcome unknown;
+- an answer with the order is recorded, however late it comes.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from airflow_provider_proxyorders.purchase.price import balance_for_floor, quote
 from airflow_provider_proxyorders.purchase.turns import Turns
 from airflow_provider_proxyorders.wire.messages import Request
 
-#: Pauses before writing an answer again that the ledger did not take, in seconds. The answer must not be lost.
+#: Pauses before an answer is written to the ledger again, in seconds. The answer must survive.
 WRITE_PAUSES = (0.2, 1.0, 5.0)
 
 
 class Permit:
     """The right to send one purchase once. The transport calls it right before the request that spends.
 
-    :param claimed: the purchase as SENT; None as long as nothing was allowed to leave.
+    :param claimed: the purchase as SENT; ``None`` before that.
     """
 
     def __init__(self, sending: Sending, attempt: Attempt, purchase: Purchase):
@@ -50,28 +50,28 @@ class Permit:
         self.claimed: Purchase | None = None
 
     def read_evidence(self) -> None:
-        """Read what will tell later whether the purchase landed, and ask everything that may still refuse it."""
+        """Read the evidence, to recognise the purchase by it later. Then ask everything that may still refuse it."""
         sending, request, purchase = self.sending, self.attempt.request, self.purchase
         tracker, caps = sending.tracker, sending.tracker.account.caps
         flow = tracker.vendor.snapshot(request.kind, request.prepared.body, request.target)
         evidence = tracker.http.run(flow)
         require_same_currency(tracker.account, Money(Decimal(0), evidence.get("currency")))
         self.balance = balance_for_floor(tracker)
-        if request.still_due is not None:  # it may switch the vendor's own renewal off: all other refusals come first
+        if request.still_due is not None:  # it may switch the vendor's own renewal off, so all other refusals come first
             sending.ledger.check_claim(purchase, balance=self.balance, min_balance=caps.min_balance)
             sending.require_current_try(request.order_key)
             request.still_due(evidence)
         if self.attempt.unquoted:
             evidence = {**evidence, "quoted": False}
         if purchase.maybe_sent and tracker.repeats_safely(purchase.kind):
-            evidence = {**evidence, **purchase.evidence}  # evidence from before the first, doubtful sending counts
+            evidence = {**evidence, **purchase.evidence}  # the evidence from before the first sending counts
         self.evidence = evidence
 
     def __call__(self, request: Request) -> None:
         """Write SENT; the request leaves right after this returns.
 
         :raises StaleClaim: another worker took the purchase further. Nothing was sent.
-        :raises NeverSent: this worker was held up, so that other tries may look into the purchase. Nothing was sent.
+        :raises NeverSent: this worker was held up, and other tries may look for the purchase by now. Nothing was sent.
         """
         sending, account = self.sending, self.sending.tracker.account
         began = sending.ticks(), sending.ledger.clock()
@@ -90,9 +90,9 @@ class Permit:
 
 
 class Sending:
-    """Sends purchases of one account and records what came of them.
+    """Sends purchases of one account and records their answers.
 
-    :param fence: called with the order key right before a purchase leaves; raises where this try has been superseded.
+    :param fence: called with the order key right before a purchase leaves; raises if Airflow has replaced this try.
     """
 
     def __init__(self, turns: Turns, fence: Callable[[str], None] | None):
@@ -103,8 +103,7 @@ class Sending:
     def send(self, attempt: Attempt, purchase: Purchase) -> Purchase:
         """Send an intended purchase once.
 
-        :returns: the purchase as placed, or as far as it came: INTENDED where it may be sent again, UNKNOWN where its answer is
-            lost, or whatever another try made of it.
+        :returns: the purchase: placed; INTENDED: it may be sent again; UNKNOWN: the answer is lost; or as another try left it.
         """
         permit = Permit(self, attempt, purchase)
         request, vendor = attempt.request, self.tracker.vendor
@@ -124,7 +123,7 @@ class Sending:
         return self.placed(permit.claimed, vendor_order)
 
     def require_current_try(self, order_key: str) -> None:
-        """Raise where Airflow has replaced this try of the task. Nothing was sent."""
+        """Raise if Airflow has replaced this try of the task. Nothing was sent."""
         if self.fence is not None:
             self.fence(order_key)
 
@@ -138,21 +137,21 @@ class Sending:
         try:
             return self.after_failure(attempt, claimed, error)
         except LedgerError as unwritten:
-            why = f"{one_line(error)} And the ledger could not be written: {one_line(unwritten)}"
+            why = f"{one_line(error)} And writing the ledger failed: {one_line(unwritten)}"
             raise outcome_unknown(claimed, self.tracker.vendor, why, retry="soon") from error
 
     def after_failure(self, attempt: Attempt, claimed: Purchase, error: Exception) -> Purchase:
-        """Record what an error after SENT means: a proof that nothing was bought, or an unknown outcome.
+        """Record an error after SENT: a proof that nothing was bought, or an unknown outcome.
 
         :returns: the purchase, INTENDED with a new login, or UNKNOWN.
-        :raises ProxyOrdersError: the error itself, where it is a proof.
+        :raises ProxyOrdersError: the error itself, if it is a proof.
         """
         actor = self.tracker.actor
         proof = isinstance(error, PROOFS)
         if proof and not claimed.maybe_sent:
             attempt.sent = None
         if isinstance(error, AuthenticationFailed) and self.tracker.vendor.renews_login and not attempt.login_renewed:
-            attempt.login_renewed = True  # refused before it was processed, so it may leave once more with a new login
+            attempt.login_renewed = True  # refused before it was processed; it may leave once more with a new login
             return self.ledger.record(claimed, Step.INTENDED, "refused for its login (401): nothing was bought", actor)
         if isinstance(error, (NeverSent, ConfigError)):
             step = Step.UNKNOWN if claimed.maybe_sent else Step.INTENDED  # this proves nothing about an earlier sending
@@ -160,7 +159,7 @@ class Sending:
             raise error
         if proof:
             if claimed.maybe_sent and self.tracker.repeats_safely(claimed.kind) and isinstance(error, VendorError):
-                return self.settling.refused_after_doubt(claimed, error)
+                return self.settling.settle_refused_repeat(claimed, error)
             self.ledger.record(claimed, Step.REJECTED, f"refused: {one_line(error)}", actor)
             raise error
         why = one_line(error) if isinstance(error, ProxyOrdersError) else f"{type(error).__name__} while sending"
@@ -170,9 +169,9 @@ class Sending:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def placed(self, claimed: Purchase, vendor_order: VendorOrder) -> Purchase:
-        """Record the order that the vendor's answer names.
+        """Record the order of the vendor's answer.
 
-        :raises OutcomeUnknown: the ledger cannot be written. The next try finds the order.
+        :raises OutcomeUnknown: writing the ledger fails. The next try finds the order.
         """
         price = vendor_order.price or quoted_price(self.tracker.vendor, claimed)
         try:
@@ -205,15 +204,15 @@ class Sending:
             except StaleClaim:
                 raise
             except LedgerError as error:
-                self.tracker.say(f"The ledger cannot be written ({one_line(error)}); trying again in {pause:g} s")
+                self.tracker.say(f"Writing the ledger failed ({one_line(error)}); trying again in {pause:g} s")
                 self.tracker.sleep(pause)
         return write()
 
     def late_answer(self, claimed: Purchase, vendor_order: VendorOrder, price: Money | None) -> Purchase:
-        """Record an answer that came after other tries had begun to look for the purchase.
+        """Record an answer after other tries have begun to look for the purchase.
 
-        :raises OutcomeUnknown: the purchase was given up and is another order by now, or is being sent again. The wallet is
-            frozen for a person to look.
+        :raises OutcomeUnknown: the purchase is another order by now, or is being sent again. The wallet is frozen until a person
+            has looked.
         """
         actor = self.tracker.actor
         current = self.ledger.find(claimed.order_key)
@@ -225,7 +224,7 @@ class Sending:
                 return self.ledger.record(current, step, why, actor, vendor_order=vendor_order, price=price)
             except StaleClaim:
                 current = self.ledger.find(claimed.order_key)
-        if current is not None and self.settling.is_same_order(current, vendor_order):
+        if current is not None and self.settling.evidence.is_same_order(current, vendor_order):
             return current
         why = f"a late answer says that {claimed.order_key!r} was taken as order {vendor_order.order_id}, after it was given up"
         self.ledger.freeze(claimed.wallet, why)

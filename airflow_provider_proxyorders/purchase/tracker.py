@@ -1,8 +1,10 @@
 """Reads orders and keeps the ledger up to date: refresh, wait, require usable.
 
-Three rules: a tracker sends reads only; the vendor's read is the truth, and the ledger records it; at a deadline the order stays
-as it is, and the next try waits for the same order. A read can stop spending: a charge above the cap, or in another currency,
-freezes the wallet.
+Three rules:
+
+- a tracker sends reads only. It can stop spending: a charge above the cap, or in another currency, freezes the wallet;
+- the vendor's read is the truth, and the ledger records it;
+- at a deadline the order stays as it is. The next try waits for the same order.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from airflow_provider_proxyorders.vendors.base import Vendor
 class OrderTracker:
     """Reads the orders of one account and keeps the ledger up to date.
 
-    :param actor: the task that asks, for the ledger's history.
+    :param actor: the asking task, for the ledger's history.
     :param say: receives the story of the order, a line a step.
     :param sleep: waits for a number of seconds; tests inject one.
     """
@@ -47,11 +49,11 @@ class OrderTracker:
 
     @property
     def settle_time(self) -> float:
-        """Seconds after which a purchase that was taken shows up in reads; a setting of the connection, else the vendor's."""
+        """Seconds until a purchase shows in reads: the setting of the connection, else the vendor's."""
         return self.vendor.settle_time
 
     def repeats_safely(self, kind: str) -> bool:
-        """Whether the vendor refuses a repeated reference, so that the same purchase may be sent again."""
+        """Whether the vendor takes one purchase per reference. Then the same purchase may be sent again."""
         return self.vendor.capabilities.repeats_safely(kind)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -63,12 +65,12 @@ class OrderTracker:
         """
         if purchase.order_id is None:
             raise OutcomeUnknown(
-                f"{purchase.order_key!r} has no order id yet ({purchase.step.value})", order_key=purchase.order_key
+                f"{purchase.order_key!r} is {purchase.step.value}: its order id is still unknown", order_key=purchase.order_key
             )
         return self.record_reading(purchase, self.http.run(self.vendor.get(purchase.order_id)))
 
     def record_reading(self, purchase: Purchase, vendor_order: VendorOrder) -> Purchase:
-        """Record a vendor's order in the ledger, where it differs from the purchase."""
+        """Record a vendor's order in the ledger, if it differs from the purchase."""
         step = self.step_for(purchase, vendor_order)
         same_status = step is purchase.step and vendor_order.vendor_status == purchase.vendor_status
         if same_status and _same_facts(purchase, vendor_order):
@@ -83,7 +85,7 @@ class OrderTracker:
         return after if after.price == purchase.price else self.alarm_on_overcharge(after)
 
     def step_for(self, purchase: Purchase, vendor_order: VendorOrder) -> Step:
-        """The step that a vendor's order means for a purchase: an extension is delivered when the expiry has grown."""
+        """The step of a purchase by its vendor's order. An extension is delivered when the expiry has grown."""
         if purchase.kind != "extend" or vendor_order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED):
             return STEP_OF[vendor_order.status]
         return Step.DELIVERED if self.vendor.extended(purchase.evidence, vendor_order) else Step.PLACED
@@ -97,8 +99,8 @@ class OrderTracker:
     def wait(self, purchase: Purchase, *, deadline: datetime, poll_interval: float | None = None) -> Purchase:
         """Look at an order until it is final or the deadline has passed.
 
-        :param deadline: aware; a moment, not a duration.
-        :param poll_interval: the longest pause between two looks, in seconds; None = the vendor's rhythm.
+        :param deadline: an aware moment.
+        :param poll_interval: the longest pause between two looks, in seconds; ``None``: the vendor's rhythm.
         :raises OrderPending: at the deadline; the order stays in the ledger, the next try waits for the same order.
         """
         intervals = PollIntervals(self.vendor.capabilities.polling, poll_interval, self.settle_time)
@@ -135,19 +137,19 @@ class OrderTracker:
             self.say(f"Order {purchase.order_id}: {error} Looking again in {pause:.0f} s")
             return purchase, pause
 
-    # -- what a task makes of it -----------------------------------------------------------------------------------
+    # -- for the task ----------------------------------------------------------------------------------------------
 
     def pending(self, purchase: Purchase) -> OrderPending:
-        """The error for an order that is still unfinished at the deadline."""
+        """The error for an unfinished order at the deadline."""
         return outcome.pending(purchase, self.vendor)
 
     def require_usable(self, purchase: Purchase, *, on_partial: str = "fail") -> Purchase:
-        """Return a purchase whose order can be used; see :func:`outcome.require_usable`."""
+        """Return a purchase with a usable order, raise otherwise; see :func:`outcome.require_usable`."""
         outcome.require_usable(purchase, self.vendor, on_partial=on_partial)
         return purchase
 
     def result_for(self, vendor_order: VendorOrder, *, on_partial: str = "fail") -> dict[str, str | int | None]:
-        """The result object of an order that was just read; an order of the ledger is recorded there, too.
+        """The result object of an order as just read. The ledger records it, if the order is its own.
 
         :raises OrderNotUsable: the order ended badly.
         :raises OrderPending: the order is unfinished.
@@ -163,10 +165,10 @@ class OrderTracker:
     # -- alarms ----------------------------------------------------------------------------------------------------
 
     def alarm_on_overcharge(self, purchase: Purchase) -> Purchase:
-        """Say that the wallet is frozen by a charge above the cap, and freeze it on a charge in another currency.
+        """Report a charge above the cap, and freeze the wallet after a charge in another currency.
 
-        The next purchase could be wrong in the same way. The ledger itself freezes the wallet when it records a charge above
-        the cap.
+        The next purchase could be wrong in the same way. The ledger itself freezes the wallet when
+        it records a charge above the cap.
         """
         if purchase.price is None:
             return purchase
@@ -175,7 +177,7 @@ class OrderTracker:
             name = f"order {purchase.order_id} ({purchase.order_key})"
             why = f"{name} was charged {purchase.price}, above its cap of {purchase.reserved}"
             logging.getLogger(__name__).error("Wallet %s frozen: %s", purchase.wallet, why)
-            self.say(f"ALARM: {why}. Nothing more is bought from wallet {purchase.wallet!r} until a person lifts it.")
+            self.say(f"ALARM: {why}. Wallet {purchase.wallet!r} is frozen until a person unfreezes it.")
         return purchase
 
     def _freeze_on_other_currency(self, purchase: Purchase) -> None:
@@ -184,7 +186,9 @@ class OrderTracker:
             why = f"order {purchase.order_id} was charged in {charged.currency}, the limits are in {self.account.currency}"
             if self.ledger.freeze_reason(purchase.wallet) is None:
                 self.ledger.freeze(purchase.wallet, why)
-                self.say(f"ALARM: {why} ({reserved} was reserved). Nothing more is bought from wallet {purchase.wallet!r}.")
+                self.say(
+                    f"ALARM: {why} ({reserved} was reserved). Wallet {purchase.wallet!r} is frozen until a person unfreezes it."
+                )
 
 
 def _same_facts(purchase: Purchase, vendor_order: VendorOrder) -> bool:

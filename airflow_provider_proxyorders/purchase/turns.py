@@ -1,6 +1,6 @@
-"""Turns: a purchase waits here for other purchases of its wallet, and for another try of its own.
+"""Turns: a purchase waits for other purchases of its wallet, and for another try of itself.
 
-Rule: a worker that waits for a purchase without a worker settles it, so that one lost worker cannot hold a wallet for ever.
+Rule: a waiting worker settles the purchase of a lost worker. One lost worker therefore cannot hold a wallet for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent
 from airflow_provider_proxyorders.purchase.settling import Settling
 
-#: Pauses between two looks at a wallet that is held, in seconds: the first, the longest, and how fast they grow.
+#: Pauses between two looks at a held wallet: the first and the longest, in seconds, and their growth.
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 5.0, 1.6
 #: Pause between two looks at another try of the same purchase, in seconds.
 PAUSE_FOR_OTHER_TRY = 2.0
@@ -32,9 +32,9 @@ class Turns:
         self.patience, self.ticks = patience, ticks
 
     def intend(self, intent: Intent) -> Purchase:
-        """Write an intent down. Where another purchase holds the wallet, settle it or wait for it first.
+        """Write an intent down. If another purchase holds the wallet, settle it or wait for it first.
 
-        :raises WalletHeld: the wallet is still held when the patience is over. Nothing was bought.
+        :raises WalletHeld: the wallet is still held after the patience. Nothing was bought.
         :raises CapExceeded: a limit refuses the purchase. Nothing was bought.
         """
         deadline = self.ticks() + self.patience
@@ -56,10 +56,10 @@ class Turns:
                 pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     def help(self, error: WalletHeld, helped: set[str]) -> None:
-        """Settle the purchase that holds the wallet, where its own task left it behind.
+        """Settle the purchase on the wallet, if its own task left it behind.
 
-        :param helped: keys of purchases that this call settled before; each is settled once, to spare the vendor.
-        :raises WalletHeld: the purchase is quarantined, so that waiting is useless.
+        :param helped: keys settled by this call before; each is settled once, to spare the vendor.
+        :raises WalletHeld: the purchase is quarantined, so waiting is useless.
         """
         blocker = self.ledger.find(error.blocker) if error.blocker else None
         if blocker is None:
@@ -81,7 +81,7 @@ class Turns:
             self.tracker.say(f"Tried to settle {blocker.order_key!r}, which holds the wallet: {failed}")
 
     def wait_for_other_try(self, purchase: Purchase) -> Purchase:
-        """Let another try finish that intended the same purchase anew: two tries that overtake each other never send."""
+        """Let another try of the same purchase finish. Two tries in a race would stop each other again and again."""
         deadline = self.ticks() + self.patience
         while True:
             current = self.tracker.as_it_stands(purchase)
@@ -90,9 +90,9 @@ class Turns:
             self.tracker.sleep(PAUSE_FOR_OTHER_TRY)
 
     def give_back(self, purchase: Purchase, error: Exception) -> None:
-        """Give the reservation of a purchase back that was not sent.
+        """Give the reservation of an unsent purchase back.
 
-        The reservation stays where another try took over, or where the ledger cannot be written.
+        The reservation stays if another try took over, or if writing the ledger fails.
         """
         with contextlib.suppress(LedgerError):
             self.ledger.release(purchase, f"not sent: {one_line(error)}", self.tracker.actor)

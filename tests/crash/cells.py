@@ -142,8 +142,8 @@ class Cell:
 
 def product() -> list[Cell]:
     """Every cell."""
-    found = itertools.starmap(Cell, itertools.product(OPERATIONS, WAITS, MODES, POINTS, LOSSES))
-    return [cell for cell in found if ONLY.get(cell.point, cell.wait) == cell.wait]
+    cells = itertools.starmap(Cell, itertools.product(OPERATIONS, WAITS, MODES, POINTS, LOSSES))
+    return [cell for cell in cells if ONLY.get(cell.point, cell.wait) == cell.wait]
 
 
 _ALL = dict.fromkeys(product())

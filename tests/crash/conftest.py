@@ -1,4 +1,4 @@
-"""The shops and desks of ``tests/purchase``, for tests that look at one purchase under a magnifying glass."""
+"""The shops and buyers of ``tests/purchase``, for tests that look at one purchase under a magnifying glass."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in options.where:
         cells = [cell for cell in cells if part in str(cell).split(":")]
     cells = shuffled(cells, options.seed)
-    known = _read(options.results) if options.results else {}
+    finished = _read(options.results) if options.results else {}
     begun, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="proxyorders-matrix-"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it started, as Ctrl-C does
     worker.warm()
@@ -66,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.collect()
     gc.freeze()  # so that a child's first collection does not copy the parent's memory
     try:
-        verdicts = asyncio.run(_play([cell for cell in cells if str(cell) not in known], options, folder, sys.stderr))
+        verdicts = asyncio.run(_play([cell for cell in cells if str(cell) not in finished], options, folder, sys.stderr))
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    verdicts = [*(known[str(cell)] for cell in cells if str(cell) in known), *verdicts]
-    took = time.monotonic() - begun + sum(verdict.seconds for verdict in known.values()) / options.jobs
+    verdicts = [*(finished[str(cell)] for cell in cells if str(cell) in finished), *verdicts]
+    took = time.monotonic() - begun + sum(verdict.seconds for verdict in finished.values()) / options.jobs
     print(report.table(verdicts))
     print(report.summary(verdicts, took, options.jobs))
     if options.write:

@@ -124,12 +124,12 @@ def test_fence_of_the_ledger(shop: Shop, guard: Guard) -> None:
             done.append(shop.buyer().place(shop.request, order_key=order_key))
 
     attempt(lambda: shop.buyer(fence=held_up).place(shop.request, order_key="k"))
-    found = shop.ledger.find("k")
-    assert found is not None
+    purchase = shop.ledger.find("k")
+    assert purchase is not None
     if guarded:
-        assert [entry.order_id for entry in shop.bought()] == [found.order_id]
+        assert [entry.order_id for entry in shop.bought()] == [purchase.order_id]
     elif shop.name == "voodoo":  # its reference stops the second order, but the ledger now says that nothing was bought
-        assert len(shop.bought()) == 1 and found.step is Step.REJECTED
+        assert len(shop.bought()) == 1 and purchase.step is Step.REJECTED
     else:
         assert len(shop.bought()) == 2
 
@@ -220,18 +220,18 @@ def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
         target=lambda: others.append(attempt(lambda: shop.buyer(timeout=10, patience=0.2).place(shop.request, order_key="b")))
     )
     buyer = shop.buyer()
-    look = buyer.settling.look
+    look = buyer.settling.evidence.look
 
-    def another_buys_first(order: Purchase) -> Any:
+    def another_buys_first(purchase: Purchase) -> Any:
         if not neighbour.ident:
             neighbour.start()
             while neighbour.is_alive() and not landed.wait(0.05):
                 pass
         if guarded:
             landed.release()
-        return look(order)
+        return look(purchase)
 
-    buyer.settling.look = another_buys_first  # type: ignore[method-assign]
+    buyer.settling.evidence.look = another_buys_first  # type: ignore[method-assign]
     mine = attempt(lambda: buyer.place(shop.request, order_key="a"))
     landed.release()
     neighbour.join(30)
@@ -282,17 +282,17 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
     buyer = shop.buyer(timeout=0.4, settle=1.5)
-    look = buyer.settling.look
+    look = buyer.settling.evidence.look
 
-    def taken_after_the_second_look(order: Purchase) -> Any:
-        looks = len(order.evidence.get("looks", []))
-        finding = look(order)
+    def taken_after_the_second_look(purchase: Purchase) -> Any:
+        looks = len(purchase.evidence.get("looks", []))
+        result = look(purchase)
         if looks == (1 if not guarded else 0):
             rule.release()
             wait_until(lambda: bool(shop.bought()))
-        return finding
+        return result
 
-    buyer.settling.look = taken_after_the_second_look  # type: ignore[method-assign]
+    buyer.settling.evidence.look = taken_after_the_second_look  # type: ignore[method-assign]
     buyer.place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
 
@@ -319,12 +319,12 @@ def test_a_refusal_after_doubt_proves_nothing(shop_of: ShopOf, guard: Guard) -> 
     shop = shop_of("voodoo")
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
-    found = shop.ledger.find("k")
-    assert len(shop.bought()) == 1 and found is not None
+    purchase = shop.ledger.find("k")
+    assert len(shop.bought()) == 1 and purchase is not None
     if guarded:
-        assert isinstance(said, Quarantined) and found.step is Step.QUARANTINED
+        assert isinstance(said, Quarantined) and purchase.step is Step.QUARANTINED
     else:
-        assert found.step is Step.REJECTED, "bought, and the ledger says that it was refused"
+        assert purchase.step is Step.REJECTED, "bought, and the ledger says that it was refused"
 
 
 def test_only_a_permitted_purchase_leaves(shop: Shop, guard: Guard) -> None:

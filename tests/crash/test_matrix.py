@@ -154,7 +154,7 @@ def test_an_order_known_by_its_subaccount_is_not_lost() -> None:
         ({"charges": [], "known": [], "ends": [DONE]}, "succeeded and nothing was bought"),
         ({"ends": [DONE, End("done", result={"order_id": "7002"})]}, "different orders"),
         ({"frozen": "charged above the cap"}, "frozen"),
-        ({"charges": [{**CHARGE, "kind": "extend"}]}, "something else was charged"),
+        ({"charges": [{**CHARGE, "kind": "extend"}]}, "another operation was charged"),
         ({"ends": [End("killed")]}, "did not finish"),
         ({"ends": [UNTOUCHED]}, "said when it was bought: Nothing was bought"),
         ({"ends": [PERSON], "known": [{**KNOWN, "step": "quarantined"}]}, "where the vendor leaves evidence"),

@@ -57,20 +57,20 @@ def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> N
     """The answer comes while another worker declares the purchase absent: it is kept, whoever writes first."""
     shop = shop_of("proxyscrape")
     buyer = shop.buyer()
-    claimed, seen = bought_late(shop, buyer)
+    claimed, vendor_order = bought_late(shop, buyer)
     unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
     real = shop.ledger.find
 
     def find(order_key: str) -> Purchase | None:
-        found = real(order_key)
+        purchase = real(order_key)
         shop.ledger.find = real  # type: ignore[method-assign]
         shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
-        return found
+        return purchase
 
     shop.ledger.find = find  # type: ignore[method-assign]
-    assert buyer.sending.placed(claimed, seen).order_id == seen.order_id
+    assert buyer.sending.placed(claimed, vendor_order).order_id == vendor_order.order_id
     assert shop.ledger.freeze_reason("proxyscrape:main") is None
-    assert shop.delivered("k").order_id == seen.order_id and len(shop.bought()) == 1
+    assert shop.delivered("k").order_id == vendor_order.order_id and len(shop.bought()) == 1
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -79,17 +79,17 @@ def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_se
 ) -> None:
     shop = shop_of("iproyal")
     buyer = shop.buyer()
-    claimed, seen = bought_late(shop, buyer)
+    claimed, vendor_order = bought_late(shop, buyer)
     unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
     again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     if refused:
         shop.ledger.record(shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Actor())
-    placed = buyer.sending.placed(claimed, seen)
-    assert (placed.order_id, placed.price) == (seen.order_id, claimed.reserved)
+    placed = buyer.sending.placed(claimed, vendor_order)
+    assert (placed.order_id, placed.price) == (vendor_order.order_id, claimed.reserved)
     assert shop.ledger.charge_bounds("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
     with pytest.raises(StaleClaim):
         shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0)
-    assert shop.buyer().place(shop.request, order_key="k").order_id == seen.order_id
+    assert shop.buyer().place(shop.request, order_key="k").order_id == vendor_order.order_id
     assert len(shop.bought()) == 1 and shop.ledger.freeze_reason("iproyal:main") is None
 
 
@@ -97,15 +97,15 @@ def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Call
     """The second sending is refused; that does not make the first one disappear."""
     shop = shop_of("iproyal")
     buyer = shop.buyer()
-    claimed, seen = bought_late(shop, buyer)
+    claimed, vendor_order = bought_late(shop, buyer)
     unknown = shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", Actor())
     again = shop.ledger.record(unknown, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
     sending = shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=60)
-    with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        buyer.sending.placed(claimed, seen)
+    with pytest.raises(OutcomeUnknown, match=vendor_order.order_id):
+        buyer.sending.placed(claimed, vendor_order)
     shop.ledger.record(sending, Step.REJECTED, "no money", Actor())
     assert [order.order_key for order in shop.ledger.unresolved()] == ["k"]
-    assert seen.order_id in (shop.ledger.freeze_reason("iproyal:main") or "")
+    assert vendor_order.order_id in (shop.ledger.freeze_reason("iproyal:main") or "")
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -117,9 +117,9 @@ def test_a_late_answer_about_an_order_that_was_found_meanwhile_is_no_alarm(shop_
     order = buyer.intend(Attempt(buyer.request_for("create", "k", prepared)))
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
-    seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
+    vendor_order = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
     adopted = shop.buyer().place(shop.request, order_key="k")
-    assert buyer.sending.placed(claimed, seen) == adopted
+    assert buyer.sending.placed(claimed, vendor_order) == adopted
     assert shop.ledger.freeze_reason(adopted.wallet) is None
 
 
@@ -131,10 +131,10 @@ def test_a_late_answer_about_another_order_than_the_one_found_stops_the_wallet(s
     evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
     claimed = shop.ledger.claim(order, Actor(), evidence=evidence, sent_seconds=0)
     bought = shop.buyer().place(shop.request, order_key="k")  # nothing was there, so it was sent again
-    seen = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
-    with pytest.raises(OutcomeUnknown, match=seen.order_id):
-        buyer.sending.placed(claimed, seen)
-    assert seen.order_id != bought.order_id and seen.order_id in (shop.ledger.freeze_reason(bought.wallet) or "")
+    vendor_order = buyer.http.run(buyer.vendor.create(prepared.body), lambda request: None)
+    with pytest.raises(OutcomeUnknown, match=vendor_order.order_id):
+        buyer.sending.placed(claimed, vendor_order)
+    assert vendor_order.order_id != bought.order_id and vendor_order.order_id in (shop.ledger.freeze_reason(bought.wallet) or "")
 
 
 def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[str], Shop]) -> None:
@@ -149,10 +149,10 @@ def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[
     def sleep(seconds: float) -> None:
         nonlocal ahead
         ahead += seconds
-        found = shop.ledger.find("k")
-        if found is not None and found.step is Step.SENT:
+        purchase = shop.ledger.find("k")
+        if purchase is not None and purchase.step is Step.SENT:
             shop.buyer(sleep=sleep).place(shop.request, order_key="k")
-        steps.append(found.step if found else None)
+        steps.append(purchase.step if purchase else None)
 
     buyer.http = Http(buyer.account, sleep)
     order = buyer.place(shop.request, order_key="k")

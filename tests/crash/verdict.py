@@ -86,7 +86,7 @@ def _not_once(cell: Cell, book: Mapping[str, Any], purchases: Sequence[Mapping[s
         if Step(purchase["step"]) in TAKEN and not any(_is(purchase, charge, book["subaccounts"]) for charge in charges):
             yield f"the ledger holds {purchase['order_id']}, which nobody bought"
     if any(charge["kind"] != cell.kind for charge in charges):
-        yield "something else was charged than what was asked for"
+        yield "another operation was charged than the task asked for"
     if len(charges) > 1:
         yield f"bought {len(charges)} times"
     if lost:
@@ -115,7 +115,7 @@ def judge(
     """
     charges: list[Mapping[str, Any]] = list(book["charges"])
     purchases: list[Mapping[str, Any]] = list(ledger["purchases"])
-    held = [purchase for purchase in purchases if purchase["step"] == Step.QUARANTINED.value]
+    quarantined = [purchase for purchase in purchases if purchase["step"] == Step.QUARANTINED.value]
     lost = sum(not _accounted(charge, purchases, book["subaccounts"]) for charge in charges)
     wrong = [
         *_not_once(cell, book, purchases, lost),
@@ -130,8 +130,8 @@ def judge(
         wrong.append("the task succeeded and nothing was bought")
     first = min((str(charge["time"]) for charge in charges), default="9")
     wrong += [f"said when it was bought: {end.text}" for end in ends if end.money == "untouched" and end.at > first]
-    asked = "; ".join(str(purchase["why"]) for purchase in held)
-    if not finished and thawed is not None and any(end.error == "Quarantined" for end in ends) and not held:
+    asked = "; ".join(str(purchase["why"]) for purchase in quarantined)
+    if not finished and thawed is not None and any(end.error == "Quarantined" for end in ends) and not quarantined:
         asked = "a person was asked; then the frozen worker's late answer settled it"
     wrong += _not_finished(cell, finished, bool(charges), asked, ends)
     return Verdict(
@@ -154,15 +154,15 @@ def _not_finished(cell: Cell, finished: bool, landed: bool, asked: str, ends: Se
     """What is wrong about a cell that needs a person, or that a further try would be needed for."""
     if finished:
         return []
-    told = "; ".join(f"{end.kind} {end.error} {end.text}".strip() for end in ends if end.kind != "done")
+    errors = "; ".join(f"{end.kind} {end.error} {end.text}".strip() for end in ends if end.kind != "done")
     if not asked:
-        return [f"it did not finish, and no person was asked: {told}"]
+        return [f"it did not finish, and no person was asked: {errors}"]
     if cell.operation in ALWAYS:
-        return [f"a person was asked where the vendor leaves evidence: {told}"]
+        return [f"a person was asked where the vendor leaves evidence: {errors}"]
     if not landed or not cell.landed_unanswered:
-        return [f"a person was asked about an order whose answer was not lost: {told}"]
+        return [f"a person was asked about an order whose answer was not lost: {errors}"]
     if any(end.kind == "done" for end in ends):
-        return [f"one run of the task finished and another did not: {told}"]
+        return [f"one run of the task finished and another did not: {errors}"]
     return []
 
 

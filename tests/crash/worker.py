@@ -152,10 +152,10 @@ def _run(say: Say, operator: Any, context: Any, run: Any) -> None:
     except Exception as error:
         number = context["ti"].try_number
         decision = operator.retry_policy.evaluate(error, number, MAX_TRIES, context)
-        told = {"error": type(error).__name__, "text": str(error), "money": getattr(error, "money", None)}
-        print(f"{told['error']}: {told['text']}", file=sys.stderr)
+        failure = {"error": type(error).__name__, "text": str(error), "money": getattr(error, "money", None)}
+        print(f"{failure['error']}: {failure['text']}", file=sys.stderr)
         delay = decision.retry_delay or operator.retry_delay
-        say({**told, "action": decision.action.value, "delay": delay.total_seconds()})
+        say({**failure, "action": decision.action.value, "delay": delay.total_seconds()})
     else:
         say({"result": result})
 

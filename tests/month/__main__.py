@@ -37,14 +37,14 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the path of the server's socket has a limit
     began = time.monotonic()
     try:
-        found = run(Plan.of(size), folder)
+        broken = run(Plan.of(size), folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes")
-    for line in found:
+    for line in broken:
         print(f"WRONG: {line}")
-    print("Every cent is where it must be." if not found else f"{len(found)} promises broken.")
-    return 1 if found else 0
+    print("Every cent is where it must be." if not broken else f"{len(broken)} promises broken.")
+    return 1 if broken else 0
 
 
 def run(plan: Plan, folder: Path) -> list[str]:
@@ -61,9 +61,9 @@ def run(plan: Plan, folder: Path) -> list[str]:
         ):
             ledger = open_ledger(ledger_url)
             story = Month(plan, airflow, box, ledger, folder, PROJECT, say).play()
-            found = wrong(story, box, ledger)
+            broken = wrong(story, box, ledger)
             print("\n".join(["", *summary(story, box)]))
-            return found
+            return broken
     finally:
         server.cleanup()
 

@@ -86,7 +86,7 @@ def _paid_once(story: Story, book: _Book) -> Iterator[str]:
     horizon = story.plan.size.horizon * DAY
     if strange := set(book.by_order) - set(story.orders):
         yield f"orders that nobody has were charged: {sorted(strange)}"
-    running = {one.order_id: one for one in story.days[-1].running}
+    running = {order.order_id: order for order in story.days[-1].running}
     for order_id, wanted in story.orders.items():
         for end, entry in book.periods(order_id):
             if entry.kind != ("auto_extend" if wanted.auto else "extend"):
@@ -102,7 +102,7 @@ def _paid_once(story: Story, book: _Book) -> Iterator[str]:
 
 
 def _lapsed(story: Story, order_id: str) -> bool:
-    return order_id not in {one.order_id for one in story.days[-1].running}
+    return order_id not in {order.order_id for order in story.days[-1].running}
 
 
 def _none_lapsed_in_vain(story: Story, book: _Book) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _left_unpaid(story: Story) -> Iterator[str]:
 
 def _unpaid(story: Story, day: Day) -> list[Running]:
     until = day.now + story.plan.size.horizon * DAY
-    return [one for one in day.running if not one.auto and day.now < one.ends <= until]
+    return [order for order in day.running if not order.auto and day.now < order.ends <= until]
 
 
 def _money(story: Story, book: _Book) -> Iterator[str]:
@@ -146,25 +146,25 @@ def _money(story: Story, book: _Book) -> Iterator[str]:
 
 def _reports(story: Story, book: _Book) -> Iterator[str]:
     """What the reports say was paid is what the book says; what they call failed is what stayed unpaid."""
-    told: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     cost = Decimal(0)
     for day in story.days:
-        unpaid = {one.order_id for one in _unpaid(story, day)}
+        unpaid = {order.order_id for order in _unpaid(story, day)}
         failed: set[str] = set()
         for run in day.renewals:
             name = f"day {day.number}, {run.dag_id} {run.run_id}"
             if run.report is None:
                 yield f"{name}: no report ({run.state})"
                 continue
-            errors = {one["order_id"] for one in run.report["errors"]}
+            errors = {row["order_id"] for row in run.report["errors"]}
             failed |= errors
             if (run.state == "failed") != bool(errors):
                 yield f"{name}: {run.state} with {len(errors)} errors"
             if run.report["short"] or run.report["postponed"]:
                 yield f"{name}: short {run.report['short']}, postponed {run.report['postponed']}"
             extended = run.report["extended"]
-            told.update((one["order_id"], one["price"]) for one in extended)
-            paid = sum((Decimal(one["price"]) for one in extended), Decimal(0))
+            counts.update((row["order_id"], row["price"]) for row in extended)
+            paid = sum((Decimal(row["price"]) for row in extended), Decimal(0))
             said = Decimal(run.report["cost"].get("USD", "0"))
             if said != paid or set(run.report["cost"]) - {"USD"}:
                 yield f"{name}: cost {run.report['cost']}, its lines say {paid}"
@@ -172,7 +172,7 @@ def _reports(story: Story, book: _Book) -> Iterator[str]:
         if day.renewals and failed != unpaid:
             yield f"day {day.number}: reports call {sorted(failed)} failed, unpaid are {sorted(unpaid)}"
     booked = Counter((entry.order_id, Decimal(entry.amount)) for entry in book.entries if entry.kind == "extend")
-    reported = Counter({(order_id, Decimal(price)): count for (order_id, price), count in told.items()})
+    reported = Counter({(order_id, Decimal(price)): count for (order_id, price), count in counts.items()})
     if booked != reported:
         yield f"booked and not reported: {booked - reported}; reported and not booked: {reported - booked}"
     if cost != book.total("extend"):
@@ -185,13 +185,14 @@ def _alerts(story: Story) -> Iterator[str]:
     for day in story.days:
         for check in day.checks:
             yield from _facts(story, day, check)
-        seen = _state(story, day)
-        if seen is not None and seen != state:
-            state = seen
+        current = _state(story, day)
+        if current is not None and current != state:
+            state = current
             expected.append(f"{day.number} {state} {day.balance:.2f}")
-        told = [check for check in day.checks if check.get("state") != state]
-        if told:
-            yield f"day {day.number}: the wallet is {state}, a check says {told[0].get('state')} ({told[0].get('error')})"
+        wrong_checks = [check for check in day.checks if check.get("state") != state]
+        if wrong_checks:
+            first = wrong_checks[0]
+            yield f"day {day.number}: the wallet is {state}, a check says {first.get('state')} ({first.get('error')})"
         alerting = [check["alert"] for check in day.checks if check.get("alert")]
         crossed = bool(expected) and expected[-1].startswith(f"{day.number} ")
         if len(alerting) != int(crossed):
@@ -205,14 +206,16 @@ def _alerts(story: Story) -> Iterator[str]:
 def _way(story: Story, day: Day) -> tuple[list[Running], Decimal, Running | None]:
     """What is due within the look-ahead, what it costs, and the first that the wallet does not pay for."""
     until = day.now + story.plan.size.look_ahead * DAY
-    due = sorted((one for one in day.running if day.now < one.ends <= until), key=lambda one: (one.ends, one.order_id))
+    due = sorted(
+        (order for order in day.running if day.now < order.ends <= until), key=lambda order: (order.ends, order.order_id)
+    )
     left, first = day.balance, None
-    for one in due:
-        if one.price <= left:
-            left -= one.price
+    for order in due:
+        if order.price <= left:
+            left -= order.price
         elif first is None:
-            first = one
-    return due, sum((one.price for one in due), Decimal(0)), first
+            first = order
+    return due, sum((order.price for order in due), Decimal(0)), first
 
 
 def _state(story: Story, day: Day) -> str | None:
@@ -241,12 +244,16 @@ def _facts(story: Story, day: Day, check: object) -> Iterator[str]:
 
 def _ledger(story: Story, book: _Book, ledger: Ledger) -> Iterator[str]:
     """Every charge that we caused is in the ledger as done, and nothing is open."""
-    known = [one for one in ledger.purchases(wallet=WALLET, limit=100_000) if one.kind == "extend"]
-    done = Counter((one.target or "", one.price.amount) for one in known if one.step is Step.DELIVERED and one.price)
+    extensions = [purchase for purchase in ledger.purchases(wallet=WALLET, limit=100_000) if purchase.kind == "extend"]
+    done = Counter(
+        (purchase.target or "", purchase.price.amount)
+        for purchase in extensions
+        if purchase.step is Step.DELIVERED and purchase.price
+    )
     booked = Counter((entry.order_id, Decimal(entry.amount)) for entry in book.entries if entry.kind == "extend")
     if done != booked:
         yield f"in the ledger and not in the book: {done - booked}; in the book and not in the ledger: {booked - done}"
-    open_now = [one.order_key for one in known if one.step not in (Step.DELIVERED, Step.REJECTED)]
+    open_now = [purchase.order_key for purchase in extensions if purchase.step not in (Step.DELIVERED, Step.REJECTED)]
     if open_now:
         yield f"the ledger has open extensions: {open_now}"
     sent_by_others = [entry for entry in book.entries if entry.kind not in ("extend", "auto_extend")]
@@ -268,7 +275,7 @@ def summary(story: Story, box: Sandbox) -> list[str]:
     lapsed = [order_id for order_id in story.orders if _lapsed(story, order_id)]
     dry = [day.number for day in story.days if day.renewals and _unpaid(story, day)]
     return [
-        f"{len(story.orders)} orders, {sum(one.auto for one in story.orders.values())} of them renewed by the vendor; "
+        f"{len(story.orders)} orders, {sum(order.auto for order in story.orders.values())} of them renewed by the vendor; "
         f"{len(story.days)} days, missed {sorted(story.plan.size.missed)}",
         f"{len(runs)} renewal runs, {sum(run.state == 'failed' for run in runs)} of them failed for want of money on days {dry}",
         f"{ours} extensions for {book.total('extend')} USD by us, {theirs} for {book.total('auto_extend')} USD by the vendor; "

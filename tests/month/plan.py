@@ -134,7 +134,8 @@ class Plan:
         """What all renewals up to the run of a day cost, that run included, with enough money and no day missed."""
         now = day * DAY
         return sum(
-            (one.price * _ends(one, now if one.auto else now + self.size.horizon * DAY) for one in self.orders), Decimal(0)
+            (order.price * _ends(order, now if order.auto else now + self.size.horizon * DAY) for order in self.orders),
+            Decimal(0),
         )
 
     @property
@@ -153,13 +154,13 @@ class Plan:
     @property
     def low(self) -> Decimal:
         """Low below this: a wallet that cannot pay for every single order is low."""
-        return 2 * max(one.price for one in self.orders)
+        return 2 * max(order.price for order in self.orders)
 
     @property
     def recovered(self) -> Decimal:
         return self.low * 3 / 2
 
 
-def _ends(one: Wanted, until: timedelta) -> int:
+def _ends(order: Wanted, until: timedelta) -> int:
     """How often a term of an order ends by then."""
-    return 0 if until < one.ends else int((until - one.ends) / (one.term.days * DAY)) + 1
+    return 0 if until < order.ends else int((until - order.ends) / (order.term.days * DAY)) + 1

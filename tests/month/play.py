@@ -154,7 +154,7 @@ class Month:
     # -- before the month ------------------------------------------------------------------------------------------
 
     def _buy(self) -> Story:
-        """Buy every order at its time through the desk, as an earlier month's tasks did."""
+        """Buy every order at its time through the buyer, as an earlier month's tasks did."""
         self.box.control(
             [
                 {"vendor": VENDOR, "token": {"name": NAME, "token": TOKEN, "balance": "100000"}},
@@ -232,12 +232,12 @@ class Month:
             "recovered": f"{self.plan.recovered:f}",
             "horizon": self._ahead(self.plan.size.look_ahead),
         }
-        found: list[Mapping[str, Any]] = []
+        checks: list[Mapping[str, Any]] = []
         for dag_id, run_id in [(dag_id, self._trigger(dag_id, conf)) for dag_id in CHECKS]:
             state = self.airflow.wait(dag_id, run_id, timeout=300)
-            seen = self.airflow.xcom(dag_id, run_id, "check") or {}
-            found.append({"run": state, **seen.get(CONN_ID, {})})
-        return found
+            xcom = self.airflow.xcom(dag_id, run_id, "check") or {}
+            checks.append({"run": state, **xcom.get(CONN_ID, {})})
+        return checks
 
     # -- the vendor ------------------------------------------------------------------------------------------------
 
@@ -257,9 +257,11 @@ class Month:
         with self.box.state.lock:
             orders: list[Any] = [self._shop.orders[int(order_id)] for order_id in story.orders]
             return [
-                Running(str(one.order_id), _moment(one.expires), story.orders[str(one.order_id)].price, bool(one.auto_extend))
-                for one in orders
-                if one.status == "confirmed" and one.expires is not None
+                Running(
+                    str(order.order_id), _moment(order.expires), story.orders[str(order.order_id)].price, bool(order.auto_extend)
+                )
+                for order in orders
+                if order.status == "confirmed" and order.expires is not None
             ]
 
     def _advance_to(self, moment: datetime) -> None:
@@ -275,7 +277,7 @@ class Month:
     def _tell(self, day: Day) -> None:
         reports = [run.report for run in day.renewals if run.report]
         extended = sum(len(report["extended"]) for report in reports)
-        failed = {one["order_id"] for report in reports for one in report["errors"]}
+        failed = {row["order_id"] for report in reports for row in report["errors"]}
         what = f"{extended} extended, {len(failed)} not paid" if day.renewals else "missed"
         self.say(f"{time.strftime('%H:%M:%S')} day {day.number:>2}: {what}, wallet {day.balance}, {day.checks[0].get('state')}")
 

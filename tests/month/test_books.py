@@ -1,6 +1,6 @@
 """The month's verdict finds what it is there to find: a week in which everything goes well, and one for each thing that does not.
 
-The renewals here are no DAG: a few lines pay what is due through the same desk, and commit one sin each.
+The renewals here are no DAG: a few lines pay what is due through the same buyer, and commit one sin each.
 """
 
 from __future__ import annotations
@@ -67,37 +67,37 @@ class Rehearsal(Month):
     def _run(self, story: Story, dag_id: str) -> Run:
         report: dict[str, Any] = {"extended": [], "errors": [], "skipped": [], "short": [], "postponed": [], "cost": {}}
         until = self.box.clock.now() + self.plan.size.horizon * DAY
-        running = sorted(self._running(story), key=lambda one: one.ends)
-        for one in running:
-            if one.auto and self.once("pays for what the vendor renews"):
-                self._pay(story, one, "sin")
+        running = sorted(self._running(story), key=lambda order: order.ends)
+        for order in running:
+            if order.auto and self.once("pays for what the vendor renews"):
+                self._pay(story, order, "sin")
             if (
-                not one.auto
-                and one.ends <= until
-                and not (self.sin == "forgets an order" and one.order_id == running[0].order_id)
+                not order.auto
+                and order.ends <= until
+                and not (self.sin == "forgets an order" and order.order_id == running[0].order_id)
             ):
-                self._extend(story, one, report)
+                self._extend(story, order, report)
         if report["extended"] and self.once("pays one order twice"):
-            paid = next(one for one in running if one.order_id == report["extended"][0]["order_id"])
+            paid = next(order for order in running if order.order_id == report["extended"][0]["order_id"])
             self._pay(story, paid, "sin")
         if report["extended"] and self.once("forgets a line of its report"):
             report["extended"].pop()
-        cost = sum((Decimal(one["price"]) for one in report["extended"]), Decimal(0))
+        cost = sum((Decimal(row["price"]) for row in report["extended"]), Decimal(0))
         report["cost"] = {"USD": f"{cost + (Decimal('0.01') if self.once('is a cent off') else 0)}"}
         if report["extended"] and self.once("calls a paid order failed"):
             report["errors"].append({"order_id": report["extended"][0]["order_id"]})
         return Run(dag_id, "run", "failed" if report["errors"] else "success", report)
 
-    def _extend(self, story: Story, one: Running, report: dict[str, Any]) -> None:
+    def _extend(self, story: Story, order: Running, report: dict[str, Any]) -> None:
         try:
-            self._pay(story, one, one.ends.isoformat())
-            report["extended"].append({"order_id": one.order_id, "price": f"{one.price}"})
+            self._pay(story, order, order.ends.isoformat())
+            report["extended"].append({"order_id": order.order_id, "price": f"{order.price}"})
         except RequestRefused:
-            report["errors"].append({"order_id": one.order_id})
+            report["errors"].append({"order_id": order.order_id})
 
-    def _pay(self, story: Story, one: Running, what: str) -> None:
-        request = {"product_plan_id": story.orders[one.order_id].term.plan_id}
-        self.buyer.refresh(self.buyer.extend(one.order_id, request, order_key=f"extend/{one.order_id}/{what}"))
+    def _pay(self, story: Story, order: Running, what: str) -> None:
+        request = {"product_plan_id": story.orders[order.order_id].term.plan_id}
+        self.buyer.refresh(self.buyer.extend(order.order_id, request, order_key=f"extend/{order.order_id}/{what}"))
 
     def _check(self, day: int) -> list[Mapping[str, Any]]:
         ahead = timedelta(seconds=float(self._ahead(self.plan.size.look_ahead)[2:-1]))
@@ -111,8 +111,8 @@ class Rehearsal(Month):
             lines = 2 if self.once("alerts twice") else 1
             with self.alerts.open("a") as file:
                 file.write(f"{day} {crossing.state} {check.balance.amount:.2f}\n" * lines)
-        known = alarms.find(WALLET, "month")
-        facts["state"] = known.state if known else None
+        alarm = alarms.find(WALLET, "month")
+        facts["state"] = alarm.state if alarm else None
         if self.once("reads the balance wrong"):
             facts["balance"] = "1000000.00"
         return [facts]
@@ -123,11 +123,11 @@ def test_the_verdict(sin: str, finds: str, tmp_path: Path) -> None:
     with Sandbox.start(processing=0, speed=0) as box:
         month = Rehearsal(Plan.of(WEEK), box, tmp_path, sin)
         story = month.play()
-        found = wrong(story, box, month.ledger)
+        broken = wrong(story, box, month.ledger)
     days: list[Day] = story.days
     assert len(days) == WEEK.days
     if finds:
         assert month.sinned or sin == "forgets an order"
-        assert any(finds in line for line in found), found
+        assert any(finds in line for line in broken), broken
     else:
-        assert found == []
+        assert broken == []

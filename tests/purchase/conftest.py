@@ -1,4 +1,4 @@
-"""The desk against the sandbox, with a real ledger: every vendor, a real HTTP server, nothing stubbed."""
+"""The buyer against the sandbox, with a real ledger: every vendor, a real HTTP server, nothing stubbed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["PRICES", "REQUESTS", "VENDORS"]
 
 @dataclass
 class Shop:
-    """One vendor of the sandbox, and desks that buy there."""
+    """One vendor of the sandbox, and buyers that buy there."""
 
     name: str
     box: Sandbox
@@ -38,7 +38,7 @@ class Shop:
         return dict(REQUESTS[self.name])
 
     def buyer(self, *, timeout: float = 10.0, settle: float = 0.3, **options: Any) -> Buyer:
-        """A desk as a new worker would have it: nothing kept from before but the ledger."""
+        """A buyer as a new worker has it: only the ledger is from before."""
         account = Account(
             vendor=self.name,
             conn_id=f"{self.name}_default",

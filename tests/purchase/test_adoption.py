@@ -34,7 +34,7 @@ def shop(shop_of: Callable[[str], Shop]) -> Shop:
     return shop_of("voodoo")
 
 
-def told(shop: Shop, reference: str, *order_ids: str) -> None:
+def report(shop: Shop, reference: str, *order_ids: str) -> None:
     """Verified deliveries about orders, as the receiver keeps them."""
     inbox = Inbox(shop.ledger.engine)
     for order_id in order_ids:
@@ -46,7 +46,7 @@ def test_an_order_of_an_earlier_purchase_with_the_same_reference_is_not_adopted(
     request = {**REQUESTS["voodoo"], "merchant_order_id": "daily"}
     first = shop.buyer().place(request, order_key="run1")
     assert first.order_id is not None
-    told(shop, "daily", first.order_id)
+    report(shop, "daily", first.order_id)
     shop.box.fault(vendor="voodoo", operation="create", when="before", times=1, action="reset")
     with pytest.raises(Quarantined):
         shop.buyer().place(request, order_key="run2")
@@ -57,9 +57,9 @@ def test_an_order_of_an_earlier_purchase_with_the_same_reference_is_not_adopted(
 
 def test_an_order_that_is_read_without_our_reference_is_not_adopted(shop: Shop) -> None:
     shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
-    strange = '{"id": "strange-1", "status": "completed", "price": 9}'
-    shop.box.fault(vendor="voodoo", operation="get", action="body", body=strange)
-    told(shop, shop.buyer().reference("k"), "strange-1")
+    foreign = '{"id": "foreign-1", "status": "completed", "price": 9}'
+    shop.box.fault(vendor="voodoo", operation="get", action="body", body=foreign)
+    report(shop, shop.buyer().reference("k"), "foreign-1")
     with pytest.raises(Quarantined):
         shop.buyer().place(shop.request, order_key="k")
     assert shop.ledger.find("k").order_id is None  # type: ignore[union-attr]
@@ -71,7 +71,7 @@ def test_of_several_orders_that_were_told_its_own_is_adopted(shop: Shop) -> None
     with pytest.raises(Quarantined):
         shop.buyer().place(shop.request, order_key="k")
     [bought] = shop.bought()
-    told(shop, shop.buyer().reference("k"), "018f0000-0000-7000-8000-000000000000", bought.order_id)
+    report(shop, shop.buyer().reference("k"), "018f0000-0000-7000-8000-000000000000", bought.order_id)
     adopted = shop.buyer().place(shop.request, order_key="k")
     assert adopted.order_id == bought.order_id and len(shop.bought()) == 1
 

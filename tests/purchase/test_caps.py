@@ -137,7 +137,7 @@ def test_an_empty_wallet_is_a_refusal_that_a_top_up_mends(shop: Shop) -> None:
     ) as error:  # IPRoyal documents no text for it
         shop.buyer().place(shop.request, order_key="k")
     assert (error.value.money, error.value.retry) == ("untouched", "never")
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.REJECTED
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.REJECTED
     shop.box.control([{"vendor": shop.name, "wallet": {"balance": "100.00"}}])
     assert shop.delivered("k").order_id == shop.bought()[0].order_id

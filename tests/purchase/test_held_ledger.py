@@ -43,9 +43,9 @@ def test_nobody_waits_for_hours(shop: Shop, frozen: Connection) -> None:
     frozen.execute(HOLD)
     with pytest.raises(
         LedgerError, match="another process held the ledger at .* for longer than its lock_timeout.*This try bought nothing"
-    ) as held:
+    ) as error:
         shop.buyer().place(shop.request, order_key="k")
-    assert (held.value.money, held.value.retry) == ("untouched", "soon") and "ledger_url" not in str(held.value)
+    assert (error.value.money, error.value.retry) == ("untouched", "soon") and "ledger_url" not in str(error.value)
     assert shop.bought() == [] and shop.ledger.find("k") is None
     frozen.rollback()
     assert shop.buyer().place(shop.request, order_key="k").order_id
@@ -72,10 +72,10 @@ def test_when_it_lasts_the_next_try_finds_it(shop: Shop, frozen: Connection) -> 
     ):
         in_between(rule, lambda: frozen.execute(HOLD), lambda: buyer.place(shop.request, order_key="k"))
     frozen.rollback()
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.SENT and found.sent_until is not None
-    shop.ledger.clock = lambda: found.sent_until  # type: ignore[assignment, return-value]
-    assert shop.buyer().settle(found).order_id == shop.bought()[0].order_id and len(shop.bought()) == 1
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.SENT and purchase.sent_until is not None
+    shop.ledger.clock = lambda: purchase.sent_until  # type: ignore[assignment, return-value]
+    assert shop.buyer().settle(purchase).order_id == shop.bought()[0].order_id and len(shop.bought()) == 1
 
 
 def test_who_stands_still_for_too_long_is_ended(

@@ -63,11 +63,11 @@ class Extension:
 
     def reach(self) -> Extension:
         """The vendor takes and charges it."""
-        self.seen = self.buyer.http.run(self.buyer.vendor.extend(self.target, self.prepared.body), lambda request: None)
+        self.vendor_order = self.buyer.http.run(self.buyer.vendor.extend(self.target, self.prepared.body), lambda request: None)
         return self
 
     def answer(self) -> Extension:
-        self.order = self.buyer.sending.placed(self.order, self.seen)
+        self.order = self.buyer.sending.placed(self.order, self.vendor_order)
         return self
 
     def sent(self) -> Extension:

@@ -61,13 +61,13 @@ def test_a_lost_answer_buys_one_order(shop: Shop, when: str, fault: str) -> None
     order, errors = tries(shop, "k", timeout=patience(fault))
     bought = shop.bought()
     assert len(bought) == 1, "one intended order, one bought"
-    found = shop.ledger.find("k")
-    assert found is not None
+    purchase = shop.ledger.find("k")
+    assert purchase is not None
     if shop.name == "voodoo" and when == "after":
         # The vendor has it and says so, but no call tells its id: a person (or its webhook) does.
         assert order is None and isinstance(errors[-1], Quarantined)
-        assert found.step is Step.QUARANTINED
-        assert "proxyorders ledger resolve" in str(errors[-1]) and found.request["merchant_order_id"] in str(errors[-1])
+        assert purchase.step is Step.QUARANTINED
+        assert "proxyorders ledger resolve" in str(errors[-1]) and purchase.request["merchant_order_id"] in str(errors[-1])
         return
     assert order is not None and errors == [], "finishes by itself, in the same try"
     if shop.name == "proxyscrape" and when == "after":
@@ -99,8 +99,8 @@ def test_a_vendor_that_cannot_be_asked_proves_nothing(shop: Shop) -> None:
         pytest.skip("its purchase is settled by sending the reference again, not by reading")
     with pytest.raises(ProxyOrdersError):
         buyer.place(shop.request, order_key="k")
-    found = shop.ledger.find("k")
-    assert found is None or found.step is Step.INTENDED  # the evidence could not be read, so nothing was sent at all
+    purchase = shop.ledger.find("k")
+    assert purchase is None or purchase.step is Step.INTENDED  # the evidence could not be read, so nothing was sent at all
     assert shop.bought() == []
 
 
@@ -122,8 +122,8 @@ def test_reads_that_fail_after_the_purchase_leave_it_unknown(shop_of: Callable[[
     worker.join(30)
     rule.release()
     assert isinstance(failed[0], OutcomeUnknown) and failed[0].retry == "later"
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.UNKNOWN
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.UNKNOWN
     shop.box.clear_faults()
     order, errors = tries(shop, "k")
     assert order is not None and errors == [] and len(shop.bought()) == 1
@@ -161,8 +161,8 @@ def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(sho
     buyer.http.send = vanish  # type: ignore[method-assign]
     with pytest.raises(NeverSent, match="nothing was bought"):
         buyer.place(shop.request, order_key="k")
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.INTENDED and shop.bought() == []
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.INTENDED and shop.bought() == []
     assert shop.delivered("k") and len(shop.bought()) == 1
 
 
@@ -286,8 +286,8 @@ def test_a_superseded_try_is_stopped_by_its_fence(shop: Shop) -> None:
     with pytest.raises(RuntimeError, match="replaced"):
         shop.buyer(fence=replaced).place(shop.request, order_key="k")
     assert shop.bought() == []
-    found = shop.ledger.find("k")
-    assert found is not None and found.step is Step.INTENDED
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.INTENDED
     assert shop.delivered("k")
 
 

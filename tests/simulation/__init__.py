@@ -1,4 +1,4 @@
-"""Seeded random runs: real desks, vendors, transport and ledger against the sandbox's own book, in virtual time.
+"""Seeded random runs: real buyers, vendors, transport and ledger against the sandbox's own book, in virtual time.
 
 Only sockets and time are replaced. Everything that happens (who goes first, what is lost, who is killed) is drawn from one
 seed, so a run can be repeated to the letter::

@@ -59,10 +59,10 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> State:
-        known = json.loads(path.read_text())
-        failures = {int(seed): broken for seed, broken in known["failures"].items()}
-        done = [(begin, end) for begin, end in known["done"]]
-        return cls(known["first"], known["seeds"], done, failures, Counter(known["stats"]), known["seconds"])
+        saved = json.loads(path.read_text())
+        failures = {int(seed): broken for seed, broken in saved["failures"].items()}
+        done = [(begin, end) for begin, end in saved["done"]]
+        return cls(saved["first"], saved["seeds"], done, failures, Counter(saved["stats"]), saved["seconds"])
 
 
 @dataclass
@@ -107,7 +107,7 @@ def campaign(state: State, *, jobs: int, path: Path | None = None, say: Callable
     :param path: where the state is kept.
     :param say: receives a line of progress every few seconds.
     """
-    began, told, before, already = time.monotonic(), time.monotonic(), state.seconds, state.finished
+    began, last_line, before, already = time.monotonic(), time.monotonic(), state.seconds, state.finished
     for chunk in _spread(list(state.chunks()), jobs):
         state.add(chunk)
         state.seconds = before + time.monotonic() - began
@@ -115,9 +115,9 @@ def campaign(state: State, *, jobs: int, path: Path | None = None, say: Callable
             state.save(path)
         for seed, broken in chunk.failures.items():
             say(f"seed {seed}: {broken[0]}")
-        if time.monotonic() - told > EVERY or state.finished == state.seeds:
-            told = time.monotonic()
-            rate = (state.finished - already) / max(told - began, 0.001)
+        if time.monotonic() - last_line > EVERY or state.finished == state.seeds:
+            last_line = time.monotonic()
+            rate = (state.finished - already) / max(last_line - began, 0.001)
             left = (state.seeds - state.finished) / rate
             say(
                 f"{state.finished} of {state.seeds} seeds, {len(state.failures)} broken, {rate:.1f} a second, "

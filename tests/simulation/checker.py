@@ -114,8 +114,8 @@ class Checker(Verdict):
             refused = order.order_key in run.network.refused
             if not charges and not refused:
                 self.broken("asked without need", f"{order.order_key} was not bought, and the vendor refused nothing")
-            told = charges and charges[0].entry.order_id not in run.lost_webhooks
-            if scenario.webhooks and told and not refused and now - charges[0].at < 7000:
+            reported = charges and charges[0].entry.order_id not in run.lost_webhooks
+            if scenario.webhooks and reported and not refused and now - charges[0].at < 7000:
                 self.broken("asked without need", f"{order.order_key} was bought, and a webhook tells its id")
             run.stats["quarantined: the vendor names no id"] += 1
         elif order.vendor == "iproyal":
@@ -129,13 +129,13 @@ class Checker(Verdict):
         else:
             run.stats["quarantined: no sub-account in time"] += 1
 
-    def handed(self, worker: Worker, task: Task, order: Purchase) -> None:
-        """The desk handed an order to its caller."""
+    def check_order(self, worker: Worker, task: Task, order: Purchase) -> None:
+        """The buyer returned an order to its caller."""
         self._handed.add(worker)
         if order.step not in TAKEN or not order.order_id:
-            self.broken("handed on", f"the desk handed on {order.order_key} as {order.step.value}, order {order.order_id}")
+            self.broken("handed on", f"the buyer handed on {order.order_key} as {order.step.value}, order {order.order_id}")
 
-    def told(self, worker: Worker, task: Task, error: Exception | None) -> None:
+    def check_message(self, worker: Worker, task: Task, error: Exception | None) -> None:
         """A try failed: what it says about the money must be true."""
         if not isinstance(error, ProxyOrdersError) or worker in self._handed:
             return  # what is said about a look at an order is about the look

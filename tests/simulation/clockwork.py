@@ -107,16 +107,16 @@ class Worker:
         if not self.alive or self.clockwork.over:  # Python takes the process down, and runs a ``finally`` of it
             raise GreenletExit
         assert self._greenlet is not None
-        held = self._mishap(self, point) if self._mishap else 0.0
-        if held is None:
+        mishap = self._mishap(self, point) if self._mishap else 0.0
+        if mishap is None:
             self.alive = False
             self.say(f"*** SIGKILL {point}")
         else:
-            self.clockwork.after(seconds + held, self._greenlet.switch)
+            self.clockwork.after(seconds + mishap, self._greenlet.switch)
         self.clockwork.give_way()
 
     def sleep(self, seconds: float) -> None:
-        """What the desk is given as ``time.sleep``."""
+        """The buyer gets this as ``time.sleep``."""
         self.pause(max(0.0, seconds), "asleep")
 
     def clock(self) -> datetime:
@@ -124,7 +124,7 @@ class Worker:
         return datetime.fromtimestamp(self.clockwork.now + self.skew, timezone.utc)
 
     def ticks(self) -> float:
-        """What the desk is given as ``time.monotonic``: it stands still while the machine is suspended."""
+        """The buyer gets this as ``time.monotonic``: it stands still while the machine is suspended."""
         return self.clockwork.now - self._asleep
 
     def suspended(self, seconds: float) -> None:

@@ -63,8 +63,8 @@ class Closing(Verdict):
                 self.broken("kept reserved", f"{key} is {step.value} and still counts {row['counted']}")
         elif len(charges) == 1 and not self._guessed(row, charges[0]):
             # A refund counts where the vendor names it, which only one does.
-            told = charges[0].entry.vendor == "voodoo" and row["vendor_status"] in ("failed", "partial")
-            paid = self.paid(charges[0]) if told else Decimal(charges[0].entry.amount)
+            reported = charges[0].entry.vendor == "voodoo" and row["vendor_status"] in ("failed", "partial")
+            paid = self.paid(charges[0]) if reported else Decimal(charges[0].entry.amount)
             if row["counted"] != millionths(paid):
                 self.broken("counted wrong", f"{key} counts {row['counted']} millionths, paid was {paid}")
 

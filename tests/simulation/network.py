@@ -131,9 +131,9 @@ class Network:
         operation = self.market.operation(vendor, asked)
         spends = operation in ("create", "extend")
         if spends and self.weather.wire_freezes and not worker.calm and self.chance.random() < 0.1:
-            held = self.chance.choice((60.0, 600.0))
-            self.beyond(f"{worker.name} is held up for {held:.0f} s between its last check and the first byte")
-            worker.pause(held, "at its socket")
+            seconds = self.chance.choice((60.0, 600.0))
+            self.beyond(f"{worker.name} is held up for {seconds:.0f} s between its last check and the first byte")
+            worker.pause(seconds, "at its socket")
         fate = self.fate(wire, worker, spends)
         if spends or fate.lost or fate.instead:
             worker.say(f"-> {operation}: {fate}")

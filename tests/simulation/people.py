@@ -54,9 +54,11 @@ class Person:
         self.asked[order.order_key] += 1
         try:
             if taken:
-                seen = buyer.http.run(buyer.vendor.get(taken[0].entry.order_id))
-                worker.say(f"adopts {seen.order_id} for {order.order_key}")
-                buyer.ledger.record(order, STEP_OF[seen.status], "adopted by a person", Actor(host="me"), vendor_order=seen)
+                vendor_order = buyer.http.run(buyer.vendor.get(taken[0].entry.order_id))
+                worker.say(f"adopts {vendor_order.order_id} for {order.order_key}")
+                buyer.ledger.record(
+                    order, STEP_OF[vendor_order.status], "adopted by a person", Actor(host="me"), vendor_order=vendor_order
+                )
             else:
                 worker.say(f"declares {order.order_key} absent")
                 buyer.ledger.record(order, Step.INTENDED, "declared absent by a person", Actor(host="me"), maybe_sent=False)

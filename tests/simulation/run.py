@@ -27,7 +27,7 @@ from .network import Network
 from .people import Person, audit, enough
 from .post import Post
 from .scenario import BAD_ENDS, GOODS, Scenario, draw
-from .tasks import Task, desk_of
+from .tasks import Task, buyer_of
 
 #: Where a process that stops leaves the most behind, so it is stopped there more often.
 DECISIVE = ("after claim", "before claim", "before record", "while create is under way", "while extend is under way")
@@ -101,7 +101,7 @@ class Run:
     # -- for the others --------------------------------------------------------------------------------------------
 
     def buyer(self, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
-        buyer = desk_of(self, worker, vendor, wallet, **options)
+        buyer = buyer_of(self, worker, vendor, wallet, **options)
         assert isinstance(buyer.ledger, Books)
         self.books[worker] = buyer.ledger
         return buyer

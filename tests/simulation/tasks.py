@@ -1,6 +1,6 @@
 """Airflow in small: tries and retries of tasks, tries that were given up but live on, clears.
 
-One rule: a try does what an operator does (place or extend, wait, hand on), with the real desk; everything around it only
+One rule: a try does what an operator does (place or extend, wait, hand on), with the real buyer; everything around it only
 decides when another try starts.
 """
 
@@ -77,13 +77,13 @@ class Task:
             worker.say(f"done: {order.order_key} is {order.step.value}, order {order.order_id}")
         else:
             worker.say(f"{type(error).__name__} ({getattr(error, 'money', '')}, retry {getattr(error, 'retry', '')}): {error}")
-            self.run.checker.told(worker, self, error)
+            self.run.checker.check_message(worker, self, error)
         if self.current is worker:
             self._ended(order, error)
 
     def _work(self, worker: Worker) -> Purchase:
         run, wish = self.run, self.wish
-        buyer = run.buyer(worker, wish.vendor, wish.wallet, actor=self._who(), fence=self._fence(worker))
+        buyer = run.buyer(worker, wish.vendor, wish.wallet, actor=self._actor(), fence=self._fence(worker))
         assert isinstance(buyer.http, Wire)
         if wish.kind == "extend":
             assert wish.target is not None
@@ -94,7 +94,7 @@ class Task:
             assert wish.key is not None
             buyer.http.key = wish.key
             order = buyer.place(wish.request, order_key=wish.key)
-        run.checker.handed(worker, self, order)
+        run.checker.check_order(worker, self, order)
         deadline = buyer.ledger.clock() + timedelta(seconds=self.chance.choice((2.0, 1200.0)))
         order = buyer.wait(order, deadline=deadline)
         return buyer.require_usable(order, on_partial="accept")
@@ -102,14 +102,14 @@ class Task:
     def _extension_key(self, buyer: Buyer, target: str) -> str:
         """As the hook makes it: the expiry is read once for all tries of a task."""
         anchor = f"expiry of {target} for {self.wish.name}"
-        known = buyer.ledger.get(anchor)
-        if not known:
+        expiry = buyer.ledger.get(anchor)
+        if not expiry:
             expires_at = buyer.http.run(buyer.vendor.get(target)).expires_at
             assert expires_at is not None
-            known = buyer.ledger.decide_once(anchor, expires_at.isoformat())
-        return f"extend:{buyer.account.wallet}:{target}:{known}"
+            expiry = buyer.ledger.decide_once(anchor, expires_at.isoformat())
+        return f"extend:{buyer.account.wallet}:{target}:{expiry}"
 
-    def _who(self) -> Actor:
+    def _actor(self) -> Actor:
         return Actor("sim", "run", self.wish.name, -1, self.tries, "host")
 
     def _fence(self, worker: Worker) -> Any:
@@ -195,8 +195,8 @@ def account(run: Run, vendor: str, wallet: str) -> Account:
     )
 
 
-def desk_of(run: Run, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
-    """A desk as a new process has it: nothing kept from before but the ledger."""
+def buyer_of(run: Run, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
+    """A buyer as a new process has it: only the ledger is from before."""
     own = account(run, vendor, wallet)
     ledger = Books(run.engine, worker, run.scenario.weather, run.checker.wrote)
     return Buyer(

@@ -196,8 +196,8 @@ def sent(ledger: Ledger, key: str, **options: Any) -> Purchase:
 
 
 def placed(ledger: Ledger, order: Purchase, price: str = "6.00") -> Purchase:
-    seen = VendorOrder(f"id-{order.order_key}", OrderStatus.PENDING, "in-progress", price=Money(Decimal(price), "USD"))
-    return ledger.record(order, Step.PLACED, "", Actor(), vendor_order=seen)
+    vendor_order = VendorOrder(f"id-{order.order_key}", OrderStatus.PENDING, "in-progress", price=Money(Decimal(price), "USD"))
+    return ledger.record(order, Step.PLACED, "", Actor(), vendor_order=vendor_order)
 
 
 def test_who_was_held_up_and_lost_its_turn_reads_its_evidence_anew(ledger: Ledger) -> None:
