@@ -151,12 +151,10 @@ def test_no_connection_means_nothing_was_sent_and_the_next_try_buys(shop: Shop) 
 def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(shop: Shop) -> None:
     """The evidence was read, then the vendor went away: the purchase provably never left."""
     buyer = shop.buyer()
-    real = buyer.http.send
+    real, gone = buyer.http.send, shop.buyer(base_url="http://127.0.0.1:1").http.send
 
     def vanish(request: Any) -> Any:
-        if request.spends:
-            buyer.account.base_url = "http://127.0.0.1:1"
-        return real(request)
+        return gone(request) if request.spends else real(request)
 
     buyer.http.send = vanish  # type: ignore[method-assign]
     with pytest.raises(NeverSent, match="nothing was bought"):
