@@ -208,17 +208,17 @@ def duration_of(name: str, value: object, *, least: timedelta | None = None) -> 
 
 
 @overload
-def seconds_of(name: str, value: object, *, least: float = ...) -> float | None: ...
+def seconds_of(name: str, value: object, *, least: float | None = ...) -> float | None: ...
 @overload
-def seconds_of(name: str, value: object, default: float, *, least: float = ...) -> float: ...
+def seconds_of(name: str, value: object, default: float, *, least: float | None = ...) -> float: ...
 
 
-def seconds_of(name: str, value: object, default: float | None = None, *, least: float = 0.0) -> float | None:
+def seconds_of(name: str, value: object, default: float | None = None, *, least: float | None = None) -> float | None:
     """The same in seconds. A day is 86,400 seconds and a month 30 days.
 
     :param default: the seconds where it is not given.
     """
-    length = duration_of(name, value, least=timedelta(seconds=least))
+    length = duration_of(name, value, least=None if least is None else timedelta(seconds=least))
     return default if length is None else length.total_seconds()
 
 

@@ -1,7 +1,7 @@
-"""The operator that hands on what was bought, and the reader for the task after it.
+"""The operator that writes proxies or codes to a file, and the reader for the next task.
 
-Three rules: what was bought goes into the file and nowhere else; a file is replaced whole or left as it was; and nothing is
-written where there is less than was asked for.
+Three rules. The proxies go into the file and nowhere else. A file is replaced whole or left as it was. With fewer entries than
+``at_least`` the file stays as it was.
 """
 
 from __future__ import annotations
@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
 from airflow_provider_proxyorders.domain.errors import OrderPending
+from airflow_provider_proxyorders.domain.inputs import (
+    conn_id_of,
+    count_of,
+    one_of,
+    order_id_of,
+    required_text,
+    seconds_of,
+    text_of,
+)
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
@@ -27,28 +36,26 @@ Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests
 
 
 class DeliverProxiesOperator(BaseOperator):
-    """Writes the proxies or codes of an order to a file that the next tasks read, and hands on numbers only.
+    """Writes the proxies or codes of an order to a file for the next tasks, and returns numbers only.
 
-    A file on this machine is replaced in one step and readable by its owner only (mode 0600); an object in a store is written by
-    one upload, under whatever access rules the bucket has. A retry writes the same file again.
+    A file on this machine is replaced in one step and readable by its owner only (mode 0600). An object in a store is written by
+    one upload, under the bucket's access rules. A retry writes the same file again.
 
-    Returns a JSON object: ``order_id``, ``path``, ``format``, ``count``, ``skipped`` (entries of the vendor's list that could
-    not be read), ``sha256`` of the file, ``expires_at`` of the first proxy to expire or null, and ``health`` (numbers, or null
-    where nothing was checked). The same object is the extra of the event of every asset in ``outlets``, so that other DAGs can be
-    scheduled on it.
+    Returns a JSON object: ``order_id``, ``path``, ``format``, ``count``, ``skipped`` (unreadable entries of the vendor's list),
+    ``sha256`` of the file, ``expires_at`` of the first proxy to expire or null, and ``health`` (numbers, or null without a
+    check). Every asset in ``outlets`` gets the same object as the extra of its event, so other DAGs can be scheduled on it.
 
-    :param conn_id: the Airflow connection the order was bought with (templated).
+    :param conn_id: the Airflow connection of the order's account (templated).
     :param order_id: the vendor's id of the order (templated).
     :param path: a path on this machine, or anything ``airflow.sdk.ObjectStoragePath`` takes, such as
-        ``s3://aws_default@bucket/fresh.txt`` (templated). Where tasks run on several hosts, choose a store that all of them
-        reach.
+        ``s3://aws_default@bucket/fresh.txt`` (templated). If tasks run on several hosts, choose a store in reach of all of them.
     :param format: ``url`` or ``host:port:user:pass`` (one a line), ``jsonl``, ``csv``, ``list`` (a JSON list of URLs) or
         ``requests`` (a JSON list of mappings); see ``delivery/formats.py``.
-    :param at_least: so many entries must be there, healthy ones where ``check_url`` is given; with fewer the task fails, is
-        tried again later, and the file stays as it was.
-    :param check_url: fetch this page through every proxy first (templated); by default nothing is checked.
-    :param check_timeout: seconds for one such fetch.
-    :param check_at_once: how many of them at a time.
+    :param at_least: the least entries to write; with ``check_url`` healthy ones count. With fewer the task fails and is retried
+        later, and the file stays as it was.
+    :param check_url: fetch this page through every proxy first (templated); by default there is no check.
+    :param check_timeout: time limit of one such fetch: seconds, timedelta or text such as ``PT10S``.
+    :param check_at_once: fetches at a time.
     """
 
     template_fields: Sequence[str] = ("conn_id", "order_id", "path", "check_url")
@@ -63,7 +70,7 @@ class DeliverProxiesOperator(BaseOperator):
         format: Format = "url",
         at_least: int = 1,
         check_url: str | None = None,
-        check_timeout: float = 10.0,
+        check_timeout: timedelta | float | str = 10.0,
         check_at_once: int = 20,
         retries: int | None = RETRIES,
         retry_delay: timedelta | float = RETRY_DELAY,
@@ -71,33 +78,30 @@ class DeliverProxiesOperator(BaseOperator):
         **kwargs: Any,
     ):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
-        if format not in get_args(Format):
-            raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
-        for name, value in (("at_least", at_least), ("check_timeout", check_timeout), ("check_at_once", check_at_once)):
-            if not value > 0:
-                raise ValueError(f"{name} must be above zero, got {value!r}")
         self.conn_id = conn_id
         self.order_id = order_id
         self.path = path
-        self.format = format
-        self.at_least = at_least
+        self.format = one_of("format", format, get_args(Format))
+        self.at_least = count_of("at_least", at_least, 1)
         self.check_url = check_url
-        self.check_timeout = check_timeout
-        self.check_at_once = check_at_once
+        self.check_timeout = seconds_of("check_timeout", check_timeout, 10.0)
+        self.check_at_once = count_of("check_at_once", check_at_once, 20)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.delivery.formats import dump, first_expiry
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-        delivery = ProxyOrdersHook(self.conn_id).get_delivery(str(self.order_id))
+        hook, order_id = ProxyOrdersHook(conn_id_of(self.conn_id)), order_id_of(self.order_id)
+        path = required_text("path", self.path, "/tmp/fresh.txt")
+        delivery = hook.get_delivery(order_id)
         content = dump(delivery, self.format).encode()
         health = self._check(delivery)
         self._require_enough(delivery, health)
-        store(str(self.path), content)
+        store(path, content)
         expires_at = first_expiry(delivery)
         result: dict[str, Any] = {
             "order_id": delivery.order_id,
-            "path": str(self.path),
+            "path": path,
             "format": self.format,
             "count": delivery.count,
             "skipped": delivery.skipped,
@@ -106,42 +110,43 @@ class DeliverProxiesOperator(BaseOperator):
             "health": health.as_dict() if health else None,
         }
         until = f", until {utc(expires_at)}" if expires_at else ""
-        self.log.info("Order %s: %d entries written to %s as %s%s", self.order_id, delivery.count, self.path, self.format, until)
+        self.log.info("Order %s: %d entries written to %s as %s%s", order_id, delivery.count, path, self.format, until)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
         return result
 
     def _check(self, delivery: Delivery) -> Health | None:
-        if not self.check_url or not delivery.proxies:
+        url = text_of("check_url", self.check_url)
+        if url is None or not delivery.proxies:
             return None
         from airflow_provider_proxyorders.delivery.proxy_check import check
 
-        health = check(delivery.proxies, self.check_url, timeout=self.check_timeout, at_once=self.check_at_once)
-        self.log.info("Order %s: %s", self.order_id, health)
+        health = check(delivery.proxies, url, timeout=self.check_timeout, at_once=self.check_at_once)
+        self.log.info("Order %s: %s", delivery.order_id, health)
         return health
 
     def _require_enough(self, delivery: Delivery, health: Health | None) -> None:
-        """:raises OrderPending: when there is too little to hand on; the next try looks again."""
-        there = delivery.count if health is None else health.healthy
-        if there >= self.at_least:
+        """:raises OrderPending: there are too few entries; the next try looks again."""
+        count = delivery.count if health is None else health.healthy
+        if count >= self.at_least:
             return
         what = f"yielded {delivery.count} entries" if health is None else f"has too few healthy proxies: {health}"
         if delivery.skipped:
-            what += f", and {delivery.skipped} that could not be read"
+            what += f", and {delivery.skipped} unreadable ones"
         raise OrderPending(
-            f"order {self.order_id} {what}; at_least={self.at_least} is asked for. {self.path} was not written. "
+            f"order {delivery.order_id} {what}; at_least={self.at_least} asks for more. {self.path} was not written. "
             "The order is paid; another try reads it again and buys nothing."
         )
 
 
 def read_delivery(path: str, format: str = "url") -> Delivery:
-    """In another task: what :class:`DeliverProxiesOperator` wrote, registered with that task's masker as well.
+    """Read the file of :class:`DeliverProxiesOperator` in another task, and register its secrets with that task's masker.
 
     :param path: ``path`` of the operator's result or of the asset event.
-    :param format: ``format`` of the same; ``url`` and ``jsonl`` can be read back, and only ``jsonl`` keeps location and expiry.
-    :raises ConfigError: when the file holds something else, which is not shown.
-    :raises OSError: when it cannot be read.
+    :param format: ``format`` of the same: ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
+    :raises ConfigError: the file holds something else; the message hides its content.
+    :raises OSError: it cannot be read.
     """
     from airflow_provider_proxyorders.delivery.formats import load
     from airflow_provider_proxyorders.hooks.masking import mask
