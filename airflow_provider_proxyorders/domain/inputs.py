@@ -238,6 +238,17 @@ def moment_of(name: str, value: object, zone: str, *, bare_day: bool = True) -> 
     return moment(name, value, zone, bare_day=bare_day) if is_given(value) else None
 
 
+def required_moment(name: str, value: object, zone: str) -> datetime:
+    """The same for a parameter without a default.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    parsed = moment_of(name, value, zone)
+    if parsed is None:
+        raise InvalidParameter(name, "must be given, and it is empty", "2026-12-31T12:00:00+00:00", got=value)
+    return parsed
+
+
 # -- objects and lists ---------------------------------------------------------------------------------------------
 
 

@@ -97,7 +97,7 @@ class CheckWalletOperator(BaseOperator):
         **kwargs: Any,
     ):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
-        if low_balance is None and horizon is None:
+        if not is_given(low_balance) and not is_given(horizon):
             raise ValueError("CheckWalletOperator needs low_balance, horizon or both, to know when a wallet is low")
         for name, value in (("low_balance", low_balance), ("recovered_at", recovered_at)):
             for amount in value.values() if isinstance(value, Mapping) else [value]:
@@ -107,7 +107,8 @@ class CheckWalletOperator(BaseOperator):
         self.low_balance = low_balance
         self.recovered_at = recovered_at
         self.horizon = horizon
-        self.notifiers = list(notifiers) if isinstance(notifiers, Sequence) else [notifiers]
+        several: Any = notifiers if isinstance(notifiers, (list, tuple)) else [notifiers]
+        self.notifiers: list[BaseNotifier] = [notifier for notifier in several if is_given(notifier)]
         self.term = term
         self.extension = extension
         self.alert_name = alert_name

@@ -15,6 +15,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderingNotPermitted, ProxyOrdersError
+from airflow_provider_proxyorders.domain.inputs import (
+    conn_id_of,
+    ids_of,
+    moment_of,
+    one_of,
+    optional_body_of,
+    order_id_of,
+    required_moment,
+    seconds_of,
+)
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
 from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.triggers.gate import KEY_LOOKED_UP, KEY_REFUSED
@@ -58,10 +68,14 @@ class ProxyOrderTrigger(BaseTrigger):
         backstop: float | None = None,
     ):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id, self.order_id, self.deadline, self.placed_at = conn_id, order_id, deadline, placed_at
-        self.poll_interval, self.kind, self.evidence = poll_interval, kind, dict(evidence or {})
-        self.ends = list(ends)
-        self.backstop = backstop
+        placed = moment_of("placed_at", placed_at, "UTC")
+        self.conn_id, self.order_id = conn_id_of(conn_id), order_id_of(order_id)
+        self.deadline = required_moment("deadline", deadline, "UTC").isoformat()
+        self.placed_at = placed.isoformat() if placed else None
+        self.poll_interval, self.backstop = seconds_of("poll_interval", poll_interval), seconds_of("backstop", backstop)
+        self.kind = one_of("kind", kind, ("create", "extend"))
+        self.evidence = dict(optional_body_of(evidence, "evidence") or {})
+        self.ends = ids_of("ends", ends) or []
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -135,7 +149,7 @@ class OrderEventTrigger(BaseEventTrigger):
 
     def __init__(self, *, conn_id: str):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id = conn_id
+        self.conn_id = conn_id_of(conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{type(self).__module__}.{type(self).__qualname__}", {"conn_id": self.conn_id}

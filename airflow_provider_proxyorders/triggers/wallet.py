@@ -23,7 +23,16 @@ from airflow_provider_proxyorders.domain.errors import (
     OrderingNotPermitted,
     ProxyOrdersError,
 )
-from airflow_provider_proxyorders.domain.inputs import amount_of, required_amount
+from airflow_provider_proxyorders.domain.inputs import (
+    amount_of,
+    conn_id_of,
+    ids_of,
+    is_given,
+    required_amount,
+    required_moment,
+    seconds_of,
+    text_of,
+)
 from airflow_provider_proxyorders.domain.levels import Levels, judge
 from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.triggers.balance import balances
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
+#: The same for a trigger of events, in seconds.
+EVENT_INTERVAL = 300.0
 #: Airflow stores an event within a second or two. A trigger alive so many seconds later has delivered it and confirms the
 #: crossing. After an earlier death its successor reports the crossing again.
 STORED_AFTER = 8.0
@@ -55,7 +66,10 @@ class WalletLevelTrigger(BaseTrigger):
 
     def __init__(self, *, conn_id: str, at_least: str, deadline: str, poll_interval: float = INTERVAL):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id, self.at_least, self.deadline, self.poll_interval = conn_id, at_least, deadline, poll_interval
+        self.conn_id = conn_id_of(conn_id)
+        self.at_least = f"{required_amount('at_least', at_least):f}"
+        self.deadline = required_moment("deadline", deadline, "UTC").isoformat()
+        self.poll_interval = seconds_of("poll_interval", poll_interval, INTERVAL)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -120,18 +134,18 @@ class WalletBalanceTrigger(BaseEventTrigger):
         low_balance: str,
         recovered_at: str | None = None,
         on: Sequence[str] = ("low",),
-        poll_interval: float | timedelta = 300.0,
+        poll_interval: timedelta | float | str = EVENT_INTERVAL,
         name: str | None = None,
     ):
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id, self.low_balance, self.recovered_at, self.on = conn_id, low_balance, recovered_at, list(on)
-        self.poll_interval = poll_interval.total_seconds() if isinstance(poll_interval, timedelta) else float(poll_interval)
-        self.name = name
-        self.levels = Levels.of(required_amount("low_balance", low_balance), amount_of("recovered_at", recovered_at))
+        self.conn_id, self.name = conn_id_of(conn_id), text_of("name", name)
+        low, recovered = required_amount("low_balance", low_balance), amount_of("recovered_at", recovered_at)
+        self.low_balance, self.recovered_at = f"{low:f}", None if recovered is None else f"{recovered:f}"
+        self.on = ["low"] if not is_given(on) else ids_of("on", on) or []
+        self.poll_interval = seconds_of("poll_interval", poll_interval, EVENT_INTERVAL)
+        self.levels = Levels.of(low, recovered)
         if not self.on or not set(self.on) <= {"low", "ok"}:
             raise ValueError(f"on must name low, ok or both, got {on!r}")
-        if not self.poll_interval > 0:
-            raise ValueError(f"poll_interval must be above 0 seconds, got {poll_interval!r}")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
