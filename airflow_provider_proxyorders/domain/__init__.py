@@ -1,1 +1,1 @@
-"""Values only: money, orders, purchases, errors, accounts, dates, and what a user's input means."""
+"""Values only: money, orders, purchases, errors, accounts, dates, and the reading of user input."""

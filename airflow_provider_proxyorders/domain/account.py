@@ -1,4 +1,4 @@
-"""One connection as the core sees it: where to call, with what secret, how fast, and how much may be spent.
+"""One connection for the core: address, secret, pace and spending limits.
 
 The hook builds an :class:`Account` from an Airflow connection; tests and the command line build it by hand.
 """
@@ -15,12 +15,12 @@ from airflow_provider_proxyorders.domain.model import currency_code
 
 @dataclass(frozen=True)
 class Caps:
-    """Spending limits of one wallet in major currency units; None means no such limit.
+    """Spending limits of one wallet in major currency units. ``None`` means unlimited.
 
     :param max_order_price: the most one order may cost.
-    :param daily_limit: the most that may be spent in a calendar day of the account's time zone.
+    :param daily_limit: the most to spend in a calendar day of the account's time zone.
     :param monthly_limit: the same for a calendar month.
-    :param min_balance: what must remain in the wallet after a purchase.
+    :param min_balance: the least balance after a purchase.
     """
 
     max_order_price: Decimal | None = None
@@ -34,16 +34,16 @@ class Account:
     """One connection to one vendor.
 
     :param conn_id: name of the connection, for messages.
-    :param wallet: name of the prepaid balance; connections that share a wallet share limits and the purchase lane.
+    :param wallet: name of the prepaid balance; connections with the same wallet share its limits and take turns.
     :param base_url: without a trailing slash.
-    :param secret: API key or token; never shown.
+    :param secret: API key or token; always hidden.
     :param settings: the vendor's own settings from the connection.
-    :param currency: currency of the wallet where the vendor does not say, e.g. ``USD``.
+    :param currency: currency of prices without one, e.g. ``USD``.
     :param timezone: IANA zone of the limits' days and of vendor times without a zone.
-    :param requests_per_second: pace of all calls of one process on this account, as the connection or else the vendor says;
-        None = unlimited.
+    :param requests_per_second: pace of all calls of one process on this account, set by the connection, else by the
+        vendor; ``None`` means unlimited.
     :param timeout: seconds to wait for a connection and, separately, for each part of an answer; a whole answer gets twice that.
-    :param session: what a login yields (a short-lived token); lives as long as the process, never shown.
+    :param session: a login's short-lived token; lives as long as the process, always hidden.
     """
 
     vendor: str
@@ -64,12 +64,12 @@ class Account:
 
     @property
     def takes_webhooks(self) -> bool:
-        """Whether the connection holds a secret to verify deliveries with."""
+        """Whether the connection holds a secret for the verification of webhooks."""
         return bool(self.webhook_secret)
 
     @property
     def webhook_secret(self) -> Any:
-        """One secret as text, several as a list while it is being changed, or None. Never shown."""
+        """One secret as text, several as a list during a change, or ``None``. Always hidden."""
         return self.settings.get("webhook_secret")
 
     def redact(self, text: str) -> str:

@@ -1,8 +1,11 @@
-"""Moments and durations as a user writes them, read in the time zone of his connection.
+"""Moments and durations of a user, read in the time zone of the connection.
 
-Three rules: a moment without a zone is in the connection's zone, and what comes out is UTC; a bare date means until the
-end of that day there; and a calendar duration (``P1M``, ``P2D``) counts months and days as the calendar of that zone has
-them, while a plain number of seconds or a timedelta is exactly as long as it says, whatever the clocks do meanwhile.
+Three rules:
+
+- A moment without a zone is in the connection's zone. The result is always UTC.
+- A bare date means the end of that day in the zone.
+- A calendar duration (``P1M``, ``P2D``) counts months and days in the calendar of the zone. Seconds and a timedelta have an exact
+  length, even when clocks change.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ import pendulum
 
 from airflow_provider_proxyorders.domain.errors import InvalidParameter
 
-#: No horizon is further away than ten years.
+#: The longest duration: ten years.
 LONGEST = timedelta(days=3660)
-#: A bare date names its day: the first of ``2026-12`` is not what anybody means by that month.
+#: A bare date names its day. ``2026-12`` names a month, so it is refused.
 _DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 
 _UNITS = {
@@ -36,10 +39,10 @@ def moment(name: str, value: object, zone: str, *, bare_day: bool = True) -> dat
     """A moment as aware UTC.
 
     :param name: the parameter's name, for the message.
-    :param value: a datetime, or its ISO text; a bare date (``2026-12-31``, also as a date or as the int ``20261231``) is the
+    :param value: a datetime, or its ISO text. A bare date (``2026-12-31``, also as a date or as the int ``20261231``) is the
         end of that day.
-    :param zone: IANA zone of a moment without one. When clocks go back, an ambiguous time means the later one: an order is
-        paid for no less than you ask.
+    :param zone: IANA zone of a moment without one. When clocks go back, an ambiguous time means the later one, so an order
+        is paid for at least as long as you ask.
     :param bare_day: whether a bare date is accepted.
     :raises InvalidParameter: for anything else. Nothing was sent.
     """
@@ -59,12 +62,12 @@ def moment(name: str, value: object, zone: str, *, bare_day: bool = True) -> dat
 
 
 def duration(name: str, value: object, *, least: timedelta | None = None) -> timedelta:
-    """How long: a timedelta, seconds, a number with a unit such as ``36h``, or ISO text such as ``P3D``, ``PT36H`` or ``P1M``.
+    """A length of time: a timedelta, seconds, a number with a unit (``36h``), or ISO text (``P3D``, ``PT36H``, ``P1M``).
 
-    Units are ``s``, ``min``, ``h``, ``d`` and ``w``; each is exactly as long as it says.
+    Units are ``s``, ``min``, ``h``, ``d`` and ``w``; each has an exact length.
 
-    :param least: the shortest that is accepted; None = anything above 0.
-    :returns: a timedelta, or pendulum's Duration where days and months are the calendar's.
+    :param least: the shortest accepted length; ``None`` accepts all above 0.
+    :returns: a timedelta, or pendulum's Duration for days and months of the calendar.
     :raises InvalidParameter: for anything else, and for more than ten years. Nothing was sent.
     """
     try:
@@ -95,7 +98,7 @@ def _length(value: object) -> timedelta | None:
 
 
 def later(start: datetime, by: timedelta, zone: str) -> datetime:
-    """A moment that much later, in UTC; a calendar duration is counted in ``zone``."""
+    """The moment after a duration, in UTC. ``zone`` holds the calendar of a calendar duration."""
     return _utc(pendulum.instance(start).in_timezone(zone) + by)
 
 

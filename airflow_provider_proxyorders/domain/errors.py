@@ -1,29 +1,29 @@
-"""Everything that can go wrong, and what each case means for the money.
+"""All errors of the package, each with the state of the money.
 
-Two rules: every error says in its text what happened to the money, and carries the same as data, so that
-Airflow's retry policy and the ledger never have to read prose::
+Two rules. The text of every error says what happened to the money. The error carries the same as data, for Airflow's retry policy
+and the ledger::
 
     ProxyOrdersError
-    |- InvalidRequest           a field breaks a documented rule          untouched, never retried
-    |  `- InvalidParameter      a parameter of a task cannot be read      untouched, never
-    |- UnsupportedOperation     the vendor has no such call               untouched, never
+    |- InvalidRequest           a field breaks a documented rule          untouched, never
+    |  `- InvalidParameter      a parameter of a task is unreadable       untouched, never
+    |- UnsupportedOperation     the vendor lacks this call                untouched, never
     |- ConfigError              the connection or a setting is wrong      untouched, never
     |- OrderKeyConflict         the key already stands for another order  untouched, never
     |- CapExceeded              a limit or the minimum balance            untouched, never
     |- NotDue                   the order is paid for far enough          untouched, never
     |- WalletHeld               another purchase must be settled first    untouched, soon
-    |- LedgerError              the ledger cannot be used safely          untouched, soon or never
+    |- LedgerError              the ledger is unsafe to use               untouched, soon or never
     |- SpendRefused             a reader tried to send a purchase (a bug) untouched, never
     |- NeverSent                the purchase provably never left          untouched, soon
-    |- VendorError              the vendor said no, or cannot be read     untouched
+    |- VendorError              a refusal, or an unreadable answer        untouched
     |  |- AuthenticationFailed, OrderingNotPermitted, OrderNotFound,
     |  |  RequestRefused, InsufficientFunds                               never
     |  `- Throttled, VendorUnavailable, UnreadableAnswer                  soon or later
-    |- OutcomeUnknown           sent, and no usable answer                unknown, never sent again blindly
+    |- OutcomeUnknown           sent, without a usable answer             unknown, sent again only with proof
     |- Quarantined              a person has to decide                    unknown, never
     |- OrderNotUsable           blocked, failed, refunded, expired, partial   charged, never
     |- NotFarEnough             extended, and still ends too early        charged, never
-    `- OrderPending             not finished before the deadline          charged, later (waits for the same order)
+    `- OrderPending             still unfinished at the deadline          charged, later (waits for the same order)
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Retry = Literal["never", "soon", "later"]
 class ProxyOrdersError(Exception):
     """Root of all errors of this package.
 
-    :cvar money: what is known of the wallet: ``untouched``, ``charged`` or ``unknown``.
-    :cvar retry: whether trying the task again can help: ``never``, ``soon`` or ``later``. A retry never
-        buys twice whatever this says; it only wastes time where nothing can change.
-    :cvar passing: whether the trouble is the vendor's and passes by itself, so a read is worth repeating in the same try.
-    :ivar retry_after: seconds the vendor asks to wait; None where it asked for none.
+    :cvar money: the state of the wallet: ``untouched``, ``charged`` or ``unknown``.
+    :cvar retry: whether another try of the task can help: ``never``, ``soon`` or ``later``. A retry buys at most once in each
+        case; ``never`` only saves time.
+    :cvar passing: whether the trouble is the vendor's and passes by itself, so the same try may repeat a read.
+    :ivar retry_after: the vendor's requested wait in seconds, or ``None``.
     """
 
     money: ClassVar[MoneyState] = "untouched"
@@ -55,7 +55,7 @@ class ProxyOrdersError(Exception):
             self.retry = retry
 
     def tell(self, sentence: str) -> None:
-        """Add what happened to the money, where the text does not say it yet."""
+        """Add the sentence about the money to a text without one."""
         text = str(self)
         if "Nothing was" not in text:
             self.args = (f"{text.rstrip('. ')}. {sentence}",)
@@ -65,8 +65,8 @@ class InvalidRequest(ProxyOrdersError, ValueError):
     """A field of the request breaks a rule of the vendor's documentation. Nothing was sent.
 
     :param field: the field's name as the vendor's documentation writes it.
-    :param rule: what the documentation asks for.
-    :param example: a value that would pass.
+    :param rule: the demand of the documentation.
+    :param example: a valid value.
     """
 
     def __init__(self, field: str, rule: str, example: object = None, *, got: object = None, vendor: str = ""):
@@ -83,14 +83,14 @@ class InvalidRequest(ProxyOrdersError, ValueError):
 
 
 class InvalidParameter(InvalidRequest):
-    """A parameter of an operator, sensor, trigger or hook method cannot be read. Nothing was sent."""
+    """A parameter of an operator, sensor, trigger or hook method is unreadable. Nothing was sent."""
 
     def _subject(self) -> str:
         return self.field
 
 
 class UnsupportedOperation(ProxyOrdersError):
-    """The vendor offers no such call. Nothing was sent."""
+    """The vendor lacks this call. Nothing was sent."""
 
 
 class ConfigError(ProxyOrdersError):
@@ -106,13 +106,13 @@ class CapExceeded(ProxyOrdersError):
 
 
 class NotDue(ProxyOrdersError):
-    """The order is paid for far enough already, perhaps since another run extended it meanwhile. Nothing was bought."""
+    """The order is already paid for far enough, perhaps by another run. Nothing was bought."""
 
 
 class WalletHeld(ProxyOrdersError):
     """Another purchase on the same wallet, or another try of the same one, is under way. Nothing was sent.
 
-    :param blocker: order key of the purchase that holds the wallet.
+    :param blocker: order key of the purchase with the turn on the wallet.
     """
 
     retry: Retry = "soon"
@@ -123,28 +123,28 @@ class WalletHeld(ProxyOrdersError):
 
 
 class LedgerError(ProxyOrdersError):
-    """The ledger cannot be used safely, so nothing was bought."""
+    """The ledger is unsafe to use, so nothing was bought."""
 
     retry: Retry = "soon"
 
 
 class SpendRefused(ProxyOrdersError):
-    """A spending request was stopped because its sender may only read. Nothing was sent."""
+    """A spending request was stopped: its sender may only read. Nothing was sent."""
 
 
 class NeverSent(ProxyOrdersError):
-    """The purchase provably never left this machine (no connection was made). Nothing was bought."""
+    """The purchase provably stayed on this machine (the connection failed). Nothing was bought."""
 
     retry: Retry = "soon"
 
 
 class VendorError(ProxyOrdersError):
-    """The vendor refused, or its answer cannot be used.
+    """The vendor refused, or its answer is unusable.
 
-    :param status: HTTP status of the answer, None where there was no answer.
+    :param status: HTTP status of the answer; ``None`` without an answer.
     :param vendor_text: the vendor's own words, shortened, without secrets.
-    :param code: the vendor's machine-readable code, for vendors that send one.
-    :param retry_after: seconds the vendor asks to wait, None where it did not say.
+    :param code: the vendor's machine-readable code, if any.
+    :param retry_after: the vendor's requested wait in seconds, or ``None``.
     """
 
     def __init__(
@@ -166,11 +166,11 @@ class AuthenticationFailed(VendorError):
 
 
 class OrderingNotPermitted(VendorError):
-    """403: the key is good but may not do this. Nothing was bought."""
+    """403: the key is good but lacks this right. Nothing was bought."""
 
 
 class OrderNotFound(VendorError):
-    """404: no such order, or it belongs to another account."""
+    """404: the order is missing, or belongs to another account."""
 
 
 class RequestRefused(VendorError):
@@ -192,25 +192,25 @@ class Throttled(VendorError):
 
 
 class VendorUnavailable(VendorError):
-    """A reading call got no answer or a 5xx. It changed nothing."""
+    """A reading call got silence or a 5xx. Nothing was changed."""
 
     retry: Retry = "soon"
     passing: ClassVar[bool] = True
 
 
 class UnreadableAnswer(VendorError):
-    """The answer of a reading call is not what the documentation describes. It changed nothing."""
+    """The answer of a reading call differs from the documentation. Nothing was changed."""
 
     retry: Retry = "soon"
     passing: ClassVar[bool] = True
 
 
 class OutcomeUnknown(ProxyOrdersError):
-    """The purchase was sent and its answer was lost or unreadable: it may have been taken and charged.
+    """The purchase was sent and its answer was lost or unreadable: the vendor may have taken and charged it.
 
-    It is never sent again on a guess; the ledger keeps it as UNKNOWN.
+    The ledger keeps it as UNKNOWN. Only proof leads to another sending.
 
-    :param order_key: the purchase in question, filled in by the desk.
+    :param order_key: the key of the purchase, filled in by the buyer.
     """
 
     money: ClassVar[MoneyState] = "unknown"
@@ -221,26 +221,26 @@ class OutcomeUnknown(ProxyOrdersError):
 
 
 class Quarantined(OutcomeUnknown):
-    """Evidence cannot decide whether the purchase was taken; a person has to, once."""
+    """Evidence cannot decide whether the vendor took the purchase. A person decides, once."""
 
 
 class OrderNotUsable(ProxyOrdersError):
     """The order was taken and ended badly: blocked, failed, refunded, expired or delivered in part.
 
-    Nothing is bought in its place; a new purchase needs a new order key.
+    A new purchase needs a new order key.
     """
 
     money: ClassVar[MoneyState] = "charged"
 
 
 class NotFarEnough(ProxyOrdersError):
-    """An extension was bought and the order still ends before it was asked to be paid through."""
+    """An extension was bought, and the order still ends before the requested date."""
 
     money: ClassVar[MoneyState] = "charged"
 
 
 class OrderPending(ProxyOrdersError):
-    """The order was taken and is not usable yet. The next try waits for the same order."""
+    """The order was taken and is still unfinished. The next try waits for the same order."""
 
     money: ClassVar[MoneyState] = "charged"
     retry: Retry = "later"

@@ -1,4 +1,4 @@
-"""JSON without floats: what a vendor sends, what a user types and what the ledger keeps is read and written exactly."""
+"""JSON without floats: exact numbers from vendors, from users and in the ledger."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import simplejson
 
 
 class UnreadableBody(ValueError):
-    """A body that is not what was expected; says where and what was there instead."""
+    """An unexpected body. The message names the place and the kind of content there."""
 
 
 def load_json(body: bytes | str) -> Any:
     """Parse JSON exactly: fractions as Decimal, NaN, infinities and absurd exponents refused.
 
-    :raises UnreadableBody: saying what kind of thing was there; it may hold goods or a token, so nothing of it is shown.
+    :raises UnreadableBody: with the kind of content only, since the body may hold proxies or a token.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass") if isinstance(body, bytes) else body
@@ -27,18 +27,18 @@ def load_json(body: bytes | str) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """Compact JSON with sorted keys; Decimals are written as exact numbers, so equal values give equal text."""
+    """Compact JSON with sorted keys and exact numbers, so equal values give equal text."""
     return simplejson.dumps(
         exact(value), sort_keys=True, separators=(",", ":"), use_decimal=True, ensure_ascii=False, allow_nan=False
     )
 
 
 def exact(value: Any) -> Any:
-    """A copy in which every number has one form: whole numbers are ints, others Decimals without trailing zeros.
+    """A copy with one form of each number: ints for whole numbers, else Decimals without trailing zeros.
 
-    A float a user wrote (``12.5`` in a DAG file) means the digits that he sees, so it is read by its ``repr``.
+    A float of a DAG file (``12.5``) means the digits in the file, so its ``repr`` counts.
 
-    :raises TypeError: for values that JSON has no form for.
+    :raises TypeError: for values outside of JSON.
     """
     if value is None or isinstance(value, (bool, str, int)):
         return value
@@ -46,13 +46,13 @@ def exact(value: Any) -> Any:
         value = Decimal(repr(value))
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise TypeError(f"{value} is not a number that JSON can carry")
+            raise TypeError(f"JSON has no form for the number {value}")
         return int(value) if value == value.to_integral_value() else value.normalize()
     if isinstance(value, Mapping):
         return {str(key): exact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [exact(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"JSON has no form for a {type(value).__name__}")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -66,7 +66,7 @@ def _fraction(digits: str) -> Decimal:
     return number
 
 
-#: Made once: a poller reads thousands of answers, and to make one takes as long as to read one.
+#: Made once: a poller reads thousands of answers, and making a decoder takes as long as reading an answer.
 _DECODER = json.JSONDecoder(parse_float=_fraction, parse_constant=_refuse_constant)
 
 

@@ -1,8 +1,10 @@
-"""When a wallet is low and when it has recovered.
+"""The two levels of a wallet alert: low and recovered.
 
-Three rules: low and recovered are two levels with a gap between, so that a balance that wavers around one level is one
-crossing and not twenty; in the gap, and where something is not known, nothing changes; and an empty wallet is low whatever
-the level says, unless the level itself is negative (a wallet that may be overdrawn).
+Three rules:
+
+- A gap separates the two levels, so a balance around one level gives one crossing instead of twenty.
+- In the gap, and while a figure is unknown, the state stays as it is.
+- An empty wallet is always low, except with a negative level (a wallet with an overdraft).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class Levels:
     """The two levels of one alert, in major units of the wallet's currency.
 
     :param low_balance: a balance below it is low.
-    :param recovered_at: a balance of at least this has recovered; never below ``low_balance``.
+    :param recovered_at: a balance of at least this has recovered; ``low_balance`` or more.
     """
 
     low_balance: Decimal
@@ -27,7 +29,7 @@ class Levels:
 
     @classmethod
     def of(cls, low_balance: Decimal, recovered_at: Decimal | None = None) -> Levels:
-        """The levels, where the second one is left out a tenth above the first.
+        """The two levels. The second one is by default a tenth above the first.
 
         :raises ValueError: when the second one is below the first.
         """
@@ -50,10 +52,10 @@ class Levels:
 
 
 def judge(levels: Levels | None, balance: Decimal, covers: bool | None = True) -> State | None:
-    """What a balance says about its wallet; None where it says nothing new: in the gap, or while the runway is not known.
+    """The state of a wallet by its balance; ``None`` in the gap, or while the runway is unknown.
 
-    :param levels: None where only the runway counts.
-    :param covers: whether the balance covers the renewals that are due; True where nobody asks.
+    :param levels: ``None`` when only the runway counts.
+    :param covers: whether the balance covers the due renewals; ``True`` without that check, ``None`` for unknown.
     """
     if covers is False or (levels is not None and levels.low(balance)):
         return "low"
@@ -63,5 +65,5 @@ def judge(levels: Levels | None, balance: Decimal, covers: bool | None = True) -
 
 
 def plain(amount: Decimal) -> str:
-    """An amount as text in one form, so that ``50`` and ``50.00`` are the same alert."""
+    """An amount as text in one form, so ``50`` and ``50.00`` are the same alert."""
     return f"{amount.normalize() + 0:f}"

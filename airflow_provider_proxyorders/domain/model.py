@@ -1,7 +1,7 @@
-"""The vocabulary of the package, and the life of an order as a table.
+"""The vocabulary of the package, and the life of a purchase as a table.
 
-Three rules: money is :class:`decimal.Decimal` and never a float; times are aware and in UTC; what an order
-yields (proxies, codes) is secret, so its ``repr`` shows counts only.
+Three rules: money is always a :class:`decimal.Decimal`; times are aware and in UTC; the delivery of an order (proxies, codes) is
+secret, so its ``repr`` shows counts only.
 
 Reading order for a newcomer: this file, then one vendor (``vendors/voodoo.py`` is the shortest), then ``purchase/buyer.py``.
 """
@@ -25,7 +25,7 @@ class Money:
     """An exact amount in major currency units.
 
     :param amount: e.g. ``Decimal("31.75")``.
-    :param currency: three letters, or None where the vendor does not say. Kept in upper case, so ``usd`` is ``USD``.
+    :param currency: three letters, or ``None`` for an unknown currency. Kept in upper case, so ``usd`` is ``USD``.
     """
 
     amount: Decimal
@@ -38,16 +38,16 @@ class Money:
     def parse(cls, value: object, currency: str | None = None) -> Money:
         """Read an amount from a Decimal, an int or a string.
 
-        :raises ValueError: for floats (they are not exact), booleans, NaN, infinities and anything unreadable.
+        :raises ValueError: for floats (they are inexact), booleans, NaN, infinities and unreadable text.
         """
         return cls(decimal(value), currency)
 
     def comparable(self, currency: str | None) -> bool:
-        """Whether this amount may be compared with one in ``currency``: both are the same, or one of them is unknown."""
+        """Whether a comparison with an amount in ``currency`` is right: the same currency, or one of them unknown."""
         return self.currency is None or currency is None or self.same_currency(currency)
 
     def same_currency(self, currency: str | None) -> bool:
-        """Whether both are the same; two unknown ones are."""
+        """Whether both currencies are the same; two unknown ones are."""
         return self.currency == currency_code(currency)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Money:
 
 
 def currency_code(text: str | None) -> str | None:
-    """A currency as it is kept and compared: upper case; None for no text."""
+    """The form of a currency for storage and comparison: upper case, ``None`` for empty text."""
     return text.strip().upper() or None if text else None
 
 
@@ -66,9 +66,9 @@ def decimal(value: object) -> Decimal:
     try:
         number = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:
-        raise ValueError(f"not a decimal number: {value!r}") from None
+        raise ValueError(f"expected a decimal number, got {value!r}") from None
     if not number.is_finite():
-        raise ValueError(f"not a finite number: {value!r}")
+        raise ValueError(f"expected a finite number, got {value!r}")
     if abs(number.adjusted()) > 30:  # written out, 1E+999999999 fills the memory
         raise ValueError("not a number of a sensible size")
     return number
@@ -76,9 +76,9 @@ def decimal(value: object) -> Decimal:
 
 @dataclass(frozen=True)
 class Quote:
-    """What the vendor says a purchase would cost right now.
+    """The vendor's price for a purchase right now.
 
-    :param price: what would be charged, taxes included where the vendor states them.
+    :param price: the charge, with the taxes that the vendor states.
     :param details: the vendor's other figures as text, for the log.
     """
 
@@ -100,7 +100,7 @@ class Balance:
 
 
 class OrderStatus(str, enum.Enum):
-    """What a vendor's status means to us. A word we do not know is UNKNOWN and counts as still pending."""
+    """Our reading of a vendor's status. An unfamiliar word is UNKNOWN and counts as still pending."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -112,27 +112,27 @@ class OrderStatus(str, enum.Enum):
 
     @property
     def final(self) -> bool:
-        """Whether the vendor will not move the order on by itself."""
+        """Whether the order has reached its end at the vendor."""
         return self not in (OrderStatus.PENDING, OrderStatus.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class VendorOrder:
-    """One order as a vendor's answer tells it; holds no secret.
+    """One order from a vendor's answer, without secrets.
 
     :param order_id: the vendor's id, an opaque string.
     :param status: our reading of ``vendor_status``.
     :param vendor_status: the vendor's own word, verbatim.
-    :param price: what was charged, None where the vendor does not say.
+    :param price: the charge; ``None`` when the answer has none.
     :param quantity: units ordered.
     :param delivered: units delivered so far (a count only).
     :param expires_at: end of the paid term in UTC.
-    :param reason: the vendor's words on a failed or blocked order.
-    :param auto_extends: whether the vendor itself will renew (and charge) the order; None where it does not say.
-    :param extensions: how many extensions the vendor has recorded; None where it does not say.
-    :param refund: what was paid back for undelivered units.
-    :param handle: a second id of the vendor's, for what the order opened. The ledger owns it like the order id.
-    :param traits: what a purchase can be recognised by when its answer was lost: product, plan, location.
+    :param reason: the vendor's explanation of a failed or blocked order.
+    :param auto_extends: whether the vendor itself will renew (and charge) the order; ``None`` for unknown.
+    :param extensions: the vendor's count of extensions; ``None`` for unknown.
+    :param refund: the amount paid back for undelivered units.
+    :param handle: a second id of the vendor's, for example of a sub-account. The ledger owns it like the order id.
+    :param traits: marks of the purchase, to recognise it after a lost answer: product, plan, location.
     """
 
     order_id: str
@@ -152,7 +152,7 @@ class VendorOrder:
 
 
 class Step(str, enum.Enum):
-    """Where one purchase stands in the ledger."""
+    """The step of a purchase in the ledger."""
 
     INTENDED = "intended"
     SENT = "sent"
@@ -169,10 +169,10 @@ class Step(str, enum.Enum):
 
 _ENDS = frozenset({Step.DELIVERED, Step.PARTIAL, Step.FAILED, Step.REFUNDED, Step.EXPIRED})
 
-#: The life of a purchase: which step may follow which. Code only looks it up.
-#: INTENDED may be intended anew (fresh evidence before another try to send), and so may REJECTED, since a refusal
-#: proves that nothing was bought; it goes back to UNKNOWN where the repeat of a doubtful purchase could not be sent.
-#: After an end the vendor can still take back or run out what it delivered.
+#: The life of a purchase: each step and its possible successors. The code only looks it up.
+#: INTENDED may be intended again, with fresh evidence before another sending. So may REJECTED: a refusal proves that nothing was
+#: bought. INTENDED goes back to UNKNOWN when the repeat of an unresolved purchase fails before it leaves.
+#: After an end the vendor can still refund an order, or the order can expire.
 #: Only a person's decision leaves QUARANTINED.
 LIFE: Mapping[Step, frozenset[Step]] = {
     Step.INTENDED: frozenset({Step.INTENDED, Step.SENT, Step.UNKNOWN}),
@@ -188,9 +188,9 @@ LIFE: Mapping[Step, frozenset[Step]] = {
     Step.EXPIRED: frozenset({Step.REFUNDED, Step.DELIVERED}),
 }
 
-#: Steps in which the order is known to be at the vendor.
+#: Steps of a purchase with an order at the vendor.
 TAKEN = frozenset({Step.PLACED}) | _ENDS
-#: Steps in which nobody knows yet whether the purchase landed.
+#: Steps of a purchase that may or may not have landed.
 UNRESOLVED = frozenset({Step.SENT, Step.UNKNOWN, Step.QUARANTINED})
 
 STEP_OF: Mapping[OrderStatus, Step] = {
@@ -206,19 +206,19 @@ STEP_OF: Mapping[OrderStatus, Step] = {
 
 @dataclass(frozen=True)
 class Purchase:
-    """One purchase as the ledger knows it.
+    """One purchase, a row of the ledger.
 
     :param order_key: our identity of the purchase; the same key is the same purchase for ever.
     :param kind: ``create`` or ``extend``.
     :param target: the order that an extension extends, else None.
-    :param request: the body as it is sent, secrets masked.
-    :param reserved: what the caps count for it until the price is known.
-    :param price: what was charged, or quoted where the vendor's order has no price.
-    :param evidence: what was read at the vendor before the purchase, to recognise it by if the answer is lost.
-    :param maybe_sent: whether any try of this purchase ever ended without a usable answer.
-    :param fence: grows with every claim; a worker holding an older one can write nothing.
-    :param sent_at: when the purchase last left.
-    :param sent_until: until when the worker that sent it may still be waiting for the answer.
+    :param request: the body of the purchase, secrets masked.
+    :param reserved: the amount for the caps until the price is known.
+    :param price: the charge, or the quote when the vendor's order has no price.
+    :param evidence: read at the vendor before the purchase, to recognise it after a lost answer.
+    :param maybe_sent: whether any attempt of this purchase ended without a usable answer.
+    :param fence: grows with every claim; the ledger refuses every write with an older one.
+    :param sent_at: the latest sending.
+    :param sent_until: the latest end of the sending worker's wait for the answer.
     """
 
     order_key: str
@@ -247,13 +247,13 @@ class Purchase:
 
     @property
     def unresolved(self) -> bool:
-        """Whether nobody knows yet if it landed, also where it stands to be sent again after a sending without an answer."""
+        """Whether the purchase may or may not have landed; an attempt without an answer counts until a step of ``TAKEN``."""
         return self.step in UNRESOLVED or (self.maybe_sent and self.step not in TAKEN)
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who takes a step: for the ledger's history, never for decisions."""
+    """The author of a step, for the ledger's history only."""
 
     dag_id: str | None = None
     run_id: str | None = None
@@ -298,7 +298,7 @@ class Proxy:
 
     @property
     def requests(self) -> dict[str, str]:
-        """The mapping that ``requests`` takes as ``proxies=``."""
+        """The argument ``proxies=`` of ``requests``."""
         return {"http": self.url, "https": self.url}
 
     def __repr__(self) -> str:
@@ -310,11 +310,11 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one order yielded. Secret: ``repr`` shows counts only.
+    """The proxies and codes of one order. Secret: ``repr`` shows counts only.
 
     :param proxies: proxies ready for use.
-    :param codes: delivered keys, for vendors that sell those.
-    :param skipped: entries of the vendor's list that could not be read.
+    :param codes: delivered keys, for vendors with such products.
+    :param skipped: unreadable entries of the vendor's list.
     """
 
     order_id: str
@@ -327,7 +327,7 @@ class Delivery:
         return len(self.proxies) + len(self.codes)
 
     def secrets(self) -> Iterator[str]:
-        """Every value that must never reach a log."""
+        """Every value to keep out of logs."""
         for proxy in self.proxies:
             if proxy.password:
                 yield proxy.password
@@ -347,7 +347,7 @@ _SECRET_NAME = re.compile(r"(password|passwd|secret|token|api_?key|credential|(^
 
 
 def masked(value: Any) -> Any:
-    """A copy of a request with the values of secret-looking fields replaced, fit for ledger, log and error."""
+    """A copy of a request with the values of secret-looking fields replaced, for ledger, log and error."""
     if isinstance(value, Mapping):
         return {key: "***" if isinstance(key, str) and _SECRET_NAME.search(key) else masked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

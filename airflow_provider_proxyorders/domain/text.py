@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Literal
 
-#: Most characters of an error that a report or a step of the history keeps.
+#: The most characters of an error in a report or in a step of the history.
 LONGEST_LINE = 500
 _CENT = Decimal("0.01")
 
@@ -22,7 +22,7 @@ def one_line(error: BaseException, longest: int = LONGEST_LINE) -> str:
 
 
 def amount(value: Decimal) -> str:
-    """``12.50``: cents, more digits where the amount has them, and never an exponent."""
+    """``12.50``: cents, all further digits of the amount, without an exponent."""
     if value == 0:
         return "0.00"
     if value.adjusted() < 20 and value == value.quantize(_CENT):
