@@ -1,4 +1,4 @@
-"""The command on a real ledger, in this process, with a person who answers from a list."""
+"""The command on a real ledger, in this process. The person's answers come from a list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hooks.connections import Shops
 
 @dataclass
 class Said:
-    """What one call of the command showed."""
+    """The output of one call of the command."""
 
     status: int
     out: str
@@ -28,7 +28,7 @@ class Said:
 class Command:
     """The command ``proxyorders``.
 
-    :param answers: what the person says when asked, in turn; after the last one the input has ended.
+    :param answers: the person's answers, in turn; the input ends after the last answer.
     :param asked: the questions.
     """
 
@@ -69,5 +69,5 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def ledger(shops: Shops) -> Ledger:
-    """The ledger that the command opens by default."""
+    """The command's default ledger."""
     return ProxyOrdersHook("any").ledger

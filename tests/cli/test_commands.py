@@ -162,7 +162,7 @@ sys.exit(main(["ledger", "resolve", "k", "--adopt", sys.argv[3], "--yes"]))
 
 
 def test_a_connection_in_airflows_own_database_is_found(tmp_path: Path) -> None:
-    """Most are there, and not in the environment; outside of a task Airflow looks there only when told to."""
+    """Most connections are there. Outside of a task Airflow looks there on request only."""
     from airflow_provider_proxyorders.sandbox import Sandbox
 
     with Sandbox.start(port=0) as box:

@@ -1,4 +1,4 @@
-"""``proxyorders doctor``: each part is broken once, and the report says which it is, what that means and how to mend it."""
+"""``proxyorders doctor``: each part is broken once, and the report names it with its consequence and with advice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ["connection", "auth", "ordering", "balance", "list", "webhook", "caps",
 
 
 class Doctor:
-    """The command, its JSON and its text, which must agree."""
+    """The command: its JSON and its text must agree."""
 
     def __init__(self, command: Command, shops: Shops):
         self.command, self.shops = command, shops
@@ -40,7 +40,7 @@ class Doctor:
         assert [check["name"] for check in report["checks"]] == NAMES
         broken = [check for check in report["checks"] if check["state"] == "broken"]
         assert report["good"] == (not broken) == (as_json.status == 0)
-        assert all(check["text"] and check["advice"] for check in broken), "what it means, and how to mend it"
+        assert all(check["text"] and check["advice"] for check in broken), "its consequence, and advice"
         for check in report["checks"]:
             assert check["text"].split()[0] in text.out
         return as_json.status, {check["name"]: check for check in report["checks"]}, text.out + as_json.out
@@ -60,7 +60,7 @@ def quick(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def states(checks: dict[str, Any]) -> dict[str, str]:
-    """Everything that is not well."""
+    """The states of all parts with a fault or a note."""
     return {name: check["state"] for name, check in checks.items() if check["state"] != "ok"}
 
 
@@ -267,12 +267,12 @@ class TestLedger:
         assert set(inspect(ledger.engine).get_table_names()) == tables
 
     def test_a_frozen_wallet(self, doctor: Doctor, ledger: Ledger) -> None:
-        ledger.freeze("iproyal:iproyal_default", "somebody else buys from it")
+        ledger.freeze("iproyal:iproyal_default", "another buyer uses it")
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
         assert (status, states(checks)) == (1, {"ledger": "broken"})
         assert "unfreeze iproyal:iproyal_default" in checks["ledger"]["advice"]
 
-    def test_a_purchase_whose_outcome_is_not_known(self, doctor: Doctor) -> None:
+    def test_an_unresolved_purchase(self, doctor: Doctor) -> None:
         doctor.shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
         with pytest.raises(OutcomeUnknown):
             doctor.shops.hook("voodoo", extra={"settle": 0}).create_order(REQUESTS["voodoo"], order_key="k")

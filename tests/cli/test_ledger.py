@@ -1,4 +1,4 @@
-"""``proxyorders ledger``: what a person sees, and what a person decides, once and for good."""
+"""``proxyorders ledger``: a person sees purchases, and decides about them once and for good."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAN = {"product_plan_id": 22}
 
 @pytest.fixture
 def lost(shops: Shops, ledger: Ledger) -> str:
-    """Key ``k`` was taken by Voodoo, its answer was lost, and only a person can tell its id; returns that id."""
+    """Key ``k`` was taken by Voodoo, its answer was lost, and only a person can name the order. Returns the order's id."""
     shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
     with pytest.raises(OutcomeUnknown):
         shops.hook("voodoo", extra={"settle": 0}).create_order(REQUESTS["voodoo"], order_key="k")
@@ -52,7 +52,7 @@ def step(ledger: Ledger, key: str = "k") -> Step:
 
 
 def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Purchase:
-    """A purchase whose outcome nobody knows, written by hand."""
+    """An unresolved purchase, written by hand."""
     names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default", **fields}
     intent = Intent(key, kind, fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), target=target, **names)
     evidence = {"expires_at": "2030-02-01T09:15:00+00:00", "extensions": 0}
@@ -253,7 +253,7 @@ class TestAdoptExtension:
         assert step(ledger, "e") is Step.DELIVERED
 
     def test_that_does_not_show_yet(self, shops: Shops, command: Command, ledger: Ledger) -> None:
-        """The order itself is usable all the time; what counts is that its expiry grows."""
+        """The order itself is usable all the time. The extension shows in a later expiry."""
         assert command("ledger", "resolve", "e", "--adopt", "7001", "--yes").status == 0
         assert step(ledger, "e") is Step.PLACED
 
@@ -264,7 +264,7 @@ class TestAdoptExtension:
 
 
 class TestLeftBehind:
-    """P2: a purchase that may have landed and stands to be sent again, though no try will come back to it."""
+    """P2: a purchase that may have landed and waits to be sent again, after its last try."""
 
     def test_it_is_seen(self, shops: Shops, command: Command, left: str) -> None:
         line = command("ledger", "list", "--unresolved").out
@@ -363,7 +363,7 @@ class TestUnfreeze:
     def test_not_before_a_refused_purchase_that_may_have_landed_is_settled(
         self, shops: Shops, command: Command, ledger: Ledger
     ) -> None:
-        """A late answer came while it was sent again, and that was refused: its task would send it a third time."""
+        """A late answer came during the second sending, which was refused: the task would send a third time."""
         order = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
         order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
         ledger.record(

@@ -1,4 +1,4 @@
-"""``proxyorders webhooks list``: what came, and what came for orders that nobody knows."""
+"""``proxyorders webhooks list``: all webhooks, and the webhooks about orders outside of the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_newest_first_with_all_that_is_known(shops: Shops, command: Command,
     assert command("webhooks", "list", "--limit", "1").out.splitlines() == [newest]
 
 
-def test_those_about_orders_that_nobody_knows(shops: Shops, command: Command, ledger: Ledger) -> None:
+def test_only_webhooks_about_orders_outside_of_the_ledger(shops: Shops, command: Command, ledger: Ledger) -> None:
     order = unknown(ledger, "k", vendor="voodoo", conn_id="mine", wallet="voodoo:mine")
     ledger.record(order, Step.PLACED, "found", Actor(), vendor_order=VendorOrder("known", OrderStatus.PENDING, "pending"))
     came(ledger, "known")

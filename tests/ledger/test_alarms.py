@@ -1,4 +1,4 @@
-"""A crossing into low and back is seen by exactly one of all who look, on both databases; one that was not told comes back."""
+"""Exactly one observer gets a crossing into low or back, on both databases. A crossing without a confirmation comes back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def at(alarms: Alarms, seconds: float) -> None:
 
 
 def tell(alarms: Alarms, state: Any, balance: str = "1.00") -> Crossing | None:
-    """A look by somebody who tells of what he sees."""
+    """A look by an observer that reports every crossing."""
     crossing = alarms.observe(W, N, state, balance=balance)
     if crossing is not None:
         alarms.confirm(crossing)
@@ -123,7 +123,7 @@ class TestCrossing:
 
 
 class TestTelling:
-    def test_one_that_nobody_confirmed_comes_back_when_its_time_is_over(self, alarms: Alarms) -> None:
+    def test_a_crossing_without_a_confirmation_comes_back_after_its_hold(self, alarms: Alarms) -> None:
         at(alarms, 0)
         first = alarms.observe(W, N, "low", hold=120)
         at(alarms, 119)
@@ -155,12 +155,12 @@ class TestTelling:
         low = alarms.observe(W, N, "low", hold=120)
         assert low is not None
         at(alarms, 60)
-        assert alarms.observe(W, N, "ok") is None, "somebody is still telling of low"
+        assert alarms.observe(W, N, "ok") is None, "low is still being reported"
         alarms.confirm(low)
         back = alarms.observe(W, N, "ok")
         assert back is not None and not back.missed
 
-    def test_a_low_that_nobody_heard_of_is_said_with_the_recovery(self, alarms: Alarms) -> None:
+    def test_a_missed_low_is_said_with_the_recovery(self, alarms: Alarms) -> None:
         at(alarms, 0)
         assert alarms.observe(W, N, "low", hold=10)
         at(alarms, 20)

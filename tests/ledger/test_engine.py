@@ -1,4 +1,4 @@
-"""Connections to the ledger's database: kept, replaced when they ended while idle, and none holds up others for ever."""
+"""Connections to the ledger's database: kept, replaced after they ended in a pause, and limited in time for others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def shown(link: Any) -> list[str]:
 
 
 def test_no_lock_and_no_standstill_lasts_for_ever(postgres_url: str) -> None:
-    """Whatever the server's own defaults are: the limits are reckoned with READ COMMITTED."""
+    """The limits are summed up with READ COMMITTED, under every default of the server."""
     postgres_url += "&options=-c%20default_transaction_isolation%3Dserializable"
     ledger = open_ledger(postgres_url)
     expected = ["30s", "20s", "read committed", "read committed"]

@@ -1,4 +1,4 @@
-"""Lists of purchases: the newest first, by wallet and step, and never by reading a whole table."""
+"""Lists of purchases: the newest first, by wallet and step, through an index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Ledger:
-    """A ledger in which every step happens one second after the one before."""
+    """A ledger with one second between two steps."""
     begin = datetime(2030, 1, 1, tzinfo=timezone.utc)
     ticks = iter(range(10_000))
     ledger = open_ledger(ledger_url, clock=lambda: begin + timedelta(seconds=next(ticks)))
@@ -94,7 +94,7 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
 
 
 def doubtful(ledger: Ledger, key: str, wallet: str, step: Step) -> None:
-    """A purchase that stands to be sent again, or was refused then, after a sending whose answer was lost."""
+    """A purchase after a lost answer: it waits to be sent again, or its second sending was refused."""
     intent = Intent(key, "create", "v", "c", wallet, "f" * 64, {}, Money(Decimal("1.00"), "USD"), takes_turn=False)
     order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
     order = ledger.record(order, Step.UNKNOWN, "no answer", Actor())
@@ -103,8 +103,8 @@ def doubtful(ledger: Ledger, key: str, wallet: str, step: Step) -> None:
         ledger.record(ledger.claim(order, Actor(), evidence={}, sent_seconds=0), step, "refused", Actor())
 
 
-def test_everything_whose_outcome_nobody_knows(ledger: Ledger) -> None:
-    """P2: also what stands to be sent again, since its first sending may have landed and its task may never come back."""
+def test_every_unresolved_purchase_is_listed(ledger: Ledger) -> None:
+    """P2: a purchase that waits to be sent again counts too. Its first sending may have landed, and its task may stay away."""
     assert keys(ledger.unresolved()) == ["b2", "b1"]
     intent = Intent("a5", "create", "v", "c", "v:a", "f" * 64, {}, Money(Decimal("1.00"), "USD"), takes_turn=False)
     ledger.intend(intent, Actor())  # nothing of it has left yet

@@ -1,4 +1,4 @@
-"""A database gets its tables once, under a lock, and is never half used."""
+"""A database gets its tables once, under a lock, before its first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a purchase in the ledger: only the table's steps, only by who holds the claim, every step kept."""
+"""The life of a purchase in the ledger: the steps of ``LIFE`` only, by the holder of the claim only, every step kept."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(le
     assert read_back.price == Money(Decimal("2.25"), "MONOPOLY M")
 
 
-def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
+def test_every_step_is_kept_with_actor_time_and_reason(ledger: Ledger) -> None:
     placed(ledger)
     history = ledger.history("k")
     assert [row.step for row in history] == [Step.INTENDED, Step.SENT, Step.PLACED]
@@ -74,7 +74,7 @@ def test_every_step_is_kept_with_who_when_and_why(ledger: Ledger) -> None:
     assert abs(history[0].at - datetime.now(timezone.utc)) < timedelta(minutes=1)
 
 
-def test_an_unknown_key_is_nobodys(ledger: Ledger) -> None:
+def test_an_unused_key_has_no_purchase(ledger: Ledger) -> None:
     assert ledger.find("never used") is None
     assert ledger.history("never used") == []
 
@@ -106,7 +106,7 @@ def at_step(ledger: Ledger, step: Step) -> Purchase:
     return order
 
 
-def test_who_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
+def test_a_worker_that_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
     order = ledger.intend(intent(), WHO)
     ledger.intend(intent(), WHO)  # another try takes over
     with pytest.raises(StaleClaim):
@@ -210,7 +210,7 @@ def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
 
 
 class TestDoubt:
-    """What stood to be sent may have landed before: a late answer or a person says so."""
+    """A purchase that waits to be sent again may have landed before: a late answer or a person says so."""
 
     @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
     def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
@@ -222,7 +222,7 @@ class TestDoubt:
         with pytest.raises(WalletHeld):
             ledger.intend(intent("another"), WHO)
 
-    def test_whoever_intended_it_meanwhile_cannot_send_it(self, ledger: Ledger) -> None:
+    def test_a_worker_with_an_intent_from_before_cannot_send_it(self, ledger: Ledger) -> None:
         order = ledger.intend(intent(), WHO)
         ledger.reopen(order, "a late answer", WHO)
         with pytest.raises(StaleClaim):

@@ -47,7 +47,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def options() -> dict[str, str]:
-    """What ``[proxyorders]`` says beside the ledger's address."""
+    """What ``[proxyorders]`` says, except the ledger's address."""
     return {}
 
 

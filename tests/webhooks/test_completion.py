@@ -1,4 +1,4 @@
-"""A lost answer completed by a webhook: the delivery carries the id that no call tells."""
+"""A webhook completes a lost answer: it carries the order id, and the vendor's calls keep that to themselves."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_person_need_not_decide_what_a_late_delivery_tells(
     assert buyer().settle is not None and ledger.find("k").step is not Step.QUARANTINED  # type: ignore[union-attr]
 
 
-def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox, running: Running, buyer: MakeBuyer) -> None:
+def test_a_webhook_with_the_order_of_another_buyer_adopts_nothing(box: Sandbox, running: Running, buyer: MakeBuyer) -> None:
     other = buyer().place(REQUEST, order_key="other")
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(OutcomeUnknown):
@@ -106,7 +106,7 @@ def test_a_delivery_that_names_somebody_elses_order_adopts_nothing(box: Sandbox,
 
 
 @pytest.mark.parametrize("modes", [["doubled"], ["delayed"], ["held", "normal"], ["forged", "normal"], ["altered", "normal"]])
-def test_whatever_the_deliveries_do_the_ledger_ends_the_same(
+def test_the_ledger_ends_the_same_in_every_order_of_webhooks(
     box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger, modes: list[str]
 ) -> None:
     deliver_to(box, running, modes=modes, delay=0.3, tries=1)

@@ -1,4 +1,4 @@
-"""The command in docs/webhooks.md with which a user tests a receiver, run as it is written."""
+"""The test command of docs/webhooks.md, run as it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``OrderEventTrigger``: one event for every order that ended, late rather than lost, and once more rather than lost."""
+"""``OrderEventTrigger``: one event for every order at its end. An event may be late or come twice, but it comes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
 
 class Shop:
-    """Orders at a vendor of the sandbox, and the inbox that their reports come into."""
+    """Orders at a vendor of the sandbox, and the inbox for their webhooks."""
 
     def __init__(self, box: Sandbox, inbox: Inbox):
         self.box, self.inbox = box, inbox
@@ -57,7 +57,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 
 class Watching:
-    """A running trigger and what it has told."""
+    """A running trigger and its events."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -84,7 +84,7 @@ class Watching:
                 await stream.aclose()
 
     async def until(self, count: int, seconds: float = 30.0) -> list[str]:
-        """Ids and statuses that were told, as soon as there are so many, or after some seconds."""
+        """Ids and statuses of the events, as soon as there are so many, or after some seconds."""
         for _ in range(int(seconds * 20)):
             if len(self.told) >= count:
                 break
@@ -106,7 +106,7 @@ def test_every_order_that_ended_is_told_once_over_restarts_and_copies(shop: Shop
                 await asyncio.sleep(0.05)
             await asyncio.sleep(1.0)
             assert sorted(event["order_id"] for event in first.told + second.told) == ["o-1"]
-        await asyncio.to_thread(shop.reported, "o-2")  # nobody listens
+        await asyncio.to_thread(shop.reported, "o-2")  # without a listener
         await asyncio.to_thread(shop.reported, "o-1", 1)
         async with Watching() as again:
             await asyncio.to_thread(shop.reported, "o-3")
@@ -142,7 +142,7 @@ def test_what_the_vendor_does_not_confirm_yet_is_told_when_it_does(shop: Shop) -
     ],
     ids=["500", "404", "html", "reset"],
 )
-def test_what_cannot_be_read_now_is_told_later_and_holds_nobody_up(shop: Shop, fault: dict[str, Any]) -> None:
+def test_an_unreadable_order_is_reported_later_and_holds_up_no_other(shop: Shop, fault: dict[str, Any]) -> None:
     shop.order("o-1", "completed")
     shop.order("o-2", "completed")
 
@@ -156,8 +156,8 @@ def test_what_cannot_be_read_now_is_told_later_and_holds_nobody_up(shop: Shop, f
     asyncio.run(main())
 
 
-def test_who_was_told_of_is_not_asked_about_again(shop: Shop) -> None:
-    """A restart finds a month of deliveries: only those that nobody told of are read at the vendor."""
+def test_a_reported_order_is_not_read_again(shop: Shop) -> None:
+    """A restart finds a month of webhooks, and reads only the unreported orders at the vendor."""
 
     async def main() -> None:
         async with Watching() as first:
@@ -176,7 +176,7 @@ def test_who_was_told_of_is_not_asked_about_again(shop: Shop) -> None:
 
 
 def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only of its own wallet, and each order once; a ledger that is away for a moment between two pages loses nothing."""
+    """Only orders of its own wallet, each once; every order survives a short outage of the ledger between two pages."""
     ids = [f"o-{number}" for number in range(25)]
     monkeypatch.setattr(events, "PAGE", 10)
     monkeypatch.setattr(events, "AGAIN", 0.2)
@@ -187,7 +187,7 @@ def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: 
     def newest_of_orders(self: Inbox, *which: Any) -> list[Hint]:
         read.append(1)
         if len(read) == 2:
-            raise LedgerError("the ledger cannot be used")
+            raise LedgerError("the ledger is away")
         return page_of(self, *which)
 
     monkeypatch.setattr(Inbox, "newest_of_orders", newest_of_orders)
@@ -218,7 +218,7 @@ def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: 
 
 
 def test_the_event_of_a_triggerer_that_died_is_told_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody knows whether Airflow has stored it."""
+    """Whether Airflow has stored the event is unknown."""
     shop.order("o-1", "completed")
     monkeypatch.setattr(events, "STORED_AFTER", 60.0)
     monkeypatch.setattr(events, "HOLD", 4.0)
@@ -246,7 +246,7 @@ def test_a_ledger_that_is_away_for_a_while_loses_no_event(shop: Shop, monkeypatc
     def failing(self: Ledger, name: str, value: str) -> str:
         if away and name.startswith("event of"):
             away.pop()
-            raise LedgerError("the ledger cannot be used")
+            raise LedgerError("the ledger is away")
         return fix(self, name, value)
 
     monkeypatch.setattr(Ledger, "decide_once", failing)
@@ -265,7 +265,7 @@ def test_what_comes_before_it_is_known_where_the_watch_begins_is_told(shop: Shop
 
     def failing(self: InboxListener) -> Inbox:
         if away.is_set():
-            raise LedgerError("the ledger cannot be used")
+            raise LedgerError("the ledger is away")
         return opened(self)
 
     monkeypatch.setattr(InboxListener, "_open", failing)

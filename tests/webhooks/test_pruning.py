@@ -1,4 +1,4 @@
-"""Old deliveries are forgotten once a day, by one of however many processes, and no new one waits for it."""
+"""Old webhooks are deleted once a day, by one of many processes, while new webhooks pass."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_more_than_goes_in_one_bite(at: At) -> None:
     assert len(at.inbox.since(0)) == 3
 
 
-def test_once_a_day_by_whoever_comes_first(database: str, at: At) -> None:
+def test_once_a_day_by_the_first_process(database: str, at: At) -> None:
     at(0).keep(hints(0, 700))
     at(31)
     others = [Inbox(open_inbox(database).engine, at.inbox.clock) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""The receiver's answers, and what it keeps: forged, altered, replayed, huge, slow, deep; nothing of it has an effect."""
+"""The receiver's answers and its inbox: forged, altered, replayed, huge, slow and deep webhooks leave no trace."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_answers_tell_nothing(running: Running) -> None:
 
 
 class Said(logging.Handler):
-    """What the receiver logs, whatever was done to the process's logging before."""
+    """The receiver's log, under every earlier setup of the process's logging."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_a_slow_body_is_given_up(running: Running, monkeypatch: pytest.MonkeyPat
         assert sock.recv(100).startswith(b"HTTP/1.1 408")
 
 
-def test_a_hundred_slow_bodies_hold_up_nobody(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hundred_slow_bodies_hold_up_no_other_webhook(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.BODY_TIMEOUT", 60.0)
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(raw(running)) for _ in range(100)]
@@ -186,7 +186,7 @@ def test_a_hundred_slow_bodies_hold_up_nobody(running: Running, monkeypatch: pyt
         assert time.monotonic() - began < 50, "before any of them was given up"
 
 
-def test_who_hangs_up_in_the_middle_left_nothing(running: Running) -> None:
+def test_a_sender_that_hangs_up_in_the_middle_leaves_nothing(running: Running) -> None:
     body = delivery()
     signed = SCHEME.sign(body, SECRET)["x-webhook-signature"]
     head = f"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: {signed}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -206,7 +206,7 @@ SCHEMES = {
 
 @pytest.mark.parametrize("kind", SCHEMES)
 def test_old_and_future_timestamps(running: Running, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """The connection says how its vendor signs; what is signed right but too old, or from the future, is refused."""
+    """The connection says how its vendor signs. A right signature with an old or a future time is refused."""
     secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
     extra = {"webhook_secret": secret, "webhook_scheme": SCHEMES[kind]}
     connection = {"conn_type": "voodoo", "password": "ak_key", "extra": extra}

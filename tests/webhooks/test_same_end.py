@@ -1,9 +1,8 @@
-"""P7 as a property: whatever deliveries do, the ledger ends as it would have without any.
+"""P7 as a property: webhooks of every kind leave the ledger at the same end as a ledger without webhooks.
 
-The same story is told twice to a real sandbox and a real ledger: once with a real receiver that gets deliveries in any order,
-doubled, lost, early, forged, altered, replayed, with a status that is not true, and about orders nobody knows; once without
-webhooks at all. In between come tries, polls and what a woken task does. What a webhook spares a person, a person does in the
-other telling, with the same command as always.
+The same story happens twice, with a real sandbox and a real ledger. Once a real receiver gets webhooks in any order, doubled,
+lost, early, forged, altered, replayed, with a false status, and about unknown orders. Once there are no webhooks at all. In between
+come tries, polls and woken tasks. In the telling without webhooks a person does the rest, with the usual command.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ numbers = count()
 
 @dataclass(frozen=True)
 class Story:
-    """What happens.
+    """The events of a story.
 
     :param answers: by key, whether the answer to the purchase comes, is lost, or comes late, after ``meanwhile``.
     :param ends: by key, how the vendor ends the order.
@@ -79,7 +78,7 @@ stories = st.builds(
 class Telling:
     """The story as it happens on one connection.
 
-    :param running: the receiver, None where there are no webhooks.
+    :param running: the receiver, ``None`` for the telling without webhooks.
     """
 
     conn_id: str
@@ -115,7 +114,7 @@ class Telling:
         return f"{self.name}/{key}"
 
     def taken(self, key: str) -> Entry | None:
-        """What the vendor's book says of a purchase."""
+        """The entry of a purchase in the vendor's book."""
         reference = self.buyer.reference(self.key(key))
         entries = [entry for entry in self.box.book.orders("voodoo") if entry.reference == reference]
         assert len(entries) <= 1, "bought twice"
@@ -207,7 +206,7 @@ class Telling:
             self.sent.append(body)
 
     def wake(self) -> None:
-        """What waiting tasks do that the watcher wakes: look at their order."""
+        """Woken tasks look at their order."""
         assert self.running is not None
         for hint in self.running.inbox.since(self.seen):
             self.seen = hint.number
@@ -219,7 +218,7 @@ class Telling:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self, key: str) -> None:
-        """All that is left: the task's last tries, a person where there must be one, the vendor's end and a last look."""
+        """The rest: the task's last tries, a person if needed, the vendor's end and a last look."""
         self.one_try(key)
         self.place(key)
         order, entry = self.known(key), self.taken(key)
@@ -232,13 +231,13 @@ class Telling:
         self.poll(key)
 
     def end_of(self, key: str) -> Any:
-        """What must be the same in both tellings."""
+        """The result to compare between both tellings."""
         order, entry = self.known(key), self.taken(key)
         assert order is not None and entry is not None and order.order_id == entry.order_id
         return order.step, order.price, order.delivered, order.vendor_status, order.reserved
 
     def check_inbox(self) -> None:
-        """One row for each distinct true delivery, its copies counted, and nothing of the others."""
+        """One row for each distinct true webhook, with its copies counted, and none for the others."""
         assert self.running is not None
         since = [hint for hint in self.running.kept() if hint.wallet == self.account.wallet]
         counted = {hint.digest: hint.times for hint in since}
@@ -289,7 +288,7 @@ def lost_and_late(*events: Sequence[str]) -> Story:
 def test_a_delivery_before_the_answer_of_the_purchase_counts(
     box: Sandbox, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes before the ledger knows the order id is kept, and completes what was lost: nobody has to ask a person."""
+    """A webhook may come before the ledger knows the order id. It is stored, and completes the lost answer without a person."""
     monkeypatch.setattr("tests.webhooks.test_same_end.main", lambda words: pytest.fail("a person was asked"))
     story = lost_and_late(("try", "a"), ("end", "a"), ("deliver", "a", "once"), ("try", "b"), ("try", "a"), ("wake",))
     ledger = open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))

@@ -1,4 +1,4 @@
-"""Who may send: looked up now and then, and names that an attacker makes up hold up and push out nobody who is proven."""
+"""The look-up of senders: made-up names of an attacker cannot delay or push out a proven connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .conftest import SCHEME, SECRET, delivery
 
 
 class Backend:
-    """Connections that take their time, and the clock by which they get old."""
+    """Slow connections, and the clock of their age."""
 
     def __init__(self, **secrets: str) -> None:
         self.secrets, self.asked, self.now = secrets, list[str](), 0.0
@@ -47,7 +47,7 @@ class Backend:
 
 
 async def secret(senders: Senders, conn_id: str = "c", *, proves: bool = True, **how: bool) -> str | None:
-    """The secret that counts right now."""
+    """The secret in force."""
     sender = await senders.find(conn_id, **how)
     if sender is None:
         return None
@@ -89,7 +89,7 @@ def test_a_secret_that_was_taken_out_stops_counting() -> None:
         senders = backend.senders()
         assert await secret(senders) == "old"
         backend.secrets["c"], backend.now = "new", 30.1
-        assert await secret(senders) == "new", "nobody asked for half a minute: not served any more"
+        assert await secret(senders) == "new", "half a minute without a webhook: the old look-up is over"
         backend.fails, backend.now = True, 50.0
         assert await secret(senders) == "new", "the backend is away for a moment"
         backend.now = 60.2
@@ -104,7 +104,7 @@ def test_a_secret_that_was_taken_out_stops_counting() -> None:
     asyncio.run(main())
 
 
-def test_who_has_proven_nothing_is_looked_up_before_it_is_believed_again() -> None:
+def test_an_unproven_name_is_looked_up_before_it_is_believed_again() -> None:
     backend = Backend(c="old")
 
     async def main() -> None:
@@ -116,7 +116,7 @@ def test_who_has_proven_nothing_is_looked_up_before_it_is_believed_again() -> No
     asyncio.run(main())
 
 
-def test_made_up_names_hold_up_nobody_who_is_proven() -> None:
+def test_made_up_names_delay_no_proven_connection() -> None:
     """Every look-up of a made-up name hangs; the true connections are looked up all the same, and served meanwhile."""
     good = [f"c-{number}" for number in range(3)]
     backend = Backend(**dict.fromkeys(good, "s"))
@@ -145,7 +145,7 @@ def test_made_up_names_hold_up_nobody_who_is_proven() -> None:
     asyncio.run(main())
 
 
-def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wait_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_UP_TIMEOUT", 0.2)
     backend = Backend()
     backend.stuck.clear()
@@ -162,7 +162,7 @@ def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_made_up_names_push_out_nobody_and_are_not_remembered_for_long() -> None:
+def test_made_up_names_push_out_no_proven_connection_and_are_soon_forgotten() -> None:
     backend = Backend(c="s")
 
     async def main() -> int:
@@ -178,7 +178,7 @@ def test_made_up_names_push_out_nobody_and_are_not_remembered_for_long() -> None
 
 
 def test_many_names_of_one_connection_do_not_fill_the_memory() -> None:
-    """The environment finds a connection in capitals and in small letters; who knows no secret proves none of them."""
+    """The environment finds a connection in capitals and in small letters. Proving a name takes its secret."""
     names = [f"c-{number}" for number in range(1500)]
     backend = Backend(**dict.fromkeys(names, "s"))
 
@@ -198,7 +198,7 @@ def test_many_names_of_one_connection_do_not_fill_the_memory() -> None:
 
 
 class Post:
-    """One delivery, by hand, so that it is seen whether its body was asked for."""
+    """One webhook by hand, to see whether the receiver asks for its body."""
 
     def __init__(self, conn_id: str, body: bytes = b"", secret: str = SECRET) -> None:
         self.conn_id, self.body, self.read, self.status = conn_id, body, 0, 0
@@ -240,7 +240,7 @@ def test_a_flood_of_made_up_names_is_refused_unread_and_true_deliveries_pass(tmp
     assert [hint.order_id for hint in open_inbox(url).since(0)] == ["first", "second"]
 
 
-def test_a_changed_secret_counts_at_once_for_who_signs_with_it(tmp_path: Path) -> None:
+def test_a_changed_secret_counts_at_once_for_its_signer(tmp_path: Path) -> None:
     backend, url = Backend(c="old"), f"sqlite:///{tmp_path / 'ledger.db'}"
 
     async def main() -> None:

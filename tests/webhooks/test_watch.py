@@ -29,7 +29,7 @@ def hint(number: int) -> Hint:
 
 
 async def listening(inbox: Inbox, ears: Ears) -> None:
-    """Wait until the watch tells what is kept, and forget how it was found out."""
+    """Wait until the listener passes on the stored webhooks, and forget the test webhooks."""
     canaries = iter(range(900, 1000))
     while not ears.heard:
         await asyncio.to_thread(inbox.keep, [hint(next(canaries))])
@@ -44,7 +44,7 @@ async def until(true: Callable[[], bool], within: float = 15.0) -> None:
 
 
 def told(ears: Ears) -> list[str]:
-    """What was told since it is listening."""
+    """The orders of its hints, without the test webhooks."""
     return [name for name, _ in ears.heard if not name.startswith("order-9")]
 
 
@@ -186,8 +186,8 @@ def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:
     assert sorted((row.order_id, row.times) for row in inboxes[0].since(0)) == [("order-1", 40), ("order-2", 40)]
 
 
-def test_one_that_is_replayed_for_ever_fails_nobody(database: str) -> None:
-    """Its count ends where PostgreSQL's integer does; the deliveries that are kept together with it are kept."""
+def test_endless_replays_of_a_webhook_harm_no_other(database: str) -> None:
+    """Its count stops at PostgreSQL's greatest integer, and the other webhooks of its group are stored."""
     inbox, most = open_inbox(database), 2**31 - 1
     inbox.keep([hint(1)])
     with inbox.engine.begin() as connection:
@@ -201,7 +201,7 @@ def test_one_that_is_replayed_for_ever_fails_nobody(database: str) -> None:
 
 
 def test_a_reader_misses_nothing_however_many_write(database: str) -> None:
-    """Rows come to light in the order of their numbers: a reader that goes on from the last number sees every one."""
+    """Rows become visible in the order of their numbers: a reader that goes on from the last number gets them all."""
     import threading
 
     writers, each = 6, 40
