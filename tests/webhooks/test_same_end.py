@@ -1,7 +1,7 @@
 """P7 as a property: webhooks of every kind leave the ledger at the same end as a ledger without webhooks.
 
 The same story happens twice, with a real sandbox and a real ledger. Once a real receiver gets webhooks in any order, doubled,
-lost, early, forged, altered, replayed, with a false status, and about unknown orders. Once there are no webhooks at all. In between
+lost, early, forged, altered, replayed, with a false status, and about unknown orders. Once no webhook comes at all. In between
 come tries, polls and woken tasks. In the telling without webhooks a person does the rest, with the usual command.
 """
 
