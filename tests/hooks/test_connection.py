@@ -37,7 +37,8 @@ class TestDefaults:
         assert (account.vendor, account.conn_id, account.secret) == (vendor, "some_conn", "some-key")
         assert account.base_url == vendor_class(vendor).base_url
         assert account.wallet == f"{vendor}:some_conn"
-        assert (account.timeout, account.timezone, account.currency, account.requests_per_second) == (30.0, "UTC", None, None)
+        assert (account.timeout, account.timezone, account.currency) == (30.0, "UTC", None)
+        assert account.requests_per_second == vendor_class(vendor).capabilities.requests_per_second
         assert {getattr(account.caps, name) for name in CAPS} == {None}
 
     def test_empty_fields_of_the_form_are_no_settings(self) -> None:
