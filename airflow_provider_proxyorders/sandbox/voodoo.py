@@ -154,7 +154,7 @@ class SandboxVoodoo(SandboxVendor):
         item = self.items.get(whole(body.get("item_id")) or 0)
         if item is None:
             raise _invalid("Item is not available")
-        quantity, fields = self._quantity(item, body), self._fields(item, body.get("fields"))
+        quantity, fields = _quantity(item, body), _fields(item, body.get("fields"))
         reference = body.get("merchant_order_id") or ""
         if not isinstance(reference, str) or len(reference) > 100:
             raise _invalid("merchant_order_id must be text of at most 100 characters")
@@ -180,42 +180,6 @@ class SandboxVoodoo(SandboxVendor):
 
     def _balance(self, ask: Ask) -> Answer:
         return Answer({"balance": number(self._holder(ask).balance)})
-
-    # -- the documented rules of a body ---------------------------------------------------------------------------
-
-    def _quantity(self, item: Item, body: Mapping[str, Any]) -> Decimal:
-        given = body.get("quantity")
-        if given is None:
-            if item.product_type == "topup":
-                raise _invalid("quantity is required")
-            return Decimal(1)
-        if isinstance(given, bool) or not isinstance(given, (int, Decimal)):
-            raise _invalid("quantity must be a number")
-        quantity = Decimal(given)
-        if item.product_type != "topup" and quantity != quantity.to_integral_value():
-            raise _invalid("quantity must be a whole number")
-        if not item.least <= quantity <= item.most:
-            raise _invalid(f"quantity must be between {item.least} and {item.most}")
-        return quantity
-
-    def _fields(self, item: Item, given: Any) -> dict[str, str]:
-        """The buyer's fields as they are shown back: choices by their display names."""
-        given = {} if given is None else given
-        if not isinstance(given, dict) or set(given) - set(item.fields):
-            raise _invalid("fields do not belong to this item")
-        shown = {}
-        for name, choices in item.fields.items():
-            value = given.get(name)
-            if choices is None:
-                if not isinstance(value, str) or not value:
-                    raise _invalid(f"fields.{name} is required")
-                shown[name] = value
-            else:
-                choice = whole(value)
-                if choice is None or choice not in choices:
-                    raise _invalid(f"fields.{name} must be the id of a choice")
-                shown[name] = choices[choice]
-        return shown
 
     # -- the life of an order -------------------------------------------------------------------------------------
 
@@ -299,6 +263,42 @@ class SandboxVoodoo(SandboxVendor):
         if wallet is None or until <= self.clock.timestamp():
             raise _refusal(401, "not_authenticated", "Authentication credentials were not provided.")
         return wallet
+
+
+def _quantity(item: Item, body: Mapping[str, Any]) -> Decimal:
+    given = body.get("quantity")
+    if given is None:
+        if item.product_type == "topup":
+            raise _invalid("quantity is required")
+        return Decimal(1)
+    if isinstance(given, bool) or not isinstance(given, (int, Decimal)):
+        raise _invalid("quantity must be a number")
+    quantity = Decimal(given)
+    if item.product_type != "topup" and quantity != quantity.to_integral_value():
+        raise _invalid("quantity must be a whole number")
+    if not item.least <= quantity <= item.most:
+        raise _invalid(f"quantity must be between {item.least} and {item.most}")
+    return quantity
+
+
+def _fields(item: Item, given: Any) -> dict[str, str]:
+    """The buyer's fields as they are shown back: choices by their display names."""
+    given = {} if given is None else given
+    if not isinstance(given, dict) or set(given) - set(item.fields):
+        raise _invalid("fields do not belong to this item")
+    shown = {}
+    for name, choices in item.fields.items():
+        value = given.get(name)
+        if choices is None:
+            if not isinstance(value, str) or not value:
+                raise _invalid(f"fields.{name} is required")
+            shown[name] = value
+        else:
+            choice = whole(value)
+            if choice is None or choice not in choices:
+                raise _invalid(f"fields.{name} must be the id of a choice")
+            shown[name] = choices[choice]
+    return shown
 
 
 def _refusal(status: int, code: str, detail: str) -> Refusal:

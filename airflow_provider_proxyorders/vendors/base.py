@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote as url_quote
 
-from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound, UnsupportedOperation, VendorError
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Delivery, Quote, VendorOrder
 from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Look, Operation, Polling, Prepared, Setting
-from airflow_provider_proxyorders.vendors.judging import Judging
+from airflow_provider_proxyorders.vendors.rules import VendorRules
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
-from airflow_provider_proxyorders.wire.reading import when
-from airflow_provider_proxyorders.wire.signatures import Scheme
 
 __all__ = [
     "Capabilities",
@@ -42,83 +39,11 @@ Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
 
 
-class Vendor(Judging):
+class Vendor(VendorRules):
     """Base of all vendors. A subclass fills in the class attributes and the flows it supports.
 
     One instance serves one account and holds no state of its own; a login lives in ``account.session``.
     """
-
-    #: the connection type, e.g. ``iproyal``
-    name: ClassVar[str]
-    #: documentation of the ordering calls
-    docs_url: ClassVar[str]
-    #: used when the connection names no host
-    base_url: ClassVar[str]
-    capabilities: ClassVar[Capabilities]
-    #: vendor settings of the connection, beside those every connection has
-    settings: ClassVar[Sequence[Setting]] = ()
-    #: how the vendor signs its webhooks, None where it sends none
-    webhook: ClassVar[Scheme | None] = None
-    #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
-    renews_login: ClassVar[bool] = False
-    #: help of the connection's password field
-    secret_help: ClassVar[str] = ""
-
-    def __init__(self, account: Account):
-        self.account = account
-
-    # -- before money moves: no I/O -------------------------------------------------------------------------------
-
-    def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
-        """Check and complete the body of a purchase.
-
-        :param reference: our reference for vendors that take one; derived from the order key, never from the try.
-        :raises InvalidRequest: for the first field that breaks a documented rule.
-        """
-        raise self.unsupported("placing orders")
-
-    def prepare_extend(self, order_id: str, request: Mapping[str, Any]) -> Prepared:
-        """Check and complete the body of an extension.
-
-        :raises InvalidRequest: for the first field that breaks a documented rule.
-        """
-        raise self.unsupported("extending an order", "place a new order instead; it comes with different proxies")
-
-    def order_page(self, order_id: str) -> str | None:
-        """Address of the order in the vendor's dashboard, None where no such page is documented."""
-        return None
-
-    def names(self, order: VendorOrder) -> frozenset[str]:
-        """Every order id under which the ledger may know an order as just read."""
-        return frozenset({order.order_id})
-
-    def reference_in(self, body: Mapping[str, Any]) -> str | None:
-        """Our reference in the body of a purchase, for vendors whose orders carry one.
-
-        An order that is read tells it as ``traits["reference"]``; without that no webhook makes it ours.
-        """
-        return None
-
-    def is_duplicate(self, error: VendorError) -> bool:
-        """Whether a refusal can mean that the vendor already has an order with our reference."""
-        return False
-
-    def extended(self, evidence: Mapping[str, Any], order: VendorOrder) -> bool:
-        """Whether an order as read now shows the extension that was bought after ``evidence`` was read.
-
-        :param evidence: what :meth:`snapshot` read; ``expires_at`` (ISO) and ``extensions`` (a count) are looked at.
-        """
-        before, recorded = when(evidence.get("expires_at")), evidence.get("extensions")
-        if before and order.expires_at and order.expires_at > before:
-            return True
-        return isinstance(recorded, int) and order.extensions is not None and order.extensions > recorded
-
-    def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
-        """Order id, our reference where it carries one, and the vendor's word for the status, from a verified delivery.
-
-        :raises UnreadableBody: when it names no order.
-        """
-        raise self.unsupported("webhooks")
 
     # -- flows that spend -----------------------------------------------------------------------------------------
 
@@ -222,23 +147,11 @@ class Vendor(Judging):
 
     # -- shared by all vendors ------------------------------------------------------------------------------------
 
-    def setting(self, name: str) -> Any:
-        """A declared setting of this vendor as the connection has it, else its default.
-
-        :raises ConfigError: when the value is none of the choices or of another kind.
-        """
-        declared = next(setting for setting in self.settings if setting.name == name)
-        return declared.read(self.account.settings.get(name), self.account.conn_id)
-
     @property
     def settle_time(self) -> float:
         """Seconds after which a purchase shows up in reads: the connection's setting ``settle``, else the vendor's own time."""
         configured = self.account.settings.get("settle")
         return self.capabilities.settle if configured is None else float(configured)
-
-    def auth_headers(self) -> Mapping[str, str]:
-        """Headers that authenticate a request."""
-        return {}
 
     def call(self, request: Request) -> Generator[Request, Response, Response]:
         """Send a request with authentication and hand back whatever came."""
@@ -253,10 +166,6 @@ class Vendor(Judging):
         response = yield from self.call(request)
         self.check(response, request)
         return self.readable(response, request)
-
-    def unsupported(self, what: str, instead: str = "") -> UnsupportedOperation:
-        advice = f"; {instead}" if instead else ""
-        return UnsupportedOperation(f"{self.title} offers no call for {what}{advice}. Nothing was sent.")
 
 
 def path_part(order_id: str) -> str:

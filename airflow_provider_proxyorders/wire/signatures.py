@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["body", "timestamp", "stripe", "standard"]
+Style = Literal["body", "timestamp", "stripe", "standard"]
 
 
 class BadSignature(ValueError):
@@ -38,7 +38,7 @@ class Scheme:
     :param tolerance: how far a timestamp may be off, both ways, in seconds.
     """
 
-    kind: Kind = "body"
+    kind: Style = "body"
     header: str = "x-webhook-signature"
     prefix: str = "sha256="
     encoding: Literal["hex", "base64"] = "hex"
@@ -72,47 +72,51 @@ class Scheme:
     # -- the receiver -----------------------------------------------------------------------------------------------
 
     def verify(self, body: bytes, headers: Mapping[str, str], secrets: Sequence[str], *, now: float) -> None:
-        """Prove that somebody who knows one of the secrets sent exactly these bytes.
+        """Prove that a holder of one of the secrets sent exactly these bytes.
 
         :param headers: with lower-case names.
-        :param secrets: the current one, and while it is changed also the one before.
+        :param secrets: the current secret and, during a change, the one before.
         :param now: unix seconds.
-        :raises BadSignature: when it is not proven.
-        :raises OutsideTolerance: when it is proven but too old, or from the future.
+        :raises BadSignature: without this proof.
+        :raises OutsideTolerance: for a proven delivery that is too old, or from the future.
         """
-        given = headers.get(self.header.lower())
-        if given is None:
+        header = headers.get(self.header.lower())
+        if header is None:
             raise BadSignature(f"no header {self.header}")
         secrets = [secret for secret in secrets if has_key(secret)]
         if not secrets:
             raise BadSignature("the connection has no webhook secret")
-        stamp: str | None = None
-        if self.kind == "body":
-            signed, candidates = body, self._unprefixed(given)
-        elif self.kind == "timestamp":
-            stamp = headers.get(self.timestamp_header.lower(), "")
-            signed, candidates = f"{stamp}.".encode() + body, self._unprefixed(given)
-        elif self.kind == "stripe":
-            pairs = [part.strip().partition("=") for part in given.split(",")]
-            stamp = next((value for name, _, value in pairs if name == "t"), "")
-            candidates = [value for name, _, value in pairs if name == "v1"]
-            signed = f"{stamp}.".encode() + body
-        else:
-            stamp = headers.get(self.timestamp_header.lower(), "")
-            message_id = headers.get(self.id_header.lower(), "")
-            candidates = [part[3:] for part in given.split(" ") if part.startswith("v1,")]
-            signed = f"{message_id}.{stamp}.".encode() + body
+        stamp, signed, candidates = self._read(header, headers, body)
         if stamp is not None and not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
             raise BadSignature("the timestamp is missing or no unix time")
-        right = [self._code(_standard_key(s) if self.kind == "standard" else s.encode(), signed) for s in secrets]
-        found = False
-        for candidate in candidates[:8]:
-            for code in right:
-                found |= hmac.compare_digest(code.encode(), candidate.strip().encode("utf-8", "replace"))
-        if not found:
+        codes = [self._code(self._key(secret), signed) for secret in secrets]
+        matches = [
+            hmac.compare_digest(code.encode(), candidate.strip().encode("utf-8", "replace"))
+            for candidate in candidates[:8]
+            for code in codes
+        ]
+        if not any(matches):
             raise BadSignature("the signature does not fit these bytes and any of the connection's secrets")
         if stamp is not None and abs(now - int(stamp)) > self.tolerance:
             raise OutsideTolerance(f"the timestamp is {now - int(stamp):.0f} s off, {self.tolerance:.0f} are tolerated")
+
+    def _read(self, header: str, headers: Mapping[str, str], body: bytes) -> tuple[str | None, bytes, list[str]]:
+        """The timestamp (None where the scheme has none), the bytes that were signed, and the signatures."""
+        if self.kind == "body":
+            return None, body, self._unprefixed(header)
+        if self.kind == "stripe":
+            pairs = [part.strip().partition("=") for part in header.split(",")]
+            stamp = next((value for name, _, value in pairs if name == "t"), "")
+            return stamp, f"{stamp}.".encode() + body, [value for name, _, value in pairs if name == "v1"]
+        stamp = headers.get(self.timestamp_header.lower(), "")
+        if self.kind == "timestamp":
+            return stamp, f"{stamp}.".encode() + body, self._unprefixed(header)
+        message_id = headers.get(self.id_header.lower(), "")
+        candidates = [part[3:] for part in header.split(" ") if part.startswith("v1,")]
+        return stamp, f"{message_id}.{stamp}.".encode() + body, candidates
+
+    def _key(self, secret: str) -> bytes:
+        return _standard_key(secret) if self.kind == "standard" else secret.encode()
 
     def _unprefixed(self, given: str) -> list[str]:
         """Signatures in a header; several may be there, apart by commas, while a secret is changed."""
@@ -127,8 +131,6 @@ class Scheme:
 
 #: What may stand before a base64 secret of Standard Webhooks.
 PREFIX = "whsec_"
-#: Standard Webhooks as published.
-STANDARD = Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
 
 
 def has_key(secret: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from airflow_provider_proxyorders.sandbox import Sandbox
-from airflow_provider_proxyorders.wire.signatures import STANDARD, Scheme
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 from .conftest import SCHEME, SECRET, Running, delivery
 
@@ -200,7 +200,9 @@ def test_a_sender_that_hangs_up_in_the_middle_leaves_nothing(running: Running) -
 SCHEMES = {
     "timestamp": {"kind": "timestamp", "header": "X-Signature", "prefix": "v1="},
     "stripe": {"kind": "stripe", "header": "Stripe-Signature"},
-    "standard": vars(STANDARD),
+    "standard": vars(
+        Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
+    ),
 }
 
 

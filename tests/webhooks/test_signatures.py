@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_proxyorders.webhooks.senders import secrets_of
-from airflow_provider_proxyorders.wire.signatures import STANDARD, BadSignature, OutsideTolerance, Scheme
+from airflow_provider_proxyorders.wire.signatures import BadSignature, OutsideTolerance, Scheme
 
 from .conftest import delivery
 
+#: Standard Webhooks as published.
+STANDARD = Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
 SCHEMES = {
     "body": Scheme(),
     "body, base64": Scheme(prefix="", encoding="base64", header="X-Sig"),

@@ -13,23 +13,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
-from airflow_provider_proxyorders.domain.errors import OrderingNotPermitted, OrderNotFound, UnreadableAnswer, UnsupportedOperation
-from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.errors import OrderingNotPermitted, OrderNotFound, UnreadableAnswer
+from airflow_provider_proxyorders.domain.errors import UnsupportedOperation as UnsupportedOperation
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody as UnreadableBody
+from airflow_provider_proxyorders.domain.model import Balance as Balance
+from airflow_provider_proxyorders.domain.model import Delivery as Delivery
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Look,
     Operation,
-    Orders,
     Polling,
     Prepared,
-    Rows,
-    Setting,
-    Vendor,
-    about,
-    path_part,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    Orders as Orders,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    Rows as Rows,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    Setting as Setting,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    Vendor as Vendor,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    about as about,
+)
+from airflow_provider_proxyorders.vendors.base import (
+    path_part as path_part,
 )
 from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
@@ -37,48 +51,33 @@ from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
     adopted_order,
     changed_since,
     may_be,
-    read_balance,
     read_created,
-    read_order,
-    read_proxies,
-    read_subaccounts,
 )
+from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
+    read_balance as read_balance,
+)
+from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
+    read_order as read_order,
+)
+from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
+    read_proxies as read_proxies,
+)
+from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
+    read_subaccounts as read_subaccounts,
+)
+from airflow_provider_proxyorders.vendors.proxyscrape.reads import CREATE_ORDER, REFUSALS, ProxyScrapeReading
 from airflow_provider_proxyorders.vendors.proxyscrape.requests import prepare_order
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
-from airflow_provider_proxyorders.wire.reading import optional_text
-
-NO_FUNDS = "Insufficient wallet balance."
-#: The documented error texts and the HTTP status each is documented with.
-REFUSALS: Mapping[str, int] = {
-    "Missing or invalid pricing configuration.": 400,
-    NO_FUNDS: 400,
-    "Could not determine account email from authenticated identity.": 401,
-    "API ordering is not enabled for this account. Contact support to request access.": 403,
-    "Reading order status via the API-ordering endpoint is not enabled for this account. Contact support to request access.": 403,
-    "Order not found.": 404,
-}
-
-_CREATE, _STATUS, _BALANCE = "create order", "read order", "read balance"
-_SUBACCOUNTS, _PROXY_LIST = "list sub-accounts", "read proxy list"
-#: Permissions that begin so are off by default and granted by the vendor's support only.
-ORDERING = "account:api_ordering"
-PERMISSIONS: Mapping[str, str] = {
-    _CREATE: f"{ORDERING}:write",
-    _STATUS: f"{ORDERING}:read",
-    _BALANCE: f"{ORDERING}:read",
-    _SUBACCOUNTS: "subaccount:read",
-    _PROXY_LIST: "datacenter_shared:read",
-}
+from airflow_provider_proxyorders.wire.reading import optional_text as optional_text
 
 
-class ProxyScrape(Vendor):
+class ProxyScrape(ProxyScrapeReading):
     """ProxyScrape's ordering by API: create, status, wallet balance (/api/account/api-ordering).
 
     There is no quote, no list of orders, no reference of ours, no extension and no webhook in its documentation.
     """
 
     name = "proxyscrape"
-    title = "ProxyScrape"
     docs_url = "https://docs.proxyscrape.com/api/account/api-ordering"
     base_url = "https://api.proxyscrape.com"
     secret_label = "API token"
@@ -94,25 +93,6 @@ class ProxyScrape(Vendor):
         # The page suggests a look every 1 to 2 s, and says that well below a second is usual but not promised.
         polling=Polling(first=1, fastest=1.5, slowest=15, timeout=600),
     )
-    settings = (
-        Setting(
-            "auth",
-            "Authentication",
-            "How the secret is sent: as an api-token header, or as a bearer JWT of a signed-in caller.",
-            default="api-token",
-            choices=("api-token", "bearer"),
-            placeholder="api-token",
-        ),
-        Setting(
-            "list_query",
-            "Proxy list query",
-            "Query of the datacenter proxy list. ProxyScrape's pages name the path but not its parameters; these were seen "
-            "in use. The lines must come as ip:port:user:password, or as ip:port where your address is whitelisted.",
-            default="type=getproxies&protocol=http&format=credentials&credential_format=1",
-            placeholder="type=getproxies&protocol=http&format=credentials&credential_format=1",
-        ),
-    )
-
     # -- before money moves ---------------------------------------------------------------------------------------
 
     def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
@@ -123,84 +103,11 @@ class ProxyScrape(Vendor):
 
     # -- flows ----------------------------------------------------------------------------------------------------
 
-    def auth_headers(self) -> Mapping[str, str]:
-        if self.setting("auth") == "bearer":
-            return {"Authorization": f"Bearer {self.account.secret}"}
-        return {"api-token": self.account.secret}
-
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
         """Place an order. The answer holds its id and nothing else, so the status is ours until the first look."""
-        request = Request("POST", "/v4/account/orders/create", _CREATE, json=body, spends=True)
+        request = Request("POST", "/v4/account/orders/create", CREATE_ORDER, json=body, spends=True)
         response = yield from self.call(request)
         return self.placed(response, request, read_created)
-
-    def get(self, order_id: str) -> Flow[VendorOrder]:
-        if order_id.startswith(ADOPTED):
-            return (yield from self._adopted(order_id))
-        return (yield from self._read(order_id))[0]
-
-    def _read(self, order_id: str) -> Flow[tuple[VendorOrder, Any]]:
-        """An order, and the answer it was in."""
-        request = Request("GET", f"/v4/account/orders/{path_part(order_id)}/status", _STATUS)
-        data = yield from self.read(request)
-        return self.understood(request, lambda: about(order_id, read_order(data, self.account.currency))), data
-
-    def _adopted(self, order_id: str) -> Flow[VendorOrder]:
-        for entry in (yield from self.subaccounts()):
-            if ADOPTED + entry["AccountID"] == order_id:
-                return adopted_order(entry)
-        raise OrderNotFound(
-            f"{self.title} lists no sub-account {order_id.removeprefix(ADOPTED)!r} (any more); refunded orders lose theirs. "
-            "This call moves no money."
-        )
-
-    def balance(self) -> Flow[Balance]:
-        request = Request("GET", "/v4/account/orders/balance", _BALANCE)
-        data = yield from self.read(request)
-        return self.understood(request, lambda: read_balance(data, self.account.currency))
-
-    def subaccounts(self) -> Flow[Rows]:
-        """All sub-accounts: ``AccountID``, and ``AccountType``, ``label``, ``time_added`` where the vendor gives them.
-
-        The path is documented, the wrapper around the list was only seen in use; a bare ``data`` list passes as well.
-        """
-        request = Request("GET", "/v4/account/subaccounts", _SUBACCOUNTS)
-        data = yield from self.read(request)
-        return self.understood(request, lambda: read_subaccounts(data))
-
-    def delivery(self, order_id: str) -> Flow[Delivery]:
-        """The proxies of a datacenter order.
-
-        :raises UnsupportedOperation: for the other products, whose lists are not documented.
-        """
-        order = yield from self.get(order_id)
-        subaccount = order.handle
-        if subaccount is None:
-            return Delivery(order_id)
-        product = order.traits.get("subaccount_type", "unknown")
-        if product != "datacenter_shared":
-            raise UnsupportedOperation(
-                f"{self.title} documents no call that lists the proxies of a {product!r} sub-account, only of "
-                f"'datacenter_shared'. What was bought is there: take its login from the dashboard, sub-account {subaccount}."
-            )
-        query = tuple(parse_qsl(self.setting("list_query"), keep_blank_values=True))
-        request = Request("GET", f"/v4/account/{path_part(subaccount)}/datacenter_shared/proxy-list", _PROXY_LIST, params=query)
-        response = yield from self.call(request)
-        said = response.data_or_none()
-        if isinstance(said, Mapping) and (response.ok or "info" in said):  # about the sub-account, not about the key
-            raise self.refusal(response, request, meaning=400)
-        self.check(response, request)
-        protocol = dict(query).get("protocol", "http")
-        scheme = protocol if protocol.startswith("socks") else "http"
-        return self.understood(request, lambda: read_proxies(response, order_id, scheme))
-
-    def check_access(self) -> Flow[str]:
-        accepted = yield from super().check_access()
-        try:
-            known = yield from self.subaccounts()
-        except (OrderingNotPermitted, OrderNotFound, UnreadableAnswer) as error:
-            return f"{accepted}; sub-accounts cannot be read, so a lost answer can only be judged by the balance: {error}"
-        return f"{accepted}, {len(known)} sub-accounts readable"
 
     # -- purchases whose answer was lost --------------------------------------------------------------------------
 
@@ -289,23 +196,7 @@ class ProxyScrape(Vendor):
             return None
         return order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since)
 
-    def inventory(self) -> Flow[Orders | None]:
-        """The sub-accounts, since orders cannot be listed: every order opens one."""
-        try:
-            return [adopted_order(entry) for entry in (yield from self.subaccounts())]
-        except OrderingNotPermitted:
-            return None  # the list needs a permission of its own
-
     # -- answers --------------------------------------------------------------------------------------------------
-
-    def readable(self, response: Response, request: Request) -> Any:
-        data = super().readable(response, request)
-        success = data.get("success", True) if isinstance(data, Mapping) else True
-        if success is False:
-            raise self.refusal(response, request, meaning=REFUSALS.get(self.words(response), 400))
-        if success is not True:
-            raise self.unreadable(request, UnreadableBody("success is neither true nor false"))
-        return data
 
     def spent(self, response: Response, request: Request) -> Any:
         """As for every vendor; ``success`` has its say as well.
@@ -325,21 +216,3 @@ class ProxyScrape(Vendor):
         if success is not True:
             raise self.unknown(request, f"answered {response.status} without success=true", response)
         return data
-
-    def lacks_funds(self, response: Response) -> bool:
-        return self.words(response) == NO_FUNDS
-
-    def permission_advice(self, doing: str, tail: str) -> str:
-        needed = PERMISSIONS.get(doing.partition(":")[0], ORDERING)
-        how = "choose it for the key in the dashboard"
-        if needed.startswith(ORDERING):
-            how = f"ask ProxyScrape support for {ORDERING}:read and {ORDERING}:write, which only they can grant"
-        return (
-            f"the key of connection {self.account.conn_id!r} is good, but may not do this ({doing}).{tail} "
-            f"It needs the permission {needed}: {how}."
-        )
-
-    def error_text(self, data: Any) -> str:
-        """``{"success": false, "error"}``; the proxy list was seen to answer ``{"status", "info"}``."""
-        said = super().error_text(data)
-        return said or (optional_text(data, "info") or "" if isinstance(data, Mapping) else "")

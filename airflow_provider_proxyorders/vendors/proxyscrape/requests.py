@@ -61,21 +61,7 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
     if isinstance(request, Mapping):
         _refuse_wrong_names(request)
     body, warnings = check(VENDOR, request, FIELDS, known=lambda name: _POOL.fullmatch(name) is not None)
-    kind = body["type"]
-    for name, types in USED_BY.items():
-        if name in body and kind not in types:
-            if name == "location":
-                raise _wrong(name, f"is only for {UNLIMITED}, not for {kind}")
-            warnings.append(f"{VENDOR}: request field {name!r} is documented for {', '.join(types)}, not for {kind}")
-    pools = [name for name in body if _POOL.fullmatch(name)]
-    if pools and kind != DATACENTER:
-        raise _wrong(pools[0], f"is only for {DATACENTER}, not for {kind}")
-    if kind == DATACENTER and not pools:
-        raise _wrong("proxies[<location>]", f"is needed for {kind}: the size of the IP pool, as a flat key", _EXAMPLE_POOL)
-    for name in pools:
-        body[name] = convert(VENDOR, name, body[name], _POOL_SIZE)
-    if len(pools) > 1:
-        warnings.append(f"{VENDOR}: whether several locations can be combined is not documented ({', '.join(pools)})")
+    warnings += [*_unusual_fields(body), *_convert_pools(body)]
     if body.setdefault("is_subscription", False):
         warnings.append(
             f"{VENDOR}: is_subscription is true: the vendor may charge the wallet again and again by itself, outside the "
@@ -84,6 +70,38 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
     if "country" not in body:
         warnings.append(f"{VENDOR}: no country is given; it decides the VAT")
     return Prepared(body, warnings)
+
+
+def _unusual_fields(body: Mapping[str, Any]) -> list[str]:
+    """Warnings about fields that are documented for other types.
+
+    :raises InvalidRequest: for a location beside a type without locations.
+    """
+    order_type, warnings = body["type"], []
+    for name, types in USED_BY.items():
+        if name in body and order_type not in types:
+            if name == "location":
+                raise _wrong(name, f"is only for {UNLIMITED}, not for {order_type}")
+            warnings.append(f"{VENDOR}: request field {name!r} is documented for {', '.join(types)}, not for {order_type}")
+    return warnings
+
+
+def _convert_pools(body: dict[str, Any]) -> list[str]:
+    """Make the sizes of IP pools whole numbers.
+
+    :raises InvalidRequest: for a pool beside another type than datacenter, and for datacenter without a pool.
+    """
+    order_type = body["type"]
+    pools = [name for name in body if _POOL.fullmatch(name)]
+    if pools and order_type != DATACENTER:
+        raise _wrong(pools[0], f"is only for {DATACENTER}, not for {order_type}")
+    if order_type == DATACENTER and not pools:
+        raise _wrong("proxies[<location>]", f"is needed for {order_type}: the size of the IP pool, as a flat key", _EXAMPLE_POOL)
+    for name in pools:
+        body[name] = convert(VENDOR, name, body[name], _POOL_SIZE)
+    if len(pools) > 1:
+        return [f"{VENDOR}: whether several locations can be combined is not documented ({', '.join(pools)})"]
+    return []
 
 
 def _refuse_wrong_names(request: Mapping[str, Any]) -> None:
