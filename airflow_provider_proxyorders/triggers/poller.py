@@ -139,11 +139,14 @@ class Poller:
 
     async def _make_calls(self) -> None:
         """Make one call after another while orders are due. Only this loop takes orders from the schedule."""
+        batch: list[str] = []
         try:
             while batch := self._take():
                 await self._look(batch)
-        except Exception:  # a mistake of ours ends this caller, and the next one goes on
+        except Exception:  # a mistake of ours: the wait goes on, with a long pause
             log.exception("Poller of connection %s", self.conn_id)
+            pause = self.gate.vendor.capabilities.polling.slowest
+            self._schedule.plan(self.subscribers.still_waiting(batch), self.loop.time() + pause)
         self._callers -= 1
         self._wake()
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
+from airflow_provider_proxyorders.triggers.poller import Poller
 from tests.hooks.connections import Shops
 
 from .room import FASTEST, Room, finish, seed, until, waiting_room, watched
@@ -409,6 +410,28 @@ class TestOneIsNotAll:
 
         room = waiting_room(story)
         assert {order_id for order_id, events in room.events.items() if events[0]["outcome"] == "final"} == {*order_ids} - {bad}
+
+    def test_a_mistake_of_ours_stops_no_wait(self, shops: Shops) -> None:
+        """Here it is made while trouble is dealt with: the order of that call is looked at again, and so are the others."""
+        handle, mistakes = Poller._handle, [ZeroDivisionError()]
+
+        async def mistaken(self: Poller, *failure: Any) -> None:
+            if mistakes:
+                raise mistakes.pop()
+            await handle(self, *failure)
+
+        conn_id, order_ids = shops.connect("proxyscrape"), seed(shops, "proxyscrape", 3)
+        shops.patch.setattr(Poller, "_handle", mistaken)
+        shops.box.fault("proxyscrape", "get", status=503, times=1)
+
+        async def story(room: Room) -> None:
+            room.enter(conn_id, order_ids)
+            await until(lambda: not mistakes)
+            finish(shops, "proxyscrape", order_ids)
+            await room.all_end()
+
+        room = waiting_room(story)
+        assert room.outcomes == {("final", None)} and len(room.events) == 3
 
     def test_an_order_is_not_asked_about_again_whose_waiter_left_while_the_vendor_was_in_trouble(self, shops: Shops) -> None:
         async def story(room: Room) -> None:
