@@ -76,8 +76,8 @@ def running(database: str, options: dict[str, str], monkeypatch: pytest.MonkeyPa
     thread.join(10)
 
 
-def delivery(order_id: str = "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77", **changes: Any) -> bytes:
-    """A delivery as the vendor documents it: compact, keys sorted."""
+def webhook_body(order_id: str = "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77", **changes: Any) -> bytes:
+    """A webhook's body as the vendor documents it: compact, keys sorted."""
     data = {
         "codes": ["EXAM-PLE1"],
         "completed_at": "2030-01-02T03:04:05Z",

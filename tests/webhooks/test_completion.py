@@ -54,37 +54,35 @@ def buyer(box: Sandbox, ledger: Ledger, tmp_path: Path) -> MakeBuyer:
     return new
 
 
-def wait_for_delivery(running: Running) -> Hint:
+def wait_for_webhook(running: Running) -> Hint:
     end = time.monotonic() + 30
     while not running.kept():
-        assert time.monotonic() < end, "no delivery came"
+        assert time.monotonic() < end, "the webhook is missing"
         time.sleep(0.05)
     hint: Hint = running.kept()[0]
     return hint
 
 
-def deliver_to(box: Sandbox, running: Running, **settings: object) -> None:
+def send_webhooks_to(box: Sandbox, running: Running, **settings: object) -> None:
     url = f"{running.url}/voodoo_default"
     box.control({"vendor": "voodoo", "webhook": {"url": url, "secret": SECRET, "gap": 0.2, **settings}})
 
 
-def test_the_delivery_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger) -> None:
-    deliver_to(box, running)
+def test_the_webhook_of_a_lost_purchase_completes_it(box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger) -> None:
+    send_webhooks_to(box, running)
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     box.control({"vendor": "voodoo", "processing": 5.0})
     with pytest.raises(OutcomeUnknown, match="webhook will tell the order id") as lost:
         buyer().place(REQUEST, order_key="k")
     assert not isinstance(lost.value, Quarantined) and lost.value.retry == "later"
     box.advance(10)
-    hint = wait_for_delivery(running)
+    hint = wait_for_webhook(running)
     order = buyer().place(REQUEST, order_key="k")
     assert order.order_id == hint.order_id == box.book.orders("voodoo")[0].order_id
     assert order.step is Step.DELIVERED and len(box.book.orders("voodoo")) == 1
 
 
-def test_a_person_need_not_decide_what_a_late_delivery_tells(
-    box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger
-) -> None:
+def test_a_late_webhook_decides_in_place_of_a_person(box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger) -> None:
     box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
     with pytest.raises(Quarantined):
         buyer(secret=None).place(REQUEST, order_key="k")
@@ -109,7 +107,7 @@ def test_a_webhook_with_the_order_of_another_buyer_adopts_nothing(box: Sandbox, 
 def test_the_ledger_ends_the_same_in_every_order_of_webhooks(
     box: Sandbox, running: Running, buyer: MakeBuyer, ledger: Ledger, modes: list[str]
 ) -> None:
-    deliver_to(box, running, modes=modes, delay=0.3, tries=1)
+    send_webhooks_to(box, running, modes=modes, delay=0.3, tries=1)
     keys = ["a", "b"]
     for key in keys:
         own = buyer()

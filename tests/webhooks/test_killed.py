@@ -16,7 +16,7 @@ import requests
 
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 
-from .conftest import SCHEME, SECRET, delivery
+from .conftest import SCHEME, SECRET, webhook_body
 
 SERVE = """
 import os, signal, sys
@@ -56,7 +56,7 @@ def send(port: int, process: subprocess.Popen[bytes]) -> int | None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            url, body = f"http://127.0.0.1:{port}/voodoo_default", delivery()
+            url, body = f"http://127.0.0.1:{port}/voodoo_default", webhook_body()
             return requests.post(url, data=body, headers=SCHEME.sign(body, SECRET), timeout=10).status_code
         except requests.ConnectionError:
             if process.poll() is not None:
@@ -110,7 +110,7 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
         with requests.Session() as session:
             while waiting and not stop.is_set():
                 order_id = waiting.pop()
-                body = delivery(order_id)
+                body = webhook_body(order_id)
                 while not stop.is_set():
                     with contextlib.suppress(requests.ConnectionError):
                         url = f"http://127.0.0.1:{port}/voodoo_default"

@@ -14,7 +14,7 @@ from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, open_inbox
 from airflow_provider_proxyorders.ledger.pruning import prune_today
 from airflow_provider_proxyorders.triggers.inbox_listener import InboxListener
 
-from .conftest import Running, delivery
+from .conftest import Running, webhook_body
 
 TODAY = datetime(2030, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -80,7 +80,7 @@ def test_once_a_day_by_the_first_process(database: str, at: At) -> None:
 
 
 def old(at: At) -> None:
-    """Put a delivery of 40 days ago there."""
+    """Store a webhook of 40 days ago."""
     at.inbox.clock = lambda: datetime.now(timezone.utc) - timedelta(days=40)
     at.inbox.keep(hints(77))
 
@@ -95,7 +95,7 @@ def wait_until_gone(inbox: Inbox, order_id: str) -> list[str]:
 @pytest.mark.parametrize(("options", "left"), [({}, []), ({"webhook_retention": "90"}, ["order-77"])])
 def test_a_receiver_prunes_what_is_older_than_configured(running: Running, at: At, left: list[str]) -> None:
     old(at)
-    assert running.post(delivery("new")) == 200
+    assert running.post(webhook_body("new")) == 200
     if left:
         time.sleep(1.0)
         assert [hint.order_id for hint in running.kept()] == [*left, "new"]

@@ -16,11 +16,11 @@ import requests
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.wire.signatures import Scheme
 
-from .conftest import SCHEME, SECRET, Running, delivery
+from .conftest import SCHEME, SECRET, Running, webhook_body
 
 
-def test_a_true_delivery_is_kept_before_it_is_answered(running: Running) -> None:
-    assert running.post(delivery()) == 200
+def test_a_true_webhook_is_stored_before_it_is_answered(running: Running) -> None:
+    assert running.post(webhook_body()) == 200
     (hint,) = running.kept()
     assert (hint.order_id, hint.reference, hint.status) == (
         "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77",
@@ -30,8 +30,8 @@ def test_a_true_delivery_is_kept_before_it_is_answered(running: Running) -> None
     assert (hint.conn_id, hint.wallet, hint.times) == ("voodoo_default", "voodoo:voodoo_default", 1)
 
 
-def test_what_was_delivered_is_not_in_the_database(running: Running) -> None:
-    running.post(delivery(codes=["VERY-SECRET-CODE"]))
+def test_delivered_codes_stay_out_of_the_database(running: Running) -> None:
+    running.post(webhook_body(codes=["VERY-SECRET-CODE"]))
     with running.inbox.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT * FROM proxyorders_deliveries").fetchall()
     assert len(rows) == 1 and "VERY-SECRET" not in str(rows)
@@ -39,7 +39,7 @@ def test_what_was_delivered_is_not_in_the_database(running: Running) -> None:
 
 def test_copies_are_counted_and_not_kept_again(running: Running) -> None:
     """Replayed a thousand times, twenty at once: one row."""
-    body = delivery()
+    body = webhook_body()
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: running.post(body), range(1000)))
     assert set(answers) == {200}
@@ -48,37 +48,39 @@ def test_copies_are_counted_and_not_kept_again(running: Running) -> None:
 
 
 ATTACKS = {
-    "unknown connection": (lambda r: r.post(delivery(), conn_id="nobody"), 404),
-    "a vendor without webhooks": (lambda r: r.post(delivery(), conn_id="iproyal_default"), 404),
-    "no connection": (lambda r: r.post(delivery(), conn_id=""), 404),
-    "a deeper path": (lambda r: r.post(delivery(), conn_id="voodoo_default/x"), 404),
-    "a line of its own for the log": (lambda r: r.post(delivery(), conn_id="nobody%0AWebhook kept"), 404),
-    "no signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": ""}), 401),
-    "malformed signature": (lambda r: r.post(delivery(), **{"x-webhook-signature": "sha256=zz"}), 401),
+    "unknown connection": (lambda r: r.post(webhook_body(), conn_id="nobody"), 404),
+    "a vendor without webhooks": (lambda r: r.post(webhook_body(), conn_id="iproyal_default"), 404),
+    "no connection": (lambda r: r.post(webhook_body(), conn_id=""), 404),
+    "a deeper path": (lambda r: r.post(webhook_body(), conn_id="voodoo_default/x"), 404),
+    "a line of its own for the log": (lambda r: r.post(webhook_body(), conn_id="nobody%0AWebhook kept"), 404),
+    "no signature": (lambda r: r.post(webhook_body(), **{"x-webhook-signature": ""}), 401),
+    "malformed signature": (lambda r: r.post(webhook_body(), **{"x-webhook-signature": "sha256=zz"}), 401),
     "right code, no prefix": (
-        lambda r: r.post(delivery(), **{"x-webhook-signature": SCHEME.sign(delivery(), SECRET)["x-webhook-signature"][7:]}),
+        lambda r: r.post(
+            webhook_body(), **{"x-webhook-signature": SCHEME.sign(webhook_body(), SECRET)["x-webhook-signature"][7:]}
+        ),
         401,
     ),
-    "forged": (lambda r: r.post(delivery(), secret="guess"), 401),
-    "other connection's secret": (lambda r: r.post(delivery(), secret="another-secret"), 401),
-    "empty secret": (lambda r: r.post(delivery(), secret="", conn_id="voodoo_bare"), 401),
-    "connection without a secret": (lambda r: r.post(delivery(), conn_id="voodoo_bare"), 401),
+    "forged": (lambda r: r.post(webhook_body(), secret="guess"), 401),
+    "other connection's secret": (lambda r: r.post(webhook_body(), secret="another-secret"), 401),
+    "empty secret": (lambda r: r.post(webhook_body(), secret="", conn_id="voodoo_bare"), 401),
+    "connection without a secret": (lambda r: r.post(webhook_body(), conn_id="voodoo_bare"), 401),
     "altered by one byte": (
         lambda r: r.post(
-            delivery(total_price=5.5), **{"x-webhook-signature": SCHEME.sign(delivery(), SECRET)["x-webhook-signature"]}
+            webhook_body(total_price=5.5), **{"x-webhook-signature": SCHEME.sign(webhook_body(), SECRET)["x-webhook-signature"]}
         ),
         401,
     ),
     "not json": (lambda r: r.post(b"order=1"), 400),
-    "truncated": (lambda r: r.post(delivery()[:-10]), 400),
+    "truncated": (lambda r: r.post(webhook_body()[:-10]), 400),
     "empty": (lambda r: r.post(b""), 400),
     "no order id": (lambda r: r.post(b'{"status":"completed"}'), 400),
     "order id is a list": (lambda r: r.post(b'{"order_id":[1],"status":"completed"}'), 400),
     "deep json": (lambda r: r.post(b"[" * 30_000 + b"]" * 30_000), 400),
     "not utf-8": (lambda r: r.post(b'{"order_id":"\xff\xfe","status":"completed"}'), 400),
-    "an id that no database takes": (lambda r: r.post(delivery("nul\x00")), 400),
+    "an id that no database takes": (lambda r: r.post(webhook_body("nul\x00")), 400),
     "half a letter": (lambda r: r.post(b'{"order_id":"\\ud800","status":"completed"}'), 400),
-    "long id": (lambda r: r.post(delivery("x" * 300)), 400),
+    "long id": (lambda r: r.post(webhook_body("x" * 300)), 400),
     "too large": (lambda r: r.post(b"x" * (64 * 1024 + 1)), 413),
 }
 
@@ -88,12 +90,16 @@ def test_an_attack_is_refused_and_has_no_effect(running: Running, attack: str) -
     send, status = ATTACKS[attack]
     assert send(running) == status
     assert running.kept() == []
-    assert running.post(delivery()) == 200, "and the receiver still works"
+    assert running.post(webhook_body()) == 200, "and the receiver still works"
 
 
 def test_answers_tell_nothing(running: Running) -> None:
-    forged = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), "x"), timeout=10)
-    true = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), SECRET), timeout=10)
+    forged = requests.post(
+        f"{running.url}/voodoo_default", data=webhook_body(), headers=SCHEME.sign(webhook_body(), "x"), timeout=10
+    )
+    true = requests.post(
+        f"{running.url}/voodoo_default", data=webhook_body(), headers=SCHEME.sign(webhook_body(), SECRET), timeout=10
+    )
     assert (forged.content, true.content) == (b"", b"")
     assert "server" not in forged.headers or "proxyorders" not in forged.headers["server"]
 
@@ -115,7 +121,7 @@ def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monk
     monkeypatch.setattr(logger, "level", logging.WARNING)
     logger.addHandler(log)
     try:
-        body, forged = delivery(codes=["VERY-SECRET-CODE"]), SCHEME.sign(delivery(), "guessed-secret")
+        body, forged = webhook_body(codes=["VERY-SECRET-CODE"]), SCHEME.sign(webhook_body(), "guessed-secret")
         running.post(body, secret="guess")
         running.post(body, **{"x-webhook-signature": forged["x-webhook-signature"]})
         running.post(body, conn_id="voodoo_bare")
@@ -142,9 +148,9 @@ def test_other_methods(running: Running, method: str) -> None:
 
 
 def test_any_content_type_and_both_secrets_while_one_is_changed(running: Running) -> None:
-    assert running.post(delivery("a"), **{"content-type": "text/plain"}) == 200
-    assert running.post(delivery("b"), conn_id="voodoo_rotating", secret="new-secret-1") == 200
-    assert running.post(delivery("c"), conn_id="voodoo_rotating", secret=SECRET) == 200
+    assert running.post(webhook_body("a"), **{"content-type": "text/plain"}) == 200
+    assert running.post(webhook_body("b"), conn_id="voodoo_rotating", secret="new-secret-1") == 200
+    assert running.post(webhook_body("c"), conn_id="voodoo_rotating", secret=SECRET) == 200
     assert [hint.order_id for hint in running.kept()] == ["a", "b", "c"]
 
 
@@ -182,18 +188,18 @@ def test_a_hundred_slow_bodies_hold_up_no_other_webhook(running: Running, monkey
         for sock in socks:
             sock.sendall(b"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         began = time.monotonic()
-        assert running.post(delivery()) == 200
+        assert running.post(webhook_body()) == 200
         assert time.monotonic() - began < 50, "before any of them was given up"
 
 
 def test_a_sender_that_hangs_up_in_the_middle_leaves_nothing(running: Running) -> None:
-    body = delivery()
+    body = webhook_body()
     signed = SCHEME.sign(body, SECRET)["x-webhook-signature"]
     head = f"POST /voodoo_default HTTP/1.1\r\nHost: x\r\nX-Webhook-Signature: {signed}\r\nContent-Length: {len(body)}\r\n\r\n"
     for _ in range(20):
         with raw(running) as sock:
             sock.sendall(head.encode() + body[:-1])
-    assert running.post(delivery("other")) == 200
+    assert running.post(webhook_body("other")) == 200
     assert [hint.order_id for hint in running.kept()] == ["other"]
 
 
@@ -215,7 +221,7 @@ def test_old_and_future_timestamps(running: Running, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AIRFLOW_CONN_STAMPED", json.dumps(connection))
     scheme = Scheme(**{**vars(SCHEME), **SCHEMES[kind]})
 
-    def post(age: float, body: bytes = delivery(), stated_age: float | None = None) -> int:
+    def post(age: float, body: bytes = webhook_body(), stated_age: float | None = None) -> int:
         headers = scheme.sign(body, secret, now=time.time() - age, message_id="msg_1")
         if stated_age is not None:  # a captured one, with a fresh timestamp written into it
             stamps = str(int(time.time() - age)), str(int(time.time() - stated_age))
@@ -224,39 +230,41 @@ def test_old_and_future_timestamps(running: Running, monkeypatch: pytest.MonkeyP
 
     assert [post(age) for age in (310, 3600, 1e6, -310, -3600)] == [401] * 5
     assert post(3600, stated_age=0) == 401
-    assert running.post(delivery(), conn_id="stamped", secret=secret) == 401, "signed in another way"
+    assert running.post(webhook_body(), conn_id="stamped", secret=secret) == 401, "signed in another way"
     assert running.kept() == []
     assert [post(age) for age in (0, 200, -200)] == [200] * 3
     assert len(running.kept()) == 1
 
 
-def test_no_vendor_is_asked_while_one_delivers(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_is_answered_without_a_call_to_its_vendor(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox.start() as box:
         connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": "ak_key", "extra": {"webhook_secret": SECRET}}
         monkeypatch.setenv("AIRFLOW_CONN_BOXED", json.dumps(connection))
-        assert running.post(delivery(), conn_id="boxed") == 200
-        assert running.post(delivery(), conn_id="boxed", secret="guess") == 401
+        assert running.post(webhook_body(), conn_id="boxed") == 200
+        assert running.post(webhook_body(), conn_id="boxed", secret="guess") == 401
         assert box.book.count("voodoo") == 0
 
 
 @pytest.mark.parametrize("options", [{"webhook_rate": "1"}])
-def test_a_flood_of_true_deliveries_is_slowed(running: Running) -> None:
-    answers = [running.post(delivery(str(number))) for number in range(10)]
+def test_a_flood_of_true_webhooks_is_slowed(running: Running) -> None:
+    answers = [running.post(webhook_body(str(number))) for number in range(10)]
     assert answers[:4] == [200] * 4 and 429 in answers[4:]
-    body = delivery("more")
+    body = webhook_body("more")
     refused = requests.post(f"{running.url}/voodoo_default", data=body, headers=SCHEME.sign(body, SECRET), timeout=10)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert running.post(delivery("forged"), secret="guess") == 401, "who cannot sign cannot use up what others may send"
-    assert running.post(delivery("other"), conn_id="voodoo_other", secret="another-secret") == 200
+    assert running.post(webhook_body("forged"), secret="guess") == 401, "who cannot sign cannot use up what others may send"
+    assert running.post(webhook_body("other"), conn_id="voodoo_other", secret="another-secret") == 200
 
 
 def test_when_the_store_is_down_the_vendor_is_asked_to_send_again(running: Running) -> None:
-    assert running.post(delivery("before")) == 200
+    assert running.post(webhook_body("before")) == 200
     with running.inbox.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE proxyorders_deliveries RENAME TO gone")
-    answer = requests.post(f"{running.url}/voodoo_default", data=delivery(), headers=SCHEME.sign(delivery(), SECRET), timeout=30)
+    answer = requests.post(
+        f"{running.url}/voodoo_default", data=webhook_body(), headers=SCHEME.sign(webhook_body(), SECRET), timeout=30
+    )
     assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
     with running.inbox.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO proxyorders_deliveries")
-    assert running.post(delivery()) == 200
+    assert running.post(webhook_body()) == 200
     assert len(running.kept()) == 2

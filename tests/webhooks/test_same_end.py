@@ -30,11 +30,11 @@ from airflow_provider_proxyorders.sandbox.webhook_sender import payload
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
-from .conftest import SECRET, Running, delivery
+from .conftest import SECRET, Running, webhook_body
 
 KEYS = ("a", "b")
 QUANTITY = {"a": 2, "b": 3}
-#: How a delivery is sent, and what the receiver must say.
+#: How a webhook is sent, and the answer that the receiver must give.
 WAYS = {"once": 200, "doubled": 200, "untrue": 200, "forged": 401, "altered": 401, "other secret": 401}
 ENDS = {"completed": Step.DELIVERED, "partial": Step.PARTIAL, "failed": Step.FAILED}
 Event = tuple[str, ...]
@@ -51,13 +51,13 @@ class Story:
 
     answers: dict[str, str]
     ends: dict[str, str]
-    spent_since_intent: dict[str, list[Event]]
+    meanwhile: dict[str, list[Event]]
     events: list[Event]
 
 
 each_key = st.sampled_from(KEYS)
-deliveries = st.one_of(
-    st.tuples(st.just("deliver"), each_key, st.sampled_from(sorted(WAYS))),
+webhooks = st.one_of(
+    st.tuples(st.just("send"), each_key, st.sampled_from(sorted(WAYS))),
     st.tuples(st.just("replay"), st.sampled_from("012")),
     st.tuples(st.just("stranger"), st.sampled_from("xy")),
     st.tuples(st.just("wake")),
@@ -67,10 +67,8 @@ stories = st.builds(
     Story,
     answers=st.fixed_dictionaries({key: st.sampled_from(["come", "lost", "late"]) for key in KEYS}),
     ends=st.fixed_dictionaries({key: st.sampled_from(sorted(ENDS)) for key in KEYS}),
-    spent_since_intent=st.fixed_dictionaries(
-        {key: st.lists(st.one_of(deliveries, st.just(("end", key))), max_size=3) for key in KEYS}
-    ),
-    events=st.lists(st.one_of(others, deliveries), min_size=4, max_size=14),
+    meanwhile=st.fixed_dictionaries({key: st.lists(st.one_of(webhooks, st.just(("end", key))), max_size=3) for key in KEYS}),
+    events=st.lists(st.one_of(others, webhooks), min_size=4, max_size=14),
 )
 
 
@@ -134,7 +132,7 @@ class Telling:
 
     def happen(self, event: Event) -> None:
         what, *details = event
-        if what in ("deliver", "replay", "stranger", "wake"):
+        if what in ("send", "replay", "stranger", "wake"):
             if self.running is not None:
                 getattr(self, what)(*details)
         else:
@@ -152,7 +150,7 @@ class Telling:
         buying = threading.Thread(target=self.place, args=(key,))
         buying.start()
         assert rule.wait()
-        for event in self.story.spent_since_intent[key]:  # the vendor has it, and our ledger does not know its id
+        for event in self.story.meanwhile[key]:  # the vendor has it, and our ledger does not know its id
             self.happen(event)
         rule.release()
         buying.join()
@@ -173,9 +171,9 @@ class Telling:
             status = {"order_id": entry.order_id, "status": self.story.ends[key]}
             self.box.control({"vendor": "voodoo", "set_status": status})
 
-    # -- deliveries ------------------------------------------------------------------------------------------------
+    # -- webhooks --------------------------------------------------------------------------------------------------
 
-    def deliver(self, key: str, way: str) -> None:
+    def send(self, key: str, way: str) -> None:
         entry = self.taken(key)
         if entry is None:
             return
@@ -193,7 +191,7 @@ class Telling:
             self.post(self.sent[int(number) % len(self.sent)], 200)
 
     def stranger(self, name: str) -> None:
-        self.post(delivery(f"{self.name}-{name}", merchant_order_id=f"af-{self.name}"), 200)
+        self.post(webhook_body(f"{self.name}-{name}", merchant_order_id=f"af-{self.name}"), 200)
 
     def post(self, body: bytes, expected: int, *, secret: str = SECRET, signed_as: bytes | None = None) -> None:
         assert self.running is not None
@@ -269,7 +267,7 @@ def tell_both(story: Story, box: Sandbox, running: Running) -> tuple[Telling, di
 @pytest.mark.parametrize("options", [{"webhook_rate": "100000"}])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(story=stories)
-def test_any_deliveries_end_in_the_same_ledger(box: Sandbox, running: Running, story: Story) -> None:
+def test_webhooks_of_every_kind_end_in_the_same_ledger(box: Sandbox, running: Running, story: Story) -> None:
     telling, with_webhooks, without = tell_both(story, box, running)
     assert with_webhooks == without
     assert {key: end[0] for key, end in without.items()} == {key: ENDS[story.ends[key]] for key in KEYS}
@@ -280,17 +278,17 @@ def lost_and_late(*events: Sequence[str]) -> Story:
     return Story(
         answers={"a": "lost", "b": "late"},
         ends={"a": "completed", "b": "partial"},
-        spent_since_intent={"a": [], "b": [("end", "b"), ("deliver", "b", "doubled")]},
+        meanwhile={"a": [], "b": [("end", "b"), ("send", "b", "doubled")]},
         events=[tuple(event) for event in events],
     )
 
 
-def test_a_delivery_before_the_answer_of_the_purchase_counts(
+def test_a_webhook_before_the_answer_of_the_purchase_counts(
     box: Sandbox, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A webhook may come before the ledger knows the order id. It is stored, and completes the lost answer without a person."""
     monkeypatch.setattr("tests.webhooks.test_same_end.main", lambda words: pytest.fail("a person was asked"))
-    story = lost_and_late(("try", "a"), ("end", "a"), ("deliver", "a", "once"), ("try", "b"), ("try", "a"), ("wake",))
+    story = lost_and_late(("try", "a"), ("end", "a"), ("send", "a", "once"), ("try", "b"), ("try", "a"), ("wake",))
     ledger = open_ledger(running.inbox.engine.url.render_as_string(hide_password=False))
     box.state.reset("voodoo")
     telling = Telling("voodoo_default", box, ledger, story, running)

@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.webhooks import senders as module
 from airflow_provider_proxyorders.webhooks.receiver import Receiver
 from airflow_provider_proxyorders.webhooks.senders import Busy, Senders
 
-from .conftest import SCHEME, SECRET, delivery
+from .conftest import SCHEME, SECRET, webhook_body
 
 
 class Backend:
@@ -72,7 +72,7 @@ def test_it_is_looked_up_once_for_many_and_again_when_it_is_old() -> None:
         assert set(await asyncio.gather(*(secret(senders) for _ in range(500)))) == {"one"}
         backend.secrets["c"], backend.now = "two", 9.9
         assert set(await asyncio.gather(*(secret(senders) for _ in range(500)))) == {"one"}
-        assert backend.asked == ["c"], "not one look-up a delivery"
+        assert backend.asked == ["c"], "one look-up for many webhooks"
         backend.now = 10.1
         assert await secret(senders) == "one", "served while it is looked up"
         await looked_up_again(backend, 1)
@@ -217,19 +217,19 @@ class Post:
         self.status = message.get("status", self.status)
 
 
-def test_a_flood_of_made_up_names_is_refused_unread_and_true_deliveries_pass(tmp_path: Path) -> None:
+def test_a_flood_of_made_up_names_is_refused_unread_and_true_webhooks_pass(tmp_path: Path) -> None:
     backend, url = Backend(c=SECRET), f"sqlite:///{tmp_path / 'ledger.db'}"
 
     async def main() -> None:
         receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
-        assert await Post("c", delivery("first")).to(receiver) == 200
+        assert await Post("c", webhook_body("first")).to(receiver) == 200
         backend.stuck.clear()
         posts = [Post(f"nobody-{number}", b"x" * 60_000) for number in range(300)]
         flood = [asyncio.create_task(post.to(receiver)) for post in posts]
         await asyncio.sleep(0.1)
         assert [post.status for post in posts].count(503) == 300 - 64
         backend.now, began = 60.0, time.monotonic()
-        assert await Post("c", delivery("second")).to(receiver) == 200
+        assert await Post("c", webhook_body("second")).to(receiver) == 200
         assert time.monotonic() - began < 3.0
         backend.stuck.set()
         assert sorted(set(await asyncio.gather(*flood))) == [404, 503]
@@ -245,16 +245,16 @@ def test_a_changed_secret_counts_at_once_for_its_signer(tmp_path: Path) -> None:
 
     async def main() -> None:
         receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
-        assert await Post("c", delivery("first"), "old").to(receiver) == 200
+        assert await Post("c", webhook_body("first"), "old").to(receiver) == 200
         backend.secrets["c"], backend.now = "new", 10.1
-        assert await Post("c", delivery("second"), "new").to(receiver) == 200, "not refused by what is served meanwhile"
-        assert await Post("c", delivery("third"), "old").to(receiver) == 401
+        assert await Post("c", webhook_body("second"), "new").to(receiver) == 200, "not refused by what is served meanwhile"
+        assert await Post("c", webhook_body("third"), "old").to(receiver) == 401
         before = len(backend.asked)
-        assert [await Post("c", delivery("x"), "guess").to(receiver) for _ in range(20)] == [401] * 20
+        assert [await Post("c", webhook_body("x"), "guess").to(receiver) for _ in range(20)] == [401] * 20
         assert len(backend.asked) == before, "a forged one costs no look-up of its own"
         del backend.secrets["c"]
         backend.now = 40.3
-        assert await Post("c", delivery("fourth"), "new").to(receiver) == 404
+        assert await Post("c", webhook_body("fourth"), "new").to(receiver) == 404
         await receiver._writer.close()  # type: ignore[union-attr]
 
     asyncio.run(main())
@@ -275,9 +275,9 @@ def test_it_is_reached_below_a_base_path_whether_the_proxy_strips_it_or_not(tmp_
             app.mount(mount, receiver)
         scope = {"query_string": b"", "root_path": "" if mount else base}
         for number, path in enumerate((f"{mount}/c", f"{base}{mount}/c", f"{base}{mount}/c/")):
-            assert await Post("c", delivery(str(number))).to(app, path=path, **scope) == 200, path
+            assert await Post("c", webhook_body(str(number))).to(app, path=path, **scope) == 200, path
         for path in (f"{base}{mount}/x/c", f"{mount}/x/c", f"{base}{mount}/", f"{base}{mount}"):
-            assert await Post("c", delivery("deeper")).to(app, path=path, **scope) in (404, 307), path
+            assert await Post("c", webhook_body("deeper")).to(app, path=path, **scope) in (404, 307), path
         await receiver._writer.close()  # type: ignore[union-attr]
 
     asyncio.run(main())

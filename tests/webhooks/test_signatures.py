@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_proxyorders.webhooks.senders import secrets_of
 from airflow_provider_proxyorders.wire.signatures import BadSignature, OutsideTolerance, Scheme
 
-from .conftest import delivery
+from .conftest import webhook_body
 
 #: Standard Webhooks as published.
 STANDARD = Scheme("standard", header="webhook-signature", timestamp_header="webhook-timestamp", id_header="webhook-id")
@@ -42,7 +42,7 @@ def test_the_vendors_form_matches_a_vector_computed_elsewhere() -> None:
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_what_is_signed_is_verified_and_nothing_else(name: str) -> None:
-    scheme, body = SCHEMES[name], delivery()
+    scheme, body = SCHEMES[name], webhook_body()
     headers = headers_of(scheme, body)
     scheme.verify(body, headers, [SECRET], now=NOW)
     scheme.verify(body, headers, ["bmV3ZXItc2VjcmV0", SECRET], now=NOW)
@@ -63,7 +63,7 @@ def test_what_is_signed_is_verified_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize("secret", ["", " ", "whsec_", " whsec_ ", "whsec_  "])
 def test_an_empty_key_proves_nothing(name: str, secret: str) -> None:
-    scheme, body = SCHEMES[name], delivery()
+    scheme, body = SCHEMES[name], webhook_body()
     with pytest.raises(BadSignature, match="no webhook secret"):
         scheme.verify(body, headers_of(scheme, body, secret), [secret], now=NOW)
     with pytest.raises(BadSignature, match="does not fit"):
@@ -74,7 +74,7 @@ def test_an_empty_key_proves_nothing(name: str, secret: str) -> None:
 
 @pytest.mark.parametrize("name", ["timestamp", "stripe", "standard"])
 def test_timestamps_count_both_ways(name: str) -> None:
-    scheme, body = SCHEMES[name], delivery()
+    scheme, body = SCHEMES[name], webhook_body()
     for age in (-300, 300):
         scheme.verify(body, headers_of(scheme, body, now=NOW - age), [SECRET], now=NOW)
     for age in (-301, 301):
@@ -84,7 +84,7 @@ def test_timestamps_count_both_ways(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["timestamp", "stripe", "standard"])
 def test_a_timestamp_cannot_be_changed(name: str) -> None:
-    scheme, body = SCHEMES[name], delivery()
+    scheme, body = SCHEMES[name], webhook_body()
     headers = headers_of(scheme, body, now=NOW - 1000)
     fresh = {key: value.replace(str(int(NOW - 1000)), str(int(NOW))) for key, value in headers.items()}
     with pytest.raises(BadSignature, match="does not fit"):
@@ -92,7 +92,7 @@ def test_a_timestamp_cannot_be_changed(name: str) -> None:
 
 
 def test_several_signatures_in_one_header() -> None:
-    scheme, body = Scheme("stripe", header="s"), delivery()
+    scheme, body = Scheme("stripe", header="s"), webhook_body()
     first, second = scheme.sign(body, "a", now=NOW)["s"], scheme.sign(body, "b", now=NOW)["s"]
     both = {"s": f"{first},{second.partition(',')[2]}"}
     scheme.verify(body, both, ["a"], now=NOW)

@@ -145,7 +145,7 @@ def test_where_the_watch_begins_cannot_be_known_without_the_ledger() -> None:
     asyncio.run(main())
 
 
-def test_the_order_of_a_reference_is_known_from_its_delivery(database: str) -> None:
+def test_the_order_of_a_reference_is_known_from_its_webhook(database: str) -> None:
     inbox = open_inbox(database)
     inbox.keep([hint(1), hint(2)])
     assert inbox.order_ids_of_reference("v:c", "ref-2") == ["order-2"]
@@ -167,7 +167,7 @@ def test_the_newest_of_each_order_is_read_page_by_page(database: str) -> None:
     assert order_ids == [f"order-{number}" for number in (1, 3, 5, 6, 4, 2)]
 
 
-def test_many_writers_of_the_same_delivery_make_one_row(database: str) -> None:
+def test_many_writers_of_the_same_webhook_make_one_row(database: str) -> None:
     import threading
 
     inboxes = [open_inbox(database) for _ in range(8)]
