@@ -46,6 +46,7 @@ elsewhere.median_ms
 # Users of the sandbox call these methods in their own tests.
 elsewhere.clear_faults
 elsewhere.fault
+elsewhere.handles
 
 # Python calls this function for a name that a module loads late, and passes this argument to `__exit__`.
 elsewhere.__getattr__
