@@ -216,6 +216,27 @@ class TestAdopt:
         assert said.status == 1 and "belongs to order key 'mine' already" in said.err
         assert step(ledger) is Step.UNKNOWN
 
+    def test_an_order_that_another_key_got_during_the_question(
+        self, shops: Shops, command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P2: the decision checks anew, since a person may think for a while."""
+        unknown(ledger, "k")
+        hook = shops.hook("iproyal")
+        taken = hook.http.run(hook.vendor.create(REQUESTS["iproyal"]), lambda request: None)
+
+        def answer(question: str = "") -> str:
+            names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default"}
+            price = Money(decimal("3"), "USD")
+            intent = Intent("quicker", "create", fingerprint="b" * 64, request=PLAN, amount=price, takes_turn=False, **names)
+            order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
+            ledger.record(order, Step.PLACED, "a late answer", Actor(), vendor_order=taken)
+            return "y"
+
+        monkeypatch.setattr("builtins.input", answer)
+        said = command("ledger", "resolve", "k", "--adopt", taken.order_id)
+        assert said.status == 1 and "belongs to order key 'quicker' already" in said.err
+        assert step(ledger) is Step.UNKNOWN
+
     @pytest.mark.parametrize("settled", [Step.INTENDED, Step.PLACED, Step.REJECTED])
     def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, settled: Step) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
