@@ -1,1 +1,1 @@
-"""What travels between a vendor's flow and its driver, without I/O."""
+"""Messages between a vendor's flow and its driver, without I/O."""

@@ -1,6 +1,6 @@
 """Requests, responses and flows between a vendor and its driver, without I/O.
 
-One rule: a vendor operation is a generator that yields :class:`Request` and receives :class:`Response`. Login, paging and
+One rule: a vendor operation is a generator. It yields :class:`Request` and receives :class:`Response`. Login, paging and
 retries are ``yield``s in one function, and the sync and the async driver share every line.
 """
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Flow = Generator["Request", "Response", T]
 
 
-#: A pause longer than a week is a mistake, and could be more than a date can hold; in seconds.
+#: The longest pause in seconds: a week. A longer one is a mistake, and a date may be unable to hold it.
 LONGEST_ASKED = 7 * 86400.0
 
 
@@ -32,7 +32,7 @@ class Request:
 
     :param name: the operation in two words, for logs and fault rules, for example ``create order``.
     :param params: query parameters in order; a name may repeat.
-    :param json: the body, Decimals allowed; None sends an empty one. It stays out of texts, since a login carries the key in it.
+    :param json: the body, Decimals allowed; ``None`` sends an empty one. Texts leave it out, since a login's body holds the key.
     :param spends: whether it moves money. Such a request is the last of its flow, and its driver sends it at most once.
     """
 
@@ -47,7 +47,7 @@ class Request:
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         return Request(
             self.method, self.path, self.name, self.params, self.json, {**self.headers, **headers}, self.spends
-        )  # not replace(), which takes three times as long
+        )  # replace() takes three times as long
 
     @cached_property
     def body(self) -> bytes | None:
@@ -86,7 +86,7 @@ class Response:
         return load_json(self.body)
 
     def data_or_none(self) -> Any:
-        """Like :meth:`data`, but None for invalid JSON. Use it for error answers: their status already decides."""
+        """Like :meth:`data`, but ``None`` for invalid JSON. For error answers, since their status already decides."""
         try:
             return self.data()
         except UnreadableBody:
@@ -94,9 +94,9 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds asked for by ``Retry-After``, in either of its forms, at most :data:`LONGEST_ASKED`.
+        """The seconds of ``Retry-After``, in either of its forms, at most :data:`LONGEST_ASKED`.
 
-        A missing or unreadable one gives None.
+        A missing or unreadable header gives ``None``.
         """
         raw = self.headers.get("retry-after", "").strip()
         if raw.isascii() and raw.isdigit():

@@ -1,4 +1,4 @@
-"""Reads the fields of a vendor's answer, each with one rule for what it may be."""
+"""Reads the fields of a vendor's answer, each by one rule."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pendulum
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json
 from airflow_provider_proxyorders.domain.model import decimal
 
-#: No vendor documents how long its ids are; longer ones than this are not kept.
+#: The longest id of the ledger; the vendors leave the length of their ids undocumented.
 LONGEST_ID = 200
 
 
 def pick(data: Any, *path: str) -> Any:
     """Walk into nested objects.
 
-    :raises UnreadableBody: naming the first step that is missing or no object.
+    :raises UnreadableBody: with the first missing step, or the first without an object.
     """
     for depth, key in enumerate(path):
         if not isinstance(data, dict):
@@ -32,7 +32,7 @@ def pick(data: Any, *path: str) -> Any:
 
 
 def text(data: Any, key: str) -> str:
-    """A text field that must be there; ids given as whole numbers become text.
+    """A required text field; a whole number becomes text.
 
     :raises UnreadableBody: when it is missing, empty or of another type.
     """
@@ -45,18 +45,18 @@ def text(data: Any, key: str) -> str:
 
 
 def identifier(data: Any, key: str) -> str:
-    """A vendor's id, which the ledger must be able to keep: text or a whole number, printable, at most :data:`LONGEST_ID` long.
+    """A vendor's id for the ledger: text or a whole number, printable, at most :data:`LONGEST_ID` long.
 
-    :raises UnreadableBody: when it is missing or something else.
+    :raises UnreadableBody: for a missing field and for everything else.
     """
     value = text(data, key)
     if len(value) > LONGEST_ID or not value.isprintable():
-        raise UnreadableBody(f"{key} is text that no id is")
+        raise UnreadableBody(f"{key} must be an id: printable text of at most {LONGEST_ID} characters")
     return value
 
 
 def optional_text(data: Any, key: str) -> str | None:
-    """A field that may be missing, null or of a surprising type; anything that is not empty comes back as text."""
+    """An optional field as text, whatever its type; ``None`` for a missing, null or empty one."""
     value = data.get(key) if isinstance(data, dict) else None
     if value is None or value == "":
         return None
@@ -64,24 +64,24 @@ def optional_text(data: Any, key: str) -> str | None:
 
 
 def number(data: Any, key: str) -> Decimal:
-    """A number that must be there, given as number or as text.
+    """A required number, as a JSON number or as text.
 
-    :raises UnreadableBody: when it is missing or no number.
+    :raises UnreadableBody: for a missing field and for everything else.
     """
     return as_number(pick(data, key), key)
 
 
 def optional_number(data: Any, key: str) -> Decimal | None:
-    """A number that may be missing or null.
+    """An optional number; ``None`` for a missing, null or empty one.
 
-    :raises UnreadableBody: when something else is there.
+    :raises UnreadableBody: for everything else.
     """
     value = data.get(key) if isinstance(data, dict) else None
     return None if value is None or value == "" else as_number(value, key)
 
 
 def as_number(value: Any, name: str) -> Decimal:
-    """One JSON value as an exact number; a number written as text counts.
+    """One JSON value as an exact number; a number as text counts.
 
     :raises UnreadableBody: for anything else.
     """
@@ -92,7 +92,7 @@ def as_number(value: Any, name: str) -> Decimal:
 
 
 def optional_count(data: Any, key: str) -> int | None:
-    """A count that may be missing; a fraction or a word is None, since no decision hangs on it."""
+    """An optional count; ``None`` for an unreadable one too, since all decisions work without it."""
     try:
         value = optional_number(data, key)
     except UnreadableBody:
@@ -101,9 +101,9 @@ def optional_count(data: Any, key: str) -> int | None:
 
 
 def rows(data: Any, *path: str) -> list[Any]:
-    """A list that must be there.
+    """A required list.
 
-    :raises UnreadableBody: when something else is.
+    :raises UnreadableBody: for everything else.
     """
     value = pick(data, *path) if path else data
     if not isinstance(value, list):
@@ -114,8 +114,8 @@ def rows(data: Any, *path: str) -> list[Any]:
 def when(value: Any, zone: str = "UTC") -> datetime | None:
     """A vendor's time as aware UTC: unix seconds, ISO with or without a zone, or ``YYYY-MM-DD HH:MM:SS``.
 
-    :param zone: IANA zone assumed where the vendor gives none.
-    :returns: None where there is none or where it cannot be read; the raw text stays in the answer.
+    :param zone: IANA zone of a time without one.
+    :returns: ``None`` for a missing or unreadable time; the raw text stays in the answer.
     """
     if value is None or value == "" or isinstance(value, bool):
         return None
@@ -129,14 +129,14 @@ def when(value: Any, zone: str = "UTC") -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def _written_time(value: str, zone: str) -> datetime | None:
-    """A poller reads the same hundred times again and again."""
+    """Cached, since a poller reads the same hundred times repeatedly."""
     try:
         parsed: Any = pendulum.parse(value, tz=zone)
     except (ValueError, OverflowError):
         return None
     if not isinstance(parsed, datetime):
         return None
-    # an hour that comes twice is read as the first of the two: no order is thought to run for longer than it does
+    # an hour that comes twice means the earlier one, so an order never seems to run longer than it does
     return datetime.fromtimestamp(min(parsed.timestamp(), parsed.replace(fold=0).timestamp()), timezone.utc)
 
 

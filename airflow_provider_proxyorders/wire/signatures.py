@@ -1,7 +1,7 @@
-"""Webhook signatures: how a sender signs and how a receiver verifies, in one place, so that both are the same code.
+"""Webhook signatures: one place for the sender's signing and the receiver's verification, so both are the same code.
 
-Two rules: what is signed is the bytes as they came, never a body that was parsed and written again; and a comparison takes
-the same time whatever it finds.
+Two rules. The signature covers the received bytes; a body parsed and written again would differ. Every comparison takes the same
+time, for a match and for a difference.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ Style = Literal["body", "timestamp", "stripe", "standard"]
 
 
 class BadSignature(ValueError):
-    """The delivery is not proven to be the vendor's. The text is for the operator's log, never for the sender."""
+    """The webhook lacks proof of its sender. The text is for the operator's log only."""
 
 
 class OutsideTolerance(BadSignature):
-    """The signature is right, but the delivery is too old or from the future."""
+    """The signature is right, but the webhook is too old or from the future."""
 
 
 @dataclass(frozen=True)
 class Scheme:
     """One way to sign.
 
-    :param kind: what is signed: ``body`` alone; ``timestamp``: ``TIMESTAMP.BODY`` with the timestamp in a header of its own;
-        ``stripe``: the same with ``t=TIMESTAMP,v1=SIGNATURE`` in one header; ``standard``: Standard Webhooks,
-        ``ID.TIMESTAMP.BODY`` with a base64 secret that may begin with ``whsec_``.
-    :param header: where the signature is; names are compared without regard to case.
-    :param prefix: what stands before it, e.g. ``sha256=``.
+    :param kind: the signed content. ``body``: the body alone. ``timestamp``: ``TIMESTAMP.BODY``, with the timestamp in a header
+        of its own. ``stripe``: the same with ``t=TIMESTAMP,v1=SIGNATURE`` in one header. ``standard``: Standard Webhooks,
+        ``ID.TIMESTAMP.BODY`` with a base64 secret, with or without ``whsec_`` before it.
+    :param header: the header with the signature, in upper or lower case.
+    :param prefix: text before the signature, e.g. ``sha256=``.
     :param encoding: ``hex`` or ``base64``.
-    :param tolerance: how far a timestamp may be off, both ways, in seconds.
+    :param tolerance: the largest difference of a timestamp, both ways, in seconds.
     """
 
     kind: Style = "body"
@@ -49,7 +49,7 @@ class Scheme:
     # -- the sender -------------------------------------------------------------------------------------------------
 
     def sign(self, body: bytes, secret: str, *, now: float = 0.0, message_id: str = "") -> dict[str, str]:
-        """The headers that a sender adds.
+        """The headers of a signed webhook.
 
         :param now: unix seconds, for kinds with a timestamp.
         :param message_id: for ``standard``.
@@ -78,7 +78,7 @@ class Scheme:
         :param secrets: the current secret and, during a change, the one before.
         :param now: unix seconds.
         :raises BadSignature: without this proof.
-        :raises OutsideTolerance: for a proven delivery that is too old, or from the future.
+        :raises OutsideTolerance: for a proven webhook that is too old, or from the future.
         """
         header = headers.get(self.header.lower())
         if header is None:
@@ -101,7 +101,7 @@ class Scheme:
             raise OutsideTolerance(f"the timestamp is {now - int(stamp):.0f} s off, {self.tolerance:.0f} are tolerated")
 
     def _read(self, header: str, headers: Mapping[str, str], body: bytes) -> tuple[str | None, bytes, list[str]]:
-        """The timestamp (None where the scheme has none), the bytes that were signed, and the signatures."""
+        """Timestamp (``None`` for ``body``), signed bytes and signatures of a webhook."""
         if self.kind == "body":
             return None, body, self._unprefixed(header)
         if self.kind == "stripe":
@@ -118,9 +118,9 @@ class Scheme:
     def _key(self, secret: str) -> bytes:
         return _standard_key(secret) if self.kind == "standard" else secret.encode()
 
-    def _unprefixed(self, given: str) -> list[str]:
-        """Signatures in a header; several may be there, apart by commas, while a secret is changed."""
-        parts = [part.strip() for part in given.split(",")]
+    def _unprefixed(self, value: str) -> list[str]:
+        """The signatures of a header. During a change of the secret there are several, with commas between."""
+        parts = [part.strip() for part in value.split(",")]
         return [part[len(self.prefix) :] for part in parts if part.startswith(self.prefix)]
 
     def _code(self, key: bytes, signed: bytes) -> str:
@@ -129,12 +129,12 @@ class Scheme:
         return base64.b64encode(digest).decode() if standard else digest.hex()
 
 
-#: What may stand before a base64 secret of Standard Webhooks.
+#: An optional prefix of a base64 secret of Standard Webhooks.
 PREFIX = "whsec_"
 
 
 def has_key(secret: str) -> bool:
-    """Whether a secret is more than nothing, and more than the ``whsec_`` before it: with an empty key anybody could sign."""
+    """Whether a secret has content after an optional ``whsec_``. Every attacker could sign with an empty key."""
     return bool(secret.strip().removeprefix(PREFIX).strip())
 
 
