@@ -40,6 +40,8 @@ check: $(READY) ## lint, format, types, import rules, sizes, unused code and pro
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/vulture
+	@$(BIN)/python -m tests.house.sizes
 	@$(BIN)/python -m tests.house.imports
 
 .PHONY: fix

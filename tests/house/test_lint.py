@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-COMPLEX = "def f(x):\n" + "".join(f"    if x == {number}:\n        return {number}\n" for number in range(10)) + "    return x\n"
+
+def branches(many: int) -> str:
+    return (
+        "def f(x):\n" + "".join(f"    if x == {number}:\n        return {number}\n" for number in range(many)) + "    return x\n"
+    )
 
 
 def ruff(project: Path, source: str, rule: str) -> str:
@@ -28,6 +32,11 @@ def ruff(project: Path, source: str, rule: str) -> str:
     ]
     done = subprocess.run(command, input=source, cwd=project, capture_output=True, text=True, timeout=60)
     return "\n".join(line for line in done.stdout.splitlines() if rule in line)
+
+
+def test_a_function_of_complexity_11_is_refused(project: Path) -> None:
+    assert "is too complex (11 > 10)" in ruff(project, branches(10), "C901")
+    assert ruff(project, branches(9), "C901") == ""
 
 
 def test_a_commented_out_line_is_refused(project: Path) -> None:
