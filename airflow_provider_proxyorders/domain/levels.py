@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
+
 State = Literal["ok", "low"]
 
 
@@ -31,12 +33,12 @@ class Levels:
     def of(cls, low_balance: Decimal, recovered_at: Decimal | None = None) -> Levels:
         """The two levels. The second one is by default a tenth above the first.
 
-        :raises ValueError: when the second one is below the first.
+        :raises InvalidParameter: the second one is below the first.
         """
         if recovered_at is None:
             recovered_at = low_balance + abs(low_balance) / 10
         if recovered_at < low_balance:
-            raise ValueError(f"recovered_at {recovered_at:f} must not be below low_balance {low_balance:f}")
+            raise InvalidParameter("recovered_at", f"{recovered_at:f} must not be below low_balance {low_balance:f}")
         return cls(low_balance, recovered_at)
 
     def low(self, balance: Decimal) -> bool:

@@ -20,6 +20,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     ConfigError,
+    InvalidParameter,
     OrderingNotPermitted,
     ProxyOrdersError,
 )
@@ -145,7 +146,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
         self.poll_interval = seconds_of("poll_interval", poll_interval, EVENT_INTERVAL)
         self.levels = Levels.of(low, recovered)
         if not self.on or not set(self.on) <= {"low", "ok"}:
-            raise ValueError(f"on must name low, ok or both, got {on!r}")
+            raise InvalidParameter("on", "must name low, ok or both", ["low"], got=on)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
