@@ -1,7 +1,7 @@
 """The vendor's webhook wakes the waiting task, and starts another DAG.
 
 ``webhook_completion`` buys without waiting and then waits for the vendor's signed POST. A slow poll is the back-stop for a lost
-delivery. ``order_finished`` runs for every order of the connection that ends, also for orders from elsewhere. It gets the order's
+webhook. ``order_finished`` runs for every order of the connection that ends, also for orders from elsewhere. It gets the order's
 id and status, without proxies and codes.
 
 Both need the connection's ``webhook_secret`` and a receiver within the vendor's reach: see docs/webhooks.md. Leave these DAGs
