@@ -1,7 +1,7 @@
-"""What a vendor is: capabilities declared as data, checks before money moves, and flows without I/O.
+"""The base of all vendors: its flows, which yield requests and return values.
 
-Two rules: a vendor never sends anything (it yields requests), and it never decides to buy (the desk does). How answers
-are judged is in ``answers.py``, the declared data in ``terms.py``.
+Two rules: a vendor only yields requests, the transport sends them; and only the buyer decides to buy. ``rules.py`` holds the half
+without requests, ``judging.py`` judges answers, ``contract.py`` the declared data.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Rows = list[dict[str, Any]]
 class Vendor(VendorRules):
     """Base of all vendors. A subclass fills in the class attributes and the flows it supports.
 
-    One instance serves one account and holds no state of its own; a login lives in ``account.session``.
+    One instance serves one account. It keeps its login in ``account.session`` and has no other state.
     """
 
     # -- flows that spend -----------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ class Vendor(VendorRules):
     # -- flows that only read -------------------------------------------------------------------------------------
 
     def login(self) -> Flow[None]:
-        """Make sure that the next request is authenticated. Nothing to do for vendors with a static key."""
+        """Authenticate the next request. A static key needs no login."""
         yield from ()
 
     def balance(self) -> Flow[Balance]:
@@ -72,7 +72,7 @@ class Vendor(VendorRules):
         raise self.unsupported("reading the balance")
 
     def check_access(self) -> Flow[str]:
-        """Prove by reading that the key is good; returns a sentence for the person who tests the connection."""
+        """Prove by reading that the key is good; returns a sentence for the page *Test connection*."""
         balance = yield from self.balance()
         return f"{self.title}: key accepted, balance {balance}"
 
@@ -81,14 +81,14 @@ class Vendor(VendorRules):
         raise self.unsupported("reading an order")
 
     def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
-        """Several orders in as few calls as the vendor allows; an order it does not know is missing in the result."""
-        found: dict[str, VendorOrder] = {}
+        """Several orders in as few calls as the vendor allows; the result leaves out unknown orders."""
+        orders: dict[str, VendorOrder] = {}
         for order_id in order_ids:
             try:
-                found[order_id] = yield from self.get(order_id)
+                orders[order_id] = yield from self.get(order_id)
             except OrderNotFound:
                 continue
-        return found
+        return orders
 
     def list(self, filters: Filters) -> Flow[Orders]:
         """All orders that pass the filters, every page."""
@@ -107,13 +107,13 @@ class Vendor(VendorRules):
         raise self.unsupported("quoting a price")
 
     def delivery(self, order_id: str) -> Flow[Delivery]:
-        """What the order yielded so far; an order that yielded nothing yet gives an empty delivery. Secret."""
+        """The delivery of an order so far, empty at first. Secret."""
         raise self.unsupported("reading what was delivered")
 
     # -- flows for purchases whose answer was lost ----------------------------------------------------------------
 
     def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
-        """Read, right before a purchase, what will tell later whether it landed. Strings, ints, lists and objects; no secrets."""
+        """Read the evidence, right before a purchase. Strings, ints, lists and objects; no secrets."""
         yield from ()
         return {}
 
@@ -126,22 +126,22 @@ class Vendor(VendorRules):
         sent_at: datetime,
         owned: frozenset[str],
     ) -> Flow[Look]:
-        """Look for a purchase whose answer was lost. Reads only.
+        """Look for a purchase after its answer was lost. Reads only.
 
-        A read that fails raises; it is never taken for "absent".
+        A failed read raises; "absent" takes a read that succeeds.
 
-        :param evidence: what :meth:`snapshot` read before the purchase; beside it ``others``, what other purchases of the
-            ledger may at most have taken from the wallet since; ``balance_checkpoints``, each a ``balance`` and ``currency``
-            read before the purchase and ``price`` and ``body`` of what was ``charged`` since beyond doubt (only that explains
-            that money is missing); and ``maybe_refunded``, ids of other orders that may have been paid back.
+        :param evidence: the reading of :meth:`snapshot` before the purchase, and three more entries. ``others``: the most that
+            other purchases of the ledger can have taken from the wallet since. ``balance_checkpoints``: a ``balance`` and
+            ``currency`` from before the purchase, with ``price`` and ``body`` of each purchase surely ``charged`` since; only
+            these explain missing money. ``maybe_refunded``: ids of other orders with a possible refund.
         :param sent_at: when it was sent, aware UTC.
-        :param owned: order ids and sub-account ids that the ledger already owns; they are somebody else's purchase.
+        :param owned: order ids and handles that belong to other purchases of the ledger.
         """
         yield from ()
         return Look("inconclusive", f"{self.title} leaves no evidence that this package knows how to read")
 
     def inventory(self) -> Flow[Orders | None]:
-        """Everything the account holds at the vendor, for comparison with the ledger; None where the vendor lists nothing."""
+        """All orders of the account, for comparison with the ledger; None for a vendor without a list."""
         yield from ()
         return None
 
@@ -154,14 +154,14 @@ class Vendor(VendorRules):
         return self.capabilities.settle if configured is None else float(configured)
 
     def call(self, request: Request) -> Generator[Request, Response, Response]:
-        """Send a request with authentication and hand back whatever came."""
+        """Send a request with authentication and return its answer."""
         yield from self.login()
         return (yield request.with_headers(self.auth_headers()))
 
     def read(self, request: Request) -> Generator[Request, Response, Any]:
         """Send a reading request and return its JSON.
 
-        :raises VendorError: when the answer is no success or not readable.
+        :raises VendorError: for a failure or an unreadable answer.
         """
         response = yield from self.call(request)
         self.check(response, request)
@@ -169,9 +169,9 @@ class Vendor(VendorRules):
 
 
 def path_part(order_id: str) -> str:
-    """An id as one part of a request's path, whatever characters it is made of.
+    """An id as one part of a request's path, percent-encoded.
 
-    :raises InvalidRequest: for what cannot be the name of anything.
+    :raises InvalidRequest: for an empty id and for dots.
     """
     if not isinstance(order_id, str) or order_id.strip() in ("", ".", ".."):
         raise InvalidRequest("order_id", "must be the vendor's id of an order", got=order_id)
@@ -179,9 +179,9 @@ def path_part(order_id: str) -> str:
 
 
 def about(order_id: str, order: VendorOrder) -> VendorOrder:
-    """The order, if it is the one that was asked for, under the id it was asked by.
+    """The order under the id of the request.
 
-    :raises UnreadableBody: for another one.
+    :raises UnreadableBody: for the answer about another order.
     """
     if order.order_id.casefold() != order_id.casefold():
         raise UnreadableBody(f"it is about order {order.order_id!r}, asked was {order_id!r}")

@@ -1,4 +1,4 @@
-"""What a vendor declares as data, and the values that go into its flows and come out of them.
+"""The data that a vendor declares, and the values of its flows.
 
 One rule: these are plain values. The buyer, the operators, the connection form and the command line read them and decide.
 """
@@ -43,9 +43,9 @@ class Polling:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What the vendor's documentation offers. The guarantees follow from it, so declare only what is documented.
+    """What the vendor's documentation offers. The guarantees follow from it: declare only documented calls.
 
-    A call of a missing capability is refused before any request. Webhooks are declared by :attr:`Vendor.webhook`.
+    A missing capability is refused before any request. Webhooks are declared by :attr:`Vendor.webhook`.
 
     :param quote_create: the vendor tells the price of an order before you buy it.
     :param quote_extend: the vendor tells the price of an extension before you buy it.
@@ -56,7 +56,7 @@ class Capabilities:
     :param extend_evidence: where an extension leaves traces; it carries no reference of ours.
     :param requests_per_second: the documented pace of one account; None = undocumented. The connection's setting wins.
     :param ids_per_read: how many orders one reading call covers.
-    :param settle: seconds after which reads show an order that the vendor took. "Absent" takes two looks this far apart.
+    :param settle: seconds until reads show a new order. "Absent" takes two looks this far apart.
     """
 
     quote_create: bool = False
@@ -178,10 +178,10 @@ class Filters:
 
 @dataclass(frozen=True)
 class Look:
-    """What the vendor's reads prove about a purchase whose answer was lost.
+    """What the vendor's reads prove about a purchase after its answer was lost.
 
     :param verdict: ``found``: ``order`` is the purchase. ``absent``: this look saw no trace of it. ``inconclusive``: something
-        may be the purchase. ``not visible``: no trace, but part of the evidence could not be read.
+        may be the purchase. ``not visible``: part of the evidence was unreadable, and the rest shows no trace.
     :param detail: one sentence on what the look read, for the ledger and for a person.
     """
 

@@ -1,6 +1,6 @@
-"""What a wallet's balance can prove about a purchase whose answer was lost.
+"""What a wallet's balance can prove about a purchase after its answer was lost.
 
-One rule: evidence is written as plain text and lists, since it waits in the ledger as JSON; amounts are text, exact.
+One rule: evidence is plain text and lists, since the ledger keeps it as JSON; amounts are exact text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def balance_evidence(balance: Balance) -> dict[str, Any]:
 
 
 def balance_change(evidence: Mapping[str, Any], now: Balance) -> Decimal | None:
-    """How much the wallet holds more (or, below zero, less) than before the purchase.
+    """How much more the wallet holds than before the purchase; below zero: how much less.
 
-    :returns: None where nothing was noted before, or in another currency.
+    :returns: None without an earlier balance in the same currency.
     """
     before = evidence.get("balance")
     if not isinstance(before, str) or not now.available.same_currency(evidence.get("currency")):
@@ -32,9 +32,9 @@ def balance_change(evidence: Mapping[str, Any], now: Balance) -> Decimal | None:
 
 
 def describe_balance(evidence: Mapping[str, Any], now: Balance, change: Decimal | None) -> str:
-    """The same as half a sentence, for the ledger and for a person."""
+    """The change as half a sentence, for the ledger and for a person."""
     if change is None:
-        return f"the balance is {now}, and what it was before is not known"
+        return f"the balance is {now}, its earlier value is unknown"
     if change == 0:
         return f"the balance is unchanged at {now}"
     before = Money(now.available.amount - change, now.available.currency)

@@ -1,7 +1,7 @@
 """Checks of request fields, so that bad input gets one clear error before money moves.
 
-A vendor describes its documented fields as a table of :class:`Field`; what the documentation does not name passes
-through with a warning, since it may be newer than we are.
+A vendor describes its documented fields as a table of :class:`Field`. Other fields pass with a warning: the documentation may be
+newer than this package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Field:
 
     :param kind: the JSON type; ``id`` is text or a whole number, kept as it is given.
     :param rule: the documented rule in words, completing "request field 'x' ...".
-    :param example: a value that passes, or a function that makes one.
+    :param example: a valid value.
     :param above: numbers must be greater than this.
     :param least: smallest number allowed, or for text the smallest length.
     :param most: largest number allowed, or for text the greatest length.
@@ -45,14 +45,14 @@ def check(
     request: Mapping[str, Any],
     fields: Mapping[str, Field],
     *,
-    known: Callable[[str], bool] = lambda name: False,
+    accepts: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Check a request against its documented fields.
 
-    Text that holds a number or a truth value passes where one is asked for, since templates render to text.
+    Numbers and truth values may come as text, since templates render to text.
 
-    :param known: says of a name that is not in the table whether it is known all the same.
-    :returns: the body with proper types, and warnings about fields that the documentation does not name.
+    :param accepts: whether another name is documented as well, beside the table.
+    :returns: the body with proper types, and warnings about undocumented fields.
     :raises InvalidRequest: for the first field that breaks its rule.
     """
     if not isinstance(request, Mapping):
@@ -67,10 +67,10 @@ def check(
     for name, rule in fields.items():
         if rule.required and name not in body:
             raise InvalidRequest(name, f"is required: it {rule.rule}", rule.example, vendor=vendor)
-    strange = [name for name in body if name not in fields and not known(name)]
+    undocumented = [name for name in body if name not in fields and not accepts(name)]
     warnings = [
         f"{vendor}: request field {name!r} is not in the documentation this package was written from; sent as it is"
-        for name in strange
+        for name in undocumented
     ]
     return body, warnings
 
@@ -78,7 +78,7 @@ def check(
 def convert(vendor: str, name: str, value: Any, rule: Field) -> Any:
     """One value in the type and the bounds of its rule.
 
-    :raises InvalidRequest: when it does not fit.
+    :raises InvalidRequest: for any other value.
     """
 
     def wrong() -> InvalidRequest:

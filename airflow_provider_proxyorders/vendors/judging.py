@@ -1,8 +1,7 @@
-"""How an answer is judged: what is a refusal, what an unknown outcome, and what to tell the user about his money.
+"""How an answer is judged: a refusal, an unknown outcome, and the state of the user's money.
 
-Two rules: the answer to a spending request is judged by :meth:`Judging.spent` only, so that "nothing was bought" is said in
-one place and never on a guess; and a message carries the vendor's explanation, never an answer itself, since that may hold
-codes, logins or a token.
+Two rules: only :meth:`Judging.spent` judges the answer to a spending request, so "nothing was bought" has one place and a proof;
+and a message carries the vendor's explanation alone, since a whole answer may hold codes, logins or a token.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Judging:
     def readable(self, response: Response, request: Request) -> Any:
         """The JSON of an answer to a reading request.
 
-        :raises UnreadableAnswer: when it is something else.
+        :raises UnreadableAnswer: for anything else.
         """
         try:
             return response.data()
@@ -81,7 +80,7 @@ class Judging:
         """The order in the answer to a spending request.
 
         :param read: makes an order of the answer's JSON.
-        :raises VendorError, OutcomeUnknown: as :meth:`spent`; unknown also where a success holds no readable order.
+        :raises VendorError, OutcomeUnknown: as :meth:`spent`; unknown also for a success without a readable order.
         """
         data = self.spent(response, request)
         try:
@@ -92,9 +91,9 @@ class Judging:
             raise self.unknown(request, f"answered {response.status}{named}, but {error}", response) from None
 
     def understood(self, request: Request, read: Callable[[], T]) -> T:
-        """What ``read`` makes of the answer to a reading request.
+        """The answer to a reading request, read by ``read``.
 
-        :raises UnreadableAnswer: when it finds something else than the documentation describes.
+        :raises UnreadableAnswer: for an answer against the documentation.
         """
         try:
             return read()
@@ -104,7 +103,7 @@ class Judging:
     def refusal(self, response: Response, request: Request, meaning: int | None = None) -> VendorError:
         """The error that an unsuccessful answer means, with the vendor's own words.
 
-        :param meaning: the HTTP status it amounts to, for vendors that refuse in another way than by status.
+        :param meaning: the HTTP status it amounts to, for a vendor with another way to refuse.
         """
         said = self.words(response)
         tail = f" {self.title} says: {said}{'' if said.endswith(('.', '!')) else '.'}" if said else ""
@@ -139,18 +138,18 @@ class Judging:
         return response.status == 402
 
     def key_advice(self, doing: str, tail: str) -> str:
-        """What to tell a user whose key is not accepted."""
+        """Advice for a refused key."""
         return (
             f"{self.title} does not accept the key of connection {self.account.conn_id!r} ({doing}).{tail} "
             f"Put a valid {self.secret_label} into the connection's password."
         )
 
     def permission_advice(self, doing: str, tail: str) -> str:
-        """What to tell a user whose key is good but may not order."""
+        """Advice for a good key without the permission."""
         return f"{self.title} does not permit this with the key of connection {self.account.conn_id!r} ({doing}).{tail}"
 
     def funds_advice(self, doing: str, tail: str) -> str:
-        """What to tell a user whose wallet is too empty."""
+        """Advice for a wallet below the price."""
         return (
             f"the wallet behind connection {self.account.conn_id!r} holds less than the price ({doing}).{tail} "
             "Top the wallet up, then clear the task."
@@ -183,7 +182,7 @@ class Judging:
         return said if len(said) <= limit else said[: limit - 3] + "..."
 
     def error_text(self, data: Any) -> str:
-        """Find the explanation in the JSON of an error answer; subclasses know their envelope."""
+        """The explanation in the JSON of an error answer; a subclass knows its envelope."""
         if isinstance(data, Mapping):
             for key in ("error", "message", "detail", "errors"):
                 if data.get(key):
@@ -192,7 +191,7 @@ class Judging:
         return ""
 
     def error_code(self, data: Any) -> str:
-        """The machine-readable code in the JSON of an error answer, for vendors that send one."""
+        """The machine-readable code in the JSON of an error answer, "" without a code."""
         return ""
 
 

@@ -1,6 +1,6 @@
-"""Reads delivered proxies from what vendors hand out, entry by entry.
+"""Reads delivered proxies, entry by entry.
 
-One rule: an entry that is not certainly a proxy is None, so that the caller counts it and never hands on half a login.
+One rule: a doubtful entry is None. The caller counts it, and only whole logins are delivered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a
 
 
 def proxy_from_line(line: str, *, scheme: str, location: str | None = None, expires_at: datetime | None = None) -> Proxy | None:
-    """``host:port:user:password``, or ``host:port`` where the vendor knows the caller by its address."""
+    """``host:port:user:password``, or ``host:port`` for a whitelisted address."""
     parts = line.strip().split(":", 3)  # a password may hold colons, the rest cannot
     if len(parts) not in (2, 4):
         return None
@@ -33,7 +33,7 @@ def proxy(
     location: str | None = None,
     expires_at: datetime | None = None,
 ) -> Proxy | None:
-    """A proxy from its parts as the vendor's answer holds them, None unless every part is what it should be."""
+    """A proxy from its parts in the vendor's answer, None for any wrong part."""
     number = _port(port)
     if not _is_host(host) or number is None:
         return None

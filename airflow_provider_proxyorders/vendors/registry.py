@@ -23,9 +23,9 @@ def vendor_names() -> list[str]:
 def vendor_class(name: str) -> type[Vendor]:
     """The vendor of a connection type.
 
-    :raises ConfigError: when no installed package brings it.
+    :raises ConfigError: for a vendor without an installed package.
     """
     for entry in entry_points(group=GROUP, name=name):
-        found: type[Vendor] = entry.load()
-        return found
+        kind: type[Vendor] = entry.load()
+        return kind
     raise ConfigError(f"no vendor named {name!r} is installed; there are: {', '.join(vendor_names()) or 'none'}")

@@ -1,4 +1,4 @@
-"""What a vendor declares and decides without any request: checks before money moves, and the meaning of what was read.
+"""The half of a vendor without requests: declarations, checks before money moves, and the meaning of answers.
 
 One rule: nothing here sends or yields a request.
 """
@@ -29,7 +29,7 @@ class VendorRules(Judging):
     capabilities: ClassVar[Capabilities]
     #: vendor settings of the connection, beside those every connection has
     settings: ClassVar[Sequence[Setting]] = ()
-    #: how the vendor signs its webhooks, None where it sends none
+    #: how the vendor signs its webhooks; None without webhooks
     webhook: ClassVar[Scheme | None] = None
     #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
     renews_login: ClassVar[bool] = False
@@ -42,7 +42,7 @@ class VendorRules(Judging):
     def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
         """Check and complete the body of a purchase.
 
-        :param reference: our reference for vendors that take one; derived from the order key, never from the try.
+        :param reference: our reference, derived from the order key alone, so every try sends the same.
         :raises InvalidRequest: for the first field that breaks a documented rule.
         """
         raise self.unsupported("placing orders")
@@ -55,17 +55,17 @@ class VendorRules(Judging):
         raise self.unsupported("extending an order", "place a new order instead; it comes with different proxies")
 
     def order_page(self, order_id: str) -> str | None:
-        """Address of the order in the vendor's dashboard, None where no such page is documented."""
+        """Address of the order in the vendor's dashboard; None without a documented page."""
         return None
 
     def names(self, order: VendorOrder) -> frozenset[str]:
-        """Every order id under which the ledger may know an order as just read."""
+        """Every order id under which the ledger may hold this order."""
         return frozenset({order.order_id})
 
     def reference_in(self, body: Mapping[str, Any]) -> str | None:
-        """Our reference in the body of a purchase, for vendors whose orders carry one.
+        """Our reference in the body of a purchase; None for a vendor without references.
 
-        An order that is read tells it as ``traits["reference"]``; without that no webhook makes it ours.
+        An order shows it as ``traits["reference"]``. A webhook adopts an order only by this trait.
         """
         return None
 
@@ -74,9 +74,9 @@ class VendorRules(Judging):
         return False
 
     def extended(self, evidence: Mapping[str, Any], order: VendorOrder) -> bool:
-        """Whether an order as read now shows the extension that was bought after ``evidence`` was read.
+        """Whether an order shows the extension that was bought after ``evidence`` was read.
 
-        :param evidence: what :meth:`snapshot` read; ``expires_at`` (ISO) and ``extensions`` (a count) are looked at.
+        :param evidence: the reading of :meth:`Vendor.snapshot`: ``expires_at`` (ISO) and ``extensions`` (a count).
         """
         before, recorded = when(evidence.get("expires_at")), evidence.get("extensions")
         if before and order.expires_at and order.expires_at > before:
@@ -84,16 +84,16 @@ class VendorRules(Judging):
         return isinstance(recorded, int) and order.extensions is not None and order.extensions > recorded
 
     def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
-        """Order id, our reference where it carries one, and the vendor's word for the status, from a verified delivery.
+        """Order id, our reference (or None), and the vendor's word for the status, from a verified delivery.
 
-        :raises UnreadableBody: when it names no order.
+        :raises UnreadableBody: for a delivery without an order id.
         """
         raise self.unsupported("webhooks")
 
     def setting(self, name: str) -> Any:
         """A declared setting of this vendor as the connection has it, else its default.
 
-        :raises ConfigError: when the value is none of the choices or of another kind.
+        :raises ConfigError: for a value of another kind, or outside the choices.
         """
         declared = next(setting for setting in self.settings if setting.name == name)
         return declared.read(self.account.settings.get(name), self.account.conn_id)

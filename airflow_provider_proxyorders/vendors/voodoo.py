@@ -1,7 +1,7 @@
 """Voodoo Center: gift-card keys, top-ups and game services; orders carry our reference and end with a webhook.
 
-Two rules: the API key only ever buys a two-hour token, which every other call carries; and decisions hang on the
-``code`` of an error answer, never on its text.
+Two rules: the API key buys a two-hour token for all other calls; and decisions rest on the ``code`` of an error answer, its
+text is only shown.
 
 Pages below are paths of docs.voodoo.center: /api-reference/api-reference/orders/create-order (ordering), /introduction,
 /quickstart, /authentication, /orders, /errors, /webhooks.
@@ -102,7 +102,7 @@ class Voodoo(Vendor):
     # -- flows ----------------------------------------------------------------------------------------------------
 
     def login(self) -> Flow[None]:
-        """Exchange the key for a token where there is none that is young enough (/authentication).
+        """Exchange the key for a token, unless a young token is at hand (/authentication).
 
         401 is ``{"error": ...}``: the key is unknown or revoked. 403: key login is not enabled for the account's domain.
         """
@@ -123,8 +123,7 @@ class Voodoo(Vendor):
     def call(self, request: Request) -> Generator[Request, Response, Response]:
         """As for every vendor, but a token that is refused is dropped, and a reading call goes out again with a new one.
 
-        A purchase does not: it was refused before being processed (/authentication), and whether it is sent again is for
-        the desk to say.
+        A purchase stays with the buyer: it was refused before processing (/authentication), and the buyer may send it again.
         """
         response = yield from super().call(request)
         if response.status == 401:
@@ -172,9 +171,9 @@ class Voodoo(Vendor):
         sent_at: datetime,
         owned: frozenset[str],
     ) -> Flow[Look]:
-        """Tell what the balance says. It decides nothing: orders cannot be listed, nor found by reference (/introduction).
+        """Report the balance as a hint. The API has no list of orders and no search by reference (/introduction).
 
-        What decides is the same body with the same reference, sent again by the desk; see :meth:`is_duplicate`.
+        The buyer decides: it sends the same body with the same reference again; see :meth:`is_duplicate`.
         """
         balance = yield from self.balance()
         detail = describe_balance(evidence, balance, balance_change(evidence, balance))
@@ -191,8 +190,8 @@ class Voodoo(Vendor):
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the reference was used before.
 
-        A repeat gets 400 ``validation_error`` (/errors), which bad input gets as well, so it says so only after a try whose
-        outcome is unknown. 409 ``already_exists`` is listed for other clashes and read in the same way.
+        A repeat gets 400 ``validation_error`` (/errors). Bad input gets the same, so it counts only after an unknown outcome.
+        409 ``already_exists`` is listed for other clashes and read in the same way.
         """
         return (error.status, error.code) in ((400, "validation_error"), (409, "already_exists"))
 

@@ -1,7 +1,7 @@
 """IPRoyal's reseller API: ISP, datacenter, sneaker and mobile proxies, ordered, listed, priced and extended.
 
-Two rules: the documentation names five statuses and defines none, so ``confirmed`` counts as delivered only when all proxies
-are there; and it describes no error answer, so no decision hangs on the text of one.
+Two rules. The documentation names five statuses without a definition: ``confirmed`` counts as delivered when all proxies are
+there. It leaves error answers open: decisions rest on their HTTP status alone.
 
 Pages below are paths of docs.iproyal.com: /proxies/isp/api/orders (orders, quote, extend), /proxies/isp/api/products,
 /proxies/datacenter/api/user (balance, cards), /proxies/mobile/api/orders (auto-extend).
@@ -39,7 +39,7 @@ from airflow_provider_proxyorders.wire.reading import pick
 class IPRoyal(IPRoyalReading):
     """IPRoyal orders: create, extend, renewal switch, list, quote (/proxies/isp/api/orders and its sisters; one base address).
 
-    There is no reference of ours and no webhook in its documentation, and no price in its orders.
+    Its documentation has neither a reference of ours nor a webhook, and its orders show no price.
     """
 
     name = "iproyal"
@@ -72,7 +72,7 @@ class IPRoyal(IPRoyalReading):
     # -- flows that spend -----------------------------------------------------------------------------------------
 
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
-        zone = self.zone()  # a wrong setting must show before the purchase leaves
+        zone = self.zone()  # raises for a wrong setting before the purchase leaves
         request = Request("POST", "/orders", "create order", json=body, spends=True)
         response = yield from self.call(request)
         return self.placed(response, request, lambda data: just_sent(read_order(data, zone)))
@@ -104,12 +104,12 @@ class IPRoyal(IPRoyalReading):
             order = yield from self.get(order_id)
             expires = order.expires_at.isoformat() if order.expires_at else None
             return {**balance, "expires_at": expires, "extensions": order.extensions}
-        known = yield from self.rows_above(None, body["product_id"])
+        newest = yield from self.rows_above(None, body["product_id"])
         try:
             names = names_of(body, (yield from self.products()))
         except VendorError:
-            names = {}  # they only sharpen the evidence; a purchase must not hang on them
-        return {**balance, "newest": max((int(read_id(row)) for row in known), default=0), **names}
+            names = {}  # optional: without names, matching is less precise
+        return {**balance, "newest": max((int(read_id(row)) for row in newest), default=0), **names}
 
     def resolve(
         self,
@@ -128,7 +128,7 @@ class IPRoyal(IPRoyalReading):
         return (yield from self.list(Filters()))
 
     def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Look]:
-        """Found: exactly one order above the mark fits. Absent: none does, and no money is missing."""
+        """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained."""
         mark = evidence.get("newest")
         if not isinstance(mark, int):
             return Look("inconclusive", "the newest order id before the purchase is not known")
@@ -168,10 +168,10 @@ class IPRoyal(IPRoyalReading):
         return (yield from self._nothing_found(body, evidence, detail))
 
     def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], detail: str) -> Flow[Look]:
-        """Absent, unless money is missing that is not explained, to the cent, by what others were charged beyond doubt.
+        """Absent, if other charges explain the missing money to the cent.
 
-        What any other purchase may have taken explains nothing: it may as well be this one's. Such a look decides neither way.
-        A card leaves the wallet alone, so there only the list of orders counts.
+        Only certain charges explain money: an uncertain one may be this purchase's own. Without an explanation the look is
+        inconclusive or not visible. A card leaves the wallet alone: there only the list of orders counts.
         """
         if body.get("card_id") is not None:
             return Look("absent", f"{detail}; paid by card, so the balance tells nothing")
@@ -182,7 +182,7 @@ class IPRoyal(IPRoyalReading):
         if change is None or not -others <= change <= 0:
             return Look("inconclusive", detail)
         for before in evidence.get("balance_checkpoints") or [{**evidence, "charged": []}]:  # each of them is a proof
-            charged = [decimal(one["price"]) for one in before["charged"] if one["body"].get("card_id") is None]
+            charged = [decimal(other["price"]) for other in before["charged"] if other["body"].get("card_id") is None]
             if balance_change(before, balance) == -sum(charged, Decimal(0)):
                 why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
                 return Look("absent", f"{detail}{why}")

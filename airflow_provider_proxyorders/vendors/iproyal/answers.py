@@ -1,7 +1,7 @@
 """How IPRoyal's answers are read: orders, pages, prices, proxies.
 
-Two rules: what a decision hangs on (id, status, quantity, price) is read strictly, and everything else is taken as it comes; and
-``confirmed`` counts as delivered only when all proxies are there.
+Two rules: id, status, quantity and price are read strictly, all other fields leniently; and ``confirmed`` counts as delivered
+when all proxies are there.
 
 Pages: docs.iproyal.com/proxies/isp/api/orders (order object, list, quote). The shape of a proxy's entry, and the wrapper around
 some answers, are not documented and were only seen in use.
@@ -36,7 +36,7 @@ Listed = list[Any]
 
 
 def read_order(data: Any, zone: str) -> VendorOrder:
-    """One order; it tells neither price nor when it was made.
+    """One order, without price and date of purchase.
 
     :param zone: IANA zone of ``expire_date``, which comes without one.
     """
@@ -91,8 +91,8 @@ def read_page(data: Any, page: int) -> tuple[Listed, bool]:
     current, last = number(meta, "current_page"), number(meta, "last_page")
     if current != page:
         raise UnreadableBody(f"it is page {current}, asked was page {page}")
-    found = rows(data, "data")
-    return found, bool(found) and page < last
+    listed = rows(data, "data")
+    return listed, bool(listed) and page < last
 
 
 def read_id(data: Any) -> str:
@@ -121,8 +121,8 @@ def read_delivery(data: Any, order_id: str, zone: str, scheme: str) -> Delivery:
     entries, port = _entries(data.get("proxy_data")), _port(data.get("proxy_data"), scheme)
     if port is None and any(isinstance(entry, Mapping) for entry in entries):
         raise UnreadableBody(f"its ports name none for {scheme}")
-    known = {"scheme": scheme, "location": order.traits.get("location"), "expires_at": order.expires_at}
-    proxies = tuple(found for entry in entries if (found := _proxy(entry, port, known)))
+    shared = {"scheme": scheme, "location": order.traits.get("location"), "expires_at": order.expires_at}
+    proxies = tuple(usable for entry in entries if (usable := _proxy(entry, port, shared)))
     if entries and not proxies:
         raise UnreadableBody(f"none of its {len(entries)} proxies can be read")
     return Delivery(order_id, proxies, skipped=len(entries) - len(proxies))
@@ -134,11 +134,11 @@ def _entries(data: Any) -> Listed:
     return rows(data, "proxies")
 
 
-def _proxy(entry: Any, port: Any, known: dict[str, Any]) -> Proxy | None:
+def _proxy(entry: Any, port: Any, shared: dict[str, Any]) -> Proxy | None:
     if isinstance(entry, str):
-        return proxy_from_line(entry, **known)
+        return proxy_from_line(entry, **shared)
     if isinstance(entry, Mapping):
-        return proxy(entry.get("ip"), port, entry.get("username", ""), entry.get("password", ""), **known)
+        return proxy(entry.get("ip"), port, entry.get("username", ""), entry.get("password", ""), **shared)
     return None
 
 

@@ -1,11 +1,10 @@
-"""How an IPRoyal order is recognised whose create answer was lost.
+"""How an IPRoyal order is recognised after its create answer was lost.
 
-Two rules: ids ascend, so only an order above the greatest id known before the purchase can be it; and an order tells its
-product, plan and location by name only, so the names are looked up beforehand, and one that could not be looked up
-excludes nothing.
+Two rules. Ids ascend: only an order above the greatest earlier id can be the purchase. An order shows product, plan and
+location by name: the names come from the catalogue beforehand, and a missing name matches any order.
 
-The name of a product is the weakest sign, since one id was seen under several names: the list's ``product_id`` filter stands
-for it, and the name only chooses among several orders that fit otherwise.
+The name of a product is the weakest sign, since one id was seen under several names. The list's ``product_id`` filter stands
+for it. The name only chooses among several orders that fit.
 
 Pages: docs.iproyal.com/proxies/isp/api/products (catalogue), docs.iproyal.com/proxies/isp/api/orders (order object).
 """
@@ -26,15 +25,15 @@ def wanted_locations(body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def names_of(body: Mapping[str, Any], products: Sequence[Any]) -> dict[str, Any]:
-    """The names under which an order for this body will appear, as far as the catalogue tells them."""
+    """The names under which an order for this body will appear, as far as the catalogue has them."""
     product = _with_id(products, body.get("product_id"))
     plan = _with_id(_entries(product, "plans"), body.get("product_plan_id"))
     places = list(_all_locations(product))
-    found = [_with_id(places, location_id).get("name") for location_id, _ in wanted_locations(body)]
+    names = [_with_id(places, location_id).get("name") for location_id, _ in wanted_locations(body)]
     return {
         "product": _text(product.get("name")),
         "plan": _text(plan.get("name")),
-        "locations": [name for name in found if isinstance(name, str) and name],
+        "locations": [name for name in names if isinstance(name, str) and name],
     }
 
 
@@ -50,7 +49,7 @@ def fits(order: VendorOrder, body: Mapping[str, Any], evidence: Mapping[str, Any
 
 
 def same_quantity(order: VendorOrder, body: Mapping[str, Any]) -> bool:
-    """Whether the number of proxies allows it; for several locations what an order's quantity counts is not documented."""
+    """Whether the number of proxies agrees; for several locations the meaning of quantity is undocumented, and any agrees."""
     quantities = [quantity for _, quantity in wanted_locations(body)]
     return order.quantity is None or len(quantities) != 1 or order.quantity == quantities[0]
 

@@ -1,6 +1,6 @@
-"""What IPRoyal is asked without moving money: wallet, catalogue, prices, orders one by one and in lists, proxies.
+"""The reading calls of IPRoyal: wallet, catalogue, prices, orders one by one and in lists, proxies.
 
-Two rules: a list is read to its last page, or the read fails; and where a hundred tasks wait, one call asks for all of them.
+Two rules: a list is read to its last page, or the read fails; and one call reads a hundred waiting orders.
 
 Pages below are paths of docs.iproyal.com: /proxies/isp/api/orders (orders, quote), /proxies/isp/api/products,
 /proxies/datacenter/api/user (balance, cards).
@@ -59,7 +59,7 @@ class IPRoyalReading(Vendor):
         Setting(
             "protocol",
             "Proxy protocol",
-            "Which of an order's ports is handed on: http or socks5.",
+            "The port of the delivered proxies: http or socks5.",
             default="http",
             choices=("http", "socks5"),
             placeholder="http",
@@ -67,7 +67,7 @@ class IPRoyalReading(Vendor):
         Setting(
             "vendor_timezone",
             "Time zone of the vendor",
-            "IANA zone of expire_date, which comes without one; IPRoyal does not say which it is. Empty: the connection's zone.",
+            "IANA zone of expire_date, which comes without a zone. IPRoyal leaves it open. Empty: the connection's zone.",
             placeholder="UTC",
         ),
         Setting(
@@ -109,9 +109,9 @@ class IPRoyalReading(Vendor):
         return self.understood(request, lambda: about(order_id, read_order(data, zone)))
 
     def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
-        """Orders by id, a hundred a call. One that cannot be read is still pending and must not hide the others."""
+        """Orders by id, a hundred a call. An unreadable entry counts as pending beside the others."""
         numbers = [order_id for order_id in dict.fromkeys(order_ids) if order_id.isascii() and order_id.isdigit()]
-        zone, found = self.zone(), dict[str, VendorOrder]()
+        zone, orders = self.zone(), dict[str, VendorOrder]()
         for start in range(0, len(numbers), IDS_A_CALL):
             asked = set(numbers[start : start + IDS_A_CALL])
             for row in (yield from self._pages(_id_params(numbers[start : start + IDS_A_CALL]))):
@@ -119,11 +119,11 @@ class IPRoyalReading(Vendor):
                 if order_id not in asked:
                     continue
                 try:
-                    found[order_id] = read_order(row, zone)
+                    orders[order_id] = read_order(row, zone)
                 except UnreadableBody as error:
                     word, why = optional_text(row, "status") or "", f"its entry in the list cannot be read: {error}"
-                    found[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
-        return found
+                    orders[order_id] = VendorOrder(order_id, OrderStatus.UNKNOWN, word, reason=why)
+        return orders
 
     def list(self, filters: Filters) -> Flow[Orders]:
         order_ids, rest = ids_in(filters)
@@ -139,8 +139,8 @@ class IPRoyalReading(Vendor):
     def quote(self, body: Mapping[str, Any]) -> Flow[Quote]:
         """What a create body would cost.
 
-        The call prices one location. Several are the sum of their own prices, which is never less than the whole as long as a
-        quantity discount only grows with the quantity; without the coupon, which each of them would count anew.
+        The call prices one location. Several locations are priced one by one, without the coupon: each call would count it anew.
+        Quantity discounts grow with the quantity, so the sum is at least the price of the whole.
         """
         places = wanted_locations(body)
         quotes = []
@@ -155,7 +155,7 @@ class IPRoyalReading(Vendor):
         return Quote(self._money(total), {"sum_of": str(len(quotes))})
 
     def quote_extension(self, order_id: str, body: Mapping[str, Any]) -> Flow[Quote]:
-        """What an extension would cost; that ``order_id`` asks for this is how the page can be read, it does not say so."""
+        """What an extension would cost. The page lists ``order_id`` without a word on its effect; this is our reading."""
         params = [("order_id", str(order_number(order_id))), ("product_plan_id", str(body["product_plan_id"]))]
         quantity = body.get("quantity") or len(body.get("proxies") or ())
         if quantity:
@@ -163,7 +163,7 @@ class IPRoyalReading(Vendor):
         return (yield from self._quoted(params))
 
     def delivery(self, order_id: str) -> Flow[Delivery]:
-        """The proxies of an order; of what shape their entries are was only seen in use (objects, and lines)."""
+        """The proxies of an order. Their entries were seen in use as objects and as lines; the pages leave the shape open."""
         zone, scheme = self.zone(), self.setting("protocol")
         request = self._reading(order_id)
         data = yield from self.read(request)
@@ -189,11 +189,11 @@ class IPRoyalReading(Vendor):
             request = replace(LIST, params=[*params, ("page", str(page))])
             data = yield from self.read(request)
             try:
-                found, more = read_page(data, page)
-                done = not more or (enough is not None and enough([int(read_id(row)) for row in found]))
+                rows, more = read_page(data, page)
+                done = not more or (enough is not None and enough([int(read_id(row)) for row in rows]))
             except UnreadableBody as error:
                 raise self.unreadable(request, error) from None
-            listed += found
+            listed += rows
             if done:
                 return listed
         raise self.unreadable(LIST, UnreadableBody(f"it goes on after {MOST_PAGES} pages"))
@@ -201,8 +201,8 @@ class IPRoyalReading(Vendor):
     def rows_above(self, mark: int | None, product_id: Any) -> Flow[Listed]:
         """Orders of a product above an id, as the vendor sent them; without a mark enough of them to hold the newest.
 
-        Asked for from the newest on. Which columns ``sort_by`` takes is not documented: where it is refused or shows no
-        effect, every page is read.
+        The list is read from the newest on. The columns of ``sort_by`` are undocumented: after a refusal, or without an effect,
+        every page is read.
         """
 
         def enough(ids: Sequence[int]) -> bool:
@@ -234,14 +234,15 @@ class IPRoyalReading(Vendor):
     def zone(self) -> str:
         """The IANA zone of the vendor's times.
 
-        :raises ConfigError: when there is no such zone.
+        :raises ConfigError: for an unknown zone.
         """
         zone = str(self.setting("vendor_timezone") or self.account.timezone)
         try:
             ZoneInfo(zone)
         except (KeyError, ValueError, OSError):
             raise ConfigError(
-                f"connection {self.account.conn_id!r}: {zone!r} is no IANA time zone such as Europe/Vilnius. Nothing was sent."
+                f"connection {self.account.conn_id!r}: {zone!r} must be an IANA time zone, for example Europe/Vilnius. "
+                "Nothing was sent."
             ) from None
         return zone
 
@@ -251,7 +252,7 @@ class IPRoyalReading(Vendor):
         return f"{advice} IPRoyal activates its API per account, for some products after an identity check."
 
     def error_text(self, data: Any) -> str:
-        """``message``, ``error`` or ``errors``, none of them documented."""
+        """``message``, ``error`` or ``errors``; all undocumented."""
         if isinstance(data, Mapping):
             for name in ("message", "error", "errors"):
                 if data.get(name):

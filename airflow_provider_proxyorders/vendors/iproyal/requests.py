@@ -1,7 +1,6 @@
-"""The order forms of IPRoyal: what create, extend and toggle-auto-extend take, and what the list of orders filters by.
+"""The order forms of IPRoyal: the fields of create, extend and toggle-auto-extend, and the filters of the list.
 
-One rule: nothing that renews by itself is left to the vendor's default; ``auto_extend`` (documented default: true) is sent
-always, and false unless the user says otherwise.
+One rule: renewal is always explicit. ``auto_extend`` (documented default: true) is sent always, false by default.
 
 Page: docs.iproyal.com/proxies/isp/api/orders; toggle-auto-extend: docs.iproyal.com/proxies/mobile/api/orders.
 """
@@ -100,11 +99,11 @@ def prepare_extension(request: Mapping[str, Any]) -> Prepared:
 def toggle_body(order_id: int, enabled: bool, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The body of toggle-auto-extend.
 
-    :raises InvalidRequest: when it is to be switched on without saying who pays.
+    :raises InvalidRequest: for switching on without a means of payment.
     """
     body, _ = check(VENDOR, options or {}, TOGGLE)
     if enabled and "payment_type" not in body:
-        raise _wrong("payment_type", "is needed to switch renewal on: it says who pays", {"payment_type": "balance"})
+        raise _wrong("payment_type", "is needed to switch renewal on: it names the means of payment", {"payment_type": "balance"})
     if body.get("payment_type") == "card" and "card_id" not in body:
         raise _wrong("card_id", "is needed with payment_type card", {"payment_type": "card", "card_id": 31})
     return {"order_id": order_id, "is_enabled": enabled, **body}
@@ -113,13 +112,13 @@ def toggle_body(order_id: int, enabled: bool, options: Mapping[str, Any] | None)
 def list_params(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Query parameters of the list of orders; lists in the documented form ``name[]=1&name[]=2``.
 
-    :raises InvalidRequest: for what the list cannot filter by.
+    :raises InvalidRequest: for an unknown filter.
     """
-    given = {name.removesuffix("[]"): value for name, value in filters.items()}
-    for name in given:
+    filters = {name.removesuffix("[]"): value for name, value in filters.items()}
+    for name in filters:
         if name not in FILTERS:
-            raise _wrong(name, f"is nothing that orders can be filtered by; there are {', '.join(sorted(FILTERS))}")
-    checked, _ = check(VENDOR, given, FILTERS)
+            raise _wrong(name, f"is an unknown filter; known filters are {', '.join(sorted(FILTERS))}")
+    checked, _ = check(VENDOR, filters, FILTERS)
     if ("sort_by" in checked) != ("order" in checked):
         raise _wrong("sort_by", "must come together with order", {"sort_by": "id", "order": "desc"})
     params: list[tuple[str, str]] = []
@@ -132,7 +131,7 @@ def list_params(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def ids_in(filters: Filters) -> tuple[Sequence[str] | None, dict[str, Any]]:
-    """The ids to filter by, from either of the places where they can be given, and the other filters."""
+    """The ids to filter by, from either of their two places, and the other filters."""
     rest = dict(filters.extra)
     listed: Iterable[Any] | None = filters.order_ids
     for name in ("order_ids", "order_ids[]"):
@@ -144,7 +143,7 @@ def ids_in(filters: Filters) -> tuple[Sequence[str] | None, dict[str, Any]]:
 
 
 def order_number(order_id: str) -> int:
-    """An order id as the whole number that it is here.
+    """An order id as a whole number.
 
     :raises InvalidRequest: for anything else.
     """

@@ -1,8 +1,7 @@
 """ProxyScrape Account API v4: wallet-paid orders, each of which opens a sub-account with its own proxies.
 
-Two rules: an answer counts by HTTP status first and by ``success`` and its English text second, since there is no error code;
-and an order whose create answer was lost can only be recognised by the sub-account it opened, so such an order is known
-from then on as ``subaccount:<AccountID>``.
+Two rules. An answer counts by HTTP status first, by ``success`` and its English text second. After a lost create answer only the
+new sub-account shows the order: its id is then ``subaccount:<AccountID>``.
 
 Pages below are paths of docs.proxyscrape.com: /api/account/api-ordering (ordering, wallet, errors),
 /api-reference/api-ordering/place-a-wallet-paid-order (types), /api/account/permission-reference (permissions).
@@ -74,7 +73,7 @@ from airflow_provider_proxyorders.wire.reading import optional_text as optional_
 class ProxyScrape(ProxyScrapeReading):
     """ProxyScrape's ordering by API: create, status, wallet balance (/api/account/api-ordering).
 
-    There is no quote, no list of orders, no reference of ours, no extension and no webhook in its documentation.
+    Its documentation lacks quotes, a list of orders, a reference of ours, extensions and webhooks.
     """
 
     name = "proxyscrape"
@@ -104,7 +103,7 @@ class ProxyScrape(ProxyScrapeReading):
     # -- flows ----------------------------------------------------------------------------------------------------
 
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
-        """Place an order. The answer holds its id and nothing else, so the status is ours until the first look."""
+        """Place an order. The answer holds only its id; the status is ours until the first look."""
         request = Request("POST", "/v4/account/orders/create", CREATE_ORDER, json=body, spends=True)
         response = yield from self.call(request)
         return self.placed(response, request, read_created)
@@ -114,12 +113,12 @@ class ProxyScrape(ProxyScrapeReading):
     def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
         """Balance and sub-accounts; where those may not be read, the balance is all the evidence there is."""
         balance = yield from self.balance()
-        known: list[str] | None = None
+        ids: list[str] | None = None
         try:
-            known = sorted(entry["AccountID"] for entry in (yield from self.subaccounts()))
+            ids = sorted(entry["AccountID"] for entry in (yield from self.subaccounts()))
         except (OrderingNotPermitted, OrderNotFound, UnreadableAnswer):
-            pass  # the list needs a permission of its own, and its shape is not documented: buying must not hang on it
-        return {**balance_evidence(balance), "subaccounts": known}
+            pass  # optional: the list needs its own permission, and its shape is undocumented
+        return {**balance_evidence(balance), "subaccounts": ids}
 
     def resolve(
         self,
@@ -132,8 +131,8 @@ class ProxyScrape(ProxyScrapeReading):
     ) -> Flow[Look]:
         """Found: exactly one new sub-account of the right type and a lower balance. Absent: neither changed.
 
-        Neither holds while an order of ours hides what it did: one that cannot be read may own the new sub-account, and one that
-        ended badly may have been paid back, which looks like a purchase that was never charged.
+        Other orders of ours can hide the answer. An unreadable order may own the new sub-account. A failed order may have been
+        refunded, and then the balance looks untouched.
         """
         balance = yield from self.balance()
         change = balance_change(evidence, balance)
@@ -166,10 +165,10 @@ class ProxyScrape(ProxyScrapeReading):
         return Look("absent" if not fresh and change == 0 else "inconclusive", detail)
 
     def _subaccounts_of(self, owned: frozenset[str], accounts: set[str]) -> Flow[tuple[set[str], str | None]]:
-        """The sub-accounts of orders that the ledger knows, since one may have been opened after our snapshot.
+        """The sub-accounts of the ledger's own orders; one may have opened after our snapshot.
 
-        :param accounts: ids that are known to be sub-accounts; the others are orders.
-        :returns: and the id of an order that the vendor did not find, if any.
+        :param accounts: ids of sub-accounts; all other ids are orders.
+        :returns: and the id of an order unknown to the vendor, if any.
         """
         taken, unread = set(owned), None
         for order_id in sorted(owned - accounts):
@@ -184,9 +183,9 @@ class ProxyScrape(ProxyScrapeReading):
         return taken, unread
 
     def _perhaps_paid_back(self, order_id: str, since: datetime) -> Flow[bool | None]:
-        """Whether an order ended badly since then: whether and when its money comes back is not documented.
+        """Whether an order ended badly since then; its refund is undocumented.
 
-        :returns: None when the vendor does not find it.
+        :returns: None for an order unknown to the vendor.
         """
         if order_id.startswith(ADOPTED):
             return False

@@ -1,7 +1,7 @@
 """How ProxyScrape's answers are read: orders, sub-accounts, proxy lists.
 
-Two rules: an order is delivered when it is ``processed`` and has its sub-account; and an order whose own id was lost is known
-by that sub-account, as ``subaccount:<AccountID>``.
+Two rules: an order is delivered when it is ``processed`` and has its sub-account; and an order with a lost id takes the id of
+that sub-account, ``subaccount:<AccountID>``.
 
 Page: docs.proxyscrape.com/api/account/api-ordering. The wrapper around the sub-accounts and the form of the proxy list are not
 documented and were only seen in use.
@@ -38,7 +38,7 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 
 def read_created(data: Any) -> VendorOrder:
-    """The answer to create: an order id and nothing else, so there is no word of the vendor's on its status yet."""
+    """The answer to create: only an order id, so the vendor's word for the status is still empty."""
     order_id = pick(data, "data")
     if not isinstance(order_id, str) or any(sign.isspace() for sign in identifier(data, "data")):
         raise UnreadableBody("data is no order id")
@@ -72,7 +72,7 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
 
 
 def changed_since(answer: Any, moment: datetime) -> bool:
-    """Whether an order may have changed after a moment of ours; an answer that does not say may have."""
+    """Whether an order may have changed after a moment of ours; without a date it may have."""
     changed = when(pick(answer, "data").get("updated_at"))
     return changed is None or changed >= moment - CLOCK_SKEW
 
@@ -84,13 +84,13 @@ def read_balance(answer: Any, currency: str | None) -> Balance:
 
 
 def read_subaccounts(answer: Any) -> list[dict[str, Any]]:
-    """``data.subaccounts``, or a bare ``data`` list; an entry without its id makes the whole list unreadable."""
+    """``data.subaccounts``, or a bare ``data`` list; an entry without an id makes the whole list unreadable."""
     data = pick(answer, "data")
-    known = []
+    accounts = []
     for entry in rows(data) if isinstance(data, list) else rows(data, "subaccounts"):
         account = {"AccountID": identifier(entry, "AccountID")}
-        known.append({**account, **{name: entry[name] for name in ("AccountType", "label", "time_added") if name in entry}})
-    return known
+        accounts.append({**account, **{name: entry[name] for name in ("AccountType", "label", "time_added") if name in entry}})
+    return accounts
 
 
 def _traits(account: Any) -> dict[str, str]:
@@ -123,8 +123,8 @@ def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> Vendo
 def may_be(entry: Mapping[str, Any], order_type: str, sent_at: datetime) -> bool:
     """Whether a sub-account can be what an order of this type opened.
 
-    That ``new_X`` opens a sub-account of type ``X`` is documented for datacenter_shared only, so a type that is none of the
-    known products does not speak against it.
+    The pages say only for datacenter_shared that ``new_X`` opens a sub-account of type ``X``. An unknown type is therefore
+    accepted.
     """
     kind = optional_text(entry, "AccountType")
     if kind in PRODUCTS and kind != order_type.removeprefix("new_"):

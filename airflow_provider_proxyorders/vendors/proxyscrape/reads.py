@@ -1,6 +1,6 @@
-"""What ProxyScrape is asked without moving money: wallet, orders, sub-accounts, proxies; and how its answers are judged.
+"""The reading calls of ProxyScrape: wallet, orders, sub-accounts, proxies; and how its answers are judged.
 
-One rule: an answer counts by HTTP status first, and by ``success`` and its English text second, since it has no error code.
+One rule: an answer counts by HTTP status first, by ``success`` and its English text second.
 
 Pages are paths of docs.proxyscrape.com: /api/account/api-ordering (status, wallet, errors), /api/account/permission-reference.
 """
@@ -122,7 +122,7 @@ class ProxyScrapeReading(Vendor):
     def delivery(self, order_id: str) -> Flow[Delivery]:
         """The proxies of a datacenter order.
 
-        :raises UnsupportedOperation: for the other products, whose lists are not documented.
+        :raises UnsupportedOperation: for the other products; their lists are undocumented.
         """
         order = yield from self.get(order_id)
         subaccount = order.handle
@@ -148,13 +148,13 @@ class ProxyScrapeReading(Vendor):
     def check_access(self) -> Flow[str]:
         accepted = yield from super().check_access()
         try:
-            known = yield from self.subaccounts()
+            accounts = yield from self.subaccounts()
         except (OrderingNotPermitted, OrderNotFound, UnreadableAnswer) as error:
             return f"{accepted}; sub-accounts cannot be read, so a lost answer can only be judged by the balance: {error}"
-        return f"{accepted}, {len(known)} sub-accounts readable"
+        return f"{accepted}, {len(accounts)} sub-accounts readable"
 
     def inventory(self) -> Flow[Orders | None]:
-        """The sub-accounts, since orders cannot be listed: every order opens one."""
+        """The sub-accounts in place of orders: every order opens one."""
         try:
             return [adopted_order(entry) for entry in (yield from self.subaccounts())]
         except OrderingNotPermitted:
@@ -166,7 +166,7 @@ class ProxyScrapeReading(Vendor):
         if success is False:
             raise self.refusal(response, request, meaning=REFUSALS.get(self.words(response), 400))
         if success is not True:
-            raise self.unreadable(request, UnreadableBody("success is neither true nor false"))
+            raise self.unreadable(request, UnreadableBody("success must be true or false"))
         return data
 
     def lacks_funds(self, response: Response) -> bool:

@@ -1,7 +1,7 @@
-"""The order form of ProxyScrape: which fields a create call takes, per product.
+"""The order form of ProxyScrape: the fields of a create call, per product.
 
-One rule: a field is refused only where the documentation rules it out, since what it leaves open (allowed sizes and terms,
-the quantity of a SERP package) the vendor knows best; everything else passes, with a warning where it is unusual.
+One rule: a field is refused only against the documentation. Open questions (sizes, terms, the quantity of a SERP package) are
+left to the vendor; an unusual field passes with a warning.
 
 Page: docs.proxyscrape.com/api/account/api-ordering; the types are from
 docs.proxyscrape.com/api-reference/api-ordering/place-a-wallet-paid-order.
@@ -60,7 +60,7 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
     """
     if isinstance(request, Mapping):
         _refuse_wrong_names(request)
-    body, warnings = check(VENDOR, request, FIELDS, known=lambda name: _POOL.fullmatch(name) is not None)
+    body, warnings = check(VENDOR, request, FIELDS, accepts=lambda name: _POOL.fullmatch(name) is not None)
     warnings += [*_unusual_fields(body), *_convert_pools(body)]
     if body.setdefault("is_subscription", False):
         warnings.append(
