@@ -1,7 +1,7 @@
 """The three vendors on localhost: stateful, honest about every cent, and broken in every way on demand.
 
-Tests, the demo and the benchmarks buy here. It shares no code with the vendor adapters, since it is the other side: what
-it does comes from the vendors' documentation, and each vendor's file says what is the sandbox's own choice.
+Tests, the demo and the benchmarks buy here. The sandbox is the other side, so it shares no code with the vendor adapters. It
+follows the vendors' documentation, and each vendor's file names the sandbox's own choices.
 ``clock`` and ``charges`` first, then ``vendor_base`` and one vendor, then ``server``.
 """
 

@@ -21,11 +21,11 @@ Kind = Literal["create", "extend", "auto_extend", "refund"]
 class Entry:
     """One movement of money.
 
-    :param amount: major units as text, always positive; ``kind`` says which way it went.
+    :param amount: major units as text, always positive; ``kind`` gives the direction.
     :param time: ISO, UTC, by the sandbox's clock.
-    :param request: the body that caused it, None where nobody asked (renewals, refunds).
-    :param reference: the buyer's own reference where the request carried one.
-    :param paid_by: ``balance``, or ``card`` where the wallet was left alone.
+    :param request: the body of its cause; ``None`` for renewals and refunds.
+    :param reference: the buyer's own reference, if any.
+    :param paid_by: ``balance``, or ``card`` for a purchase beside the wallet.
     """
 
     vendor: str

@@ -1,8 +1,8 @@
-"""The sandbox's own time, so that a month can pass while a test waits for nothing.
+"""The sandbox's own time, so a month can pass in an instant of a test.
 
-Two rules: everything in the sandbox reads the time here, and whatever happens later (an order gets usable, a term
-runs out, a renewal is charged) is an entry in one queue that is worked off in the order of time, each entry seeing its own
-time as "now". So ``advance(60 days)`` renews a monthly order twice, at the moments at which it was due.
+Two rules. Everything in the sandbox reads the time here. Every later event (an order gets usable, a term runs out, a renewal is
+charged) is an entry in one queue, run in the order of time, with its own time as "now". So ``advance(60 days)`` renews a monthly
+order twice, at the two due moments.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 
 
 class Clock:
-    """Time that runs ``speed`` times as fast as the wall's and can jump ahead.
+    """Time at ``speed`` times the pace of the wall clock, with jumps ahead.
 
-    Whoever calls it holds the lock of the sandbox's state.
+    Its caller holds the lock of the sandbox's state.
 
-    :param speed: 0 stops the clock, so that it moves by :meth:`advance` only.
+    :param speed: 0 stops the clock, and only :meth:`advance` moves it.
     """
 
     def __init__(self, speed: float = 1.0):

@@ -56,7 +56,7 @@ def _do(state: SandboxState, command: Command) -> Any:
     if len(verbs) != 1 or unknown:
         raise ValueError(f"expected one verb of {', '.join(VERBS)}")
     if vendor is not None and vendor not in state.vendors:
-        raise ValueError(f"vendor is one of {', '.join(state.vendors)}")
+        raise ValueError(f"vendor must be one of {', '.join(state.vendors)}")
     (verb,) = verbs
     if verb == "advance":
         state.clock.advance(float(command[verb]))
@@ -65,7 +65,7 @@ def _do(state: SandboxState, command: Command) -> Any:
         state.reset(vendor)
         return None
     state.clock.run_due()
-    chosen = [one for one in state.vendors.values() if vendor in (None, one.name) and _takes(one, verb)]
+    chosen = [each for each in state.vendors.values() if vendor in (None, each.name) and _takes(each, verb)]
     if not chosen or (verb in FOR_ONE_VENDOR and len(chosen) != 1):
         raise ValueError(f"{verb!r} is for one vendor of {', '.join(state.vendors)}")
     name = wallet if isinstance(wallet, str) else None

@@ -1,8 +1,7 @@
-"""What goes wrong on demand: rules that say which request, at which moment, and what happens instead.
+"""Faults on demand: each rule names a request, a moment, and the fault.
 
-Two rules: ``before`` means that the vendor never worked on the request (nothing taken, nothing charged), ``after`` means that
-it did and only its answer suffers; and a delayed or paused request goes on when its time has come even if the buyer has hung
-up meanwhile, as at a real vendor.
+Two rules. ``before``: the fault comes before the vendor's work, so the order is neither taken nor charged; ``after``: the work is
+done and only its answer suffers. A delayed or paused request goes on at its time even after the buyer hung up, as at a vendor.
 """
 
 from __future__ import annotations
@@ -75,15 +74,18 @@ class Rule:
             self.seconds = float(self.seconds)  # over HTTP a fraction comes as Decimal
 
     @classmethod
-    def parse(cls, given: Any) -> Rule:
-        """:raises ValueError: for something that is no rule, naming what is wrong."""
+    def parse(cls, rule: Any) -> Rule:
+        """:raises ValueError: for an invalid rule, with the reason."""
         names = {item.name for item in fields(cls) if item.init}
-        if not isinstance(given, Mapping) or set(given) - names:
-            raise ValueError(f"a fault is an object of {', '.join(sorted(names))}; got {given!r}")
-        return cls(**given)
+        if not isinstance(rule, Mapping) or set(rule) - names:
+            raise ValueError(f"a fault is an object of {', '.join(sorted(names))}; got {rule!r}")
+        return cls(**rule)
 
     def wait(self, timeout: float = 10.0) -> bool:
-        """Wait, in another thread than the server's, until a request met the fault; False when none did in time."""
+        """Wait, outside of the server's thread, until a request meets the fault.
+
+        :returns: ``False`` after the timeout.
+        """
         return self._hit.wait(timeout)
 
     def release(self) -> None:

@@ -1,8 +1,8 @@
-"""The delivered proxies at work: a small real HTTP forward proxy that only ever reaches this machine.
+"""The delivered proxies at work: a small real HTTP forward proxy within this machine.
 
-Two rules: a request needs the login of a delivered order whose term has not run out (else 407), and its target must be
-127.0.0.1 or localhost (else 403), which is then reached at 127.0.0.1 without asking any resolver. Plain requests with an
-absolute URI (and a body of at most 1 MiB) and CONNECT tunnels both work; each is one connection to the target that ends with it.
+Two rules. A request needs the login of a delivered order within its term (else 407). Its target must be 127.0.0.1 or localhost
+(else 403) and is reached at 127.0.0.1 without a resolver. Plain requests with an absolute URI (and a body of at most 1 MiB) and
+CONNECT tunnels both work; each is one connection to the target and ends with it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class ForwardProxy:
         self._origins: dict[tuple[str, int], tuple[ProxyBatch, str]] = {}
 
     def origin(self, request: web.BaseRequest) -> tuple[ProxyBatch, str] | None:
-        """The order and the user name whose proxy made this connection; None where it came directly."""
+        """The order and the user name of the proxy behind this connection; ``None`` for a direct one."""
         peer = request.transport and request.transport.get_extra_info("peername")
         return self._origins.get(tuple(peer[:2])) if peer else None
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request that is meant for a proxy."""
+        """Answer a request to a proxy."""
         owner = self._pool.owner(request.headers.get("Proxy-Authorization"))
         if owner is None:
             headers = {"Proxy-Authenticate": 'Basic realm="proxyorders sandbox"'}
@@ -60,7 +60,7 @@ class ForwardProxy:
     async def _pipe(self, request: web.BaseRequest, owner: tuple[ProxyBatch, str], port: int, first: bytes) -> web.StreamResponse:
         """Connect both ends and wait until either hangs up.
 
-        :param first: what the target hears first; empty for a tunnel, whose client is told that it stands.
+        :param first: the first bytes for the target; empty for a tunnel, where the client gets a 200 first.
         """
         near_transport = request.transport
         if near_transport is None or near_transport.is_closing():
@@ -89,7 +89,7 @@ class ForwardProxy:
 
 
 class _End(asyncio.Protocol):
-    """One end of a pipe: what it hears goes out at the other end, no faster than that can take it.
+    """One end of a pipe: it sends its input out at the other end, at the pace of that end.
 
     :param transport: of a connection that stands already.
     :param former: the protocol that had that connection before, and must learn of its end.

@@ -1,7 +1,7 @@
-"""What delivered orders yield: logins for the proxy that the sandbox itself is.
+"""The proxies of delivered orders: logins for the sandbox's own forward proxy.
 
-Two rules: a login works exactly as long as its order does, which is asked at the moment of use; and every proxy is
-``127.0.0.1`` at the sandbox's own port, told apart by its user name.
+Two rules. A login works exactly as long as its order, checked at each use. Every proxy is ``127.0.0.1`` at the sandbox's own
+port; the user name tells them apart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ProxyBatch:
 
 
 class ProxyPool:
-    """All lots, by the user names of their proxies. Whoever writes holds the lock of the sandbox's state."""
+    """All lots, by the user names of their proxies. Every writer holds the lock of the sandbox's state."""
 
     def __init__(self) -> None:
         #: where the proxies listen; known once the server runs

@@ -1,8 +1,8 @@
 """The pretended ProxyScrape: wallet-paid orders that end in a sub-account with a proxy list.
 
-Documentation: docs.proxyscrape.com/api/account/api-ordering. Not documented, and therefore a choice of the sandbox:
-what is for sale and for how much, the code of a successful create (200), that blocked and failed orders keep the money and
-refunded ones give it back to the wallet, and the answer about a sub-account that does not exist (404).
+Documentation: docs.proxyscrape.com/api/account/api-ordering. The sandbox's own choices, since the documentation leaves them open:
+the products and prices, the code of a successful create (200), and the answer about a missing sub-account (404). Blocked and
+failed orders keep the money; refunded ones give it back to the wallet.
 """
 
 from __future__ import annotations
@@ -256,45 +256,45 @@ class SandboxProxyScrape(SandboxVendor):
     # -- control --------------------------------------------------------------------------------------------------
 
     def seed_order(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
-        given = dict(fields)
-        order_id = str(given.pop("order_id", None) or given.pop("id", None) or self.random_uuid())
-        given.pop("id", None)
+        rest = dict(fields)
+        order_id = str(rest.pop("order_id", None) or rest.pop("id", None) or self.random_uuid())
+        rest.pop("id", None)
         now = int(self.clock.timestamp())
-        package = Package(decimal(given.pop("price", "25.00")), 30, int(given.pop("quantity", 5)))
-        created = given.pop("created_at", now)
+        package = Package(decimal(rest.pop("price", "25.00")), 30, int(rest.pop("quantity", 5)))
+        created = rest.pop("created_at", now)
         order = Order(
-            order_id, wallet, str(given.pop("type", "new_datacenter_shared")), package, created, given.pop("updated_at", created)
+            order_id, wallet, str(rest.pop("type", "new_datacenter_shared")), package, created, rest.pop("updated_at", created)
         )
-        status, updated = str(given.pop("status", "processed")), order.updated
+        status, updated = str(rest.pop("status", "processed")), order.updated
         details: dict[str, Any] = {"refund": False}
-        if "block_reason" in given:
-            details["block_reason"] = given.pop("block_reason")
-        if given.get("subaccount"):
-            order.account = self._open(wallet, dict(given.pop("subaccount")), package, order_id)
+        if "block_reason" in rest:
+            details["block_reason"] = rest.pop("block_reason")
+        if rest.get("subaccount"):
+            order.account = self._open(wallet, dict(rest.pop("subaccount")), package, order_id)
         if status != "paid":
             self._end(order, Outcome(status, details))
-        # what is left is answered as it was given, also "no sub-account" for an order that should have one
-        order.updated, order.extra = updated, given
+        # the remaining fields are answered unchanged, also a missing sub-account of an order with one
+        order.updated, order.extra = updated, rest
         self.orders[order_id] = order
         return order_id
 
     def seed_account(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
-        """Put a sub-account there that was opened by other means than an order.
+        """Add a sub-account outside of any order.
 
         :param fields: the documented object; ``proxies`` may hold the lines of its list, or their number.
         """
-        given = dict(fields)
-        lines = given.pop("proxies", 0)
+        rest = dict(fields)
+        lines = rest.pop("proxies", 0)
         entry = {
-            "AccountID": str(given.pop("AccountID", None) or self.random_uuid()),
-            "AccountType": given.pop("AccountType", "datacenter_shared"),
-            "label": given.pop("label", "Account 1 (Premium)"),
-            "time_added": given.pop("time_added", int(self.clock.timestamp())),
+            "AccountID": str(rest.pop("AccountID", None) or self.random_uuid()),
+            "AccountType": rest.pop("AccountType", "datacenter_shared"),
+            "label": rest.pop("label", "Account 1 (Premium)"),
+            "time_added": rest.pop("time_added", int(self.clock.timestamp())),
         }
         size = 0 if isinstance(lines, (list, tuple)) else int(lines)
         account = self._open(wallet, entry, Package(Decimal(0), None, size), "")
         account.lines = [str(line) for line in lines] if isinstance(lines, (list, tuple)) else None
-        account.extra = given
+        account.extra = rest
         return str(entry["AccountID"])
 
     own_commands = {"subaccount": seed_account}
@@ -321,7 +321,7 @@ class SandboxProxyScrape(SandboxVendor):
         return wallet
 
     def _reader(self, ask: Ask) -> Wallet:
-        """Who may read orders and balance; the text for the balance is not documented, so it is the one for orders."""
+        """The wallet of a reader of orders and balance. The balance's undocumented refusal has the text for orders."""
         wallet = self._identity(ask)
         if not wallet.may_read:
             raise _refusal(403, NO_READING)

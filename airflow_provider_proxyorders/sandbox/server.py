@@ -68,7 +68,7 @@ class SandboxServer:
             await asyncio.wait([self._ticker], timeout=0.1)
 
     async def _tick(self) -> None:
-        """Let things happen at their time also while nobody asks."""
+        """Run due events on time, also between requests."""
         while True:
             wait = self.state.tick()
             with contextlib.suppress(asyncio.TimeoutError):

@@ -1,7 +1,7 @@
-"""What the three pretended vendors have in common: questions and answers without HTTP, wallets, charges and outcomes.
+"""The common part of the pretended vendors: questions and answers without HTTP, wallets, charges and outcomes.
 
-Two rules: a shop only computes (no I/O, no waiting; the server does both), and it changes its state in one go between two
-questions, so an order is either taken, charged and in the book, or none of it.
+Two rules. A vendor only computes; the server does I/O and waiting. A vendor changes its state in one go between two questions, so
+an order is either taken, charged and in the book, or none of these.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Outcome:
 
 
 class SandboxVendor:
-    """One pretended vendor. Whoever calls it holds the lock of the sandbox's state.
+    """One pretended vendor. Its caller holds the lock of the sandbox's state.
 
     :cvar name: the vendor's name, also the first part of its path in the sandbox.
     :cvar default_token: what the wallet ``main`` is opened with.
@@ -180,7 +180,7 @@ class SandboxVendor:
         self.reset()
 
     def reset(self) -> None:
-        """As on the first day, but no id is ever given out again. The book is somebody else's."""
+        """Return to the first day, with fresh ids. The book stays."""
         self.processing = self.default_processing if self._processing is None else self._processing
         self.wallets = {"main": Wallet("main", self.default_token)}
         self.by_token = {self.default_token: self.wallets["main"]}

@@ -1,8 +1,8 @@
 """The pretended Voodoo Center: a key is exchanged for a two-hour token; orders are pending, then processing, then over.
 
-Documentation: docs.voodoo.center (introduction, authentication, orders, errors, webhooks). Not documented, and therefore a
-choice of the sandbox: what is for sale and for how much, the text about a repeated ``merchant_order_id`` (a reference that was
-used once stays taken, also by an order that failed), the body of the 403 on the token exchange, and times without a zone.
+Documentation: docs.voodoo.center (introduction, authentication, orders, errors, webhooks). The sandbox's own choices, since the
+documentation leaves them open: the products and prices, the text about a repeated ``merchant_order_id``, the body of the 403 on
+the token exchange, and times without a zone. A reference stays taken after its first use, also by a failed order.
 """
 
 from __future__ import annotations
@@ -219,20 +219,20 @@ class SandboxVoodoo(SandboxVendor):
     # -- control --------------------------------------------------------------------------------------------------
 
     def seed_order(self, wallet: Wallet, fields: Mapping[str, Any]) -> str:
-        given = dict(fields)
-        item = self.items.get(int(given.pop("item", 5120)), ITEMS[0])
-        order_id = str(given.pop("id", None) or self.random_uuid())
-        quantity = decimal(given.pop("quantity", 1))
-        price = decimal(given.pop("price", cents(item.price * quantity)))
-        shown, reference = given.pop("fields", {}), str(given.pop("merchant_order_id", ""))
+        rest = dict(fields)
+        item = self.items.get(int(rest.pop("item", 5120)), ITEMS[0])
+        order_id = str(rest.pop("id", None) or self.random_uuid())
+        quantity = decimal(rest.pop("quantity", 1))
+        price = decimal(rest.pop("price", cents(item.price * quantity)))
+        shown, reference = rest.pop("fields", {}), str(rest.pop("merchant_order_id", ""))
         order = Order(order_id, wallet, item, quantity, price, shown, reference, self.clock.now())
-        order.status = str(given.pop("status", "completed"))
+        order.status = str(rest.pop("status", "completed"))
         if order.status in FINAL:
             order.completed = self.clock.now()
-            order.delivered = int(given.pop("delivered_quantity", int(quantity) if order.status == "completed" else 0))
-            order.codes = list(given.pop("codes", [self._code() for _ in range(order.delivered)]))
-            order.refund = decimal(given.pop("refund_amount", price if order.status == "failed" else 0))
-        order.extra = given
+            order.delivered = int(rest.pop("delivered_quantity", int(quantity) if order.status == "completed" else 0))
+            order.codes = list(rest.pop("codes", [self._code() for _ in range(order.delivered)]))
+            order.refund = decimal(rest.pop("refund_amount", price if order.status == "failed" else 0))
+        order.extra = rest
         self._keep(order)
         return order_id
 
@@ -266,14 +266,14 @@ class SandboxVoodoo(SandboxVendor):
 
 
 def _quantity(item: Item, body: Mapping[str, Any]) -> Decimal:
-    given = body.get("quantity")
-    if given is None:
+    value = body.get("quantity")
+    if value is None:
         if item.product_type == "topup":
             raise _invalid("quantity is required")
         return Decimal(1)
-    if isinstance(given, bool) or not isinstance(given, (int, Decimal)):
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise _invalid("quantity must be a number")
-    quantity = Decimal(given)
+    quantity = Decimal(value)
     if item.product_type != "topup" and quantity != quantity.to_integral_value():
         raise _invalid("quantity must be a whole number")
     if not item.least <= quantity <= item.most:
@@ -281,14 +281,14 @@ def _quantity(item: Item, body: Mapping[str, Any]) -> Decimal:
     return quantity
 
 
-def _fields(item: Item, given: Any) -> dict[str, str]:
-    """The buyer's fields as they are shown back: choices by their display names."""
-    given = {} if given is None else given
-    if not isinstance(given, dict) or set(given) - set(item.fields):
+def _fields(item: Item, values: Any) -> dict[str, str]:
+    """The buyer's fields for the answer: choices by their display names."""
+    values = {} if values is None else values
+    if not isinstance(values, dict) or set(values) - set(item.fields):
         raise _invalid("fields do not belong to this item")
     shown = {}
     for name, choices in item.fields.items():
-        value = given.get(name)
+        value = values.get(name)
         if choices is None:
             if not isinstance(value, str) or not value:
                 raise _invalid(f"fields.{name} is required")

@@ -1,7 +1,7 @@
 """Sends Voodoo's webhooks as documented (/webhooks): compact JSON with sorted keys, signed; only 200 counts; a few tries apart.
 
-On demand it misbehaves, in turn or always: ``doubled``, ``delayed`` (by the settings' ``delay``), ``held`` (kept back and sent
-after the next one: reordered), ``forged`` (signed with another secret), ``altered`` (a byte changed after signing), ``never``.
+On demand it misbehaves, in turn or always: ``doubled``, ``delayed`` (by the settings' ``delay``), ``held`` (sent after the next
+one), ``forged`` (signed with another secret), ``altered`` (a byte changed after signing), ``never``.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class WebhookSender:
         self._threads: list[threading.Thread] = []
 
     def use(self, settings: Mapping[str, Any] | None) -> None:
-        """Deliver from now on, or with None no more.
+        """Deliver from now on; ``None`` ends it.
 
-        :raises ValueError: for settings that are none.
+        :raises ValueError: for invalid settings.
         """
-        given = dict(settings or {})
-        plain: dict[str, Any] = {name: float(value) if name in ("gap", "delay") else value for name, value in given.items()}
+        raw = dict(settings or {})
+        plain: dict[str, Any] = {name: float(value) if name in ("gap", "delay") else value for name, value in raw.items()}
         with self._lock:
             try:
                 self._settings = Settings(**plain) if plain else None
@@ -137,9 +137,9 @@ def payload(order: Mapping[str, Any]) -> bytes:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = 30.0) -> int | None:
-    """Send one request to this machine; redirects are not followed, as documented.
+    """Send one request to this machine, without following redirects, as documented.
 
-    :raises ValueError: for an address elsewhere: a sandbox reaches nobody.
+    :raises ValueError: for an address outside of this machine.
     """
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):

@@ -196,5 +196,5 @@ def view(value: Any) -> Any:
 
 
 def _filled(value: Any, *names: str) -> dict[str, Any]:
-    found = {name: getattr(value, name) for name in names}
-    return {name: view(item) for name, item in found.items() if item is not None and item != "" and item != () and item != {}}
+    fields = {name: getattr(value, name) for name in names}
+    return {name: view(item) for name, item in fields.items() if item is not None and item != "" and item != () and item != {}}

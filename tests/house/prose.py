@@ -29,7 +29,9 @@ LONGEST_SENTENCE = 30
 
 #: What every refusal must say; see the promises.
 MONEY_SENTENCE = re.compile(
-    r"\b(?:and )?(?:this try )?(?:nothing (?:was|is) (?:bought|sent|changed|charged)|bought nothing)\b\.?", re.IGNORECASE
+    r"\b(?:and )?(?:this try )?"
+    r"(?:nothing (?:was|is) (?:bought|sent|changed|charged)|bought nothing|buys nothing|move[sd] no money)\b\.?",
+    re.IGNORECASE,
 )
 #: Local names that do not say what they hold.
 VAGUE = {"known", "found", "seen", "told", "given", "held", "one"}

@@ -1,10 +1,13 @@
 """The pretended IPRoyal reseller API: orders with a term that can be extended, also by the vendor itself.
 
 Documentation: docs.iproyal.com/proxies/isp/api/orders, .../api/products, /proxies/mobile/api/orders (automatic extension),
-/proxies/datacenter/api/user (balance, cards). Not documented, and therefore a choice of the sandbox: success is 200; errors
-have the shapes that public clients report (401, 403 and 404 ``{"message"}``, 422 with ``errors``, too little balance included);
-``expire_date`` is UTC and null before delivery; the term counts from delivery, an extension adds to what is left of it; an
-order can be extended while it is ``confirmed``; a renewal is charged at the moment of expiry; without money the order expires.
+/proxies/datacenter/api/user (balance, cards). The sandbox's own choices, since the documentation leaves them open:
+
+- Success is 200. Errors have the shapes of public clients (401, 403 and 404 ``{"message"}``, 422 with ``errors``, also for too
+  little balance).
+- ``expire_date`` is UTC and null before delivery. The term counts from delivery, and an extension adds to the rest of it.
+- An order can be extended while it is ``confirmed``. A renewal is charged at the moment of expiry; without money the order
+  expires.
 """
 
 from __future__ import annotations
@@ -123,11 +126,11 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         said = {"product_plan_id": plan, "payment_type": payment, "card_id": body.get("card_id")}
         return Answer(order.auto_extend or {"order_id": order.order_id, "is_enabled": False, **said})
 
-    def _answers(self, selection: Selection, given: Any) -> list[dict[str, str]]:
-        given = given if isinstance(given, dict) else {}
+    def _answers(self, selection: Selection, answers_by_id: Any) -> list[dict[str, str]]:
+        answers_by_id = answers_by_id if isinstance(answers_by_id, dict) else {}
         answers = []
         for question_id, (text, required) in selection.product.questions.items():
-            said = given.get(str(question_id))
+            said = answers_by_id.get(str(question_id))
             if said:
                 answers.append({"question": text, "answer": str(said)})
             elif required:
@@ -208,8 +211,8 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         order = seeded(wallet, {"id": self.next_id, **fields}, self.products)
         self._keep(order)
         if order.status == "confirmed":
-            given = order.proxies
-            self._deliver(order, order.quantity if given is None else len(given))
+            proxies = order.proxies
+            self._deliver(order, order.quantity if proxies is None else len(proxies))
         if order.expires is not None:
             self._until(order, order.expires)
         return str(order.order_id)

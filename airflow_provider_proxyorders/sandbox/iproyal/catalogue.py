@@ -78,7 +78,7 @@ def default_products() -> dict[int, Product]:
 
 @dataclass(frozen=True)
 class Selection:
-    """What somebody wants to buy, checked against the catalogue.
+    """A wanted purchase, checked against the catalogue.
 
     :param lines: location id and quantity of each part.
     """

@@ -84,34 +84,34 @@ class Order:
 
 def seeded(wallet: Wallet, fields: Mapping[str, Any], products: Mapping[int, Product]) -> Order:
     """An order from a documented order object; product, plan and location may be given by name or by id."""
-    given = dict(fields)
-    product = products.get(given.pop("product_id", 0)) or next(iter(products.values()))
-    plan_name = given.get("plan_name")
+    rest = dict(fields)
+    product = products.get(rest.pop("product_id", 0)) or next(iter(products.values()))
+    plan_name = rest.get("plan_name")
     plans = {plan.name: plan for plan in product.plans.values()}
-    plan = product.plans.get(given.pop("product_plan_id", 0)) or plans.get(str(plan_name)) or next(iter(plans.values()))
-    location = given.pop("product_location_id", None)
+    plan = product.plans.get(rest.pop("product_plan_id", 0)) or plans.get(str(plan_name)) or next(iter(plans.values()))
+    location = rest.pop("product_location_id", None)
     if location is None:
         by_name = {name: number for number, name in product.locations.items()}
-        location = by_name.get(str(given.get("location")), next(iter(product.locations)))
-    order = Order(int(given.pop("id")), wallet, product, plan, int(given.pop("quantity", 1)))
+        location = by_name.get(str(rest.get("location")), next(iter(product.locations)))
+    order = Order(int(rest.pop("id")), wallet, product, plan, int(rest.pop("quantity", 1)))
     order.locations = [location]
-    order.status, order.note = str(given.pop("status", "confirmed")), given.pop("note", None)
-    order.price = Decimal(str(given.pop("price", plan.price * order.quantity)))
-    order.answers = list(given.pop("questions_answers", ()))
-    order.auto_extend = given.pop("auto_extend_settings", None)
-    order.extended = list(given.pop("extended_history", ()))
-    moment = when(given.get("expire_date"))
-    if moment is not None or given.get("expire_date") is None:
-        given.pop("expire_date", None)
+    order.status, order.note = str(rest.pop("status", "confirmed")), rest.pop("note", None)
+    order.price = Decimal(str(rest.pop("price", plan.price * order.quantity)))
+    order.answers = list(rest.pop("questions_answers", ()))
+    order.auto_extend = rest.pop("auto_extend_settings", None)
+    order.extended = list(rest.pop("extended_history", ()))
+    moment = when(rest.get("expire_date"))
+    if moment is not None or rest.get("expire_date") is None:
+        rest.pop("expire_date", None)
         order.expires = None if moment is None else moment.timestamp()
-    data = given.get("proxy_data")
+    data = rest.get("proxy_data")
     if isinstance(data, Mapping) and data.get("proxies"):
         order.proxies = list(data["proxies"])
     else:
-        given.pop("proxy_data", None)
-    if "proxies" in given:
-        order.proxies = list(given.pop("proxies"))
-    order.extra = given
+        rest.pop("proxy_data", None)
+    if "proxies" in rest:
+        order.proxies = list(rest.pop("proxies"))
+    order.extra = rest
     return order
 
 
@@ -130,9 +130,9 @@ def page(orders: Sequence[Order], ask: Ask, path: str, port: int, soon: float) -
     :param soon: unix seconds before which an order is expiring soon.
     :raises Refusal: 422 for a parameter that the documentation does not allow.
     """
-    found = list(orders)
+    selected = list(orders)
     for passes in _filters(ask, soon):
-        found = [order for order in found if passes(order)]
+        selected = [order for order in selected if passes(order)]
     column, direction = ask.param("sort_by"), ask.param("order")
     if (column is None) != (direction is None):
         raise invalid("order" if column else "sort_by", "The sort by and order fields must be given together.")
@@ -140,20 +140,20 @@ def page(orders: Sequence[Order], ask: Ask, path: str, port: int, soon: float) -
         raise invalid("sort_by", "The selected sort by is invalid.")
     if direction not in (None, "asc", "desc"):
         raise invalid("order", "The selected order is invalid.")
-    found.sort(key=_SORT[column or "id"], reverse=direction != "asc")
+    selected.sort(key=_SORT[column or "id"], reverse=direction != "asc")
     number, size = _natural(ask, "page", 1), min(_natural(ask, "per_page", PER_PAGE), MOST_PER_PAGE)
     start = (number - 1) * size
-    rows = found[start : start + size]
+    rows = selected[start : start + size]
     return {
         "data": [order.wire(port) for order in rows],
         "meta": {
             "current_page": number,
             "from": start + 1 if rows else None,
-            "last_page": max(1, -(-len(found) // size)),
+            "last_page": max(1, -(-len(selected) // size)),
             "path": path,
             "per_page": size,
             "to": start + len(rows) if rows else None,
-            "total": len(found),
+            "total": len(selected),
         },
     }
 

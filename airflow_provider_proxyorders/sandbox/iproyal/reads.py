@@ -1,4 +1,4 @@
-"""The calls of the pretended IPRoyal that change nothing, and who may make them."""
+"""The reading calls of the pretended IPRoyal, and the right to make them."""
 
 from __future__ import annotations
 
