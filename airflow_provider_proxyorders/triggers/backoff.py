@@ -66,7 +66,7 @@ class Backoff:
 
     def fail(self, error: ProxyOrdersError, now: float) -> float:
         """Record a failed call; returns the vendor's seconds of quiet."""
-        pause = getattr(error, "retry_after", None) or 0.0
+        pause = error.retry_after or 0.0
         if now >= self.quiet_until:  # calls that were under way together fail together
             self.trouble += 1
             pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
