@@ -33,7 +33,7 @@ SCHEDULE = "30 4 * * *"
 #: They report a wallet in need of a look, for example ``[SlackNotifier(text="{{ exception }}")]``.
 NOTIFIERS: list[BaseNotifier] = []
 
-LISTS = ("settled", "updated", "undecided", "strange", "unclear", "missing")
+LISTS = ("settled", "updated", "unresolved", "foreign", "maybe_ours", "missing")
 
 
 @task
@@ -56,7 +56,7 @@ def report(conn_ids: list[str]) -> dict[str, dict[str, Any]]:
             counts = {name: len(comparison[name]) for name in LISTS}
             unexplained, frozen = comparison["unexplained"], comparison["frozen"]
             fell = unexplained is not None and Decimal(unexplained.split()[0]) > 0  # else it grew: a top-up
-            look = fell or counts["undecided"] or counts["strange"] or counts["unclear"] or counts["missing"] or frozen
+            look = fell or counts["unresolved"] or counts["foreign"] or counts["maybe_ours"] or counts["missing"] or frozen
             state = "needs a look" if look else "agrees"
             states[conn_id] = {"state": state, **counts, "unexplained": unexplained, "frozen": frozen}
         log.info("%s: %s", conn_id, states[conn_id])

@@ -173,7 +173,7 @@ _ENDS = frozenset({Step.DELIVERED, Step.PARTIAL, Step.FAILED, Step.REFUNDED, Ste
 #: INTENDED may be intended again, with fresh evidence before another sending. So may REJECTED: a refusal proves that nothing was
 #: bought. INTENDED goes back to UNKNOWN when the repeat of an unresolved purchase fails before it leaves.
 #: After an end the vendor can still refund an order, or the order can expire.
-#: Only a person's decision leaves QUARANTINED.
+#: A person's decision leaves QUARANTINED, and so does an answer or a webhook that names the order.
 LIFE: Mapping[Step, frozenset[Step]] = {
     Step.INTENDED: frozenset({Step.INTENDED, Step.SENT, Step.UNKNOWN}),
     Step.SENT: frozenset({Step.PLACED, Step.REJECTED, Step.INTENDED, Step.UNKNOWN}) | _ENDS,

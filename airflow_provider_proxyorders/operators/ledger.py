@@ -22,11 +22,11 @@ class ReconcileLedgerOperator(BaseOperator):
     It settles purchases with a lost answer, and brings orders up to date. A foreign order is one at the vendor from outside of
     this ledger. It is reported once and freezes purchases from the wallet, since it could be mistaken for a lost purchase;
     ``proxyorders ledger unfreeze WALLET`` allows them again. If the order may belong to a purchase under way, the task only logs
-    it at first. It is ``unclear`` when the next comparison cannot tell either. Orders from before the first comparison count as
+    it at first. It is in ``maybe_ours`` when the next comparison cannot tell either. Orders from before the first comparison count as
     known.
 
-    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``undecided``, ``strange`` (foreign orders), ``unclear``,
-    ``missing`` (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
+    Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``unresolved``, ``foreign``, ``maybe_ours``, ``missing``
+    (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param fail_on_findings: fail the task if a person should look, so that Airflow's alerts fire.
@@ -62,9 +62,9 @@ class ReconcileLedgerOperator(BaseOperator):
             "wallet": wallet,
             "settled": report.settled,
             "updated": report.updated,
-            "undecided": sorted(report.unresolved),
-            "strange": report.foreign,
-            "unclear": report.still_maybe_ours,
+            "unresolved": sorted(report.unresolved),
+            "foreign": report.foreign,
+            "maybe_ours": report.still_maybe_ours,
             "missing": report.missing,
             "unexplained": str(report.unexplained) if report.unexplained else None,
             "frozen": frozen,

@@ -118,5 +118,5 @@ def test_money_runs_out_and_comes_back(
     box.control({"vendor": "iproyal", "wallet": "second", "order": strange})
     run_id = done(airflow, RECONCILE, {"conn_ids": [WATCHED]}, state="failed")
     report = airflow.xcom(RECONCILE, run_id, "report")[WATCHED]
-    assert (report["state"], report["strange"]) == ("needs a look", 1) and "990001" in report["frozen"]
+    assert (report["state"], report["foreign"]) == ("needs a look", 1) and "990001" in report["frozen"]
     ledger.freeze(WALLET, None)
