@@ -1,7 +1,7 @@
-"""Scenes that lose answers: a vendor buys at a small HTTP server that its own exchanges drive, and must buy once.
+"""Scenes with lost answers: a vendor buys at a small HTTP server, driven by its own exchanges, and must buy once.
 
-One rule: the server answers from recorded exchanges only. It counts each purchase that it takes, and :func:`verify_never_twice`
-believes this count, whatever the vendor's code and the ledger say.
+One rule: the server answers from recorded exchanges only. It counts the purchases, and :func:`verify_never_twice` believes
+only this count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEY = "scene"
 TRIES = 4
 #: Seconds between two looks; the stub shows a purchase at once.
 SETTLE = 0.05
-#: An answer that nobody can read, and one of a broken gateway.
+#: An unreadable answer, and the answer of a broken gateway.
 UNREADABLE = Response(200, {"content-type": "text/html"}, b"<html>hello</html>")
 BROKEN = Response(502, {"content-type": "text/html"}, b"<html>bad gateway</html>")
 
@@ -42,10 +42,10 @@ Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True)
 class Loss:
-    """What happens to the first purchase that arrives.
+    """The fate of the first purchase.
 
     :param taken: whether the vendor takes the order.
-    :param answer: what the buyer gets instead of the vendor's answer; None closes the connection.
+    :param answer: the buyer's answer in place of the vendor's answer; None closes the connection.
     """
 
     taken: bool
@@ -56,8 +56,8 @@ class Loss:
 class Stub:
     """The vendor's side of a scene.
 
-    :ivar taken: bodies of the purchases that it took.
-    :ivar missing: what the exchanges lack, "" while they suffice.
+    :ivar taken: bodies of the purchases so far.
+    :ivar missing: the gap in the exchanges, "" without one.
     """
 
     vendor: type[Vendor]
@@ -127,7 +127,7 @@ class Stub:
         return vendor_for(self.vendor.name).reference_in(body) if unique else None
 
     def _refusal_of_a_repeat(self) -> Response | None:
-        """The recorded refusal that the vendor takes for "I have that reference already"."""
+        """The recorded refusal of a repeated reference."""
         for exchange in self.recorded:
             if exchange.operation == "create" and "raises" in exchange.data["expect"]:
                 error = play(exchange).error
@@ -147,7 +147,7 @@ def _finds(exchange: Exchange) -> bool:
 
 
 def _begins(look: Exchange, snapshot: Exchange) -> bool:
-    """Whether a snapshot reads the evidence that a recorded look begins with."""
+    """Whether a snapshot reads the evidence of a recorded look."""
     evidence: Mapping[str, Any] = look.data["call"]["kwargs"]["evidence"]
     return bool(evidence == play(snapshot).result)
 
@@ -235,7 +235,7 @@ class Stage:
             buyer.http.close()
 
     def tries(self) -> tuple[Purchase | None, ProxyOrdersError | None]:
-        """Try like a task with retries: until there is an order, or an error that no retry can help."""
+        """Try like a task with retries: until an order, or an error beyond retries."""
         error: ProxyOrdersError | None = None
         for _ in range(TRIES):
             try:
@@ -315,8 +315,8 @@ def verify_never_twice(vendor: str, scene: str, folder: Path = FOLDER) -> None:
 
     :param vendor: its name, as registered.
     :param folder: its exchanges: at least a create that returns an order, and a create with another body. A vendor with a unique
-        reference needs the refusal of a repeat. Any other vendor with evidence needs a resolve that finds the order, and the
-        snapshot that reads the evidence of this resolve.
+        reference needs the refusal of a repeat. Any other vendor with evidence needs a resolve with verdict "found", and the
+        snapshot with the evidence of this resolve.
     :raises AssertionError: when the stub took a purchase twice, or the exchanges cannot drive the scene.
     """
     kind = vendor_class(vendor)

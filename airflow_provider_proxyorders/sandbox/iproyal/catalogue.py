@@ -1,4 +1,4 @@
-"""What the pretended IPRoyal sells, and what a selection of it costs.
+"""The goods and prices of the pretended IPRoyal.
 
 Documentation: docs.iproyal.com/proxies/isp/api/products and .../orders (calculate-pricing). The products and prices are
 the sandbox's own.
@@ -100,7 +100,7 @@ class Selection:
         return cents(self.plan.price * self.quantity * (100 - self.percent) / 100)
 
     def quote(self) -> dict[str, Any]:
-        """The documented answer of calculate-pricing; the sandbox has neither VAT nor coupons."""
+        """The documented answer of calculate-pricing; the sandbox leaves out VAT and coupons."""
         better = next(({"quantity": n, "discount": p} for n, p in self.product.discounts if n > self.quantity), None)
         return {
             "pre_discount_price": number(cents(self.plan.price * self.quantity)),
