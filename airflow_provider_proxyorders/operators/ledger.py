@@ -22,8 +22,8 @@ class ReconcileLedgerOperator(BaseOperator):
     It settles purchases with a lost answer, and brings orders up to date. A foreign order is one at the vendor from outside of
     this ledger. It is reported once and freezes purchases from the wallet, since it could be mistaken for a lost purchase;
     ``proxyorders ledger unfreeze WALLET`` allows them again. If the order may belong to a purchase under way, the task only logs
-    it at first. It is in ``maybe_ours`` when the next comparison cannot tell either. Orders from before the first comparison count as
-    known.
+    it at first. It is in ``maybe_ours`` when the next comparison cannot tell either. Orders from before the first comparison
+    count as known.
 
     Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``unresolved``, ``foreign``, ``maybe_ours``, ``missing``
     (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
