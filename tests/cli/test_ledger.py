@@ -46,9 +46,9 @@ def left(shops: Shops, ledger: Ledger) -> str:
 
 
 def step(ledger: Ledger, key: str = "k") -> Step:
-    order = ledger.find(key)
-    assert order is not None
-    return order.step
+    purchase = ledger.find(key)
+    assert purchase is not None
+    return purchase.step
 
 
 def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Purchase:
@@ -56,8 +56,8 @@ def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | Non
     names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default", **fields}
     intent = Intent(key, kind, fingerprint="a" * 64, request=PLAN, amount=Money(decimal("3"), "USD"), target=target, **names)
     evidence = {"expires_at": "2030-02-01T09:15:00+00:00", "extensions": 0}
-    order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence=evidence, sent_seconds=0)
-    return ledger.record(order, Step.UNKNOWN, "no answer", Actor())
+    purchase = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence=evidence, sent_seconds=0)
+    return ledger.record(purchase, Step.UNKNOWN, "no answer", Actor())
 
 
 class TestList:
@@ -67,10 +67,10 @@ class TestList:
         assert command("ledger", "list", "--unresolved").out == "every purchase is resolved\n"
 
     def test_purchases_with_price_and_step(self, shops: Shops, command: Command, lost: str) -> None:
-        order = shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
+        purchase = shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
         said = command("ledger", "list")
         newest, older = said.out.splitlines()
-        assert [word in newest for word in ("placed", "iproyal", "create", str(order.order_id), "6", "USD", "other")] == [
+        assert [word in newest for word in ("placed", "iproyal", "create", str(purchase.order_id), "6", "USD", "other")] == [
             True
         ] * 7
         assert [word in older for word in ("quarantined", "voodoo", "25.00 USD?", "k")] == [True] * 4
@@ -129,12 +129,12 @@ class TestShow:
 
     def test_a_delivered_one(self, shops: Shops, command: Command) -> None:
         hook = shops.hook("iproyal")
-        order = hook.create_order(REQUESTS["iproyal"], order_key="k")
-        hook.buyer().refresh(order)
+        purchase = hook.create_order(REQUESTS["iproyal"], order_key="k")
+        hook.buyer().refresh(purchase)
         said = command("ledger", "show", "k")
-        assert f"order id:      {order.order_id}" in said.out and "vendor says:   confirmed" in said.out
-        assert order.order_id is not None
-        for secret in hook.get_delivery(order.order_id).secrets():
+        assert f"order id:      {purchase.order_id}" in said.out and "vendor says:   confirmed" in said.out
+        assert purchase.order_id is not None
+        for secret in hook.get_delivery(purchase.order_id).secrets():
             assert secret not in said.out
 
     def test_a_frozen_wallet_is_said(self, shops: Shops, command: Command, ledger: Ledger, lost: str) -> None:
@@ -228,8 +228,8 @@ class TestAdopt:
             names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default"}
             price = Money(decimal("3"), "USD")
             intent = Intent("quicker", "create", fingerprint="b" * 64, request=PLAN, amount=price, takes_turn=False, **names)
-            order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
-            ledger.record(order, Step.PLACED, "a late answer", Actor(), vendor_order=taken)
+            purchase = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
+            ledger.record(purchase, Step.PLACED, "a late answer", Actor(), vendor_order=taken)
             return "y"
 
         monkeypatch.setattr("builtins.input", answer)
@@ -240,13 +240,13 @@ class TestAdopt:
     @pytest.mark.parametrize("settled", [Step.INTENDED, Step.PLACED, Step.REJECTED])
     def test_what_is_known_needs_no_person(self, shops: Shops, command: Command, ledger: Ledger, settled: Step) -> None:
         intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(decimal("3"), "USD"))
-        order = ledger.intend(intent, Actor())
+        purchase = ledger.intend(intent, Actor())
         if settled is not Step.INTENDED:
-            order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
+            purchase = ledger.claim(purchase, Actor(), evidence={}, sent_seconds=0)
             from airflow_provider_proxyorders.domain.model import OrderStatus
 
             vendor_order = VendorOrder("1", OrderStatus.PENDING, "pending") if settled is Step.PLACED else None
-            ledger.record(order, settled, "", Actor(), vendor_order=vendor_order)
+            ledger.record(purchase, settled, "", Actor(), vendor_order=vendor_order)
         for verdict in (("--adopt", "1"), ("--absent",)):
             said = command("ledger", "resolve", "k", *verdict, "--yes")
             assert said.status == 1 and f"'k' is {settled.value}" in said.err and "Nothing was changed" in said.err
@@ -261,7 +261,7 @@ class TestAdopt:
 
 class TestAdoptExtension:
     @pytest.fixture(autouse=True)
-    def order(self, shops: Shops, ledger: Ledger) -> None:
+    def extension(self, shops: Shops, ledger: Ledger) -> None:
         fields = {"id": 7001, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": "2030-02-01 09:15:00"}
         shops.box.control({"vendor": "iproyal", "order": fields})
         shops.connect("iproyal")
@@ -385,19 +385,19 @@ class TestUnfreeze:
         self, shops: Shops, command: Command, ledger: Ledger
     ) -> None:
         """A late answer came during the second sending, which was refused: the task would send a third time."""
-        order = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
-        order = ledger.claim(order, Actor(), evidence={}, sent_seconds=0)
+        purchase = ledger.record(unknown(ledger, "k"), Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
+        purchase = ledger.claim(purchase, Actor(), evidence={}, sent_seconds=0)
         ledger.record(
-            ledger.record(order, Step.SENT, "a late answer", Actor(), maybe_sent=True), Step.REJECTED, "no money", Actor()
+            ledger.record(purchase, Step.SENT, "a late answer", Actor(), maybe_sent=True), Step.REJECTED, "no money", Actor()
         )
-        ledger.freeze(order.wallet, "a late answer says that 'k' was taken")
-        said = command("ledger", "unfreeze", order.wallet, "--yes")
+        ledger.freeze(purchase.wallet, "a late answer says that 'k' was taken")
+        said = command("ledger", "unfreeze", purchase.wallet, "--yes")
         assert said.status == 1 and "proxyorders ledger resolve 'k'" in said.err and "Nothing was changed" in said.err
-        assert ledger.freeze_reason(order.wallet)
+        assert ledger.freeze_reason(purchase.wallet)
         taken = shops.hook("iproyal").http.run(shops.hook("iproyal").vendor.create(REQUESTS["iproyal"]), lambda request: None)
         assert command("ledger", "resolve", "k", "--adopt", taken.order_id, "--yes").status == 0
-        assert command("ledger", "unfreeze", order.wallet, "--yes").status == 0
-        assert ledger.freeze_reason(order.wallet) is None
+        assert command("ledger", "unfreeze", purchase.wallet, "--yes").status == 0
+        assert ledger.freeze_reason(purchase.wallet) is None
 
     def test_one_that_is_not_frozen(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         said = command("ledger", "unfreeze", "w")

@@ -31,8 +31,8 @@ def test_the_newest_first_with_all_that_is_known(shops: Shops, command: Command,
 
 
 def test_only_webhooks_about_orders_outside_of_the_ledger(shops: Shops, command: Command, ledger: Ledger) -> None:
-    order = unknown(ledger, "k", vendor="voodoo", conn_id="mine", wallet="voodoo:mine")
-    ledger.record(order, Step.PLACED, "found", Actor(), vendor_order=VendorOrder("known", OrderStatus.PENDING, "pending"))
+    purchase = unknown(ledger, "k", vendor="voodoo", conn_id="mine", wallet="voodoo:mine")
+    ledger.record(purchase, Step.PLACED, "found", Actor(), vendor_order=VendorOrder("known", OrderStatus.PENDING, "pending"))
     came(ledger, "known")
     said = command("webhooks", "list", "--unmatched")
     assert (said.status, said.out) == (0, "every webhook is about an order of the ledger\n")

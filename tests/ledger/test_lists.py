@@ -29,18 +29,22 @@ def ledger(ledger_url: str) -> Ledger:
     ):
         money = Money(Decimal("1.00"), "USD")
         body: dict[str, Any] = {"quantity": 1}
-        order = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, takes_turn=False), Actor())
-        order = ledger.claim(order, Actor(), evidence={}, sent_seconds=60)
+        purchase = ledger.intend(Intent(key, kind, "v", "c", wallet, "f" * 64, body, money, takes_turn=False), Actor())
+        purchase = ledger.claim(purchase, Actor(), evidence={}, sent_seconds=60)
         vendor_order = VendorOrder("id-1" if kind == "extend" else f"id-{key[1]}", OrderStatus.PENDING, "paid", price=money)
         if step is not Step.SENT:
             ledger.record(
-                order, step, "so it went", Actor(), vendor_order=vendor_order if step in (Step.DELIVERED, Step.PLACED) else None
+                purchase,
+                step,
+                "so it went",
+                Actor(),
+                vendor_order=vendor_order if step in (Step.DELIVERED, Step.PLACED) else None,
             )
     return ledger
 
 
 def keys(listed: Any) -> list[str]:
-    return [order.order_key for order in listed]
+    return [purchase.order_key for purchase in listed]
 
 
 def test_the_newest_first(ledger: Ledger) -> None:
@@ -96,11 +100,11 @@ def test_no_list_reads_a_whole_table(ledger: Ledger) -> None:
 def doubtful(ledger: Ledger, key: str, wallet: str, step: Step) -> None:
     """A purchase after a lost answer: it waits to be sent again, or its second sending was refused."""
     intent = Intent(key, "create", "v", "c", wallet, "f" * 64, {}, Money(Decimal("1.00"), "USD"), takes_turn=False)
-    order = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
-    order = ledger.record(order, Step.UNKNOWN, "no answer", Actor())
-    order = ledger.record(order, Step.INTENDED, "sent again with the same reference", Actor())
+    purchase = ledger.claim(ledger.intend(intent, Actor()), Actor(), evidence={}, sent_seconds=0)
+    purchase = ledger.record(purchase, Step.UNKNOWN, "no answer", Actor())
+    purchase = ledger.record(purchase, Step.INTENDED, "sent again with the same reference", Actor())
     if step is Step.REJECTED:
-        ledger.record(ledger.claim(order, Actor(), evidence={}, sent_seconds=0), step, "refused", Actor())
+        ledger.record(ledger.claim(purchase, Actor(), evidence={}, sent_seconds=0), step, "refused", Actor())
 
 
 def test_every_unresolved_purchase_is_listed(ledger: Ledger) -> None:
@@ -113,4 +117,4 @@ def test_every_unresolved_purchase_is_listed(ledger: Ledger) -> None:
     assert keys(ledger.unresolved()) == ["a7", "a6", "b2", "b1"]
     assert keys(ledger.unresolved(wallet="v:a")) == ["a7", "a6"]
     assert keys(ledger.unresolved(wallet="v:a", limit=1)) == ["a7"]
-    assert keys(ledger.unresolved()) == keys(order for order in ledger.purchases() if order.unresolved)
+    assert keys(ledger.unresolved()) == keys(purchase for purchase in ledger.purchases() if purchase.unresolved)

@@ -27,8 +27,8 @@ def intent(key: str, price: str, caps: Caps, **changes: Any) -> Intent:
 
 
 def buy(ledger: Ledger, key: str, price: str, caps: Caps, **changes: Any) -> Any:
-    order = ledger.intend(intent(key, price, caps, **changes), WHO)
-    return ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+    purchase = ledger.intend(intent(key, price, caps, **changes), WHO)
+    return ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
 
 
 def at(ledger: Ledger, text: str) -> None:
@@ -67,8 +67,8 @@ def test_a_refund_gives_back_what_came_back(ledger: Ledger) -> None:
 
 def test_released_intents_do_not_count_and_can_be_intended_again(ledger: Ledger) -> None:
     caps = Caps(daily_limit=Decimal(10))
-    order = ledger.release(ledger.intend(intent("a", "10", caps), WHO), "no connection", WHO)
-    assert order.step is Step.INTENDED
+    purchase = ledger.release(ledger.intend(intent("a", "10", caps), WHO), "no connection", WHO)
+    assert purchase.step is Step.INTENDED
     buy(ledger, "b", "6", caps)
     with pytest.raises(CapExceeded):
         ledger.intend(intent("a", "10", caps), WHO)
@@ -107,11 +107,11 @@ def test_a_retry_on_the_next_day_counts_for_the_day_it_is_sent(ledger: Ledger) -
 def test_the_minimum_balance_counts_what_is_under_way(ledger: Ledger) -> None:
     floor = {"balance": Money(Decimal("20.00")), "min_balance": Decimal("5.00")}
     buy(ledger, "under way", "6.00", Caps())
-    order = ledger.intend(intent("a", "9.01", Caps()), WHO)
+    purchase = ledger.intend(intent("a", "9.01", Caps()), WHO)
     with pytest.raises(CapExceeded, match=r"min_balance 5.00 .* holds 20.00, 6.00 is under way"):
-        ledger.claim(order, WHO, evidence={}, sent_seconds=60, **floor)  # type: ignore[arg-type]
-    order = ledger.intend(intent("a", "9.00", Caps()), WHO)
-    assert ledger.claim(order, WHO, evidence={}, sent_seconds=60, **floor).step is Step.SENT  # type: ignore[arg-type]
+        ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, **floor)  # type: ignore[arg-type]
+    purchase = ledger.intend(intent("a", "9.00", Caps()), WHO)
+    assert ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, **floor).step is Step.SENT  # type: ignore[arg-type]
 
 
 def test_nothing_is_bought_from_a_frozen_wallet(ledger: Ledger) -> None:

@@ -32,8 +32,8 @@ def intent(key: str = "k", **changes: Any) -> Intent:
 
 
 def sent(ledger: Ledger, key: str = "k", **changes: Any) -> Purchase:
-    order = ledger.intend(intent(key, **changes), WHO)
-    return ledger.claim(order, WHO, evidence={"balance": "10.00"}, sent_seconds=60)
+    purchase = ledger.intend(intent(key, **changes), WHO)
+    return ledger.claim(purchase, WHO, evidence={"balance": "10.00"}, sent_seconds=60)
 
 
 def placed(ledger: Ledger, key: str = "k") -> Purchase:
@@ -42,9 +42,9 @@ def placed(ledger: Ledger, key: str = "k") -> Purchase:
 
 
 def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
-    order = placed(ledger)
+    purchase = placed(ledger)
     read_back = ledger.find("k")
-    assert read_back == order
+    assert read_back == purchase
     assert read_back.price == Money(Decimal("2.25"), "USD") and read_back.reserved == Money(Decimal("2.50"), "USD")
     assert read_back.request == {"quantity": 2} and read_back.evidence == {"balance": "10.00"}
     assert (read_back.step, read_back.order_id, read_back.vendor_status, read_back.fence) == (Step.PLACED, "77", "paid", 2)
@@ -54,9 +54,9 @@ def test_what_was_written_is_read_back_exactly(ledger: Ledger) -> None:
 
 def test_no_sign_in_what_a_vendor_says_keeps_an_order_from_being_written_down(ledger: Ledger) -> None:
     odd = "\0half a pair \ud800, " + "long " * 100
-    order = ledger.claim(ledger.intend(intent(), WHO), WHO, evidence={"said": odd}, sent_seconds=60)
+    purchase = ledger.claim(ledger.intend(intent(), WHO), WHO, evidence={"said": odd}, sent_seconds=60)
     vendor_order = VendorOrder("77", OrderStatus.FAILED, odd, reason=odd, price=Money(Decimal("2.25"), "MONOPOLY MONEY"))
-    order = ledger.record(order, Step.FAILED, odd, WHO, vendor_order=vendor_order)
+    purchase = ledger.record(purchase, Step.FAILED, odd, WHO, vendor_order=vendor_order)
     ledger.freeze("v:c", odd)
     read_back = ledger.find("k")
     assert read_back is not None and read_back.step is Step.FAILED and read_back.order_id == "77"
@@ -85,32 +85,32 @@ def test_only_the_steps_of_the_table_are_taken(tmp_path: Any, before: Step, afte
     from airflow_provider_proxyorders.ledger import open_ledger
 
     ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
-    order = at_step(ledger, before)
+    purchase = at_step(ledger, before)
     if after in LIFE[before] or after is before:
-        assert ledger.record(order, after, "on", WHO).step is after
+        assert ledger.record(purchase, after, "on", WHO).step is after
     else:
         with pytest.raises(LedgerError, match="cannot go from"):
-            ledger.record(order, after, "on", WHO)
-        assert ledger.find("k") == order
+            ledger.record(purchase, after, "on", WHO)
+        assert ledger.find("k") == purchase
 
 
 def at_step(ledger: Ledger, step: Step) -> Purchase:
     """A purchase brought to a step by the shortest way the table allows."""
-    order = ledger.intend(intent(), WHO)
+    purchase = ledger.intend(intent(), WHO)
     ways: list[list[Step]] = [[Step.INTENDED]]
     while ways[0][-1] is not step:
         ways = [way + [after] for way in ways for after in LIFE[way[-1]] if after not in way]
         ways.sort(key=lambda way: way[-1] is not step)
     for following in ways[0][1:]:
-        order = ledger.record(order, following, "on the way", WHO)
-    return order
+        purchase = ledger.record(purchase, following, "on the way", WHO)
+    return purchase
 
 
 def test_a_worker_that_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
-    order = ledger.intend(intent(), WHO)
+    purchase = ledger.intend(intent(), WHO)
     ledger.intend(intent(), WHO)  # another try takes over
     with pytest.raises(StaleClaim):
-        ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+        ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
     zombie = sent(ledger)
     ledger.record(zombie, Step.UNKNOWN, "given up", WHO)
     before = ledger.history("k")
@@ -121,7 +121,7 @@ def test_a_worker_that_lost_the_claim_writes_nothing(ledger: Ledger) -> None:
 
 
 def test_of_many_claimers_one_wins(ledger: Ledger) -> None:
-    order = ledger.intend(intent(), WHO)
+    purchase = ledger.intend(intent(), WHO)
     won: list[Purchase] = []
     lost: list[StaleClaim] = []
     ready = threading.Barrier(8)
@@ -129,7 +129,7 @@ def test_of_many_claimers_one_wins(ledger: Ledger) -> None:
     def claim() -> None:
         ready.wait()
         try:
-            won.append(ledger.claim(order, WHO, evidence={}, sent_seconds=60))
+            won.append(ledger.claim(purchase, WHO, evidence={}, sent_seconds=60))
         except StaleClaim as error:
             lost.append(error)
 
@@ -143,8 +143,8 @@ def test_of_many_claimers_one_wins(ledger: Ledger) -> None:
 
 
 def test_a_key_that_was_sent_is_handed_back_as_it_stands(ledger: Ledger) -> None:
-    order = placed(ledger)
-    assert ledger.intend(intent(), WHO) == order
+    purchase = placed(ledger)
+    assert ledger.intend(intent(), WHO) == purchase
 
 
 def test_the_same_key_with_another_request_is_a_conflict_that_shows_the_difference(ledger: Ledger) -> None:
@@ -177,9 +177,9 @@ def test_one_purchase_at_a_time_on_a_wallet(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("step", [Step.UNKNOWN, Step.QUARANTINED])
 def test_an_unresolved_purchase_holds_the_wallet_for_as_long_as_it_takes(ledger: Ledger, step: Step) -> None:
-    order = ledger.record(sent(ledger, "lost"), Step.UNKNOWN, "no answer", WHO)
+    purchase = ledger.record(sent(ledger, "lost"), Step.UNKNOWN, "no answer", WHO)
     if step is Step.QUARANTINED:
-        ledger.record(order, step, "inconclusive", WHO)
+        ledger.record(purchase, step, "inconclusive", WHO)
     ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(days=30)
     with pytest.raises(WalletHeld, match="'lost'"):
         ledger.intend(intent("second"), WHO)
@@ -199,14 +199,14 @@ def test_a_value_is_decided_once(ledger: Ledger) -> None:
 
 
 def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
-    order = placed(ledger)
+    purchase = placed(ledger)
     moment = datetime.now(timezone.utc) - timedelta(minutes=1)
     later = moment + timedelta(minutes=2)
     assert ledger.own_ids("v:c") == ledger.own_ids("v:c", since=moment) == {"77"}
     assert ledger.own_ids("v:c", since=later) == {"77"}, "it may still open a sub-account"
-    ledger.record(order, Step.DELIVERED, "", WHO)
+    ledger.record(purchase, Step.DELIVERED, "", WHO)
     assert ledger.own_ids("v:c", since=later) == ledger.own_ids("v:other") == frozenset()
-    assert [order.order_key for order in ledger.by_order_id("v:c", "77")] == ["k"]
+    assert [purchase.order_key for purchase in ledger.by_order_id("v:c", "77")] == ["k"]
 
 
 class TestDoubt:
@@ -214,25 +214,25 @@ class TestDoubt:
 
     @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
     def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
-        order = ledger.record(sent(ledger), step, "it was proven absent", WHO, maybe_sent=False)
+        purchase = ledger.record(sent(ledger), step, "it was proven absent", WHO, maybe_sent=False)
         assert ledger.charge_bounds("v:c")[1] == 0
-        doubted = ledger.reopen(order, "a late answer", WHO)
+        doubted = ledger.reopen(purchase, "a late answer", WHO)
         assert (doubted.step, doubted.maybe_sent) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
         assert ledger.charge_bounds("v:c") == (0, Decimal("2.50"))
         with pytest.raises(WalletHeld):
             ledger.intend(intent("another"), WHO)
 
     def test_a_worker_with_an_intent_from_before_cannot_send_it(self, ledger: Ledger) -> None:
-        order = ledger.intend(intent(), WHO)
-        ledger.reopen(order, "a late answer", WHO)
+        purchase = ledger.intend(intent(), WHO)
+        ledger.reopen(purchase, "a late answer", WHO)
         with pytest.raises(StaleClaim):
-            ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+            ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
 
     def test_what_was_sent_meanwhile_is_left_alone(self, ledger: Ledger) -> None:
-        order = ledger.intend(intent(), WHO)
-        claimed = ledger.claim(order, WHO, evidence={}, sent_seconds=60)
+        purchase = ledger.intend(intent(), WHO)
+        claimed = ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
         with pytest.raises(StaleClaim):
-            ledger.reopen(order, "a late answer", WHO)
+            ledger.reopen(purchase, "a late answer", WHO)
         assert ledger.find("k") == claimed
 
     @pytest.mark.parametrize("step", sorted(TAKEN | {Step.QUARANTINED}))
@@ -240,7 +240,7 @@ class TestDoubt:
         from airflow_provider_proxyorders.ledger import open_ledger
 
         ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
-        order = at_step(ledger, step)
+        purchase = at_step(ledger, step)
         with pytest.raises(LedgerError, match="cannot go from"):
-            ledger.reopen(order, "no reason", WHO)
-        assert ledger.find("k") == order
+            ledger.reopen(purchase, "no reason", WHO)
+        assert ledger.find("k") == purchase
