@@ -64,7 +64,7 @@ class AsyncHttp(Endpoint):
                 request.method,
                 URL(self._base_url + request.path),
                 params=list(request.params) or None,
-                data=request.body,
+                data=None if request.json is None else request.body,
                 headers=headers,
                 allow_redirects=False,
                 proxy=self.proxy,

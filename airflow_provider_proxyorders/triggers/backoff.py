@@ -31,6 +31,7 @@ class Backoff:
     :ivar trouble: failures in a row. Failures of simultaneous calls count once.
     :ivar calls: how many calls may be under way at the same time now.
     :ivar until: the next call begins at this moment at the earliest.
+    :ivar gap: seconds between the begins of two calls; 0 until a "slow down".
     :ivar quiet_until: every request waits for this moment, also the next one of a running call.
     :ivar refused_at: the moment of the last refusal of the key. Earlier calls stop before their next request.
     """
@@ -43,11 +44,11 @@ class Backoff:
     until: float = field(default=0.0, init=False)
     quiet_until: float = field(default=0.0, init=False)
     refused_at: float = field(default=float("-inf"), init=False)
-    _gap: float = field(default=0.0, init=False)
+    gap: float = field(default=0.0, init=False)
 
     def begin(self, now: float) -> None:
         """Record the begin of a call; the next one keeps its distance."""
-        self.until = max(self.quiet_until, now + self._gap)
+        self.until = max(self.quiet_until, now + self.gap)
 
     def succeed(self, began: float) -> None:
         """Record an answer.
@@ -57,8 +58,8 @@ class Backoff:
         if began <= self.refused_at:
             return
         self.trouble, self.calls = 0, self.together
-        if self._gap:
-            self._gap = self._gap * 0.98 if self._gap > LEAST_GAP else 0.0
+        if self.gap:
+            self.gap = self.gap * 0.98 if self.gap > LEAST_GAP else 0.0
 
     def refuse(self, now: float) -> None:
         """Record a refused key: calls in line stay here, and the next call comes alone."""
@@ -71,7 +72,7 @@ class Backoff:
             self.trouble += 1
             pause = max(pause, trouble_pause(self.polling, self.trouble, self.chance))
             if isinstance(error, Throttled) and self.calls > 1:  # one call alone cannot be too fast
-                self._gap = min(max(2 * self._gap, FIRST_GAP), self.polling.slowest)
+                self.gap = min(max(2 * self.gap, FIRST_GAP), self.polling.slowest)
             self.calls = 1
         self.quiet_until = max(self.quiet_until, now + pause)
         self.until = max(self.until, self.quiet_until)

@@ -163,7 +163,8 @@ class Poller:
         else:
             batch = self._schedule.take(now, 1)
         if batch:
-            backoff.begin(now)
+            if backoff.gap:
+                backoff.begin(now)
             if self._callers < backoff.calls:
                 self._wake()
         return batch

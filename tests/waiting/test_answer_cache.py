@@ -12,8 +12,8 @@ from airflow_provider_proxyorders.domain.errors import OrderNotFound
 from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
 from airflow_provider_proxyorders.transport.flow import arun
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
-from airflow_provider_proxyorders.vendors import proxyscrape
 from airflow_provider_proxyorders.vendors.iproyal import reads as iproyal_reading
+from airflow_provider_proxyorders.vendors.proxyscrape import reads as proxyscrape_reading
 from tests.hooks.connections import Shops
 
 from .room import finish, seed
@@ -71,7 +71,7 @@ def test_a_list(shops: Shops, monkeypatch: pytest.MonkeyPatch, page_size: int) -
 
 
 def test_one_order(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, (first, other) = counted(monkeypatch, proxyscrape), seed(shops, "proxyscrape", 2)
+    read, (first, other) = counted(monkeypatch, proxyscrape_reading), seed(shops, "proxyscrape", 2)
 
     async def story(vendor: Any, ask: Ask) -> None:
         async def word(order_id: str) -> str:
