@@ -13,8 +13,7 @@ PACKAGE = "airflow_provider_proxyorders"
 @pytest.mark.parametrize(
     ("rule", "pattern", "place"),
     [
-        ("the text of a moment", r"timespec=.microseconds", "ledger/dialect.py"),
-        ("insert or ignore", r"on_conflict_do_nothing|dialects\.\w+ import insert", "ledger/dialect.py"),
+        ("an insert in a dialect", r"dialects\.\w+ import insert", "ledger/dialect.py"),
         ("the name of a fact", r"\bFact\(", "ledger/facts.py"),
         ("reading and writing a fact by its name", r"\w*(ledger|store|book)\.(decide_once|put|get|advance)\(", "ledger/facts.py"),
         ("the lock of a wallet's row", r"with_for_update", "ledger/turns.py"),
