@@ -64,7 +64,7 @@ def required_text(name: str, value: object, example: object) -> str:
     """
     text = text_of(name, value)
     if text is None:
-        raise InvalidParameter(name, "must be given, and it is empty", example, got=value)
+        raise InvalidParameter(name, "is needed and empty", example, got=value)
     return text
 
 
@@ -144,7 +144,7 @@ def required_amount(name: str, value: object) -> Decimal:
     """
     number = amount_of(name, value)
     if number is None:
-        raise InvalidParameter(name, "must be given, and it is empty", "50.00", got=value)
+        raise InvalidParameter(name, "is needed and empty", "50.00", got=value)
     return number
 
 
@@ -158,9 +158,7 @@ def price_cap(value: object, *, was_set: bool = False, name: str = "max_price") 
     if value is None and not was_set:
         return None
     if not is_given(value):
-        raise InvalidParameter(
-            name, "was given but rendered to nothing, and a purchase without its cap could cost too much", "12.50", got=value
-        )
+        raise InvalidParameter(name, "was given but rendered to nothing", "12.50", got=value)
     cap = _exact_number(value)
     if cap is None or not 0 < cap <= LARGEST_AMOUNT:
         raise InvalidParameter(name, "must be a positive amount as text or Decimal", "12.50", got=value)
@@ -229,7 +227,7 @@ def required_duration(name: str, value: object) -> timedelta:
     """
     length = duration_of(name, value)
     if length is None:
-        raise InvalidParameter(name, "must be given, and it is empty", "P3D", got=value)
+        raise InvalidParameter(name, "is needed and empty", "P3D", got=value)
     return length
 
 
@@ -245,7 +243,7 @@ def required_moment(name: str, value: object, zone: str) -> datetime:
     """
     parsed = moment_of(name, value, zone)
     if parsed is None:
-        raise InvalidParameter(name, "must be given, and it is empty", "2026-12-31T12:00:00+00:00", got=value)
+        raise InvalidParameter(name, "is needed and empty", "2026-12-31T12:00:00+00:00", got=value)
     return parsed
 
 
@@ -259,7 +257,9 @@ def body_of(value: object, name: str = "request") -> Mapping[str, Any]:
     """
     body = optional_body_of(value, name)
     if body is None:
-        raise InvalidParameter(name, "must be an object of the vendor's body fields, and it is empty", {"quantity": 1}, got=value)
+        raise InvalidParameter(
+            name, "is needed and empty: it must be an object of the vendor's body fields", {"quantity": 1}, got=value
+        )
     return body
 
 

@@ -269,7 +269,7 @@ class Actor:
         return f"{self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number} on {self.host}"
 
 
-# ---------------------------------------------------------------------------------------------- goods
+# ---------------------------------------------------------------------------------------------- delivery
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound, ProxyOrdersError, VendorError
-from airflow_provider_proxyorders.vendors.base import Polling
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.vendors.base import Polling
 
 #: The longest pause for a vendor in trouble, in seconds.
 LONGEST_TROUBLE = 300.0

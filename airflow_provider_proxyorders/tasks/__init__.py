@@ -1,1 +1,1 @@
-"""What operators and sensors share: which errors are worth a retry, how a task waits, and the link to an order."""
+"""What operators and sensors share: the retry policy, waiting, and the link to an order."""

@@ -1,7 +1,7 @@
 """What every sensor of this package does beside its look: defer, go on after the triggerer, and fail or skip.
 
-Two rules. If the triggerer cannot read, the worker looks for about a minute before it defers again; otherwise a connection
-that only workers can open would send the task to and fro every few seconds. A look that ends the wait ends it at once.
+Two rules. If the triggerer cannot read, the worker looks for about a minute before it defers again; without this, a connection
+for workers only would send the task to and fro. A look that ends the wait ends it at once.
 """
 
 from __future__ import annotations

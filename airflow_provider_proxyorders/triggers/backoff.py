@@ -9,10 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, Throttled
 from airflow_provider_proxyorders.purchase.polling import trouble_pause
-from airflow_provider_proxyorders.vendors.base import Polling
+
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.vendors.base import Polling
 
 #: Seconds between two calls after a "slow down". The next one doubles them, and every answer takes a little of them back.
 FIRST_GAP = 0.1

@@ -59,7 +59,7 @@ TRIGGERS: dict[type, dict[str, Any]] = {
 #: method of the hook -> its arguments.
 METHODS: dict[str, dict[str, Any]] = {
     "create_order": {"request": REQUESTS["iproyal"], "order_key": "k"},
-    "extend_order": {"order_id": "7001", "request": {"product_plan_id": 22}},
+    "extend_order": {"order_id": "7001", "request": {"product_plan_id": 22}, "order_key": "extension"},
     "get_order": {"order_id": "7001"},
     "get_delivery": {"order_id": "7001"},
     "list_orders": {},
@@ -70,6 +70,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 #: required: refused where nothing is given. default: nothing means the parameter was left out. none: nothing means None.
 #: cap: None means left out, and a template that rendered to nothing is refused. python: never rendered and never text.
+#: own test: see the classes below.
 KINDS: dict[str, str] = {
     **dict.fromkeys(("conn_id", "conn_ids", "order_id", "path", "within", "deadline"), "required"),
     **dict.fromkeys(("request", "order_key", "on_partial", "wait_for_completion", "deferrable", "poll_interval"), "default"),
@@ -90,6 +91,7 @@ KINDS: dict[str, str] = {
     "create_order.request": "required",
     "create_order.order_key": "required",
     "extend_order.request": "required",
+    "extend_order.order_key": "own test",
     "quote.request": "required",
     "quote_extension.request": "required",
     "CheckWalletOperator.low_balance": "none",
@@ -253,6 +255,11 @@ class TestKeys:
         call = Caller(CreateProxyOrderOperator)
         assert call(order_key=20261231) == call(order_key="20261231")
         assert call(order_key=20261231)["order_key"] == "20261231"
+
+    @pytest.mark.parametrize("key", NOTHINGS)
+    def test_the_hook_extends_by_the_default_key(self, shops: Shops, key: Any) -> None:
+        purchase = ProxyOrdersHook(CONN).extend_order("7001", {"product_plan_id": 22}, order_key=key)
+        assert purchase.order_key.startswith("extend:iproyal:iproyal_default:7001:20")
 
     @pytest.mark.parametrize("key", [True, 1.5, float("inf"), ["k"], {"k": 1}])
     def test_another_type_is_refused(self, shops: Shops, key: Any) -> None:
