@@ -43,6 +43,7 @@ check: $(READY) ## lint, format, types, import rules, sizes, unused code and pro
 	@$(BIN)/vulture
 	@$(BIN)/python -m tests.house.sizes
 	@$(BIN)/python -m tests.house.imports
+	@$(BIN)/python -m tests.house.prose
 
 .PHONY: fix
 fix: $(READY) ## format the code and apply the linter's fixes

@@ -278,7 +278,7 @@ def _differences(box: Sandbox, runs: Sequence[Run], lines: Sequence[TableLine], 
 
 
 def _wait_for_interrupt(airflow: LocalAirflow, say: Narrator) -> None:
-    print(f"\nAirflow stays up: {airflow.url}/dags/{DAG_ID} (no log-in). Ctrl-C ends it.", file=say.out, flush=True)
+    print(f"\nAirflow stays up: {airflow.url}/dags/{DAG_ID} (without log-in). Ctrl-C ends it.", file=say.out, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         while all(part.exit_code() is None for part in airflow.parts.values()):
             time.sleep(1)

@@ -170,7 +170,7 @@ def _from_url(line: str) -> Proxy | str:
         return line
     parts = urlsplit(line)
     if not parts.hostname or not parts.port:
-        raise ValueError("no host and port")
+        raise ValueError("host and port are missing")
     if "@" not in parts.netloc:
         return Proxy(parts.hostname, parts.port, scheme=parts.scheme)
     return Proxy(parts.hostname, parts.port, unquote(parts.username or ""), unquote(parts.password or ""), scheme=parts.scheme)

@@ -78,7 +78,7 @@ class Checkup:
             access = self._run(self.vendor.check_access())
         except AuthenticationFailed as error:
             return [
-                Check("auth", "broken", f"{title} refuses the key, so nothing works: {error}", key_advice),
+                Check("auth", "broken", f"{title} refuses the key, so every call fails: {error}", key_advice),
                 Check("ordering", "skipped", "unknown without a valid key"),
             ]
         except OrderingNotPermitted as error:
@@ -145,7 +145,7 @@ class Checkup:
 
     def _webhook(self) -> Check:
         if self.vendor.webhook is None:
-            return Check("webhook", "ok", f"{self.vendor.title} sends no webhooks; orders are polled")
+            return Check("webhook", "ok", f"{self.vendor.title} lacks webhooks; orders are polled")
         if self.account.takes_webhooks:
             return Check(
                 "webhook", "ok", f"a secret is set; webhooks are received at .../proxyorders/webhooks/{self.account.conn_id}"

@@ -46,13 +46,13 @@ def exact(value: Any) -> Any:
         value = Decimal(repr(value))
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise TypeError(f"JSON has no form for the number {value}")
+            raise TypeError(f"JSON lacks a form for the number {value}")
         return int(value) if value == value.to_integral_value() else value.normalize()
     if isinstance(value, Mapping):
         return {str(key): exact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [exact(item) for item in value]
-    raise TypeError(f"JSON has no form for a {type(value).__name__}")
+    raise TypeError(f"JSON lacks a form for a {type(value).__name__}")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -62,7 +62,7 @@ def _refuse_constant(name: str) -> Any:
 def _fraction(digits: str) -> Decimal:
     number = Decimal(digits)
     if abs(number.adjusted()) > 400:  # beyond any double; written out it would fill the memory
-        raise ValueError("not a number of a sensible size")
+        raise ValueError("the number is too large or too small to be real")
     return number
 
 

@@ -70,7 +70,7 @@ def decimal(value: object) -> Decimal:
     if not number.is_finite():
         raise ValueError(f"expected a finite number, got {value!r}")
     if abs(number.adjusted()) > 30:  # written out, 1E+999999999 fills the memory
-        raise ValueError("not a number of a sensible size")
+        raise ValueError("the number is too large or too small to be real")
     return number
 
 

@@ -123,7 +123,7 @@ class CheckWalletOperator(BaseOperator):
                 self._check(conn_id, context, report)
             except Exception as error:  # the other wallets are checked, and alert, all the same
                 self.log.error(
-                    "Wallet of connection %s cannot be checked: %s",
+                    "The check of connection %s's wallet failed: %s",
                     conn_id,
                     error,
                     exc_info=not isinstance(error, ProxyOrdersError),
@@ -211,7 +211,7 @@ class CheckWalletOperator(BaseOperator):
         if low_balance is None:
             if not is_given(self.horizon):
                 raise ConfigError(
-                    f"low_balance has no level for connection {conn_id!r}, and horizon is empty too: set one of them"
+                    f"low_balance lacks a level for connection {conn_id!r}, and horizon is empty too: set one of them"
                 )
             return None
         try:

@@ -143,7 +143,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = 30.
     """
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ValueError(f"the sandbox delivers to this machine only, not to {parts.hostname}")
+        raise ValueError(f"the sandbox delivers to this machine only, got {parts.hostname}")
     connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
     try:
         connection.request("POST", parts.path or "/", body, dict(headers))

@@ -111,7 +111,7 @@ class WaitingSensor(BaseSensorOperator):
         """
         until = min(deadline, datetime.now(timezone.utc) + timedelta(seconds=POLLED_IN_WORKER))
         left = (until - datetime.now(timezone.utc)).total_seconds()
-        self.log.warning("The triggerer could not look (%s); the worker looks for the next %.0f s", reason, max(0.0, left))
+        self.log.warning("The triggerer failed to look (%s); the worker looks for the next %.0f s", reason, max(0.0, left))
         while left > 0:
             pause = self.pause()
             time.sleep(min(pause, left))

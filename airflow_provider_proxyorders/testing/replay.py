@@ -75,7 +75,9 @@ def exchanges(folder: Path = FOLDER) -> list[Exchange]:
     """
     paths = sorted(folder.glob("*/*.json"))
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no exchanges. Name the folder of your own, as in exchanges(Path('exchanges')).")
+        raise FileNotFoundError(
+            f"{folder} is without exchanges. Name the folder of your own, as in exchanges(Path('exchanges'))."
+        )
     return [Exchange(path, load_json(path.read_bytes())) for path in paths]
 
 

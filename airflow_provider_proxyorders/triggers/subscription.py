@@ -16,7 +16,7 @@ from airflow_provider_proxyorders.purchase.polling import look_pause
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
-    from airflow_provider_proxyorders.vendors.base import Polling
+    from airflow_provider_proxyorders.vendors.contract import Polling
 
 #: Seconds that every wait takes at least. Airflow 3.3 may fail a task that resumes while it is still being deferred.
 EARLIEST = 2.0

@@ -93,7 +93,7 @@ try:
 except FileNotFoundError as error:
     print(error)
 """
-    assert "holds no exchanges" in run(installed / "bin" / "python", "-c", script)
+    assert "is without exchanges" in run(installed / "bin" / "python", "-c", script)
 
 
 def test_brings_the_command(installed: Path) -> None:

@@ -73,7 +73,7 @@ class IPRoyalReading(Vendor):
         Setting(
             "page_size",
             "Orders per page",
-            "How many orders one call lists. IPRoyal names no maximum; lower it if the vendor refuses.",
+            "How many orders one call lists. IPRoyal leaves the maximum open; lower it if the vendor refuses.",
             kind="integer",
             default=100,
             placeholder="100",
