@@ -45,7 +45,7 @@ class Row:
     :param pending: the vendor's word for an order in progress, and ``usable``: for one that went well.
     :param bad_ends: the vendor's words for an order that went wrong; each with the purchase's step, and what the task's error
         says of the money ("" where a task cannot meet it).
-    :param goods: what the simulation buys, with prices, the usual one first; the same as ``request`` if left out.
+    :param goods: at least two bodies that the simulation buys, with prices, the usual one first.
     :param refusals: answers (status, body) that prove that nothing was bought.
     :param golden_purchase: an exchange whose first request is the purchase.
     :param operations: the calls of its documentation, as the exchanges name them.
@@ -63,6 +63,7 @@ class Row:
     vendor: type[Vendor]
     request: Body
     price: Decimal
+    goods: Goods
     units: int
     pending: str
     usable: str
@@ -78,7 +79,6 @@ class Row:
     key_header: str = ""
     login_path: str = ""
     expires: bool = False
-    goods: Goods = ()
     extension: Extension | None = None
     traces_come_late: bool = False
     matched_by: Sequence[str] = ()

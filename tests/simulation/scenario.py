@@ -21,7 +21,7 @@ from tests.vendors import EXTENSIONS, NAMES, ROWS, VENDORS, Goods
 Kind = Literal["plain", "late", "clocks", "foreign"]
 
 #: Bodies to buy with, and what they cost in the sandbox; the first is the usual one.
-GOODS: Mapping[str, Goods] = {name: row.goods or ((row.request, row.price),) for name, row in ROWS.items()}
+GOODS: Mapping[str, Goods] = {name: row.goods for name, row in ROWS.items()}
 #: How an order can end badly, in each vendor's words.
 BAD_ENDS: Mapping[str, tuple[str, ...]] = {name: tuple(row.bad_ends) for name, row in ROWS.items()}
 #: Vendors as often as they are drawn.
