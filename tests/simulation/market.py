@@ -144,7 +144,8 @@ class Market:
             return _with(response, data + missing)
         *path, last = ROWS[vendor].balance_at
         place = reduce(getitem, path, data)
-        place[last] += missing
+        shown = place[last]
+        place[last] = str(Decimal(shown) + missing) if isinstance(shown, str) else shown + missing
         return _with(response, data)
 
     # -- what others do --------------------------------------------------------------------------------------------
