@@ -27,16 +27,17 @@ class CreateProxyOrderOperator(OrderOperator):
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param request: the vendor's own body fields, as its documentation names them, or their JSON as text (templated).
-    :param order_key: identity of this purchase (templated); by default DAG, task, map index and data interval, or the run if it
-        has no interval.
+    :param order_key: identity of this purchase (templated). By default, and if it rendered to nothing: DAG, task, map index and
+        data interval, or the run if it has no interval.
     :param max_price: the most it may cost, in major currency units, as text or Decimal (templated). Without it the connection's
-        ``max_order_price`` counts; if both are missing, the task refuses to buy.
+        ``max_order_price`` counts; if both are missing, the task refuses to buy. It also refuses a template that rendered to
+        nothing.
     :param on_partial: ``fail`` or ``accept`` an order that was delivered only in part.
     :param wait_for_completion: wait until the order can be used, else return as soon as it is placed.
     :param deferrable: wait in the triggerer, without holding a worker; default ``[operators] default_deferrable``.
-    :param poll_interval: the longest pause between two looks at the order, in seconds or as timedelta; ``None`` = the vendor's
-        rhythm.
-    :param timeout: how long one try waits, in seconds or as timedelta; ``None`` = the vendor's default.
+    :param poll_interval: the longest pause between two looks at the order, as seconds, timedelta or text such as ``PT5M``;
+        ``None`` = the vendor's rhythm.
+    :param timeout: how long one try waits, in the same forms; ``None`` = the vendor's default.
     """
 
     template_fields: Sequence[str] = ("conn_id", "request", "order_key", "max_price")

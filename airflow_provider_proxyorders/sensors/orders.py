@@ -175,8 +175,8 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
             raise ConfigError(f"{vendor.title} documents no webhooks; ProxyOrderSensor waits for its orders by polling")
         if not vendor.account.takes_webhooks:
             raise ConfigError(
-                f"connection {self.conn_id!r} has no webhook_secret, so its deliveries cannot be verified; add it to the "
-                "extra, or use ProxyOrderSensor"
+                f"connection {self.conn_id!r} lacks the webhook_secret that verifies deliveries; add it to the extra, or use "
+                "ProxyOrderSensor"
             )
         return super().execute(context)
 

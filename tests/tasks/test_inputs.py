@@ -17,7 +17,9 @@ from airflow.sdk.definitions.context import Context
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError
+from airflow_provider_proxyorders.domain.model import Money
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator
 from airflow_provider_proxyorders.operators.ledger import ReconcileLedgerOperator
@@ -278,3 +280,19 @@ class TestCaps:
         with pytest.raises(InvalidRequest, match="max_price was given but rendered to nothing.*Nothing was bought"):
             operator.execute(context())
         assert len(shops.bought("iproyal")) == 1
+
+
+class TestCurrencies:
+    """A vendor's small letters are the same currency."""
+
+    def test_usd_is_the_wallets_currency(self) -> None:
+        account = Account("acme", "c", "acme:c", "https://acme.example", "key", currency=" usd ")
+        assert account.currency == Money(Decimal(5), "uSd").currency == "USD"
+        assert Money(Decimal(5), "usd").comparable(account.currency)
+        assert Money(Decimal(5), "usd").same_currency("USD")
+
+    def test_an_unknown_currency_compares_with_all_and_is_the_same_as_none(self) -> None:
+        assert Money(Decimal(5), "").comparable("USD")
+        assert Money(Decimal(5), "USD").comparable(None)
+        assert not Money(Decimal(5)).same_currency("USD")
+        assert not Money(Decimal(5), "EUR").comparable("usd")
