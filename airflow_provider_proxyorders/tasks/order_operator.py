@@ -108,7 +108,7 @@ class OrderOperator(BaseOperator):
         buyer = self.hook.buyer(context, self.log.info)
         purchase = buyer.ledger.find(order_key)
         if purchase is None:
-            raise LedgerError(f"the ledger no longer knows {order_key!r}; is [proxyorders] ledger_url the same on every host?")
+            raise LedgerError(f"the ledger lacks {order_key!r}; is [proxyorders] ledger_url the same on every host?")
         purchase = buyer.refresh(purchase)
         if "at" in event:
             tags = {"vendor": buyer.vendor.name, "conn_id": self.conn_id}
