@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, NotDue, NotFarEnough, OrderNotFound, UnsupportedOperation
+from airflow_provider_proxyorders.domain.errors import InvalidParameter, NotDue, NotFarEnough, OrderNotFound, UnsupportedOperation
 from airflow_provider_proxyorders.domain.inputs import (
     duration_of,
     moment_of,
@@ -123,7 +123,7 @@ class ExtendProxyOrderOperator(OrderOperator):
 
         request = optional_body_of(self.request)
         if request is None:
-            raise InvalidRequest("request", f"is needed to extend an order at {buyer.vendor.title}")
+            raise InvalidParameter("request", f"is needed to extend an order at {buyer.vendor.title}")
         return extend(
             buyer,
             order_id_of(self.order_id),

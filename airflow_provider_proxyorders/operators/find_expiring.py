@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy, conf
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
     count_of,
@@ -150,12 +150,12 @@ class FindExpiringOrdersOperator(BaseOperator):
     def _split(self, orders: ExpiringOrders, limit: int | None) -> tuple[list[DueOrder], list[DueOrder]]:
         """The orders for this run, and those that wait for the next one.
 
-        :raises InvalidRequest: without a limit, if Airflow would map none of so many.
+        :raises InvalidParameter: without a limit, if Airflow would map none of so many.
         """
         mappable = conf.getint("core", "max_map_length", fallback=1024)
         bound = mappable if limit is None else min(limit, mappable)
         if limit is None and len(orders.due) > bound:
-            raise InvalidRequest(
+            raise InvalidParameter(
                 "within",
                 f"finds {len(orders.due)} orders, and Airflow maps a task over {mappable} at most ([core] max_map_length). Set "
                 "limit (the soonest to end come first, the next run takes the rest), shorten the horizon, or raise that setting",

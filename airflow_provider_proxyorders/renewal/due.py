@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest, NotDue, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, NotDue, ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 
@@ -44,9 +44,9 @@ class Obstacle:
         if self.reason == "no_expiry":
             return ConfigError(f"order {order_id} {self.why}, so its paid term is unknown. Nothing was sent.")
         if self.reason == "mismatch":
-            return InvalidRequest("expires_at", f"must be the end of order {order_id}; it {self.why}")
+            return InvalidParameter("expires_at", f"must be the end of order {order_id}; it {self.why}")
         hint = ". If it still runs, correct the connection's time zone for this vendor" if self.reason == "lapsed" else ""
-        return InvalidRequest("order_id", f"must name a running order; {order_id} {self.why}{hint}")
+        return InvalidParameter("order_id", f"must name a running order; {order_id} {self.why}{hint}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class DueRule:
         """Refuse a renewal if the rule has an obstacle.
 
         :raises NotDue: the order is paid far enough, or ends too late. Nothing was bought.
-        :raises InvalidRequest, ConfigError: the order cannot be renewed. Nothing was bought.
+        :raises InvalidParameter, ConfigError: the order cannot be renewed. Nothing was bought.
         """
         obstacle = self.obstacle(order, ends, now)
         if obstacle is not None:

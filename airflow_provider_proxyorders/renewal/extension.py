@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from airflow_provider_proxyorders.domain.dates import later
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, NotDue, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import InvalidParameter, NotDue, ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.purchase.buyer import Buyer
@@ -45,7 +45,7 @@ def extend(
     :param only_within: extend only if the order ends within this time from now.
     :param on_auto_extend: the reaction to the vendor's own renewal of the order; see ``ExtendProxyOrderOperator``.
     :raises NotDue: it is paid far enough. Nothing was bought.
-    :raises InvalidRequest, ConfigError: it cannot be extended. Nothing was bought.
+    :raises InvalidParameter, ConfigError: it cannot be extended. Nothing was bought.
     """
     title, ledger = buyer.vendor.title, buyer.ledger
     buyer.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
@@ -112,7 +112,7 @@ class _LastCheck:
 def _must_switch_off(order: VendorOrder, title: str, on_auto_extend: OnAutoExtend) -> bool:
     """Whether the vendor's own renewal has to be switched off before the extension.
 
-    :raises NotDue, InvalidRequest: the vendor renews the order, so the task leaves it alone. Nothing was bought.
+    :raises NotDue, InvalidParameter: the vendor renews the order, so the task leaves it alone. Nothing was bought.
     """
     if not order.auto_extends:
         return False
@@ -122,5 +122,5 @@ def _must_switch_off(order: VendorOrder, title: str, on_auto_extend: OnAutoExten
             "on_auto_extend='disable' switches that off and extends."
         )
     if on_auto_extend == "fail":
-        raise InvalidRequest("order_id", f"names order {order.order_id}, and {title} renews by itself; on_auto_extend='fail'")
+        raise InvalidParameter("order_id", f"names order {order.order_id}, and {title} renews by itself; on_auto_extend='fail'")
     return on_auto_extend == "disable"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
@@ -63,14 +63,14 @@ def period_to_replace(buyer: Buyer, order_id: str, creation: Purchase | None, en
 
     :param creation: the purchase of the order, ``None`` if it was bought elsewhere.
     :param ends: the end as the user gives it.
-    :raises InvalidRequest: the period is unknown to both ledger and user. Nothing was sent.
+    :raises InvalidParameter: the period is unknown to both ledger and user. Nothing was sent.
     """
     if creation is not None:
         period = period_of(creation.expires_at, creation.sent_at or creation.created_at)
     elif ends is not None:
         period = period_of(ends, ends)
     else:
-        raise InvalidRequest(
+        raise InvalidParameter(
             "expires_at",
             f"is needed: order {order_id} was bought outside of this ledger and {buyer.vendor.title} reports no end",
             "2026-12-31T12:00:00+00:00",

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_proxyorders.domain.dates import later
-from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.renewal.due import DueRule
@@ -39,7 +39,7 @@ def replace(
     :param ends: the end of the old order, for vendors without end dates.
     :param only_within: buy only if the old order ends within this time from now.
     :raises NotDue: the old order runs for long enough. Nothing was bought.
-    :raises InvalidRequest: a value is needed. Nothing was bought.
+    :raises InvalidParameter: a value is needed. Nothing was bought.
     """
     wallet, title = buyer.account.wallet, buyer.vendor.title
     purchases = buyer.ledger.by_order_id(wallet, order_id)
@@ -64,7 +64,7 @@ def _require_due(
     if obstacle is None:
         return
     if obstacle.reason == "no_expiry":
-        raise InvalidRequest(
+        raise InvalidParameter(
             "expires_at",
             f"is needed: {buyer.vendor.title} reports no end of order {order_id}. FindExpiringOrdersOperator gives it, "
             "if its parameter term says how long an order lasts",
@@ -76,10 +76,10 @@ def _require_due(
 def _request_of(buyer: Buyer, order_id: str, creation: Purchase | None) -> Mapping[str, Any]:
     """The request of an old order, without our reference, since the vendor takes a reference only once."""
     if creation is None:
-        raise InvalidRequest("request", f"is needed: order {order_id} was bought outside of this ledger")
+        raise InvalidParameter("request", f"is needed: order {order_id} was bought outside of this ledger")
     masked = sorted(_masked_fields(creation.request))
     if masked:
-        raise InvalidRequest(
+        raise InvalidParameter(
             "request",
             f"is needed: order {order_id} was bought with secrets ({', '.join(masked)}), and the ledger masks secrets",
         )

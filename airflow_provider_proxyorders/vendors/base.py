@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote as url_quote
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, OrderNotFound
+from airflow_provider_proxyorders.domain.errors import InvalidParameter, OrderNotFound
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Delivery, Quote, VendorOrder
 from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Look, Operation, Polling, Prepared, Setting
@@ -174,7 +174,7 @@ def path_part(order_id: str) -> str:
     :raises InvalidRequest: for an empty id and for dots.
     """
     if not isinstance(order_id, str) or order_id.strip() in ("", ".", ".."):
-        raise InvalidRequest("order_id", "must be the vendor's id of an order", got=order_id)
+        raise InvalidParameter("order_id", "must be the vendor's id of an order", got=order_id)
     return url_quote(order_id, safe="")
 
 

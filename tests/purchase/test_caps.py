@@ -10,8 +10,11 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, InsufficientFunds, RequestRefused
-from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.domain.model import Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import open_ledger
+from airflow_provider_proxyorders.sandbox import proxyscrape as sandbox_proxyscrape
+from airflow_provider_proxyorders.wallet.check import check_wallet
+from airflow_provider_proxyorders.wallet.reconcile import reconcile
 from tests.vendors import VENDORS
 
 from .conftest import PRICES, Shop
@@ -81,6 +84,22 @@ def test_limits_in_another_currency_cannot_be_compared(shop_of: Callable[[str], 
     shop.currency = "EUR"
     shop.caps = Caps(max_order_price=Decimal(25), min_balance=Decimal(1))
     refused(shop, r"the wallet is in USD, but the limits .* are in EUR")
+
+
+def test_a_currency_in_small_letters_is_the_same_currency(
+    shop_of: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor writes ``usd`` in its balance and in its order; the connection says ``USD``."""
+    monkeypatch.setattr(sandbox_proxyscrape, "CURRENCY", "usd")
+    shop = shop_of("proxyscrape")
+    shop.caps = Caps(max_order_price=PRICES["proxyscrape"], min_balance=Decimal(1))
+    purchase = shop.delivered("k")
+    assert purchase.price == Money(PRICES["proxyscrape"], "USD")
+    assert shop.ledger.freeze_reason(purchase.wallet) is None
+    wallet = check_wallet(shop.buyer(), horizon=None)
+    assert wallet.balance.currency == "USD" and wallet.trouble is None
+    report = reconcile(shop.buyer())
+    assert report.clean, report.lines()
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
