@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest, NotDue, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, NotDue, ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
 from airflow_provider_proxyorders.renewal.due import DueRule, Obstacle
 
@@ -70,10 +70,10 @@ def test_the_vendors_status_comes_first(status: OrderStatus, lapsed_too: bool) -
         ("reached", NotDue, "order 7001 is so. Nothing was bought."),
         ("extended", NotDue, "order 7001 is so. Nothing was bought."),
         ("later", NotDue, "order 7001 is so. Nothing was bought."),
-        ("ended", InvalidRequest, "'order_id' must name a running order; 7001 is so. Nothing was bought."),
-        ("expired", InvalidRequest, "'order_id' must name a running order; 7001 is so. Nothing was bought."),
-        ("lapsed", InvalidRequest, "correct the connection's time zone for this vendor. Nothing was bought."),
-        ("mismatch", InvalidRequest, "'expires_at' must be the end of order 7001; it is so. Nothing was bought."),
+        ("ended", InvalidParameter, "order_id must name a running order; 7001 is so. Nothing was bought."),
+        ("expired", InvalidParameter, "order_id must name a running order; 7001 is so. Nothing was bought."),
+        ("lapsed", InvalidParameter, "correct the connection's time zone for this vendor. Nothing was bought."),
+        ("mismatch", InvalidParameter, "expires_at must be the end of order 7001; it is so. Nothing was bought."),
         ("no_expiry", ConfigError, "order 7001 is so, so its paid term is unknown. Nothing was sent."),
     ],
 )

@@ -227,7 +227,7 @@ class TestRefused:
             extend(shops, expires_at=until + DAY)().execute(context())
 
     def test_an_extension_needs_a_request(self, shops: Shops, until: datetime) -> None:
-        with pytest.raises(InvalidRequest, match="'request' is needed to extend"):
+        with pytest.raises(InvalidRequest, match="request is needed to extend"):
             extend(shops, request=None)().execute(context())
 
     @pytest.mark.parametrize("name", ["on_short", "if_unsupported"])

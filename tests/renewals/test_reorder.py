@@ -152,7 +152,7 @@ class TestRefused:
         nobody = "00000000-0000-4000-8000-000000000000"
         with pytest.raises(InvalidRequest, match=r"expires_at.*bought outside of this ledger.*Nothing was bought"):
             renew(shops, vendor, nobody).execute(context())
-        with pytest.raises(InvalidRequest, match=r"'request' is needed.*Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=r"request is needed.*Nothing was bought"):
             renew(shops, vendor, nobody, expires_at=now + DAY).execute(context())
         with pytest.raises(OrderNotFound, match="Nothing was bought"):
             renew(shops, vendor, nobody, expires_at=now + DAY, request=REQUESTS[vendor]).execute(context())
