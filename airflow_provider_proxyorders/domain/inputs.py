@@ -247,6 +247,18 @@ def required_moment(name: str, value: object, zone: str) -> datetime:
     return parsed
 
 
+def require_rendered(name: str, value: object, was_template: bool) -> None:
+    """Refuse a condition whose template rendered to nothing: without the condition the task would spend more often.
+
+    :param was_template: whether the DAG's author wrote a template, see :func:`is_template`.
+    :raises InvalidParameter: nothing was bought.
+    """
+    if was_template and not is_given(value):
+        raise InvalidParameter(
+            name, "was set to a template and rendered to nothing; correct the template or leave it out", got=value
+        )
+
+
 # -- objects and lists ---------------------------------------------------------------------------------------------
 
 

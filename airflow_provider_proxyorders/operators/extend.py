@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_proxyorders.domain.errors import InvalidParameter, NotDue, NotFarEnough, OrderNotFound, UnsupportedOperation
+from airflow_provider_proxyorders.domain.errors import (
+    InvalidParameter,
+    InvalidRequest,
+    NotDue,
+    NotFarEnough,
+    OrderNotFound,
+    UnsupportedOperation,
+)
 from airflow_provider_proxyorders.domain.inputs import (
     duration_of,
+    is_template,
     moment_of,
     one_of,
     optional_body_of,
     order_id_of,
     order_key_of,
     price_cap,
+    require_rendered,
 )
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 
@@ -26,6 +35,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_proxyorders.domain.model import Purchase
     from airflow_provider_proxyorders.purchase.buyer import Buyer
+
+
+#: Conditions of an extension. Without them the task extends on every run.
+CONDITIONS = ("paid_through", "expires_at", "only_within")
 
 
 class ExtendProxyOrderOperator(OrderOperator):
@@ -96,14 +109,18 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.only_within = only_within
         self.max_price = max_price
         self._cap_was_set = max_price is not None
+        self._templated = {name for name in CONDITIONS if is_template(getattr(self, name))}
         self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
         self.on_short = one_of("on_short", on_short, ("fail", "accept"))
         self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
 
     def execute(self, context: Context) -> dict[str, Any]:
         buyer = self.hook.buyer(context, self.log.info)
+        order_id, key = order_id_of(self.order_id), order_key_of(self.order_key)
         try:
             purchase = self._extend(buyer) if buyer.vendor.capabilities.extend else self._replace(buyer)
+        except InvalidRequest as error:
+            buyer.refuse(error, order_key=key, target=order_id)
         except NotDue as error:
             raise AirflowSkipException(str(error)) from None
         except OrderNotFound as error:
@@ -121,6 +138,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     def _extend(self, buyer: Buyer) -> Purchase:
         from airflow_provider_proxyorders.renewal.extension import extend
 
+        self._require_conditions()
         request = optional_body_of(self.request)
         if request is None:
             raise InvalidParameter("request", f"is needed to extend an order at {buyer.vendor.title}")
@@ -145,10 +163,11 @@ class ExtendProxyOrderOperator(OrderOperator):
                 "(CreateProxyOrderOperator), or set if_unsupported='reorder' to buy one new order in the place of the old one, "
                 "with the same request. Either way the new order has different proxies."
             )
+        self._require_conditions()
         return replace(
             buyer,
             order_id_of(self.order_id),
-            request=optional_body_of(self.request),
+            request=optional_body_of(self.request) or None,
             order_key=order_key_of(self.order_key),
             paid_through=self._moment("paid_through"),
             ends=self._moment("expires_at"),
@@ -173,6 +192,10 @@ class ExtendProxyOrderOperator(OrderOperator):
             raise NotFarEnough(short)
         self.log.warning("%s", short)
         return result
+
+    def _require_conditions(self) -> None:
+        for name in CONDITIONS:
+            require_rendered(name, getattr(self, name), name in self._templated)
 
     def _moment(self, name: str) -> datetime | None:
         """A templated moment as aware UTC."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_proxyorders.domain.errors import InvalidRequest
 from airflow_provider_proxyorders.domain.inputs import body_of, one_of, order_key_of, price_cap
 from airflow_provider_proxyorders.operators.extend import ExtendProxyOrderOperator
 from airflow_provider_proxyorders.operators.find_expiring import FindExpiringOrdersOperator
@@ -62,8 +63,11 @@ class CreateProxyOrderOperator(OrderOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         buyer = self.hook.buyer(context, self.log.info)
         key = order_key_of(self.order_key) or default_key(context)
-        cap = price_cap(self.max_price, was_set=self._cap_was_set)
-        purchase = buyer.place(body_of(self.request), order_key=key, max_price=cap)
+        try:
+            cap = price_cap(self.max_price, was_set=self._cap_was_set)
+            purchase = buyer.place(body_of(self.request), order_key=key, max_price=cap)
+        except InvalidRequest as error:
+            buyer.refuse(error, order_key=key)
         return self.finish(purchase, buyer, context)
 
 

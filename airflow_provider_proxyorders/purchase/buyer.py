@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow_provider_proxyorders.domain.errors import (
     ConfigError,
@@ -110,6 +110,21 @@ class Buyer(OrderTracker):
         if reported is None:
             raise outcome_unknown(purchase, self.vendor, "only its own task can ask again with its reference.")
         return self.settling.adopt(purchase, reported)
+
+    def refuse(self, error: ProxyOrdersError, *, order_key: str | None, target: str | None = None) -> NoReturn:
+        """Raise an error about a task's parameters. It tells of the money if an earlier sending of the purchase is unresolved.
+
+        :param target: the order of an extension; it finds an unresolved extension without its key.
+        :raises OutcomeUnknown: the earlier sending may have been taken.
+        """
+        if order_key is not None:
+            purchase = self.ledger.find(order_key)
+        else:
+            unresolved = self.ledger.unresolved(wallet=self.account.wallet, limit=1000)
+            purchase = next((each for each in unresolved if target is not None and each.target == target), None)
+        if purchase is not None and purchase.unresolved:
+            raise outcome_unknown(purchase, self.vendor, one_line(error), retry=error.retry) from error
+        raise error
 
     # -- one purchase ----------------------------------------------------------------------------------------------
 

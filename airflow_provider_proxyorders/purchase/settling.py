@@ -33,6 +33,9 @@ LONGEST_PAUSE = 120.0
 
 Verdict = Literal["absent", "inconclusive", "not visible"]
 
+#: Verdicts in ledgers before schema 0004.
+OLD_WORDS = {"blind": "not visible", "undecided": "inconclusive"}
+
 
 # ---------------------------------------------------------------------------------------------- what looks prove
 
@@ -123,7 +126,9 @@ def weigh(looks: Sequence[NotedLook]) -> list[Verdict]:
 def noted_looks(purchase: Purchase) -> list[NotedLook]:
     """All looks at a purchase in the ledger, oldest first."""
     rows: Sequence[Mapping[str, str]] = purchase.evidence.get("looks") or ()
-    return [NotedLook(datetime.fromisoformat(row["at"]), row["verdict"], row["seen"]) for row in rows]
+    return [
+        NotedLook(datetime.fromisoformat(row["at"]), OLD_WORDS.get(row["verdict"], row["verdict"]), row["seen"]) for row in rows
+    ]
 
 
 def with_looks(purchase: Purchase, looks: Sequence[NotedLook]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
-from airflow_provider_proxyorders.purchase.settling import Absent, AskPerson, Found, NotedLook, Wait, conclude
+from airflow_provider_proxyorders.purchase.settling import Absent, AskPerson, Found, NotedLook, Wait, conclude, noted_looks
 
 SETTLE, SENDING = 30.0, 35.0
 #: How long looks of one verdict must lie apart: five settle times and one sending where the view was limited.
@@ -119,3 +120,10 @@ def test_the_time_that_a_look_took_to_be_written_down_does_not_count() -> None:
     """The second look began 29 seconds after the first; its note was written an hour later."""
     looks = [NotedLook(START, "absent"), NotedLook(START + timedelta(hours=1), "absent")]
     assert conclude(looks, START + timedelta(seconds=29), settle_time=SETTLE, sending_time=SENDING) == Wait(1)
+
+
+def test_the_words_of_older_ledgers_keep_their_meaning() -> None:
+    """A purchase may be unresolved while the package is upgraded."""
+    rows = [{"at": "2026-11-28T10:00:00+00:00", "verdict": word, "seen": "s"} for word in ("blind", "undecided", "absent")]
+    purchase = SimpleNamespace(evidence={"looks": rows})
+    assert [look.verdict for look in noted_looks(purchase)] == ["not visible", "inconclusive", "absent"]  # type: ignore[arg-type]

@@ -173,6 +173,17 @@ class TestOnce:
         result = buy(shops, "iproyal")().execute(context())
         assert [result["order_id"]] == [entry.order_id for entry in shops.bought("iproyal")]
 
+    @pytest.mark.parametrize("options", [{"max_price": "None"}, {"request": "no JSON"}, {"request": {"quantity": 0}}])
+    def test_a_refused_retry_tells_of_the_purchase_that_may_have_landed(self, shops: Shops, options: dict[str, Any]) -> None:
+        make = buy(shops, "iproyal")
+        shops.connect("iproyal", extra={"settle": 3600})
+        shops.box.fault("iproyal", "create", when="before", times=1, action="reset")
+        with pytest.raises(OutcomeUnknown):
+            make().execute(context())
+        with pytest.raises(OutcomeUnknown, match="may have taken") as error:
+            buy(shops, "iproyal", **options)().execute(context(try_number=2))
+        assert (error.value.money, error.value.retry) == ("unknown", "never")
+
 
 class TestRequest:
     def test_a_template_renders_to_json(self, shops: Shops) -> None:

@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.errors import (
     InvalidRequest,
     OrderKeyConflict,
     OrderNotFound,
+    OutcomeUnknown,
     ProxyOrdersError,
     UnsupportedOperation,
 )
@@ -114,6 +115,32 @@ class TestWhen:
         with pytest.raises(InvalidRequest, match=r"only_within.*must be a timedelta, seconds.*P3D.*Nothing was bought"):
             extend(shops, only_within=within)().execute(context())
         assert shops.bought("iproyal") == []
+
+    @pytest.mark.parametrize("name", ["only_within", "paid_through", "expires_at"])
+    @pytest.mark.parametrize("nothing", [None, "", " ", "null"])
+    def test_a_condition_whose_template_renders_to_nothing_is_refused(
+        self, shops: Shops, until: datetime, name: str, nothing: str | None
+    ) -> None:
+        """Without its condition the task would extend on every run."""
+        operator = extend(shops, **{name: "{{ when }}"})()
+        operator.render_template_fields({"when": nothing})  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match=rf"^{name} was set to a template and rendered to nothing.*Nothing was bought"):
+            operator.execute(context())
+        assert shops.bought("iproyal") == []
+
+    @pytest.mark.parametrize("options", [{"max_price": ""}, {"only_within": "a week"}, {"request": {"product_plan_id": "x"}}])
+    @pytest.mark.parametrize("key", [None, "march"])
+    def test_a_refused_retry_tells_of_the_extension_that_may_have_landed(
+        self, shops: Shops, until: datetime, options: dict[str, Any], key: str | None
+    ) -> None:
+        make = extend(shops, order_key=key)
+        shops.connect("iproyal", extra={"settle": 3600})
+        shops.box.fault("iproyal", "extend", when="before", times=1, action="reset")
+        with pytest.raises(OutcomeUnknown):
+            make().execute(context())
+        with pytest.raises(OutcomeUnknown, match="may have taken") as error:
+            extend(shops, order_key=key, **options)().execute(context(try_number=2))
+        assert error.value.money == "unknown" and "Nothing was bought" not in str(error.value).split(": ")[0]
 
     @pytest.mark.parametrize("status", ["expired", "refunded"])
     def test_an_order_that_is_over_is_refused(self, shops: Shops, until: datetime, status: str) -> None:
