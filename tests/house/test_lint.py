@@ -15,9 +15,9 @@ def branches(many: int) -> str:
     )
 
 
-def ruff(project: Path, source: str, rule: str) -> str:
+def ruff(project: Path, source: str, rule: str, file: str = "ledger/sample.py") -> str:
     """What the project's linter says of a file of the package."""
-    name = project / "airflow_provider_proxyorders" / "ledger" / "sample.py"
+    name = project / "airflow_provider_proxyorders" / file
     command = [
         sys.executable,
         "-m",
@@ -42,6 +42,21 @@ def test_a_function_of_complexity_11_is_refused(project: Path) -> None:
 def test_a_commented_out_line_is_refused(project: Path) -> None:
     assert "commented-out code" in ruff(project, "# total = price * count\n", "ERA001")
     assert ruff(project, "# The total is the price of all.\n", "ERA001") == ""
+
+
+def test_a_folder_without_init_is_refused(project: Path) -> None:
+    """The import rules do not see such a folder."""
+    assert "implicit namespace package" in ruff(project, "x = 1\n", "INP001", "stray/sample.py")
+    assert ruff(project, "x = 1\n", "INP001") == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["import urllib.request", "from urllib import request", "from http.client import HTTPConnection"]
+)
+@pytest.mark.parametrize("where", ["", "def late():\n    "], ids=["at the top", "inside a function"])
+def test_the_http_of_the_standard_library_stays_in_the_transport(project: Path, line: str, where: str) -> None:
+    assert "Only the transport knows HTTP" in ruff(project, f"{where}{line}\n", "TID251", "wallet/sample.py")
+    assert ruff(project, f"{where}{line}\n", "TID251", "transport/sample.py") == ""
 
 
 @pytest.mark.parametrize(
