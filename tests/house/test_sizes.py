@@ -40,6 +40,42 @@ def test_properties_and_dunder_methods_count() -> None:
     assert [text for _, text in sizes.oversized(class_of_methods(19) + extra)] == ["class C has 21 methods, at most 20"]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "    if X:\n        def a(self): ...\n    else:\n        def b(self): ...\n",
+        "    try:\n        def a(self): ...\n    except E:\n        def b(self): ...\n",
+        "    a = lambda self: 1\n    b = property(lambda self: 2)\n",
+        "    with X:\n        for y in Z:\n            def a(self): ...\n            async def b(self): ...\n",
+    ],
+    ids=["if", "try", "lambdas", "with and for"],
+)
+def test_a_method_counts_wherever_the_class_body_holds_it(extra: str) -> None:
+    assert [text for _, text in sizes.oversized(class_of_methods(19) + extra)] == ["class C has 21 methods, at most 20"]
+    assert list(sizes.oversized(class_of_methods(18) + extra)) == []
+
+
+@pytest.mark.parametrize("bases", ["C", "C[int]", "Other, C", "Middle"])
+def test_the_methods_of_base_classes_in_the_same_file_count(bases: str) -> None:
+    child = f"class Middle(C): ...\nclass D({bases}):\n    def m0(self): ...\n    def own(self): ...\n"
+    assert [text for _, text in sizes.oversized(class_of_methods(20) + child)] == ["class D has 21 methods, at most 20"]
+    assert list(sizes.oversized(class_of_methods(19) + child)) == []
+
+
+def test_functions_and_classes_inside_a_method_are_not_methods_of_the_class() -> None:
+    inner = (
+        "    def m(self):\n        def f(): ...\n        class Inner:\n            def g(self): ...\n        return lambda: f\n"
+    )
+    assert list(sizes.oversized(class_of_methods(19) + inner)) == []
+
+
+@pytest.mark.parametrize("comment", ["# noqa: C901", "# noqa: E501, C901", "# ruff: noqa: C901", "#noqa:c901", "# noqa: C90"])
+def test_the_complexity_rule_stays_on(comment: str) -> None:
+    source = f"x = 1\ndef f():  {comment}\n    pass\n"
+    assert list(sizes.oversized(source)) == [(2, "the comment switches the complexity rule off")]
+    assert list(sizes.oversized("x = 1  # noqa: E501\n# C901 is the complexity rule\n")) == []
+
+
 def test_every_file_of_the_package_and_every_dag_is_measured(tmp_path: Path) -> None:
     for name in ("airflow_provider_proxyorders/room/deep.py", "dags/story.py"):
         (tmp_path / name).parent.mkdir(parents=True)
