@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from airflow_provider_proxyorders.sandbox.state import VENDORS as SANDBOX_VENDORS
 from airflow_provider_proxyorders.testing import exchanges
 from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 from tests.vendors import ROWS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TABLE = {name: f"{row.vendor.__module__}:{row.vendor.__qualname__}" for name, row in ROWS.items()}
+
+
+def declared(pyproject: str) -> dict[str, str]:
+    """The vendors of a pyproject.toml by name; the installed package may be older than it."""
+    points = tomllib.loads(pyproject)["project"]["entry-points"]
+    return dict(points["airflow_provider_proxyorders.vendors"])
 
 
 @pytest.mark.parametrize("name", vendor_names())
@@ -17,6 +33,18 @@ def test_a_registered_vendor_has_a_row(name: str) -> None:
         f"VENDORS in sandbox/state.py and its exchanges to sandbox/exchanges/{name}/"
     )
     assert ROWS[name].vendor is vendor_class(name)
+
+
+def test_a_vendor_of_pyproject_has_a_row(project: Path) -> None:
+    assert declared((project / "pyproject.toml").read_text(encoding="utf-8")) == TABLE
+
+
+def test_a_vendor_in_pyproject_alone_is_found(project: Path) -> None:
+    pyproject = (project / "pyproject.toml").read_text(encoding="utf-8")
+    line = 'voodoo = "airflow_provider_proxyorders.vendors.voodoo:Voodoo"\n'
+    assert line in pyproject
+    assert declared(pyproject.replace(line, f'{line}acme = "airflow_provider_proxyorders.vendors.acme:Acme"\n')) != TABLE
+    assert declared(pyproject.replace(line, "")) != TABLE
 
 
 @pytest.mark.parametrize("name", ROWS)
