@@ -52,8 +52,8 @@ low = Asset(
 )
 
 
-@task
-def asked(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+@task(task_id="asked")
+def ask_for_money(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
     """The crossings behind this run, each once: Airflow may fold several events into one run, and repeat one."""
     payloads = [event.extra.get("payload", event.extra) for event in triggering_asset_events[low]]
     crossings = [*{crossing["key"]: crossing for crossing in payloads}.values()]
@@ -101,7 +101,7 @@ with DAG(
         ),
     },
 ):
-    crossings = asked()
+    crossings = ask_for_money()
     topped_up = WalletBalanceSensor.partial(
         task_id="topped_up", deferrable=True, poll_interval=EVERY, timeout=timedelta(days=14).total_seconds()
     ).expand_kwargs(waits(crossings))  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ PARAMS = {
         "https://example.com/", type="string", title="Page", description="The check of the proxies and every fetch read it"
     ),
     "pages": Param(3, type="integer", minimum=1, maximum=100, title="Pages", description="How many fetches to make"),
-    "folder": Param(f"{HOME}/proxyorders-goods", type="string", title="Folder", description="Where the files go"),
+    "folder": Param(f"{HOME}/proxyorders-deliveries", type="string", title="Folder", description="Where the files go"),
 }
 
 

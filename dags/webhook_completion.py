@@ -58,12 +58,12 @@ finished = Asset(
 
 with DAG("order_finished", schedule=[finished], catchup=False, doc_md=__doc__, tags=["proxyorders"]):
 
-    @task
-    def told(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+    @task(task_id="told")
+    def log_endings(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         """The orders that ended since the last run; Airflow may fold several events into one run."""
         endings = [event.extra.get("payload", event.extra) for event in triggering_asset_events[finished]]
         for ending in endings:
             log.info("Order %s ended as %s", ending.get("order_id"), ending.get("status"))
         return endings
 
-    told()
+    log_endings()

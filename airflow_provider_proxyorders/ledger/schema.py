@@ -42,7 +42,7 @@ metadata = MetaData()
 
 
 class VendorText(TypeDecorator[str]):
-    """Text from outside, above all from a vendor. A strange character must never keep a purchase from being written down.
+    """Text from outside, above all from a vendor. An odd character must never keep a purchase from being written down.
 
     Characters beyond PostgreSQL or UTF-8 are replaced, and long text is cut. Ids pass a check of their own, see
     ``wire.reading.identifier``.

@@ -1,7 +1,7 @@
 """The row of a wallet: its lock while limits are checked, its freeze, and the purchase with the turn.
 
 Two rules. Every writing transaction of the ledger locks this row first, so limits hold and deadlocks are impossible. Purchases
-with ambiguous evidence take turns: one goes out at a time.
+with evidence that fits several of them take turns: one goes out at a time.
 """
 
 from __future__ import annotations

@@ -159,9 +159,9 @@ class Buyer(OrderTracker):
         except ProxyOrdersError as error:
             if error.money != "untouched":
                 raise
-            doubtful = self._doubtful(attempt, error)
-            if doubtful is not None:
-                raise outcome_unknown(doubtful, self.vendor, one_line(error), retry=error.retry) from error
+            unresolved = self._find_unresolved(attempt, error)
+            if unresolved is not None:
+                raise outcome_unknown(unresolved, self.vendor, one_line(error), retry=error.retry) from error
             error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
             raise
 
@@ -217,7 +217,7 @@ class Buyer(OrderTracker):
             self.say(f"Order key {purchase.order_key!r}: intended at {self.vendor.title}, {text}")
         return purchase
 
-    def _doubtful(self, attempt: Attempt, error: ProxyOrdersError) -> Purchase | None:
+    def _find_unresolved(self, attempt: Attempt, error: ProxyOrdersError) -> Purchase | None:
         """The purchase, if it may have been bought despite an error before sending.
 
         An earlier sending may have landed, by this try or by another try beside it.

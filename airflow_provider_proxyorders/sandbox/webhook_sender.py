@@ -54,9 +54,9 @@ class Settings:
     delay: float = 1.0
 
     def __post_init__(self) -> None:
-        strange = [mode for mode in self.modes if mode not in MODES]
-        if strange or not self.modes:
-            raise ValueError(f"a mode is one of {', '.join(MODES)}; got {strange}")
+        unknown = [mode for mode in self.modes if mode not in MODES]
+        if unknown or not self.modes:
+            raise ValueError(f"a mode is one of {', '.join(MODES)}; got {unknown}")
 
 
 class WebhookSender:

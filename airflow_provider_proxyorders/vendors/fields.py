@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest
 from airflow_provider_proxyorders.domain.exact_json import exact
+from airflow_provider_proxyorders.domain.inputs import is_given
 from airflow_provider_proxyorders.domain.model import decimal
 
 FieldKind = Literal["integer", "number", "text", "boolean", "id", "object", "list", "any"]
@@ -49,7 +50,8 @@ def check(
 ) -> tuple[dict[str, Any], list[str]]:
     """Check a request against its documented fields.
 
-    Numbers and truth values may come as text, since templates render to text.
+    Numbers and truth values may come as text, since templates render to text. A documented field that is not given by
+    :func:`~airflow_provider_proxyorders.domain.inputs.is_given` is left out, also inside an object.
 
     :param accepts: whether another name is documented as well, beside the table.
     :returns: the body with proper types, and warnings about undocumented fields.
@@ -61,8 +63,8 @@ def check(
     for name, value in request.items():
         if not isinstance(name, str):
             raise InvalidRequest(str(name), "must be named by text", vendor=vendor)
-        if name in fields and value is None and not fields[name].required:
-            continue  # a template that rendered to nothing: the same as not sent
+        if not is_given(value) and (name in fields or accepts(name)):
+            continue  # a template that rendered to nothing; a required field is missed below
         body[name] = convert(vendor, name, value, fields[name]) if name in fields else _plain(vendor, name, value)
     for name, rule in fields.items():
         if rule.required and name not in body:
@@ -137,13 +139,13 @@ def _boolean(value: Any) -> bool:
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError
-    converted: dict[str, Any] = exact(value)
+    converted: dict[str, Any] = exact({name: item for name, item in value.items() if is_given(item)})
     return converted
 
 
 def _list(value: Any) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise ValueError
+    if not isinstance(value, (list, tuple)) or not all(is_given(item) for item in value):
+        raise ValueError  # a list without the empty item could buy more: no proxies of an order means all of them
     converted: list[Any] = exact(value)
     return converted
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 _ADDRESS = re.compile(r"[\w\]]:\d{2,5}\b")
 #: 4xx that can come after the purchase was taken: a time limit, a conflict (with itself), a throttle behind the counter, and
 #: what load balancers say when they stopped waiting.
-DOUBTFUL = frozenset({408, 409, 425, 429, 460, 499})
+MAYBE_TAKEN = frozenset({408, 409, 425, 429, 460, 499})
 
 
 class Judging:
@@ -65,14 +65,14 @@ class Judging:
         """The JSON of a successful answer to a spending request.
 
         :raises VendorError: when the vendor provably refused: nothing was bought.
-        :raises OutcomeUnknown: for :data:`DOUBTFUL`, every 5xx, every other surprise and a success that cannot be read.
+        :raises OutcomeUnknown: for :data:`MAYBE_TAKEN`, every 5xx, every other surprise and a success that cannot be read.
         """
         if response.ok:
             try:
                 return response.data()
             except UnreadableBody as error:
                 raise self.unknown(request, f"answered {response.status}, but the body is {error}", response) from None
-        if 400 <= response.status < 500 and response.status not in DOUBTFUL:
+        if 400 <= response.status < 500 and response.status not in MAYBE_TAKEN:
             raise self.refusal(response, request)
         raise self.unknown(request, f"answered {response.status} {self.words(response)}".rstrip(), response)
 
@@ -174,7 +174,7 @@ class Judging:
         start = response.body.lstrip()[:1]
         if data is None and ("html" in response.content_type or start == b"<"):
             said = "an HTML page"
-        elif data is None and start not in (b"{", b"["):  # broken JSON could be an order with its goods
+        elif data is None and start not in (b"{", b"["):  # broken JSON could be an order with its delivery
             said = " ".join(response.text.split())
             if _ADDRESS.search(said):
                 said = "text that holds addresses"  # of proxies, perhaps with their passwords

@@ -1,6 +1,6 @@
 """Reads delivered proxies, entry by entry.
 
-One rule: a doubtful entry is None. The caller counts it, and only whole logins are delivered.
+One rule: an unreadable entry is None. The caller counts it, and only whole logins are delivered.
 """
 
 from __future__ import annotations

@@ -13,7 +13,12 @@ import pytest
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnsupportedOperation
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
+from airflow_provider_proxyorders.purchase.attempt import fingerprint
+from airflow_provider_proxyorders.vendors import voodoo
 from airflow_provider_proxyorders.vendors.base import Filters, Prepared
+from airflow_provider_proxyorders.vendors.fields import Field
+from airflow_provider_proxyorders.vendors.iproyal import requests as iproyal
+from airflow_provider_proxyorders.vendors.proxyscrape import requests as proxyscrape
 from tests.contract.replay import exchanges, vendor_for
 
 REFERENCE = "af-7c1e9b02"
@@ -75,11 +80,77 @@ def test_numbers_that_a_template_made_text_are_numbers_again(
     assert dump_json(prepare(vendor, rendered).body) == dump_json(prepare(vendor, request_).body)
 
 
-@pytest.mark.parametrize(("vendor", "request_", "added"), GOOD)
-def test_a_template_that_rendered_to_nothing_is_not_sent(vendor: str, request_: dict[str, Any], added: dict[str, Any]) -> None:
-    name = "merchant_order_id" if vendor == "voodoo" else "coupon_code"
-    prepared = prepare(vendor, {**request_, name: None})
-    assert prepared.body.get(name) == (REFERENCE if vendor == "voodoo" else None)
+#: Each vendor's documented fields, with a body that its order form takes.
+TABLES: list[tuple[str, str, Mapping[str, Field], dict[str, Any]]] = [
+    ("proxyscrape", "create", proxyscrape.FIELDS, DATACENTER),
+    ("voodoo", "create", voodoo.FIELDS, KEY),
+    ("iproyal", "create", iproyal.CREATE, ONE),
+    ("iproyal", "extend", iproyal.EXTEND, {"product_plan_id": 22}),
+]
+FORMS = [
+    pytest.param(vendor, kind, name, request_, id=f"{vendor}-{kind}-{name}")
+    for vendor, kind, table, request_ in TABLES
+    for name in table
+]
+
+
+def outcome(vendor: str, kind: str, request: Mapping[str, Any]) -> str:
+    """The identity of the purchase, or the refusal."""
+    shop = vendor_for(vendor)
+    try:
+        prepared = shop.prepare_create(request, REFERENCE) if kind == "create" else shop.prepare_extend("7001", request)
+    except InvalidRequest as refusal:
+        return str(refusal)
+    return fingerprint(kind, shop.account, vendor, None, prepared.body)
+
+
+@pytest.mark.parametrize("empty", [None, "None", "null", "", "  ", " None "])
+@pytest.mark.parametrize(("vendor", "kind", "name", "request_"), FORMS)
+def test_an_empty_field_is_a_field_that_is_left_out(
+    vendor: str, kind: str, name: str, request_: dict[str, Any], empty: str | None
+) -> None:
+    assert outcome(vendor, kind, {**request_, name: empty}) == outcome(vendor, kind, but(request_, name))
+
+
+@pytest.mark.parametrize(("vendor", "kind", "table", "request_"), TABLES)
+def test_a_required_field_that_is_empty_is_refused(
+    vendor: str, kind: str, table: Mapping[str, Field], request_: dict[str, Any]
+) -> None:
+    for name in (name for name, rule in table.items() if rule.required):
+        assert "is required" in outcome(vendor, kind, {**request_, name: "None"})
+
+
+@pytest.mark.parametrize(("vendor", "kind", "name", "request_"), FORMS)
+def test_a_rendered_field_and_a_native_one_are_the_same_purchase(
+    vendor: str, kind: str, name: str, request_: dict[str, Any]
+) -> None:
+    """Each documented field with its example, once as it is and once as its text."""
+    (table,) = (table for row, form, table, _ in TABLES if (row, form) == (vendor, kind))
+    value = request_.get(name, table[name].example)
+    if table[name].kind in ("id", "object", "list") or value is None:
+        value = {"id": "42", "object": {"5": "A-1"}, "list": ["203.0.113.21"], "text": "WELCOME5"}[table[name].kind]
+    rendered = value if isinstance(value, (dict, list)) else str(value)
+    assert outcome(vendor, kind, {**request_, name: value}) == outcome(vendor, kind, {**request_, name: rendered})
+
+
+@pytest.mark.parametrize("empty", [None, "None", "null", "", "  "])
+def test_an_empty_part_of_an_object_is_left_out_and_of_a_list_is_refused(empty: str | None) -> None:
+    """Without its empty item a list could buy more: an extension without proxies extends all of them."""
+    fields = {**TOPUP["fields"], "note": empty}
+    assert prepare("voodoo", but(TOPUP, fields=fields)).body["fields"] == TOPUP["fields"]
+    answers = prepare("iproyal", but(ONE, product_question_answers={"5": "ref", "6": empty}))
+    assert answers.body["product_question_answers"] == {"5": "ref"}
+    with pytest.raises(InvalidRequest, match="proxies"):
+        vendor_for("iproyal").prepare_extend("7001", {"product_plan_id": 22, "proxies": ["203.0.113.21", empty]})
+    with pytest.raises(InvalidRequest, match="quantity"):
+        places = [{"product_location_id": 77, "quantity": empty}]
+        prepare("iproyal", but(SEVERAL, selection={"locations": places}))
+
+
+@pytest.mark.parametrize("empty", [None, "None", "null", ""])
+def test_an_empty_reference_is_ours_and_an_empty_pool_is_left_out(empty: str | None) -> None:
+    assert prepare("voodoo", but(KEY, merchant_order_id=empty)).body["merchant_order_id"] == REFERENCE
+    assert "proxies[de]" not in prepare("proxyscrape", but(DATACENTER, **{"proxies[de]": empty})).body
 
 
 REFUSED: list[tuple[str, Any, str, str]] = [
@@ -89,7 +160,6 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("proxyscrape", but(DATACENTER, country="NL"), "country", "full name of a country, not an ISO code"),
     ("proxyscrape", but(DATACENTER, country="NL"), "country", "For example: 'Belgium'"),
     ("proxyscrape", but(DATACENTER, country="NLD"), "country", "not an ISO code"),
-    ("proxyscrape", but(DATACENTER, country=""), "country", "full name"),
     ("proxyscrape", but(DATACENTER, country=31), "country", "full name"),
     ("proxyscrape", but(DATACENTER, **{"proxies[xx]": 5}), "proxies[xx]", "mixed, us, gb, de, fr, ca, es, it, br, th"),
     ("proxyscrape", but(DATACENTER, **{"proxies[US]": 5}), "proxies[US]", "{'proxies[us]': 500}"),
@@ -101,7 +171,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("proxyscrape", but(DATACENTER, **{"proxies[us]": 0}), "proxies[us]", "size of the IP pool"),
     ("proxyscrape", but(DATACENTER, **{"proxies[us]": 2.5}), "proxies[us]", "size of the IP pool"),
     ("proxyscrape", but(DATACENTER, **{"proxies[us]": True}), "proxies[us]", "size of the IP pool"),
-    ("proxyscrape", but(DATACENTER, **{"proxies[us]": None}), "proxies[us]", "size of the IP pool"),
+    ("proxyscrape", but(DATACENTER, **{"proxies[us]": "None"}), "proxies[<location>]", "size of the IP pool"),
     ("proxyscrape", but(RESIDENTIAL, **{"proxies[us]": 5}), "proxies[us]", "only for new_datacenter_shared"),
     ("proxyscrape", but(DATACENTER, location=42), "location", "only for new_residential_unlimited"),
     ("proxyscrape", but(UNLIMITED, location={"id": 42}), "location", "id of a server location"),
@@ -125,7 +195,6 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("voodoo", but(KEY, quantity="a few"), "quantity", "positive number"),
     ("voodoo", but(KEY, quantity=float("nan")), "quantity", "positive number"),
     ("voodoo", but(KEY, merchant_order_id="x" * 101), "merchant_order_id", "at most 100 characters"),
-    ("voodoo", but(KEY, merchant_order_id=""), "merchant_order_id", "at most 100 characters"),
     ("voodoo", but(TOPUP, fields=[1]), "fields", "must be an object"),
     ("iproyal", but(ONE, "product_id"), "product_id", "is required"),
     ("iproyal", but(ONE, "product_plan_id"), "product_plan_id", "is required"),
@@ -243,27 +312,27 @@ def test_who_cannot_extend_says_so(vendor: str) -> None:
 
 
 def test_an_extension_takes_a_plan() -> None:
-    iproyal = vendor_for("iproyal")
-    assert iproyal.prepare_extend("7001", {"product_plan_id": "22"}) == Prepared({"product_plan_id": 22}, [])
-    assert iproyal.prepare_extend("7001", {"product_plan_id": 22, "card_id": 31}).warnings == []
-    (warning,) = iproyal.prepare_extend("7001", {"product_plan_id": 22, "proxies": ["203.0.113.21"]}).warnings
+    shop = vendor_for("iproyal")
+    assert shop.prepare_extend("7001", {"product_plan_id": "22"}) == Prepared({"product_plan_id": 22}, [])
+    assert shop.prepare_extend("7001", {"product_plan_id": 22, "card_id": 31}).warnings == []
+    (warning,) = shop.prepare_extend("7001", {"product_plan_id": 22, "proxies": ["203.0.113.21"]}).warnings
     assert "not documented" in warning
     for order_id, request in (("7001", {}), ("7001", {"product_plan_id": "30 Days"}), ("", {"product_plan_id": 22})):
         with pytest.raises(InvalidRequest):
-            iproyal.prepare_extend(order_id, request)
+            shop.prepare_extend(order_id, request)
     for order_id in ("70/01", "../balance", "subaccount:1", "7001 ", "٧٠٠١", "-1"):
         with pytest.raises(InvalidRequest, match="order_id"):
-            iproyal.prepare_extend(order_id, {"product_plan_id": 22})
+            shop.prepare_extend(order_id, {"product_plan_id": 22})
 
 
 def test_renewal_is_not_switched_on_without_saying_who_pays() -> None:
-    iproyal = vendor_for("iproyal")
+    shop = vendor_for("iproyal")
     for options in (None, {}, {"product_plan_id": 22}):
         with pytest.raises(InvalidRequest, match="payment_type"):
-            next(iproyal.set_auto_extend("7001", True, options))
+            next(shop.set_auto_extend("7001", True, options))
     with pytest.raises(InvalidRequest, match="card_id"):
-        next(iproyal.set_auto_extend("7001", True, {"payment_type": "card"}))
-    assert next(iproyal.set_auto_extend("7001", False)).json == {"order_id": 7001, "is_enabled": False}
+        next(shop.set_auto_extend("7001", True, {"payment_type": "card"}))
+    assert next(shop.set_auto_extend("7001", False)).json == {"order_id": 7001, "is_enabled": False}
 
 
 # -- lists and ids -------------------------------------------------------------------------------------------------

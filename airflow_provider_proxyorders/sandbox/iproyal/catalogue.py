@@ -1,4 +1,4 @@
-"""The goods and prices of the pretended IPRoyal.
+"""The products and prices of the pretended IPRoyal.
 
 Documentation: docs.iproyal.com/proxies/isp/api/products and .../orders (calculate-pricing). The products and prices are
 the sandbox's own.

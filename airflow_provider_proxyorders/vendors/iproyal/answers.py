@@ -46,7 +46,7 @@ def read_order(data: Any, zone: str) -> VendorOrder:
     quantity = optional_number(data, "quantity")
     proxies = _entries(data.get("proxy_data"))
     if status is OrderStatus.DELIVERED and len(proxies) < (1 if quantity is None else quantity):
-        status = OrderStatus.PENDING  # the word comes before all of the goods
+        status = OrderStatus.PENDING  # the word comes before the whole delivery
     history = data.get("extended_history")
     traits = {"product": "product_name", "plan": "plan_name", "location": "location", "locations": "locations", "note": "note"}
     return VendorOrder(
