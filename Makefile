@@ -35,7 +35,7 @@ JOBS ?= 4
 NONE = $(if $(PYTEST),|| [ $$? -eq 5 ])
 
 .PHONY: check
-check: $(READY) ## lint, format, types, import rules, sizes, unused code and prose; without tests
+check: $(READY) ## lint, format, types, import rules, sizes, unused code, prose, one rule in one place, true docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -44,6 +44,12 @@ check: $(READY) ## lint, format, types, import rules, sizes, unused code and pro
 	@$(BIN)/python -m tests.house.sizes
 	@$(BIN)/python -m tests.house.imports
 	@$(BIN)/python -m tests.house.prose
+	@$(BIN)/python -m pytest --quiet --no-header $(HOUSE)
+
+# The quick tests of the house: second copies of a rule, spending, docs and names, and the tables that suites and Airflow read.
+HOUSE := $(addprefix tests/,house/test_one_rule.py house/test_spending.py house/test_docs.py contract/test_capabilities.py \
+	package/test_vendor_table.py package/test_provider_info.py::test_the_file_says_what_the_vendors_say \
+	tasks/test_inputs_complete.py)
 
 .PHONY: fix
 fix: $(READY) ## format the code and apply the linter's fixes
