@@ -46,9 +46,9 @@ check: $(READY) ## lint, format, types, import rules, sizes, unused code, prose,
 	@$(BIN)/python -m tests.house.prose
 	@$(BIN)/python -m pytest --quiet --no-header $(HOUSE)
 
-# The quick tests of the house: second copies of a rule, spending, docs and names, and the tables that suites and Airflow read.
-HOUSE := $(addprefix tests/,house/test_one_rule.py house/test_spending.py house/test_docs.py contract/test_capabilities.py \
-	package/test_vendor_table.py package/test_provider_info.py::test_the_file_says_what_the_vendors_say \
+# The quick tests of the house: second copies of a rule, spending, docs, given-up words, and the tables that suites and Airflow read.
+HOUSE := $(addprefix tests/,house/test_one_rule.py house/test_spending.py house/test_docs.py house/test_words.py \
+	contract/test_capabilities.py package/test_vendor_table.py package/test_provider_info.py::test_the_file_says_what_the_vendors_say \
 	tasks/test_inputs_complete.py)
 
 .PHONY: fix
