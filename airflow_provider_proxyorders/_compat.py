@@ -25,6 +25,19 @@ def context_or_none() -> Any | None:
         return None
 
 
+def was_mapped_to_none(operator: Any, name: str) -> bool:
+    """Whether this mapped task got None for a parameter from its mapping, and the DAG file left the parameter open.
+
+    A plain task, and ``partial(name=None)``, are the author's own None.
+    """
+    passed = getattr(operator, "_BaseOperator__init_kwargs", {})
+    if not getattr(operator, "_BaseOperator__from_mapped", False) or passed.get(name, ...) is not None:
+        return False
+    dag = operator.get_dag()
+    mapped = dag.task_dict.get(operator.task_id) if dag else None
+    return name not in getattr(mapped, "partial_kwargs", {})
+
+
 def executors() -> list[str]:
     """The configured executors, in the words of ``[core] executor``."""
     from airflow.sdk import conf

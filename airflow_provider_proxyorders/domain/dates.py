@@ -50,6 +50,8 @@ def moment(name: str, value: object, zone: str, *, bare_day: bool = True) -> dat
         if isinstance(value, datetime) and value.tzinfo is not None:
             return _utc(value)
         text = value.isoformat() if isinstance(value, date) else str(value).strip()
+        if not text[:1].isdigit():  # pendulum also reads words such as "now"
+            raise ValueError(text)
         parsed: Any = pendulum.parse(text, tz=zone, exact=True)
         if isinstance(parsed, datetime):
             return _utc(parsed)

@@ -247,5 +247,8 @@ class OrderPending(ProxyOrdersError):
 
 
 def _short(value: object, limit: int = 120) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of thousands of digits, or an object that is nested too deep
+        return f"a value of type {type(value).__name__} that is too large to show"
     return text if len(text) <= limit else text[: limit - 3] + "..."

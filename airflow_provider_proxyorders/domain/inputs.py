@@ -10,6 +10,7 @@ is lost (``12e4567`` became ``inf``), and two keys could become one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +26,11 @@ from airflow_provider_proxyorders.domain.model import decimal
 NOTHING = frozenset({"", "None", "null"})
 #: An amount above it is a mistake, and the ledger counts in millionths that must fit into 64 bits.
 LARGEST_AMOUNT = Decimal(10) ** 12
+#: Neither a database nor a vendor can take such text.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+_WHOLE_TEXT = "must be text without NUL and without half a character"
+#: Bounds of a body: levels, values, and the power of ten of a number.
+_DEEPEST, _MOST_VALUES, _LARGEST_POWER = 50, 100_000, 30
 _WORDS_FOR_FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
@@ -48,13 +54,17 @@ def text_of(name: str, value: object) -> str | None:
 
     An int, a Decimal, a datetime, a date or a UUID becomes its text, as a template would render it.
 
-    :raises InvalidParameter: for every other type.
+    :raises InvalidParameter: for every other type, and for text that a database or the vendor cannot take: with NUL, with half
+        a character (a lone surrogate), or a number of thousands of digits.
     """
     if not is_given(value):
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal, date, UUID)):
         raise InvalidParameter(name, "must be text", "fresh-proxies", got=value)
-    return str(value).strip()
+    text = _as_text(value)
+    if text is None:
+        raise InvalidParameter(name, _WHOLE_TEXT, "fresh-proxies", got=value)
+    return text
 
 
 def required_text(name: str, value: object, example: object) -> str:
@@ -113,10 +123,30 @@ def flag_of(name: str, value: object, default: bool) -> bool:
     """
     if not is_given(value):
         return default
-    flag = _WORDS_FOR_FLAGS.get(str(value).strip().lower())
+    text = _as_text(value) if isinstance(value, (str, int, Decimal)) else None
+    flag = _WORDS_FOR_FLAGS.get((text or "").lower())
     if flag is None:
         raise InvalidParameter(name, "must be true or false", True, got=value)
     return flag
+
+
+def required_flag(name: str, value: object) -> bool:
+    """The same for a parameter without a default.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    if not is_given(value):
+        raise InvalidParameter(name, "is needed and empty", True, got=value)
+    return flag_of(name, value, default=False)
+
+
+def _as_text(value: object) -> str | None:
+    """The text of a value without surrounding blanks; None where it cannot be written."""
+    try:
+        text = str(value).strip()
+    except ValueError:  # an int of thousands of digits
+        return None
+    return None if _UNWRITABLE.search(text) else text
 
 
 # -- numbers and money ---------------------------------------------------------------------------------------------
@@ -186,9 +216,9 @@ def count_of(name: str, value: object, default: int | None = None) -> int | None
     """
     if not is_given(value):
         return default
-    text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()) or not int(text[:19]) >= 1:
-        raise InvalidParameter(name, "must be a whole number >= 1", 100, got=value)
+    text = (_as_text(value) or "") if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool) else ""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 1:
+        raise InvalidParameter(name, "must be a whole number >= 1 of at most 18 digits", 100, got=value)
     return int(text)
 
 
@@ -287,7 +317,39 @@ def optional_body_of(value: object, name: str = "request") -> Mapping[str, Any] 
             raise InvalidParameter(name, f"is text, but {error}; in a template use the filter `tojson`") from None
     if not isinstance(body, Mapping):
         raise InvalidParameter(name, "must be an object of the vendor's body fields", {"quantity": 1}, got=body)
+    _check_values(name, body)
     return body
+
+
+def _check_values(name: str, body: Mapping[str, Any]) -> None:
+    """Walk a body, up to its bounds.
+
+    :raises InvalidParameter: a text or a number in it cannot be sent, or it has no end.
+    """
+    waiting: list[tuple[Any, int]] = [(body, 1)]
+    count = 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if depth > _DEEPEST or count > _MOST_VALUES:
+            rule = f"must have at most {_DEEPEST} levels and {_MOST_VALUES:,} values, and cannot contain itself"
+            raise InvalidParameter(name, rule, {"quantity": 1})
+        if isinstance(value, Mapping):
+            waiting += [(key, depth) for key in value if isinstance(key, (str, int))]
+            waiting += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(item, depth + 1) for item in value]
+        elif isinstance(value, str):
+            if _UNWRITABLE.search(value):
+                raise InvalidParameter(name, "can hold text only without NUL and without half a character", {"note": "fresh"})
+        elif isinstance(value, (int, float, Decimal)) and not _is_real(value):
+            rule = f"can hold finite numbers only, between 1E-{_LARGEST_POWER} and 1E+{_LARGEST_POWER}"
+            raise InvalidParameter(name, rule, {"quantity": 1}, got=value)
+
+
+def _is_real(number: float | Decimal) -> bool:
+    digits = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    return digits.is_finite() and abs(digits.adjusted()) <= _LARGEST_POWER
 
 
 def ids_of(name: str, value: object) -> list[str] | None:
@@ -312,4 +374,7 @@ def ids_of(name: str, value: object) -> list[str] | None:
     ids = list(items)
     if not all(isinstance(item, (str, int)) and not isinstance(item, bool) and is_given(item) for item in ids):
         raise InvalidParameter(name, "must be a list of texts or whole numbers", ["7001"], got=value)
-    return [str(item).strip() for item in ids]
+    texts = [text for text in map(_as_text, ids) if text is not None]
+    if len(texts) < len(ids):
+        raise InvalidParameter(name, "must be a list of texts without NUL and without half a character", ["7001"], got=value)
+    return texts

@@ -12,7 +12,16 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, ids_of, order_id_of, order_key_of, price_cap, required_text
+from airflow_provider_proxyorders.domain.inputs import (
+    body_of,
+    conn_id_of,
+    ids_of,
+    order_id_of,
+    order_key_of,
+    price_cap,
+    required_flag,
+    required_text,
+)
 from airflow_provider_proxyorders.hooks.masking import mask
 from airflow_provider_proxyorders.hooks.task import actor_of, fence_of
 
@@ -96,7 +105,7 @@ class ProxyOrdersHook(BaseHook):
 
     def order_page(self, order_id: str) -> str | None:
         """Address of an order in the vendor's dashboard: the connection's ``order_page``, else the vendor's, else ``None``."""
-        template = self.vendor.account.settings.get("order_page")
+        order_id, template = order_id_of(order_id), self.vendor.account.settings.get("order_page")
         return template.replace("{order_id}", url_quote(order_id, safe="")) if template else self.vendor.order_page(order_id)
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -115,7 +124,7 @@ class ProxyOrdersHook(BaseHook):
         :raises UnsupportedOperation: the vendor has no quote.
         :raises InvalidRequest: the request breaks a documented rule.
         """
-        return self._read(self.vendor.quote(self.vendor.prepare_create(request, "quote").body))
+        return self._read(self.vendor.quote(self.vendor.prepare_create(body_of(request), "quote").body))
 
     def quote_extension(self, order_id: str, request: Mapping[str, Any]) -> Quote:
         """The price of an extension now.
@@ -125,7 +134,7 @@ class ProxyOrdersHook(BaseHook):
         :raises InvalidRequest: the request breaks a documented rule.
         """
         order_id = order_id_of(order_id)
-        return self._read(self.vendor.quote_extension(order_id, self.vendor.prepare_extend(order_id, request).body))
+        return self._read(self.vendor.quote_extension(order_id, self.vendor.prepare_extend(order_id, body_of(request)).body))
 
     def get_order(self, order_id: str) -> VendorOrder:
         """One order as the vendor reports it now; it holds no secret.
@@ -175,7 +184,7 @@ class ProxyOrdersHook(BaseHook):
         :raises OutcomeUnknown: it may have been bought; the next call looks for it first and never buys on a guess.
         """
         key = required_text("order_key", order_key, "fresh-proxies-2026-12")
-        return self.buyer().place(request, order_key=key, max_price=price_cap(max_price))
+        return self.buyer().place(body_of(request), order_key=key, max_price=price_cap(max_price))
 
     def extend_order(
         self,
@@ -203,13 +212,15 @@ class ProxyOrdersHook(BaseHook):
             expiry = expiry_to_extend(buyer, order_id)
             key = extension_key(buyer.account.wallet, order_id, expiry)
             still_due = DueRule(buyer.vendor.title, expiry=expiry).last_check(order_id)
-        return buyer.extend(order_id, request, order_key=key, max_price=cap, still_due=still_due)
+        return buyer.extend(order_id, body_of(request), order_key=key, max_price=cap, still_due=still_due)
 
     def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. It moves no money now; if on, the vendor charges later.
 
+        :param enabled: true or false; it has no default, since the vendor charges for a renewal.
         :raises UnsupportedOperation: the vendor does not renew by itself.
         """
+        enabled = required_flag("enabled", enabled)
         self._read(self.vendor.set_auto_extend(order_id_of(order_id), enabled, options or None))
 
     # -- for operators --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
-from airflow_provider_proxyorders.domain.errors import OrderPending
+from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
     count_of,
@@ -145,13 +145,19 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
 
     :param path: ``path`` of the operator's result or of the asset event.
     :param format: ``format`` of the same: ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
+    :raises InvalidParameter: ``path`` or ``format`` is unreadable.
     :raises ConfigError: the file holds something else; the message hides its content.
     :raises OSError: it cannot be read.
     """
     from airflow_provider_proxyorders.delivery.formats import load
     from airflow_provider_proxyorders.hooks.masking import mask
 
-    delivery = load(ObjectStoragePath(path).read_bytes().decode(), format)
+    format = one_of("format", format, get_args(Format))
+    content = ObjectStoragePath(required_text("path", path, "/tmp/fresh.txt")).read_bytes()
+    try:
+        delivery = load(content.decode(), format)
+    except UnicodeDecodeError:
+        raise ConfigError(f"the file breaks the format {format!r}: it holds other bytes than UTF-8. Nothing was sent.") from None
     mask(delivery)
     return delivery
 

@@ -25,7 +25,6 @@ from airflow_provider_proxyorders.domain.inputs import (
     optional_body_of,
     order_id_of,
     order_key_of,
-    price_cap,
     require_rendered,
 )
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
@@ -108,7 +107,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.expires_at = expires_at
         self.only_within = only_within
         self.max_price = max_price
-        self._cap_was_set = max_price is not None
+        self.cap_was_set = max_price is not None
         self._templated = {name for name in CONDITIONS if is_template(getattr(self, name))}
         self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
         self.on_short = one_of("on_short", on_short, ("fail", "accept"))
@@ -150,7 +149,7 @@ class ExtendProxyOrderOperator(OrderOperator):
             paid_through=self._moment("paid_through"),
             expiry=self._moment("expires_at"),
             only_within=duration_of("only_within", self.only_within, least=timedelta(0)),
-            max_price=price_cap(self.max_price, was_set=self._cap_was_set),
+            max_price=self.price_cap(),
             on_auto_extend=self.on_auto_extend,
         )
 
@@ -172,7 +171,7 @@ class ExtendProxyOrderOperator(OrderOperator):
             paid_through=self._moment("paid_through"),
             ends=self._moment("expires_at"),
             only_within=duration_of("only_within", self.only_within, least=timedelta(0)),
-            max_price=price_cap(self.max_price, was_set=self._cap_was_set),
+            max_price=self.price_cap(),
         )
 
     def _check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: XCom key of the report; the return value is only the list of orders to extend.
 FOUND = "found"
+#: Years of ``as_of``; a horizon of ten years around them stays inside the calendar.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
 class FindExpiringOrdersOperator(BaseOperator):
@@ -132,9 +134,14 @@ class FindExpiringOrdersOperator(BaseOperator):
     def _find(self, buyer: Buyer) -> ExpiringOrders:
         from airflow_provider_proxyorders.renewal.search import OrderFilter, find_due
 
+        as_of = moment_of("as_of", self.as_of, buyer.account.timezone, bare_day=False) or datetime.now(timezone.utc)
+        if not FIRST_YEAR <= as_of.year <= LAST_YEAR:
+            raise InvalidParameter(
+                "as_of", f"must be in the years {FIRST_YEAR} to {LAST_YEAR}", "2026-12-31T12:00:00+00:00", got=self.as_of
+            )
         return find_due(
             buyer,
-            as_of=moment_of("as_of", self.as_of, buyer.account.timezone, bare_day=False) or datetime.now(timezone.utc),
+            as_of=as_of,
             within=required_duration("within", self.within),
             only=OrderFilter(
                 product=text_of("product", self.product),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest
-from airflow_provider_proxyorders.domain.inputs import body_of, one_of, order_key_of, price_cap
+from airflow_provider_proxyorders.domain.inputs import body_of, one_of, order_key_of
 from airflow_provider_proxyorders.operators.extend import ExtendProxyOrderOperator
 from airflow_provider_proxyorders.operators.find_expiring import FindExpiringOrdersOperator
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
@@ -57,14 +57,14 @@ class CreateProxyOrderOperator(OrderOperator):
         self.request = request
         self.order_key = order_key
         self.max_price = max_price
-        self._cap_was_set = max_price is not None
+        self.cap_was_set = max_price is not None
         self.on_partial = one_of("on_partial", on_partial, ("fail", "accept"))
 
     def execute(self, context: Context) -> dict[str, Any]:
         buyer = self.hook.buyer(context, self.log.info)
         key = order_key_of(self.order_key) or default_key(context)
         try:
-            cap = price_cap(self.max_price, was_set=self._cap_was_set)
+            cap = self.price_cap()
             purchase = buyer.place(body_of(self.request), order_key=key, max_price=cap)
         except InvalidRequest as error:
             buyer.refuse(error, order_key=key)

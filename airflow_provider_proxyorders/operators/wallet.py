@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import (
     amount_of,
     duration_of,
@@ -21,6 +21,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     is_given,
     is_template,
     optional_body_of,
+    require_rendered,
     text_of,
 )
 from airflow_provider_proxyorders.domain.levels import Levels
@@ -98,11 +99,14 @@ class CheckWalletOperator(BaseOperator):
     ):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         if not is_given(low_balance) and not is_given(horizon):
-            raise ValueError("CheckWalletOperator needs low_balance, horizon or both, to know when a wallet is low")
+            rule = "is needed where horizon is empty: set low_balance, horizon or both, so a wallet can be low"
+            raise InvalidParameter("low_balance", rule, "50.00")
         for name, value in (("low_balance", low_balance), ("recovered_at", recovered_at)):
             for amount in value.values() if isinstance(value, Mapping) else [value]:
                 if not is_template(amount):
                     amount_of(name, amount)  # a mistake shows when the DAG is read
+        levels = low_balance if isinstance(low_balance, Mapping) else {None: low_balance}
+        self._templated_levels = {conn_id for conn_id, amount in levels.items() if is_template(amount)}
         self.conn_ids = conn_ids
         self.low_balance = low_balance
         self.recovered_at = recovered_at
@@ -138,6 +142,7 @@ class CheckWalletOperator(BaseOperator):
         from airflow_provider_proxyorders.wallet.alert import default_alert_name, record_check
         from airflow_provider_proxyorders.wallet.check import check_wallet
 
+        self._require_rendered(conn_id)
         levels, horizon = self._levels(conn_id), duration_of("horizon", self.horizon)
         term, extension = duration_of("term", self.term), optional_body_of(self.extension, "extension")
         hook = ProxyOrdersHook(conn_id)
@@ -198,6 +203,15 @@ class CheckWalletOperator(BaseOperator):
         if not conn_ids:
             raise ConfigError("conn_ids is empty: name one connection at least. Nothing was sent.")
         return conn_ids
+
+    def _require_rendered(self, conn_id: str) -> None:
+        """:raises InvalidParameter: a template of the level rendered to nothing, so the check would see less."""
+        level: Any = self.low_balance
+        if isinstance(level, Mapping):
+            was_template = conn_id in level and not self._templated_levels.isdisjoint({conn_id, None})
+            require_rendered("low_balance", level.get(conn_id), was_template)
+        else:
+            require_rendered("low_balance", level, None in self._templated_levels)
 
     def _levels(self, conn_id: str) -> Levels | None:
         """The levels of one wallet; ``None`` if only the runway counts.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import PokeReturnValue, RetryPolicy
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, one_of, order_id_of, seconds_of
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, is_given, one_of, order_id_of, seconds_of
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY, SHORTEST_PAUSE
 from airflow_provider_proxyorders.tasks.waiting_sensor import WaitingSensor
@@ -41,7 +41,8 @@ class ProxyOrderSensor(WaitingSensor):
     :param end_from_trigger: let a deferred sensor succeed in the triggerer as soon as the order can be used. Many sensors end ten
         times as fast without a worker. They return nothing, and the ledger learns of the end from its next reader. A bad
         end still goes to a worker for the reason. Airflow refuses this if a listener plugin is installed.
-    :param timeout: seconds or timedelta until the sensor gives up, as for every sensor. The order stays at the vendor as it is.
+    :param timeout: how long until the sensor gives up, in the same forms; default ``[sensors] default_timeout``. The order stays
+        at the vendor as it is.
     """
 
     template_fields: Sequence[str] = ("conn_id", "order_id")
@@ -61,7 +62,7 @@ class ProxyOrderSensor(WaitingSensor):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        self.own_rhythm = "poke_interval" not in kwargs
+        self.own_rhythm = not is_given(kwargs.get("poke_interval"))
         super().__init__(
             conn_id=conn_id,
             deferrable=deferrable,

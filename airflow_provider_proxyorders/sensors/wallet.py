@@ -35,7 +35,7 @@ class WalletBalanceSensor(WaitingSensor):
     :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
     :param poll_interval: time between two readings in the triggerer: seconds, timedelta or text such as ``PT5M``. One reading
         serves every task on the connection. In the worker ``poke_interval`` counts. A vendor in trouble gets longer pauses.
-    :param timeout: seconds or timedelta until the sensor gives up, as for every sensor.
+    :param timeout: how long until the sensor gives up, in the same forms; default ``[sensors] default_timeout``.
     """
 
     template_fields: Sequence[str] = ("conn_id", "at_least")
@@ -52,7 +52,6 @@ class WalletBalanceSensor(WaitingSensor):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ):
-        kwargs.setdefault("poke_interval", INTERVAL)
         super().__init__(
             conn_id=conn_id,
             deferrable=deferrable,

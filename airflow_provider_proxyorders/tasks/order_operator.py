@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import LedgerError, OrderPending
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, seconds_of
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, price_cap, seconds_of
 from airflow_provider_proxyorders.domain.model import Purchase, Step
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
@@ -55,6 +56,8 @@ class OrderOperator(BaseOperator):
 
     operator_extra_links = (OrderPageLink(),)
     ui_color = "#d7ecd9"
+    max_price: str | Decimal | None = None
+    cap_was_set = False
 
     def __init__(
         self,
@@ -77,6 +80,14 @@ class OrderOperator(BaseOperator):
         self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
         self.timeout = seconds_of("timeout", timeout, least=0.0)
         self.on_partial = "fail"
+
+    def price_cap(self) -> Decimal | None:
+        """The task's own price cap; None where the author of the DAG set none.
+
+        :raises InvalidParameter: the cap was set, or mapped, and has no value now.
+        """
+        was_set = self.cap_was_set or _compat.was_mapped_to_none(self, "max_price")
+        return price_cap(self.max_price, was_set=was_set)
 
     @cached_property
     def hook(self) -> ProxyOrdersHook:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, seconds_of
 from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER, default_deferrable
 
 if TYPE_CHECKING:
@@ -26,18 +26,35 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
     from airflow_provider_proxyorders.purchase.polling import PollIntervals
 
+#: Airflow's own default, in seconds.
+POKE_INTERVAL = 60.0
+
 
 class WaitingSensor(BaseSensorOperator):
     """Base of the sensors: one look in the worker, then wait there or in the triggerer.
 
     :param conn_id: the Airflow connection to read.
     :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
+    :param poke_interval: time between two looks of a worker: seconds, timedelta or text such as ``PT5M``; default a minute.
+    :param timeout: how long the sensor waits, in the same forms; default ``[sensors] default_timeout``.
     """
 
     ui_color = "#e4eef9"
 
-    def __init__(self, *, conn_id: str, deferrable: bool | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        deferrable: bool | None = None,
+        poke_interval: timedelta | float | str | None = None,
+        timeout: timedelta | float | str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            poke_interval=seconds_of("poke_interval", poke_interval, POKE_INTERVAL, least=0.0),
+            timeout=seconds_of("timeout", timeout, least=0.0),
+            **kwargs,
+        )
         self.conn_id = conn_id
         self.deferrable = flag_of("deferrable", deferrable, default=default_deferrable())
 

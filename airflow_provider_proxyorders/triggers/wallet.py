@@ -102,6 +102,9 @@ class WalletLevelTrigger(BaseTrigger):
                     self.log.info("%s", balance)
                     if not balance.passing:
                         return "unreadable", type(balance).__name__
+                elif not balance.comparable(poller.gate.vendor.account.currency):
+                    self.log.info("The wallet holds %s, the connection has another currency", balance)
+                    return "unreadable", ConfigError.__name__  # the worker reads once more and fails with the sentence
                 elif balance.amount >= enough:
                     self.log.info("The wallet holds %s", balance)
                     return "reached", None

@@ -50,6 +50,29 @@ def test_executors(configured: str, names: list[str], monkeypatch: pytest.Monkey
     assert _compat.executors() == names
 
 
+def test_a_none_of_a_mapping_differs_from_the_authors_none() -> None:
+    """Airflow keeps the parameters of a task, and marks a mapped one; both names are its own."""
+    from typing import Any
+
+    from airflow.sdk import DAG, BaseOperator
+
+    class Task(BaseOperator):
+        def __init__(self, *, cap: str | None = None, size: int = 1, **kwargs: Any):
+            super().__init__(**kwargs)
+            self.cap, self.size = cap, size
+
+    with DAG("d"):
+        plain = Task(task_id="plain", cap=None)
+        mapped: Any = Task.partial(task_id="mapped").expand(cap=[None, "5"])
+        partial: Any = Task.partial(task_id="partial", cap=None).expand(size=[1])
+    assert not _compat.was_mapped_to_none(plain, "cap")
+    assert not _compat.was_mapped_to_none(Task(task_id="alone"), "cap")
+    assert _compat.was_mapped_to_none(mapped.unmap({"cap": None}), "cap")
+    assert not _compat.was_mapped_to_none(mapped.unmap({"cap": "5"}), "cap")
+    assert not _compat.was_mapped_to_none(mapped.unmap({"cap": "5"}), "size")
+    assert not _compat.was_mapped_to_none(partial.unmap({"size": 1}), "cap")
+
+
 def test_measures_go_where_airflows_own_go() -> None:
     """Without a receiver they go nowhere, and never raise."""
     _compat.gauge("waiting", 3, {"vendor": "iproyal", "conn_id": "c"})

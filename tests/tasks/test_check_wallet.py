@@ -367,7 +367,7 @@ class TestAsked:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"low_balance": None, "horizon": None}, "needs low_balance, horizon or both"),
+            ({"low_balance": None, "horizon": None}, "low_balance is needed where horizon is empty"),
             ({"low_balance": [5]}, "low_balance must be an amount"),
             ({"low_balance": "fifty"}, "low_balance must be an amount"),
             ({"low_balance": {"a": "x"}}, "low_balance must be an amount"),

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.definitions.context import Context
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest, ProxyOrdersError
+from airflow_provider_proxyorders.domain.inputs import body_of
 from airflow_provider_proxyorders.domain.model import Money
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator
+from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery
 from airflow_provider_proxyorders.operators.ledger import ReconcileLedgerOperator
 from airflow_provider_proxyorders.operators.orders import (
     CreateProxyOrderOperator,
@@ -68,14 +70,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "quote": {"request": REQUESTS["iproyal"]},
     "quote_extension": {"order_id": "7001", "request": {"product_plan_id": 22}},
     "set_auto_extend": {"order_id": "7001", "enabled": False},
+    "order_page": {"order_id": "7001"},
 }
 
 #: required: refused where nothing is given. default: nothing means the parameter was left out. none: nothing means None.
 #: cap: None means left out, and a template that rendered to nothing is refused. python: never rendered and never text.
 #: own test: see the classes below.
 KINDS: dict[str, str] = {
-    **dict.fromkeys(("conn_id", "conn_ids", "order_id", "path", "within", "deadline"), "required"),
-    **dict.fromkeys(("request", "order_key", "on_partial", "wait_for_completion", "deferrable", "poll_interval"), "default"),
+    **dict.fromkeys(("conn_id", "conn_ids", "order_id", "path", "within", "deadline", "enabled"), "required"),
+    **dict.fromkeys(
+        ("request", "order_key", "on_partial", "wait_for_completion", "deferrable", "poll_interval", "poke_interval"), "default"
+    ),
     **dict.fromkeys(("timeout", "paid_through", "expires_at", "only_within", "on_auto_extend", "on_short"), "default"),
     **dict.fromkeys(("if_unsupported", "as_of", "product", "location", "note", "order_ids", "exclude"), "default"),
     **dict.fromkeys(("auto_extending", "term", "limit", "format", "at_least", "check_url", "check_timeout"), "default"),
@@ -84,7 +89,7 @@ KINDS: dict[str, str] = {
     **dict.fromkeys(("on", "name", "low_balance"), "default"),
     "horizon": "none",
     "max_price": "cap",
-    **dict.fromkeys(("retries", "retry_delay", "retry_policy", "enabled"), "python"),
+    **dict.fromkeys(("retries", "retry_delay", "retry_policy"), "python"),
     "CreateProxyOrderOperator.request": "required",
     "ExtendProxyOrderOperator.request": "required",
     "WalletBalanceSensor.at_least": "required",
@@ -101,6 +106,11 @@ KINDS: dict[str, str] = {
 
 NOTHINGS = [None, "None", "null", "", "  ", " None\n"]
 NATIVE = [20261231, 7001, 1.5, True, [1], {"a": 1}, Decimal(5), timedelta(hours=1), datetime(2026, 12, 31, tzinfo=timezone.utc)]
+
+FIRST, LAST = datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc)
+HUGE = 10**5000
+#: Neither a database nor a vendor can take these: half a character, NUL, a number of thousands of digits, the calendar's ends.
+UNWRITABLE = ["k\ud800", "k\0", HUGE, Decimal("1E+999999999"), FIRST, LAST, float("nan"), float("inf")]
 
 
 def own_parameters(kind: type) -> list[str]:
@@ -233,12 +243,114 @@ def test_nothing_is_refused_where_a_value_is_needed(shops: Shops, owner: Any, na
 @pytest.mark.parametrize(("owner", "name"), [case for case in CASES if kind_of(*case) != "python"], ids=label)
 def test_a_native_type_is_read_or_refused_in_one_sentence(shops: Shops, owner: Any, name: str) -> None:
     options = {"check_timeout": 1} if owner is DeliverProxiesOperator and name != "check_timeout" else {}
-    for value in NATIVE:
+    for value in (*NATIVE, *UNWRITABLE):
         outcome = Caller(owner)(**{**options, name: value})
         if isinstance(outcome, Exception) and not isinstance(outcome, AirflowException):
-            assert isinstance(outcome, ProxyOrdersError), (value, repr(outcome))
+            assert isinstance(outcome, ProxyOrdersError), (type(value), repr(outcome))
+            str(outcome).encode()
         if isinstance(outcome, InvalidRequest) and not isinstance(value, (list, dict)):
             assert str(outcome).endswith("Nothing was bought.")
+
+
+class TestBodies:
+    """A body that cannot be sent is refused before anything is."""
+
+    @pytest.mark.parametrize(
+        "field",
+        ["a\ud800", "a\0", {"b\0": 1}, [["\udfff"]], float("nan"), float("-inf"), Decimal("sNaN"), Decimal("1E+31"), HUGE],
+        ids=lambda field: type(field).__name__,
+    )
+    @pytest.mark.parametrize("owner", [CreateProxyOrderOperator, ExtendProxyOrderOperator, "create_order", "quote"], ids=label)
+    def test_values(self, shops: Shops, owner: Any, field: Any) -> None:
+        call = Caller(owner)
+        outcome = call(request={**call.base["request"], "note": field})
+        assert isinstance(outcome, InvalidRequest), outcome
+        assert str(outcome).startswith("request can hold ")
+        assert len(shops.bought("iproyal")) == 1
+
+    def test_a_body_that_contains_itself(self, shops: Shops) -> None:
+        body: dict[str, Any] = {"quantity": 1}
+        body["twice"] = [body, body]
+        for wide in (body, {"many": [[0] * 1000] * 1000}):
+            outcome = Caller("create_order")(request=wide)
+            assert str(outcome).startswith("request must have at most 50 levels")
+
+    def test_keys_and_numbers_of_a_good_body(self) -> None:
+        body = {"a": [1, 2.5, None, True, Decimal("1E-9")], "ä": {"": "😀"}}
+        assert body_of(body) == body
+
+
+class TestMoments:
+    """Only ISO text is a moment."""
+
+    @pytest.mark.parametrize("text", ["now", "NOW", "today"])
+    def test_a_word_is_refused(self, shops: Shops, text: str) -> None:
+        outcome = Caller(ExtendProxyOrderOperator)(paid_through=text)
+        assert str(outcome).startswith("paid_through must be a datetime, or ISO text")
+
+    @pytest.mark.parametrize("moment", [FIRST, LAST, FIRST.replace(tzinfo=None), "0001-01-01T00:00:00"])
+    def test_the_ends_of_the_calendar(self, shops: Shops, moment: Any) -> None:
+        outcome = Caller(FindExpiringOrdersOperator)(as_of=moment)
+        assert str(outcome).startswith("as_of must be ")
+
+
+class TestTimesOfSensors:
+    """A sensor's times have the forms of all other durations."""
+
+    @pytest.mark.parametrize("owner", [ProxyOrderSensor, ProxyOrderWebhookSensor, WalletBalanceSensor], ids=label)
+    def test_forms(self, owner: Any) -> None:
+        for text, seconds in (("P3D", 3 * 86400.0), ("36h", 36 * 3600.0), (Decimal(90), 90.0), (timedelta(hours=1), 3600.0)):
+            sensor = owner(task_id="t", **{**TASKS[owner], "timeout": text, "poke_interval": text})
+            assert (sensor.timeout, sensor.poke_interval) == (seconds, seconds)
+        sensor = owner(task_id="t", **{**TASKS[owner], "timeout": "None", "poke_interval": ""})
+        assert (sensor.timeout, sensor.poke_interval) == (7 * 86400.0, 60.0)
+        for name in ("timeout", "poke_interval"):
+            with pytest.raises(InvalidRequest, match=f"^{name} must be a timedelta, seconds"):
+                owner(task_id="t", **{**TASKS[owner], name: float("inf")})
+
+
+class TestConditionsOfWallets:
+    """A level that rendered to nothing is refused, since the check would see less."""
+
+    @pytest.mark.parametrize(
+        ("level", "rendered"),
+        [
+            ("{{ x }}", "None"),
+            ({CONN: "{{ x }}"}, {CONN: None}),
+            ("{{ x }}", {CONN: ""}),
+        ],
+    )
+    def test_refused(self, shops: Shops, level: Any, rendered: Any) -> None:
+        operator = CheckWalletOperator(task_id="t", conn_ids=CONN, low_balance=level)
+        vars(operator).update(low_balance=rendered)
+        with pytest.raises(ProxyOrdersError, match="low_balance was set to a template and rendered to nothing") as refusal:
+            operator.execute(context())
+        assert refusal.value.retry == "never"
+
+    def test_a_mapping_may_leave_a_wallet_out(self, shops: Shops) -> None:
+        operator = CheckWalletOperator(task_id="t", conn_ids=CONN, low_balance={"other": "{{ x }}"})
+        vars(operator).update(low_balance={"other": "5"})
+        assert operator.execute(context())[CONN]["state"] == "ok"
+
+
+class TestFiles:
+    """The reader of a delivery reads its parameters like every task."""
+
+    def test_path_and_format(self, shops: Shops, tmp_path: Path) -> None:
+        Caller(DeliverProxiesOperator)()
+        for nothing in NOTHINGS:
+            assert read_delivery("proxies.txt", nothing).count >= 1  # type: ignore[arg-type]
+        path: Any
+        for path in (*NOTHINGS, "a\0", 1.5, ["a"]):
+            with pytest.raises(InvalidRequest, match="^path "):
+                read_delivery(path)
+        form: Any
+        for form in (1.5, ["url"], "xml", HUGE):
+            with pytest.raises(InvalidRequest, match="^format must be one of"):
+                read_delivery("proxies.txt", form)
+        (tmp_path / "bytes").write_bytes(b"\xff")
+        with pytest.raises(ConfigError, match="other bytes than UTF-8"):
+            read_delivery("bytes")
 
 
 class TestKeys:
@@ -280,6 +392,24 @@ class TestCaps:
         with pytest.raises(InvalidRequest, match="max_price was given but rendered to nothing.*Nothing was bought"):
             operator.execute(context())
         assert len(shops.bought("iproyal")) == 1
+
+    @pytest.mark.parametrize("owner", [CreateProxyOrderOperator, ExtendProxyOrderOperator], ids=label)
+    def test_a_none_of_a_mapping_is_refused(self, shops: Shops, owner: Any) -> None:
+        with DAG("shop"):
+            over_values = owner.partial(task_id="values", **TASKS[owner]).expand(max_price=[None, "25.00"])
+            over_kwargs = owner.partial(task_id="kwargs", **TASKS[owner]).expand_kwargs([{"max_price": None}])
+        for mapped in (over_values, over_kwargs):
+            with pytest.raises(InvalidRequest, match="max_price was given but rendered to nothing.*Nothing was bought"):
+                mapped.unmap({"max_price": None}).execute(context())
+        assert len(shops.bought("iproyal")) == 1
+
+    def test_a_none_in_the_dag_file_is_no_cap(self, shops: Shops) -> None:
+        owner: Any = CreateProxyOrderOperator
+        with DAG("shop"):
+            mapped = owner.partial(task_id="mapped", conn_id=CONN, max_price=None).expand(request=[REQUESTS["iproyal"]])
+        for operator in (owner(task_id="t", **TASKS[owner], max_price=None), mapped.unmap({"request": REQUESTS["iproyal"]})):
+            operator.execute(context(task_id=operator.task_id))
+        assert len(shops.bought("iproyal")) == 3
 
 
 class TestCurrencies:

@@ -28,7 +28,6 @@ WITHOUT_INPUT = {
     "get_conn": "nothing",
     "get_products": "nothing",
     "test_connection": "nothing",
-    "order_page": "the id that the vendor gave",
     "buyer": "the task's context",
 }
 

@@ -134,6 +134,16 @@ class TestLevel:
         (event,) = let(story).said
         assert (event["outcome"], event["reason"], asked(shops)) == ("unreadable", reason, 1)
 
+    def test_another_currency_is_never_enough(self, shops: Shops) -> None:
+        holds(shops, "50", "proxyscrape")
+
+        async def story(watches: Watches) -> None:
+            trigger = level(shops, "proxyscrape", connection={"extra": {"currency": "EUR"}})
+            await asyncio.wait_for(watches.begin(trigger), 10)
+
+        (event,) = let(story).said
+        assert (event["outcome"], event["reason"]) == ("unreadable", "ConfigError")
+
     def test_a_connection_that_is_not_there(self, shops: Shops) -> None:
         trigger = WalletLevelTrigger(conn_id="nobody", at_least="5", deadline=in_seconds(20))
 
