@@ -29,7 +29,7 @@ def switched_on(airflow: LocalAirflow) -> Iterator[None]:
     """The three DAGs, which begin paused, for the time of a test."""
     for dag_id in (ALERT, REFILL, RECONCILE):
         switch(airflow, dag_id, on=True)
-    dag = airflow.api.call("GET", f"/dag/{REFILL}")
+    dag = airflow.api.call("GET", f"/dags/{REFILL}")
     airflow.api.call("PUT", f"/parseDagFile/{quote(dag['file_token'])}")  # its watcher begins when its file is read again
     yield
     for dag_id in (ALERT, REFILL, RECONCILE):
