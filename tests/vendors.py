@@ -7,7 +7,7 @@ suites. A registered vendor without a row fails ``tests/package/test_vendor_tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -57,6 +57,7 @@ class Row:
     :param expires: whether delivered proxies carry an expiry.
     :param traces_come_late: whether a new order leaves its evidence only when it is usable.
     :param matched_by: the fields of a body by which a lost order is recognised.
+    :param grow_dear: makes its sandbox dearer than every cap; None for a vendor that quotes an order before the purchase.
     :param simulated: how often the simulation draws this vendor.
     """
 
@@ -82,12 +83,21 @@ class Row:
     extension: Extension | None = None
     traces_come_late: bool = False
     matched_by: Sequence[str] = ()
+    grow_dear: Callable[[Any], None] | None = None
     simulated: int = 1
 
 
 def _iproyal_order(expiry: datetime, shown_after: float) -> list[dict[str, Any]]:
     order = {"product_id": 9, "product_plan_id": 22, "quantity": 2, "expire_date": f"{expiry:%Y-%m-%d %H:%M:%S}"}
     return [{"extend_processing": shown_after}, {"vendor": "iproyal", "order": order}]
+
+
+def _grow_proxyscrape_dear(shop: Any) -> None:
+    shop.per_proxy, shop.per_gb = 100 * shop.per_proxy, 100 * shop.per_gb
+
+
+def _grow_voodoo_dear(shop: Any) -> None:
+    shop.items = {number: replace(item, price=3 * item.price) for number, item in shop.items.items()}
 
 
 _PROXYSCRAPE = Row(
@@ -136,6 +146,7 @@ _PROXYSCRAPE = Row(
     key_header="api-token",
     traces_come_late=True,
     matched_by=("type",),
+    grow_dear=_grow_proxyscrape_dear,
 )
 
 _VOODOO = Row(
@@ -181,6 +192,7 @@ _VOODOO = Row(
     live_key="VOODOO_KEY",
     login_path="/api/v1/auth/token/client",
     matched_by=("item_id", "quantity"),
+    grow_dear=_grow_voodoo_dear,
 )
 
 _IPROYAL = Row(

@@ -292,7 +292,7 @@ def test_everything_is_declared(vendor: str) -> None:
     kind = VENDORS[vendor]
     assert kind.name == vendor
     assert kind.title and kind.secret_label and kind.secret_help
-    assert kind.docs_url.startswith("https://docs.")
+    assert kind.docs_url.startswith("https://")
     assert kind.base_url.startswith("https://") and not kind.base_url.endswith("/")
     polling, capabilities = kind.capabilities.polling, kind.capabilities
     assert polling.first > 0 and 0 < polling.fastest <= polling.slowest < polling.timeout

@@ -28,7 +28,7 @@ MODE_NAMES: Mapping[str, str] = {
     "frozen": "not killed but frozen, given up, and thawed when all is over",
 }
 
-#: The purchases that only a person can complete, since Voodoo tells an order's id in its answer and its webhook only.
+#: The purchases that only a person can complete: the vendor refuses a repeat, and nothing else tells the order's id.
 LANDED = ", landed and the answer lost"
 
 COLUMNS = ("cells", "hit", "intended", "bought", "duplicates", "lost", "unattended", "a person asked")
@@ -43,7 +43,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
     def operation(verdict: Verdict) -> str:
         cell = by[verdict.cell]
-        return f"{cell.operation}{LANDED}" if cell.operation == "voodoo-create" and cell.landed_unanswered else cell.operation
+        return f"{cell.operation}{LANDED}" if cell.names_no_id and cell.landed_unanswered else cell.operation
 
     operations = [name for operation in OPERATIONS for name in (operation, f"{operation}{LANDED}")]
     parts = [

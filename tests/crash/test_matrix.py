@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.vendors import EXTENSIONS, ROWS
+
 from . import report
 from .cells import POINTS, Cell, bounded, core, product, unseen
 from .verdict import End, Verdict, judge
@@ -85,8 +87,11 @@ def test_a_bounded_run_shows_every_value_of_the_matrix() -> None:
 
 def test_the_product_is_whole_and_every_cell_has_a_name() -> None:
     cells = product()
-    assert len(cells) == len(set(cells)) == 5 * 4 * 29 * (10 + 11)  # operations, ways back, losses, kill points by wait
-    assert len(core()) == 5 * 29 * 10
+    vendors = ROWS.values()
+    operations = len(vendors) + sum(row.vendor.webhook is not None for row in vendors) + len(EXTENSIONS)
+    # operations, ways back, losses, kill points by wait
+    assert len(cells) == len(set(cells)) == operations * 4 * 29 * (10 + 11)
+    assert len(core()) == operations * 29 * 10
     assert all(Cell.parse(str(cell)) == cell for cell in cells)
     with pytest.raises(ValueError, match="is no cell"):
         Cell.parse("iproyal-create:worker:retry:trigger:none")

@@ -61,5 +61,6 @@ def test_a_row_says_what_the_vendor_declares(name: str) -> None:
     row = ROWS[name]
     assert len(row.goods) >= 2, "the simulation needs two different bodies"
     assert (row.extension is not None) is row.vendor.capabilities.extend
+    assert (row.grow_dear is None) is row.vendor.capabilities.quote_create
     assert bool(row.key_header) is not bool(row.login_path)
     assert bool(row.login_path) is row.vendor.renews_login

@@ -108,26 +108,35 @@ class Checker(Verdict):
         wallet = order.wallet.partition(":")[2]
         if scenario.kind != "plain" or scenario.lagging:
             return
+        capabilities = ROWS[order.vendor].vendor.capabilities
+        evidence = capabilities.extend_evidence if order.kind == "extend" else capabilities.create_evidence
         if run.market.others_moved(order.vendor, wallet, since, now):
             run.stats["quarantined: others moved the balance"] += 1
-        elif order.vendor == "voodoo":
-            refused = order.order_key in run.network.refused
-            if not charges and not refused:
-                self.broken("asked without need", f"{order.order_key} was not bought, and the vendor refused nothing")
-            reported = charges and charges[0].entry.order_id not in run.lost_webhooks
-            if scenario.webhooks and reported and not refused and now - charges[0].at < 7000:
-                self.broken("asked without need", f"{order.order_key} was bought, and a webhook tells its id")
-            run.stats["quarantined: the vendor names no id"] += 1
-        elif order.vendor == "iproyal":
+        elif evidence == "reference":
+            self._named_no_id(order, charges)
+        elif evidence in ("order", "search"):
             self.broken("asked without need", f"{order.order_key} {'was' if charges else 'was not'} bought, and can be looked up")
+        elif evidence == "none":
+            run.stats["quarantined: the vendor shows nothing"] += 1
         elif not charges:
             self.broken("asked without need", f"{order.order_key} was not bought, and its wallet is untouched")
-        elif order.evidence.get("subaccounts") is None:
+        elif ROWS[order.vendor].traces_come_late and order.evidence.get("subaccounts") is None:
             run.stats["quarantined: sub-accounts could not be read before"] += 1
         elif self.opened(charges[0], now - scenario.hidden - 5):
             self.broken("asked without need", f"{order.order_key} has its sub-account, and nothing else happened")
         else:
             run.stats["quarantined: no sub-account in time"] += 1
+
+    def _named_no_id(self, order: Purchase, charges: list[Charge]) -> None:
+        """The vendor refused a repeat, and nothing told the id of the order that it took."""
+        run = self.run
+        refused = order.order_key in run.network.refused
+        if not charges and not refused:
+            self.broken("asked without need", f"{order.order_key} was not bought, and the vendor refused nothing")
+        reported = charges and charges[0].entry.order_id not in run.lost_webhooks
+        if run.scenario.webhooks and reported and not refused and run.clockwork.now - charges[0].at < 7000:
+            self.broken("asked without need", f"{order.order_key} was bought, and a webhook tells its id")
+        run.stats["quarantined: the vendor names no id"] += 1
 
     def check_order(self, worker: Worker, task: Task, order: Purchase) -> None:
         """The buyer returned an order to its caller."""

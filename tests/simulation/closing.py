@@ -15,6 +15,7 @@ from airflow_provider_proxyorders.domain.errors import CapExceeded
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, UNRESOLVED, Step
 from airflow_provider_proxyorders.ledger.schema import purchases, spending, steps
 from airflow_provider_proxyorders.ledger.spending import millionths
+from tests.vendors import ROWS
 
 from .market import SOMEBODY, Charge
 from .verdict import Verdict
@@ -88,7 +89,7 @@ class Closing(Verdict):
     def _seen(self, rows: Iterable[Row]) -> None:
         """What somebody else bought was found, where the vendor lists orders."""
         run = self.run
-        if run.scenario.vendor != "iproyal":
+        if not ROWS[run.scenario.vendor].vendor.capabilities.list_orders:
             return
         owned = {row["order_id"] for row in rows}
         for charge in run.market.of(SOMEBODY):

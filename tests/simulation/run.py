@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox.iproyal import SandboxIPRoyal
-from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
 from airflow_provider_proxyorders.sandbox.vendor_base import Outcome
 from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
 from airflow_provider_proxyorders.vendors import voodoo
+from tests.vendors import ROWS
 
 from .books import Books, emptied
 from .checker import Checker
@@ -185,12 +185,10 @@ class Run:
 
     def _grow_dear(self) -> None:
         """The vendor raises its prices, and tells nobody."""
-        self.clockwork.note("VENDOR", "is three times as dear from now on")
-        shop = self.market.state.vendors[self.scenario.vendor]
-        if isinstance(shop, SandboxVoodoo):
-            shop.items = {number: replace(item, price=3 * item.price) for number, item in shop.items.items()}
-        elif isinstance(shop, SandboxProxyScrape):
-            shop.per_proxy, shop.per_gb = 100 * shop.per_proxy, 100 * shop.per_gb
+        self.clockwork.note("VENDOR", "is much dearer from now on")
+        grow_dear = ROWS[self.scenario.vendor].grow_dear
+        assert grow_dear is not None
+        grow_dear(self.market.state.vendors[self.scenario.vendor])
 
     def _calm_down(self) -> None:
         self.clockwork.note("weather", "calm from now on")

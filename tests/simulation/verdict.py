@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, bindparam, select
 from airflow_provider_proxyorders.ledger.schema import purchases
 from airflow_provider_proxyorders.sandbox.charges import Entry
 from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
+from tests.vendors import ROWS
 
 from .market import Charge
 
@@ -66,7 +67,7 @@ class Verdict:
         if self.given_back(charges):
             return AFTER_REFUND
         charge = charges[0]
-        if charge.entry.vendor == "proxyscrape" and not self.opened(charge, self.run.clockwork.now):
+        if ROWS[charge.entry.vendor].traces_come_late and not self.opened(charge, self.run.clockwork.now):
             if (Decimal(charge.entry.amount), charge.entry.wallet) in self.run.market.top_ups:
                 return AFTER_TOP_UP
         return None
@@ -79,7 +80,9 @@ class Verdict:
         return Decimal(charge.entry.amount) - sum(Decimal(entry.amount) for entry in self._refunds(charge))
 
     def opened(self, charge: Charge, before: float) -> bool:
-        """Whether a ProxyScrape order has had its sub-account since then, and still has it."""
+        """Whether an order has had its trace since then, and still has it: at ProxyScrape its sub-account, elsewhere itself."""
+        if not ROWS[charge.entry.vendor].traces_come_late:
+            return charge.at <= before
         shop = self.run.market.state.vendors[charge.entry.vendor]
         assert isinstance(shop, SandboxProxyScrape)
         account = shop.orders[charge.entry.order_id].account
