@@ -25,12 +25,18 @@ demo: $(READY) ## buy from three sandbox vendors under a real Airflow; KEEP=1 ke
 	@$(BIN)/proxyorders demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: test
-test: check ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
+test: check browser ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
 	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(NONE)
 	@$(BIN)/python -m pytest -m e2e --durations=15 $(PYTEST) $(NONE)
 
+.PHONY: browser
+browser: # Debian's Chromium for the tests of the page, where root may install it; without it they are skipped
+	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } > /dev/null 2>&1 \
+	  || echo "Chromium could not be installed, so the tests of the page in a browser are skipped."
+
 # Most tests wait more than they compute, so more of them run at once than there are cores. Tests with a whole Airflow run alone.
-JOBS ?= 4
+JOBS ?= 5
 # With a selection of tests, as in PYTEST="-k webhook", one of the two runs may find none.
 NONE = $(if $(PYTEST),|| [ $$? -eq 5 ])
 
@@ -75,6 +81,11 @@ crash: $(READY) ## the whole crash matrix: kill a worker at every step under eve
 .PHONY: simulate
 simulate: $(READY) ## thousands of seeded random runs on a virtual clock; ARGS="--help" lists options
 	@$(BIN)/python -m tests.simulation $(ARGS)
+
+SEEDS ?= 0-99
+.PHONY: adversary
+adversary: $(READY) ## many workers against an independent vendor, killed, frozen and lied to; SEEDS=0-999, ARGS="--replay 7 -v", ARGS="--help"
+	@$(BIN)/python -m tests.adversary --seeds $(SEEDS) $(ARGS)
 
 .PHONY: month
 month: $(READY) ## a month of daily renewals of 200 orders under a real Airflow, to the cent; ARGS="--help" lists options

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from datetime import timedelta
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 
@@ -13,6 +16,28 @@ def mask_secret(secret: str | list[str]) -> None:
     from airflow.sdk.log import mask_secret as register
 
     register([*secret] if isinstance(secret, list) else secret)
+
+
+@contextmanager
+def quiet_masker() -> Iterator[None]:
+    """Look a connection up without the warning that a setting such as ``"currency": "USD"`` is too short a secret to mask.
+
+    Airflow warns once a process, for every text of the extra, secret or not. What is secret is registered once more afterwards,
+    and then a short one is warned about.
+    """
+    from airflow.sdk._shared.secrets_masker import secrets_masker
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "too short" not in str(record.msg)
+
+    masker, log = secrets_masker.SecretsMasker, secrets_masker.log
+    warned = masker._has_warned_short_secret
+    log.addFilter(is_other)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other)
+        masker._has_warned_short_secret = warned
 
 
 def context_or_none() -> Any | None:
@@ -51,27 +76,126 @@ def act_as_airflow_command() -> None:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
+#: Seconds without a heartbeat after which a triggerer counts as gone.
+TRIGGERER_GONE = 120.0
+
+
+def seconds_since_triggerer() -> float | None:
+    """Seconds since a triggerer was last heard; infinite if none runs, ``None`` where Airflow's own database is out of reach."""
+    try:
+        from airflow import settings
+        from airflow.jobs.job import most_recent_job
+        from airflow.utils.session import create_session
+
+        url = settings.engine.url if settings.engine is not None else None
+        if url is None or (url.get_backend_name() == "sqlite" and not os.path.exists(url.database or "")):
+            return None  # connecting would make the file
+        with create_session() as session:
+            job = most_recent_job("TriggererJob", session=session)
+            if job is None or job.state != "running" or job.latest_heartbeat is None:
+                return float("inf")
+            return (datetime.now(timezone.utc) - job.latest_heartbeat).total_seconds()
+    except Exception:  # a task process, another schema, or a database that is down: the doctor leaves the part out
+        return None
+
+
+def base_url() -> str:
+    """``[api] base_url``, without a slash at its end."""
+    from airflow.sdk import conf
+
+    return (conf.get("api", "base_url", fallback="") or "http://localhost:8080").rstrip("/")
+
+
 def airflow_home() -> str:
     """The folder of Airflow's own files."""
     return os.path.expandvars(os.path.expanduser(os.environ.get("AIRFLOW_HOME", "~/airflow")))
 
 
-def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:
-    """Set one of our metrics, ``proxyorders.NAME``, in the metrics system of this Airflow."""
+def ask_person(context: Any, *, subject: str, body: str, options: list[str], fields: Mapping[str, Any], users: Any) -> None:
+    """Put a question for a person into Airflow's *Required Actions*. The first question of a task instance stays as it is.
+
+    An answer that Airflow has for it already is taken away, so the question is open again.
+
+    :param fields: name -> the parameters of an Airflow ``Param``, for the fields beside the answers.
+    :param users: the users for the answer, ``None`` = all with the right.
+    """
+    from airflow.sdk import Param
+    from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+
+    params = {name: Param(**settings).serialize() for name, settings in fields.items()}
+    upsert_hitl_detail(context["ti"].id, options, subject, body, None, False, params, users)
+
+
+def until_answered(method: str, kwargs: dict[str, Any], timeout: timedelta) -> BaseException:
+    """What a task raises to wait for the answer of a person: no worker, no trigger, no new try.
+
+    :param method: goes on with an ``event``: the answer, or an ``error`` after the timeout.
+    """
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    return TaskAwaitingInput(method_name=method, kwargs=kwargs, timeout=timeout)
+
+
+def wake(tasks: Iterable[Mapping[str, Any]], option: str, fields: Mapping[str, Any], by: str) -> int:
+    """Let the tasks that wait for a person go on, with their question shown as answered; returns how many waited.
+
+    Their time to wait ends now. Airflow's scheduler resumes such tasks within ``trigger_timeout_check_interval``.
+
+    :param tasks: ``dag_id, run_id, task_id, map_index`` of each.
+    :raises Exception: this process has no access to Airflow's own database.
+    """
+    if hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS"):
+        return 0  # a task never has this access
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+
+    now, woken = datetime.now(timezone.utc), 0
+    answer: dict[Any, Any] = {
+        "responded_at": now,
+        "responded_by": {"id": by, "name": by},
+        "chosen_options": [option],
+        "params_input": fields,
+    }
+    with create_session() as session:
+        for names in tasks:
+            waiting = session.query(TaskInstance).filter_by(**names, state=TaskInstanceState.AWAITING_INPUT)
+            ids = [ti_id for (ti_id,) in waiting.with_entities(TaskInstance.id)]
+            woken += waiting.update({"trigger_timeout": now}, synchronize_session=False)
+            for ti_id in ids:  # after the task, as Airflow locks them
+                session.query(HITLDetail).filter_by(ti_id=ti_id, responded_at=None).update(answer, synchronize_session=False)
+    return woken
+
+
+def _stats() -> Any:
+    """Airflow's metrics of this process: the API server and the triggerer set up another copy of them than a task does."""
+    server = sys.modules.get("airflow._shared.observability.metrics.stats")
+    if getattr(server, "_factory", None) is not None:
+        return server
     from airflow.sdk.observability import stats
 
-    stats.gauge(f"proxyorders.{name}", value, tags=dict(tags))
+    return stats
+
+
+def has_metrics() -> bool:
+    """Whether this Airflow sends metrics anywhere."""
+    from airflow.sdk import conf
+
+    switches = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    return any(conf.getboolean("metrics", switch, fallback=False) for switch in switches)
+
+
+def gauge(name: str, value: float, tags: Mapping[str, Any]) -> None:
+    """Set one of our metrics, ``proxyorders.NAME``, in the metrics system of this Airflow."""
+    _stats().gauge(f"proxyorders.{name}", value, tags=dict(tags))
 
 
 def incr(name: str, tags: Mapping[str, Any], count: int = 1) -> None:
     """Count one of our metrics up."""
-    from airflow.sdk.observability import stats
-
-    stats.incr(f"proxyorders.{name}", count, tags=dict(tags))
+    _stats().incr(f"proxyorders.{name}", count, tags=dict(tags))
 
 
 def timing(name: str, seconds: float, tags: Mapping[str, Any]) -> None:
     """Report a duration as one of our metrics."""
-    from airflow.sdk.observability import stats
-
-    stats.timing(f"proxyorders.{name}", timedelta(seconds=seconds), tags=dict(tags))
+    _stats().timing(f"proxyorders.{name}", timedelta(seconds=seconds), tags=dict(tags))

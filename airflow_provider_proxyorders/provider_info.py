@@ -42,8 +42,9 @@ def provider_info() -> dict[str, Any]:
         "sensors": modules("sensors.orders", "sensors.wallet"),
         "triggers": modules("triggers.orders", "triggers.wallet"),
         "connection-types": [connection_type(vendor, f"{PACKAGE}.hooks.proxyorders.{vendor.__name__}Hook") for vendor in vendors],
-        "extra-links": [f"{PACKAGE}.tasks.links.OrderPageLink"],
+        "extra-links": [f"{PACKAGE}.tasks.links.{name}" for name in ("OrderPageLink", "PurchaseLink")],
         "config": CONFIG,
+        "cli": [f"{PACKAGE}.cli.definition.get_cli_commands"],
     }
 
 
@@ -100,7 +101,7 @@ def capability_help(vendor: type[Vendor], field: str) -> str:
     if field == "requests_per_second":
         pace = offered.requests_per_second
         return f" Empty: {pace:g}, the pace that {vendor.title} documents." if pace else " Empty: no set pace."
-    return f" Empty: {offered.settle:g}." if field == "settle" else ""
+    return f" Empty: {offered.settle_time:g}." if field == "settle" else ""
 
 
 def form_field(label: str, help: str, kind: str = "string", example: object = None, **schema: Any) -> dict[str, Any]:

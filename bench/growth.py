@@ -27,6 +27,7 @@ from sqlalchemy import event, text
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.evidence import Floor, Shown
 
 SMALL = 400
 LIMIT = 2.0
@@ -120,7 +121,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 
     :param last: number of its newest purchase.
     """
-    caps = Caps(Decimal("50.00"), daily_limit=Decimal("900000000"), monthly_limit=Decimal("900000000"), min_balance=Decimal("1"))
+    caps = Caps(Decimal("50.00"), daily_limit=Decimal("900000000"), monthly_limit=Decimal("900000000"))
     placed = VendorOrder(
         order_id="new", status=OrderStatus.DELIVERED, vendor_status="completed", price=Money(Decimal("9.00"), "USD")
     )
@@ -132,8 +133,8 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         body = {"item_id": 5120, "quantity": 2}
         intent = Intent(key, "create", "voodoo", "bench", BIG, "f" * 64, body, dear, caps=caps, takes_turn=True)
         row = ledger.intend(intent, _who)
-        plenty = Money(Decimal("1000000"), "USD")
-        row = ledger.claim(row, _who, evidence={}, sent_seconds=90, balance=plenty, min_balance=caps.min_balance, alone=True)
+        floor = Floor(Money(Decimal("1000000"), "USD"), Decimal(1), Shown(ledger.last_step(), ledger.clock()))
+        row = ledger.claim(row, _who, evidence={}, sent_seconds=90, floor=floor, alone=True)
         ledger.record(row, Step.DELIVERED, "the vendor says completed", _who, vendor_order=placed)
 
     def rows(many: int, answer: Any) -> None:
@@ -147,6 +148,8 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "one sample by its key": lambda: ledger.find(sample.order_key),
         "its history": lambda: rows(2, ledger.history(sample.order_key)),
         "orders by the vendor's id": lambda: ledger.by_order_id(BIG, sample.order_id or ""),
+        "what was sent since a moment ago": lambda: ledger.sent_after(BIG, 0, ledger.clock()),
+        "whose an order is": lambda: ledger.owned_by_another(sample, sample.order_id or ""),
         "what a wallet owns since": lambda: ledger.own_ids(RARE, since=recently),
         "the newest, any wallet": lambda: rows(100, ledger.purchases()),
         "the newest of the big wallet": lambda: rows(100, ledger.purchases(wallet=BIG)),
@@ -162,7 +165,6 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 def slow_questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     return {
         "all that wait for a person": lambda: ledger.unresolved(),
-        "what a wallet was charged": lambda: ledger.charge_bounds(RARE),
     }
 
 

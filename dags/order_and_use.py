@@ -4,6 +4,9 @@
 more term if the parameters ask for it. Run it by hand, or copy it and give it a schedule. One run buys one order, also after
 retries and Clear.
 
+If nothing shows whether the vendor took a purchase, its task asks in Airflow's *Required Actions* and waits for the answer, for
+three days at most.
+
 The tasks pass on the order's id, status and price. Proxies and codes are secret, so ``use`` reads them at the vendor.
 ``order_and_use`` waits in the triggerer and holds no worker meanwhile; ``order_and_use_in_worker`` waits in the worker.
 """
@@ -30,6 +33,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "iproyal_default": {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2},
     "voodoo_default": {"item_id": 5120, "quantity": 2},
+    "proxy6_default": {"count": 2, "period": 30, "country": "nl", "version": 6},
 }
 
 PARAMS = {
@@ -103,6 +107,8 @@ def build(dag_id: str, *, deferrable: bool) -> DAG:
             conn_id="{{ params.conn_id }}",
             request=choose(),  # type: ignore[arg-type]
             max_price="{{ params.max_price }}",
+            on_unresolved="ask",
+            response_timeout="P3D",
             deferrable=deferrable,
         )
         extend = ExtendProxyOrderOperator(
@@ -111,6 +117,8 @@ def build(dag_id: str, *, deferrable: bool) -> DAG:
             order_id="{{ ti.xcom_pull(task_ids='order')['order_id'] }}",
             request="{{ params.extend | tojson }}",
             max_price="{{ params.max_price }}",
+            on_unresolved="ask",
+            response_timeout="P3D",
             deferrable=deferrable,
         )
         use(order.output) >> extension_wanted() >> extend  # type: ignore[arg-type]

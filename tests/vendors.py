@@ -15,6 +15,7 @@ from typing import Any
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
+from airflow_provider_proxyorders.vendors.proxy6 import Proxy6
 from airflow_provider_proxyorders.vendors.proxyscrape import ProxyScrape
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 
@@ -52,9 +53,11 @@ class Row:
     :param documented_errors: operation, status and text of each documented error answer.
     :param balance_path: path of the balance call, and ``balance_at``: where the number stands in its answer.
     :param delivery_call: the sandbox's name of the call that brings the delivery.
-    :param key_header: the header of the key; "" where ``login_path`` exchanges the key for a token.
+    :param key_header: the header of the key; "" where ``login_path`` exchanges the key for a token, or the key is in the path.
+    :param refuses_by_status: whether a 4xx alone proves that nothing was bought; else only the body does.
     :param live_key: the environment variable of a real key, for ``make live``.
     :param expires: whether delivered proxies carry an expiry.
+    :param extended_at_once: whether an extension shows as soon as it is taken.
     :param traces_come_late: whether a new order leaves its evidence only when it is usable.
     :param matched_by: the fields of a body by which a lost order is recognised.
     :param grow_dear: makes its sandbox dearer than every cap; None for a vendor that quotes an order before the purchase.
@@ -79,8 +82,11 @@ class Row:
     live_key: str
     key_header: str = ""
     login_path: str = ""
+    key_in_path: bool = False
+    refuses_by_status: bool = True
     expires: bool = False
     extension: Extension | None = None
+    extended_at_once: bool = False
     traces_come_late: bool = False
     matched_by: Sequence[str] = ()
     grow_dear: Callable[[Any], None] | None = None
@@ -92,8 +98,13 @@ def _iproyal_order(expiry: datetime, shown_after: float) -> list[dict[str, Any]]
     return [{"extend_processing": shown_after}, {"vendor": "iproyal", "order": order}]
 
 
+def _proxy6_order(expiry: datetime, shown_after: float) -> list[dict[str, Any]]:
+    order = {"count": 2, "country": "nl", "version": 6, "unixtime_end": int(expiry.timestamp())}
+    return [{"extend_processing": shown_after}, {"vendor": "proxy6", "order": order}]
+
+
 def _grow_proxyscrape_dear(shop: Any) -> None:
-    shop.per_proxy, shop.per_gb = 100 * shop.per_proxy, 100 * shop.per_gb
+    shop.prices = replace(shop.prices, per_proxy=100 * shop.prices.per_proxy, per_gb=100 * shop.prices.per_gb)
 
 
 def _grow_voodoo_dear(shop: Any) -> None:
@@ -237,8 +248,47 @@ _IPROYAL = Row(
     simulated=2,
 )
 
+_PROXY6 = Row(
+    vendor=Proxy6,
+    request={"count": 2, "period": 30, "country": "nl", "version": 6},
+    price=Decimal("3.00"),
+    units=2,
+    pending="pending",
+    usable="active",
+    bad_ends={"expired": (Step.EXPIRED, "")},
+    goods=(
+        ({"count": 2, "period": 30, "country": "nl", "version": 6}, Decimal("3.00")),
+        ({"count": 2, "period": 30, "country": "pl", "version": 6}, Decimal("3.00")),
+        ({"count": 1, "period": 7, "country": "nl", "version": 4}, Decimal("0.70")),
+    ),
+    refusals=tuple(
+        (200, b'{"status": "no", "error_id": %d, "error": "Error"}' % number)
+        for number in (100, 105, 110, 200, 210, 220, 230, 240, 250, 260, 270, 280, 300, 400, 404, 410)
+    ),
+    golden_purchase="proxy6/create.two_proxies",
+    operations=frozenset({"balance", "products", "list", "get", "quote", "create", "extend", "delivery"}),
+    documented_errors=(
+        *(("create", 200, f'"error_id":{number}') for number in (100, 105, 210, 220, 240, 250, 300, 400)),
+        ("quote", 200, '"error_id":210'),
+        ("extend", 200, '"error_id":230'),
+        ("extend", 200, '"error_id":404'),
+        ("get", 200, '"error_id":100'),
+        ("get", 429, ""),
+    ),
+    balance_path="/api/:key",
+    balance_at=("balance",),
+    delivery_call="get",
+    live_key="PROXY6_KEY",
+    key_in_path=True,
+    refuses_by_status=False,
+    expires=True,
+    extension=Extension({"period": 30}, Decimal("3.00"), _proxy6_order),
+    extended_at_once=True,
+    matched_by=("count", "period", "country", "version", "descr"),
+)
+
 #: A new vendor is one more row here.
-ROWS: Mapping[str, Row] = {row.vendor.name: row for row in (_PROXYSCRAPE, _VOODOO, _IPROYAL)}
+ROWS: Mapping[str, Row] = {row.vendor.name: row for row in (_PROXYSCRAPE, _VOODOO, _IPROYAL, _PROXY6)}
 
 VENDORS: Mapping[str, type[Vendor]] = {name: row.vendor for name, row in ROWS.items()}
 NAMES: Sequence[str] = sorted(ROWS)

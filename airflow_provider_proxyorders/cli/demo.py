@@ -1,4 +1,4 @@
-"""The demo: a sandbox with three vendors, a real Airflow, four purchases, and a table of what each cost.
+"""The demo: a sandbox with four vendors, a real Airflow, six purchases, and a table of what each cost.
 
 Two rules: it succeeds only when the sandbox's own book shows exactly the purchases of the tasks; and when it ends, for whatever
 reason, all its processes end too.
@@ -24,11 +24,11 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import ENDED, AirflowDidNotStart, LocalAirflow, RestError
 
 DAG_ID = "order_and_use"
-VENDORS = ("proxyscrape", "iproyal", "voodoo")
+VENDORS = ("proxyscrape", "iproyal", "voodoo", "proxy6")
 #: seconds until the sandbox's vendors deliver an order; the real ones need a second or minutes
-PROCESSING = {"proxyscrape": 3.0, "iproyal": 6.0, "voodoo": 4.0}
-#: one more term for IPRoyal's order, as IPRoyal names its fields
-EXTENSION = {"iproyal": {"product_plan_id": 22}}
+PROCESSING = {"proxyscrape": 3.0, "iproyal": 6.0, "voodoo": 4.0, "proxy6": 2.0}
+#: one more term for an order, as its vendor names the fields
+EXTENSION = {"iproyal": {"product_plan_id": 22}, "proxy6": {"period": 30}}
 #: seconds for all runs together
 PATIENCE = 150.0
 #: task of the DAG -> what it buys
@@ -115,7 +115,7 @@ def dags_folder() -> Path:
 
 def _run(home: Path, dags: Path, keep: bool, say: Narrator) -> int:
     with contextlib.ExitStack() as stack:
-        say("starting the sandbox: three vendors on this machine")
+        say("starting the sandbox: four vendors on this machine")
         box = stack.enter_context(Sandbox.start(processing=PROCESSING))
         connections = {f"{vendor}_default": _connection(box, vendor) for vendor in VENDORS}
         airflow = stack.enter_context(LocalAirflow(home, dags_folder=dags, connections=connections, say=say))
@@ -201,9 +201,15 @@ def _describe(purchase: Purchase) -> str:
 
 
 def _report_tasks(airflow: LocalAirflow, run: Run, say: Narrator) -> None:
-    """Read the state of a run and of its tasks, and print each new state of a task."""
-    run.state = airflow.api.state(DAG_ID, run.run_id)
-    for task in airflow.tasks(DAG_ID, run.run_id):
+    """Read the state of a run and of its tasks, and print each new state of a task. A busy Airflow is asked again later."""
+    try:
+        state, tasks = airflow.api.state(DAG_ID, run.run_id), airflow.tasks(DAG_ID, run.run_id)
+    except RestError as error:
+        if error.status is None:
+            return
+        raise
+    run.state = state
+    for task in tasks:
         state = task["state"] or "none"
         if run.states.get(task["task_id"], "none") != state and state not in ("none", "scheduled", "queued"):
             again = f", try {task['try_number']}" if task["try_number"] > 1 else ""

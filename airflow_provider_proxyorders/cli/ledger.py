@@ -1,74 +1,190 @@
-"""``proxyorders ledger``: list and show purchases, record the outcome of an unresolved purchase, unfreeze a wallet."""
+"""``proxyorders ledger list`` and ``show``: purchases for people and for programs."""
 
 from __future__ import annotations
 
 import argparse
-import getpass
-import socket
+import itertools
+import json
+from datetime import datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.cli.options import confirmed, ledger_option, open_ledger_of, whole_number
-from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
+from airflow_provider_proxyorders.cli import decisions, ledger_backup, screen, spending
+from airflow_provider_proxyorders.cli.options import day_of, ledger_option, open_to_read, whole_number
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.model import Actor, Purchase
-from airflow_provider_proxyorders.domain.text import utc
+from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.domain.text import amount, utc
 
 if TYPE_CHECKING:
+    from airflow_provider_proxyorders.domain.model import Money, Purchase
     from airflow_provider_proxyorders.ledger import Ledger
-    from airflow_provider_proxyorders.purchase.resolving import TakenOrder
+    from airflow_provider_proxyorders.ledger.listing import Filters, ListedPurchase
+
+_COLUMNS = {
+    "changed": "CHANGED (UTC)", "state": "STATE", "vendor": "VENDOR", "kind": "KIND", "order_id": "ORDER", "amount": "AMOUNT",
+    "wallet": "WALLET", "dag_id": "DAG", "order_key": "ORDER KEY",
+}  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to ``proxyorders``."""
-    parser = commands.add_parser("ledger", help="list and show purchases, resolve a purchase, unfreeze a wallet")
+    parser = commands.add_parser("ledger", help="list and show purchases, sum them up, decide about them, back the ledger up")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     ledger = ledger_option()
 
-    listing = verbs.add_parser("list", parents=[ledger], help="purchases, the most recently changed first")
+    listing = verbs.add_parser(
+        "list",
+        parents=[ledger, screen.output_option()],
+        help="purchases, the most recently changed first",
+        epilog="A question mark behind an amount: it is reserved, and the price is still open.",
+    )
     listing.add_argument("--unresolved", action="store_true", help="only unresolved purchases")
     listing.add_argument("--open", dest="unresolved", action="store_true", help=argparse.SUPPRESS)  # the name before
+    listing.add_argument("--state", choices=[step.value for step in Step], help="only purchases at this step")
+    listing.add_argument("--vendor", help="only this vendor, such as voodoo")
+    listing.add_argument("--wallet", help="only this wallet: its name, or the id of a connection that pays from it")
+    listing.add_argument("--conn-id", help="only purchases through this connection")
+    listing.add_argument("--dag", help="only purchases of this DAG")
+    listing.add_argument("--kind", choices=("create", "extend"), help="only new orders, or only extensions")
+    listing.add_argument("--since", type=day_of, help="changed on this day (UTC) or later, YYYY-MM-DD")
+    listing.add_argument("--until", type=day_of, help="changed on this day (UTC) or earlier, YYYY-MM-DD")
+    listing.add_argument("--text", help="a part of a key, an id, a task, or of the vendor's words")
     listing.add_argument("--limit", type=whole_number, default=50, help="most lines (default 50)")
     listing.set_defaults(run=list_purchases)
 
-    show = verbs.add_parser("show", parents=[ledger], help="one purchase and its whole history")
+    show = verbs.add_parser("show", parents=[ledger, screen.output_option()], help="one purchase and its whole history")
     show.add_argument("order_key")
     show.set_defaults(run=show_purchase)
 
-    resolve = verbs.add_parser("resolve", parents=[ledger], help="record the outcome of an unresolved purchase")
-    resolve.add_argument("order_key")
-    outcome = resolve.add_mutually_exclusive_group(required=True)
-    outcome.add_argument("--adopt", metavar="ORDER_ID", help="the vendor took it, as the order with this id")
-    outcome.add_argument("--absent", action="store_true", help="the vendor has no such order; its task may send it again")
-    resolve.add_argument("--unchecked", action="store_true", help="with --adopt: skip the reading of the order at the vendor")
-    resolve.add_argument("--yes", action="store_true", help="skip the confirmation")
-    resolve.set_defaults(run=resolve_purchase)
-
-    unfreeze = verbs.add_parser("unfreeze", parents=[ledger], help="allow purchases from a frozen wallet again")
-    unfreeze.add_argument("wallet")
-    unfreeze.add_argument("--yes", action="store_true", help="skip the confirmation")
-    unfreeze.set_defaults(run=unfreeze_wallet)
+    decisions.add_parsers(verbs, ledger)
+    spending.add_parser(verbs, ledger)
+    ledger_backup.add_parsers(verbs, ledger)
 
 
 def list_purchases(arguments: argparse.Namespace) -> int:
-    """One line for each purchase. A question mark behind the amount means: reserved, the price is still open."""
-    ledger, limit = open_ledger_of(arguments), arguments.limit
-    purchases = ledger.unresolved(limit=limit) if arguments.unresolved else ledger.purchases(limit=limit)
-    for purchase in purchases:
-        price = purchase.price or purchase.reserved
-        print(
-            f"{purchase.updated_at:%Y-%m-%d %H:%M:%S}  {purchase.step.value:<11}  {purchase.vendor:<12} {purchase.kind:<7} "
-            f"{purchase.order_id or '-':<38} {price!s:>12}{'' if purchase.price else '?'}  {purchase.order_key}"
-        )
-    if not purchases:
-        print("every purchase is resolved" if arguments.unresolved else "the ledger is empty")
+    """One line for each purchase, and a sum for each currency. Open questions follow unresolved purchases."""
+    from airflow_provider_proxyorders.ledger.listing import Listing
+
+    ledger = open_to_read(arguments)
+    listed = Listing(ledger.engine).every_row(_filters(ledger, arguments), sorted_by="updated_at", ascending=False)
+    rows = [_row_of(purchase) for purchase in itertools.islice(listed, arguments.limit)]
+    nothing = "every purchase is resolved" if arguments.unresolved else "no purchase matches"
+    if not rows and not ledger.purchases(limit=1) and not arguments.unresolved:
+        nothing = "the ledger is empty"
+    sums = [f"Sum of {len(rows)} purchases: {total}" for total in _totals(rows)] if len(rows) > 1 else []
+    screen.show_rows(rows, arguments.output, columns=_COLUMNS, nothing=nothing, sums=sums)
+    if arguments.unresolved and arguments.output == "table":
+        for question in ledger.questions():
+            screen.show(f"QUESTION  {question.order_key}: {question.why}")
     return 0
+
+
+def _filters(ledger: Ledger, arguments: argparse.Namespace) -> Filters:
+    from airflow_provider_proxyorders.ledger.accounts import Accounts
+    from airflow_provider_proxyorders.ledger.listing import UNRESOLVED_STATE, Filters
+
+    return Filters(
+        conn_id=arguments.conn_id,
+        vendor=arguments.vendor,
+        wallet=Accounts(ledger.engine).require(arguments.wallet) if arguments.wallet else None,
+        dag_id=arguments.dag,
+        state=UNRESOLVED_STATE if arguments.unresolved else arguments.state,
+        kind=arguments.kind,
+        since=datetime.combine(arguments.since, time(), timezone.utc) if arguments.since else None,
+        until=datetime.combine(arguments.until, time(), timezone.utc) + timedelta(days=1) if arguments.until else None,
+        text=arguments.text,
+    )
+
+
+def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
+    money = purchase.price or purchase.reserved
+    return {
+        "order_key": purchase.order_key,
+        "state": purchase.step.value,
+        "unresolved": purchase.unresolved,
+        "kind": purchase.kind,
+        "vendor": purchase.vendor,
+        "conn_id": purchase.conn_id,
+        "wallet": purchase.wallet,
+        "dag_id": purchase.task.dag_id,
+        "order_id": purchase.order_id,
+        "price": amount(purchase.price.amount) if purchase.price else None,
+        "reserved": amount(purchase.reserved.amount),
+        "currency": money.currency,
+        "amount": _money(money) + ("" if purchase.price else "?"),
+        "changed": _moment(purchase.updated_at),
+        "expires_at": purchase.expires_at.isoformat() if purchase.expires_at else None,
+        "delivered": purchase.delivered,
+        "reason": purchase.reason or None,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}" if moment else None
+
+
+def _money(money: Money) -> str:
+    return f"{amount(money.amount)} {money.currency or ''}".rstrip()
+
+
+def _totals(rows: list[dict[str, Any]]) -> list[str]:
+    """The sum of each currency, of the price or of what is reserved."""
+    totals: dict[str, Decimal] = {}
+    for row in rows:
+        currency = row["currency"] or ""
+        totals[currency] = totals.get(currency, Decimal(0)) + Decimal(row["price"] or row["reserved"])
+    return [f"{amount(total)} {currency}".rstrip() for currency, total in totals.items()]
 
 
 def show_purchase(arguments: argparse.Namespace) -> int:
     """Everything about one purchase."""
-    ledger = open_ledger_of(arguments)
-    purchase = _find(ledger, arguments.order_key)
+    from airflow_provider_proxyorders.hooks import deciding
+
+    ledger = open_to_read(arguments)
+    purchase = deciding.find(ledger, arguments.order_key)
+    if arguments.output in ("json", "yaml"):
+        screen.show_data(_data_of(ledger, purchase), arguments.output)
+    else:
+        _describe(ledger, purchase)
+    return 0
+
+
+def _data_of(ledger: Ledger, purchase: Purchase) -> dict[str, Any]:
+    return {
+        "order_key": purchase.order_key,
+        "state": purchase.step.value,
+        "unresolved": purchase.unresolved,
+        "kind": purchase.kind,
+        "vendor": purchase.vendor,
+        "conn_id": purchase.conn_id,
+        "wallet": purchase.wallet,
+        "order_id": purchase.order_id,
+        "target": purchase.target,
+        "request": json.loads(dump_json(purchase.request)),
+        "price": amount(purchase.price.amount) if purchase.price else None,
+        "reserved": amount(purchase.reserved.amount),
+        "currency": (purchase.price or purchase.reserved).currency,
+        "vendor_status": purchase.vendor_status,
+        "expires_at": purchase.expires_at.isoformat() if purchase.expires_at else None,
+        "delivered": purchase.delivered,
+        "reason": purchase.reason or None,
+        "wallet_frozen": ledger.freeze_reason(purchase.wallet),
+        "questions": [
+            {"order_id": question.order_id, "why": question.why} for question in ledger.questions(order_key=purchase.order_key)
+        ],
+        "looks": [
+            {"at": look.at.isoformat(), "verdict": look.verdict, "detail": look.detail}
+            for look in ledger.looks(purchase.order_key)
+        ],
+        "history": [
+            {"at": step.at.isoformat(), "step": step.step.value, "why": step.why, "actor": str(step.actor)}
+            for step in ledger.history(purchase.order_key)
+        ],
+    }
+
+
+def _describe(ledger: Ledger, purchase: Purchase) -> None:
+    """For a person, with the next step where one waits for a decision."""
     for name, value in (
         ("order key", purchase.order_key),
         ("step", purchase.step.value),
@@ -76,90 +192,29 @@ def show_purchase(arguments: argparse.Namespace) -> int:
         ("order id", purchase.order_id or "unknown"),
         ("extends", purchase.target),
         ("request", dump_json(purchase.request)),
-        ("reserved", purchase.reserved),
-        ("price", purchase.price or "unknown"),
+        ("reserved", _money(purchase.reserved)),
+        ("price", _money(purchase.price) if purchase.price else "unknown"),
+        ("refund", purchase.refund),
         ("vendor says", purchase.vendor_status),
         ("expires", purchase.expires_at),
         ("reason", purchase.reason),
-        ("evidence", dump_json({name: value for name, value in purchase.evidence.items() if name != "looks"})),
+        ("evidence", dump_json(purchase.evidence)),
         ("wallet frozen", ledger.freeze_reason(purchase.wallet)),
     ):
         if value:
-            print(f"{name + ':':<15}{value}")
-    print("history:")
+            screen.show(f"{name + ':':<15}{value}")
+    looks = ledger.looks(purchase.order_key)
+    if looks:
+        screen.show("looks:")
+    for look in looks:
+        screen.show(f"  {utc(look.at, 'microseconds')}  {look.verdict:<12} {look.detail}")
+    for question in ledger.questions(order_key=purchase.order_key):
+        screen.show(f"{'open question:':<15}{question.why}; answer it with resolve --adopt or --foreign {question.order_id}")
+    if purchase.step is Step.QUARANTINED:
+        key = purchase.order_key
+        screen.show("A person decides. Look into the vendor's dashboard, then one of:")
+        screen.show(f"  proxyorders ledger resolve {key!r} --adopt ORDER_ID   the vendor took it")
+        screen.show(f"  proxyorders ledger resolve {key!r} --absent           the vendor lacks it; its task may send it again")
+    screen.show("history:")
     for entry in ledger.history(purchase.order_key):
-        print(f"  {utc(entry.at, 'microseconds')}  {entry.step.value:<11}  {entry.why}  [{entry.actor}]")
-    return 0
-
-
-def resolve_purchase(arguments: argparse.Namespace) -> int:
-    """Check, ask, and record the outcome for good."""
-    from airflow_provider_proxyorders.purchase import resolving
-
-    ledger = open_ledger_of(arguments)
-    purchase = _find(ledger, arguments.order_key)
-    resolving.check_resolvable(ledger, purchase)
-    taken: TakenOrder | None = None
-    if arguments.adopt:
-        resolving.check_order_id(ledger, purchase, arguments.adopt)
-        read = resolving.unread_taken_order(arguments.adopt) if arguments.unchecked else _read_order(purchase, arguments.adopt)
-        taken, outcome = read, f"{purchase.order_key!r} was taken as order {arguments.adopt} ({read.vendor_order.vendor_status})"
-    else:
-        outcome = f"{purchase.order_key!r} was NOT taken, so its task may send it again"
-    if not confirmed(f"Record for good that {outcome}?", arguments.yes):
-        print("nothing was changed")
-        return 1
-    if taken is not None:
-        resolving.resolve_as_taken(ledger, purchase, taken, _person())
-    else:
-        resolving.resolve_as_absent(ledger, purchase, _person())
-    print(f"done: {outcome}. Clear its task to go on.")
-    return 0
-
-
-def _read_order(purchase: Purchase, order_id: str) -> TakenOrder:
-    """Read an order through the connection of its purchase."""
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.purchase.resolving import read_taken_order
-
-    _compat.act_as_airflow_command()
-    hook = ProxyOrdersHook(purchase.conn_id)
-    try:
-        return read_taken_order(hook.vendor, hook.http, purchase, order_id)
-    except (ProxyOrdersError, AirflowNotFoundException) as error:
-        raise ConfigError(
-            f"order {order_id} cannot be read through connection {purchase.conn_id!r}: {str(error).rstrip('.')}. "
-            "Nothing was changed. If you are sure of the id, add --unchecked."
-        ) from None
-
-
-def unfreeze_wallet(arguments: argparse.Namespace) -> int:
-    """Show why a wallet is frozen, ask, and allow purchases again."""
-    from airflow_provider_proxyorders.purchase import resolving
-
-    ledger, wallet = open_ledger_of(arguments), arguments.wallet
-    why = ledger.freeze_reason(wallet)
-    if why is None:
-        print(f"wallet {wallet!r} is not frozen")
-        return 0
-    print(f"wallet {wallet!r} was frozen because {why}")
-    resolving.check_unfreezable(ledger, wallet)
-    if not confirmed("Allow purchases from it again?", arguments.yes):
-        print("nothing was changed")
-        return 1
-    resolving.unfreeze(ledger, wallet)
-    print("done")
-    return 0
-
-
-def _find(ledger: Ledger, order_key: str) -> Purchase:
-    purchase = ledger.find(order_key)
-    if purchase is None:
-        raise ConfigError(f"order key {order_key!r} is missing in the ledger; see: proxyorders ledger list")
-    return purchase
-
-
-def _person() -> Actor:
-    return Actor(host=f"{getpass.getuser()}@{socket.gethostname()}")
+        screen.show(f"  {utc(entry.at, 'microseconds')}  {entry.step.value:<11}  {entry.why}  [{entry.actor}]")

@@ -1,4 +1,4 @@
-"""The command ``proxyorders``: check a connection or the ledger, resolve a purchase, run the receiver, the sandbox or the demo.
+"""The command proxyorders: check a connection or the ledger, resolve a purchase, run the receiver, the sandbox or the demo.
 
 Exit status: 0 done, 1 failed with a message that says why, 2 the arguments are wrong. Every command leaves the wallet alone.
 """
@@ -6,18 +6,24 @@ Exit status: 0 done, 1 failed with a message that says why, 2 the arguments are 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from airflow_provider_proxyorders import __version__
-from airflow_provider_proxyorders.cli import doctor, ledger, webhooks
+from airflow_provider_proxyorders.cli import doctor, ledger, screen, webhooks
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.purchase.guarantees import table
+from airflow_provider_proxyorders.purchase.guarantees import sentences, table
+from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
+
+#: Commands that run until Ctrl-C, or tell a story: their own lines are the answer.
+_TALKING = ("sandbox", "demo", "serve")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "proxyorders") -> int:
     """Run the command.
 
+    :param prog: the words that a person types before the arguments.
     :returns: the exit status.
     """
     words = list(sys.argv[1:] if argv is None else argv)
@@ -25,29 +31,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         from airflow_provider_proxyorders.sandbox.standalone import serve
 
         return serve(words[1:])
-    arguments = _parser().parse_args(words)
+    arguments = _parser(prog).parse_args(words)
+    own_lines = not set(words[:2]) & set(_TALKING)
     try:
-        status: int = arguments.run(arguments)
+        with screen.only_the_answer() if own_lines else contextlib.nullcontext():
+            status: int = arguments.run(arguments)
     except ProxyOrdersError as error:
-        print(f"proxyorders: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        return 0
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="proxyorders", description=__doc__.split("\n\n")[0])
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.split("\n\n")[0])
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    commands.add_parser("sandbox", help="run the three vendors on localhost (see: proxyorders sandbox --help)", add_help=False)
+    commands.add_parser("sandbox", help="run the four vendors on localhost (see: proxyorders sandbox --help)", add_help=False)
     demo = commands.add_parser("demo", help="buy at every vendor of the sandbox, under a real Airflow")
     demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
     demo.set_defaults(run=_demo)
     webhooks.add_parser(commands)
     doctor.add_parser(commands)
-    guarantees = commands.add_parser("guarantees", help="the guarantees of each vendor, derived from its capabilities")
+    guarantees = commands.add_parser(
+        "guarantees", parents=[screen.output_option()], help="the guarantees of each vendor, derived from its capabilities"
+    )
     guarantees.set_defaults(run=_guarantees)
     ledger.add_parser(commands)
     return parser
@@ -60,7 +72,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _guarantees(arguments: argparse.Namespace) -> int:
-    print(table())
+    if arguments.output == "table" and not screen.is_terminal():
+        screen.show(table())  # Markdown, as in the documentation
+        return 0
+    columns = {"vendor": "VENDOR", "what": "WHAT", "guarantee": "GUARANTEE"}
+    rows = [
+        {"vendor": vendor_class(name).title, "what": what, "guarantee": sentence}
+        for name in vendor_names()
+        for what, sentence in sentences(vendor_class(name)).items()
+    ]
+    screen.show_rows(rows, arguments.output, columns=columns)
     return 0
 
 

@@ -1,13 +1,16 @@
-"""Shared by several commands: the option for another ledger, whole numbers, and the question before a decision."""
+"""Shared by several commands: which ledger they read, arguments, and the question before a decision."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from datetime import date
 from typing import TYPE_CHECKING
 
+from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.cli import screen
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.hooks.settings import ledger
+from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger import Ledger
@@ -20,22 +23,64 @@ def ledger_option() -> argparse.ArgumentParser:
     return parent
 
 
-def open_ledger_of(arguments: argparse.Namespace) -> Ledger:
-    """The ledger of the option, or of this Airflow. A mistyped file name must stay an error, so a missing file is one.
+def ledger_address(arguments: argparse.Namespace) -> str:
+    """The address of the ledger of the option, or of this Airflow.
 
-    :raises ConfigError: the SQLite file is missing.
-    :raises LedgerError: opening the ledger failed.
+    :raises ConfigError: its SQLite file is missing. A command makes no ledger, so a mistyped name stays an error.
+    :raises LedgerError: the workers of this Airflow could not share it.
+    """
+    url: str | None = arguments.ledger_url
+    if url is None:
+        url = ledger_url()
+        refuse_unshared(url)
+    file = url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else ""
+    if file and not os.path.exists(file):
+        home = "" if arguments.ledger_url else f" It is the ledger of AIRFLOW_HOME={_compat.airflow_home()}."
+        raise ConfigError(f"the ledger {file} is missing. Nothing was changed.{home}")
+    return url
+
+
+def open_to_read(arguments: argparse.Namespace) -> Ledger:
+    """The ledger of the option, or of this Airflow, as it is; its place goes to stderr. Nothing is made or upgraded.
+
+    :raises ConfigError: it is missing, empty, or of another version than this code.
+    :raises LedgerError: it cannot be read.
+    """
+    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.ledger.engine import engine_for
+    from airflow_provider_proxyorders.ledger.inspect import version_at
+    from airflow_provider_proxyorders.ledger.schema import HEAD
+
+    engine = engine_for(ledger_address(arguments))
+    place, version = engine.url.render_as_string(hide_password=True), version_at(engine)
+    if version is None:
+        raise ConfigError(f"the database {place} holds no ledger yet: the first task that buys makes it. Nothing was changed.")
+    if version != HEAD:
+        raise ConfigError(
+            f"the ledger {place} is of version {version}, and this package reads version {HEAD}. The first task of this version "
+            "upgrades it, on every host. Nothing was changed."
+        )
+    screen.tell(f"ledger: {place}")
+    return Ledger(engine)
+
+
+def open_to_decide(arguments: argparse.Namespace) -> Ledger:
+    """The ledger of the option, or of this Airflow, for a decision: a ledger of an older version is upgraded, none is made.
+
+    :raises ConfigError: it is missing.
+    :raises LedgerError: it cannot be opened or upgraded.
     """
     from airflow_provider_proxyorders.ledger import open_ledger
 
-    url = arguments.ledger_url
-    if url:
-        file = url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else ""
-        if file and not os.path.exists(file):
-            raise ConfigError(f"the ledger {file} is missing. Nothing was changed.")
-        return open_ledger(url)
+    return open_ledger(ledger_address(arguments))
 
-    return ledger()
+
+def day_of(text: str) -> date:
+    """A day as an argument."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a day such as 2026-12-31, got {text!r}") from None
 
 
 def whole_number(text: str) -> int:

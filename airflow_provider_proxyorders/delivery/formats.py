@@ -25,8 +25,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 
 #: Formats that :func:`load` can read back.
 READABLE = ("url", "jsonl")

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from airflow_provider_proxyorders.domain.model import Proxy
+from airflow_provider_proxyorders.domain.delivered import Proxy
 from airflow_provider_proxyorders.transport.probe import aprobe
 
 

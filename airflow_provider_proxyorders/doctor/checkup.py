@@ -11,17 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Literal, TypeVar
 
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
+    ConfigError,
     OrderingNotPermitted,
     ProxyOrdersError,
     UnsupportedOperation,
 )
-from airflow_provider_proxyorders.domain.model import Money
-from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.domain.model import Money, Step
+from airflow_provider_proxyorders.hooks.signing import signed_sample
+from airflow_provider_proxyorders.ledger import Ledger, facts, open_ledger
+from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.ledger.inspect import examine
 from airflow_provider_proxyorders.transport.flow import run
 from airflow_provider_proxyorders.transport.worker import Http
@@ -61,6 +64,8 @@ class Checkup:
         #: seconds by which the vendor's clock is ahead of ours, one for each of its answers
         self.ahead: list[float] = []
         self._balance: Money | None = None
+        #: ids of the vendor's orders, once they were read
+        self.order_ids: list[str] = []
 
     def checks(self) -> list[Check]:
         """Every check except the ledger's."""
@@ -139,6 +144,7 @@ class Checkup:
             )
         if inventory is None:
             return Check("list", "ok", f"{self.vendor.title} is without a list; the ledger's orders are read one by one")
+        self.order_ids = [order.order_id for order in inventory if not order.unreadable]
         return Check("list", "ok", f"{len(inventory)} orders readable")
 
     # -- the connection --------------------------------------------------------------------------------------------
@@ -147,9 +153,13 @@ class Checkup:
         if self.vendor.webhook is None:
             return Check("webhook", "ok", f"{self.vendor.title} lacks webhooks; orders are polled")
         if self.account.takes_webhooks:
-            return Check(
-                "webhook", "ok", f"a secret is set; webhooks are received at .../proxyorders/webhooks/{self.account.conn_id}"
-            )
+            place = f"webhooks are received at .../proxyorders/webhooks/{self.account.conn_id}"
+            try:
+                signed_sample(self.vendor, self.clock)
+            except ConfigError as error:
+                advice = "Correct webhook_secret and webhook_scheme in the extra; see docs/webhooks.md."
+                return Check("webhook", "broken", f"{error}, so {self.vendor.title}'s webhooks are refused, too", advice)
+            return Check("webhook", "ok", f"a secret is set, and a delivery signed with it is accepted; {place}")
         return Check(
             "webhook",
             "note",
@@ -160,13 +170,10 @@ class Checkup:
 
     def _caps(self) -> Check:
         caps = self.account.caps
-        limits = {
-            "max_order_price": caps.max_order_price,
-            "daily_limit": caps.daily_limit,
-            "monthly_limit": caps.monthly_limit,
-            "min_balance": caps.min_balance,
-        }
-        text = ", ".join(f"{name} {limit:f}" for name, limit in limits.items() if limit is not None)
+        text = ", ".join(f"{name} {limit}" for name, limit in caps.as_text().items())
+        unnamed = bool(text) and not self.account.currency
+        if unnamed:
+            text += " (the connection names no currency: they are compared with the vendor's amounts as plain numbers)"
         if caps.max_order_price is None:
             return Check(
                 "caps",
@@ -177,6 +184,9 @@ class Checkup:
         if caps.daily_limit is None and caps.monthly_limit is None:
             advice = """Add to the extra, for example: "daily_limit": "200.00"."""
             return Check("caps", "note", f"{text}; the number of purchases is unlimited", advice)
+        if unnamed:
+            advice = """Name the currency of the limits in the extra, for example: "currency": "USD"."""
+            return Check("caps", "note", text, advice)
         return Check("caps", "ok", text)
 
     def _clock(self) -> Check:
@@ -194,18 +204,15 @@ class Checkup:
     def _run(self, flow: Flow[T]) -> T:
         return run(flow, self._send)  # without a permit, so a purchase is impossible
 
-    def _send(self, request: Request) -> Response:
+    def _send(self, request: Request, _: object = None) -> Response:
         response = self.http.send(request)
         self._note_time(response)
         return response
 
     def _note_time(self, response: Response) -> None:
-        try:
-            theirs = parsedate_to_datetime(response.headers.get("date", ""))
-        except (TypeError, ValueError):
+        theirs = response.date
+        if theirs is None:
             return
-        if theirs.tzinfo is None:
-            theirs = theirs.replace(tzinfo=timezone.utc)
         self.ahead.append(theirs.timestamp() + 0.5 - self.clock())  # the header has whole seconds
 
 
@@ -246,9 +253,12 @@ def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], N
 
 def _in_use(url: str, place: str, wallet: str | None) -> Check:
     ledger: Ledger = open_ledger(url)
-    text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor"
+    text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor; {_backup_of(ledger)}"
     if wallet is None:
         return Check("ledger", "ok", text)
+    sharing = Accounts(ledger.engine).sharing(wallet)
+    if len(sharing) > 1:
+        text = f"{text}; wallet {wallet} is one for the connections {', '.join(sharing)}: their limits and turns count together"
     frozen = ledger.freeze_reason(wallet)
     if frozen:
         advice = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
@@ -257,8 +267,24 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
     if unresolved:
         many = f"{len(unresolved)}{' or more' if len(unresolved) == 100 else ''}"
         text = f"{text}; {many} purchases of wallet {wallet} are unresolved"
-        return Check("ledger", "note", text, "See: proxyorders ledger list --unresolved")
+        waiting = [purchase.order_key for purchase in unresolved if purchase.step is Step.QUARANTINED]
+        if waiting:
+            text = f"{text}; {len(waiting)} of them wait for a person's decision, such as {waiting[0]!r}"
+        advice = "Decide, see: proxyorders ledger show ORDER_KEY" if waiting else "See: proxyorders ledger list --unresolved"
+        return Check("ledger", "note", text, advice)
     return Check("ledger", "ok", text)
+
+
+def _backup_of(ledger: Ledger) -> str:
+    """The newest backup, as half a sentence."""
+    if ledger.engine.dialect.name != "sqlite":
+        return "back it up with pg_dump"
+    noted = facts.last_backup(ledger).get()
+    if noted is None:
+        return "never backed up by: proxyorders ledger backup"
+    backup = load_json(noted)
+    days = (ledger.clock() - datetime.fromisoformat(backup["at"])).days
+    return f"last backup {days} days ago, to {backup['file']}"
 
 
 def now_utc(clock: Callable[[], float]) -> str:

@@ -5,10 +5,14 @@ The hook builds an :class:`Account` from an Airflow connection; tests and the co
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_proxyorders.domain.model import currency_code
 
@@ -28,13 +32,40 @@ class Caps:
     monthly_limit: Decimal | None = None
     min_balance: Decimal | None = None
 
+    def as_text(self) -> dict[str, str]:
+        """The limits that are set, by their names in the connection."""
+        return {name: f"{limit:f}" for name, limit in vars(self).items() if limit is not None}
+
+
+#: Ports that an address may leave out.
+_USUAL_PORTS = {"http": 80, "https": 443}
+
+
+def host_of(base_url: str) -> str:
+    """Host and path of an address, alike for all its spellings: for letters in another case, a usual port, a slash at the end.
+
+    >>> host_of("HTTPS://API.Example.com:443/v1/"), host_of("http://localhost:8090")
+    ('api.example.com/v1', 'localhost:8090')
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:  # the transport refuses it
+        return base_url
+    usual = port is None or port == _USUAL_PORTS.get(parts.scheme)
+    return f"{host}{'' if usual else f':{port}'}{parts.path.rstrip('/')}"
+
 
 @dataclass
 class Account:
     """One connection to one vendor.
 
     :param conn_id: name of the connection, for messages.
-    :param wallet: name of the prepaid balance; connections with the same wallet share its limits and take turns.
+    :param wallet: name of the prepaid balance; connections with the same wallet share its limits and take turns. The ledger
+        decides it, see ``ledger/accounts.py``; before that it is the name that the connection would get.
+    :param named_wallet: the same as the connection's own setting names it, ``None`` without the setting.
+    :param former_wallets: names that the wallet had before.
+    :param digest: the keyed hash by which the ledger tells the account at the vendor from others, "" before it is asked.
     :param base_url: without a trailing slash.
     :param secret: API key or token; always hidden.
     :param settings: the vendor's own settings from the connection.
@@ -43,7 +74,9 @@ class Account:
     :param requests_per_second: pace of all calls of one process on this account, set by the connection, else by the
         vendor; ``None`` means unlimited.
     :param timeout: seconds to wait for a connection and, separately, for each part of an answer; a whole answer gets twice that.
-    :param session: a login's short-lived token; lives as long as the process, always hidden.
+    :param listed_under: what the purchases of the ledger name in the field ``Capabilities.list_by``.
+    :param session: what a vendor learns from its answers, above all a login's short-lived token; lives as long as the process,
+        always hidden.
     """
 
     vendor: str
@@ -57,10 +90,19 @@ class Account:
     timezone: str = "UTC"
     requests_per_second: float | None = None
     timeout: float = 30.0
+    named_wallet: str | None = None
+    former_wallets: tuple[str, ...] = ()
+    digest: str = ""
+    listed_under: set[str] = field(default_factory=set)
     session: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.currency = currency_code(self.currency)
+
+    @property
+    def wallet_names(self) -> tuple[str, ...]:
+        """The present name of the wallet and its former ones."""
+        return self.wallet, *self.former_wallets
 
     @property
     def takes_webhooks(self) -> bool:
@@ -73,9 +115,21 @@ class Account:
         return self.settings.get("webhook_secret")
 
     def redact(self, text: str) -> str:
-        """The text with this account's secrets replaced."""
+        """The text with this account's secrets replaced: as they are, URL-encoded and in base64."""
         secrets = {self.secret, *(str(v) for v in self.session.values() if isinstance(v, str))}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 4:
-                text = text.replace(secret, "***")
+                for form in _forms_of(secret):
+                    text = text.replace(form, "***")
         return text
+
+
+@lru_cache(maxsize=256)
+def _forms_of(secret: str) -> tuple[str, ...]:
+    """A secret as a vendor may echo it, the longest form first."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    encoded = (base64.b64encode(raw), base64.urlsafe_b64encode(raw))
+    in_address = quote(raw, safe="")
+    lower = re.sub("%..", lambda sign: sign[0].lower(), in_address)
+    forms = {secret, in_address, lower, *(form.decode().rstrip("=") for form in encoded)}
+    return tuple(sorted(forms, key=len, reverse=True))

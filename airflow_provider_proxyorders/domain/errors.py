@@ -15,7 +15,7 @@ and the ledger::
     |- LedgerError              the ledger is unsafe to use               untouched, soon or never
     |- SpendRefused             a reader tried to send a purchase (a bug) untouched, never
     |- NeverSent                the purchase provably never left          untouched, soon
-    |- VendorError              a refusal, or an unreadable answer        untouched
+    |- VendorError              a refusal, or an unreadable answer        untouched; unknown while a copy may show late
     |  |- AuthenticationFailed, OrderingNotPermitted, OrderNotFound,
     |  |  RequestRefused, InsufficientFunds                               never
     |  `- Throttled, VendorUnavailable, UnreadableAnswer                  soon or later
@@ -24,6 +24,7 @@ and the ledger::
     |- OrderNotUsable           blocked, failed, refunded, expired, partial   charged, never
     |- NotFarEnough             extended, and still ends too early        charged, never
     `- OrderPending             still unfinished at the deadline          charged, later (waits for the same order)
+       `- OrderMissing          taken, and reads no longer show it        charged, later (reads the same order)
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ Retry = Literal["never", "soon", "later"]
 class ProxyOrdersError(Exception):
     """Root of all errors of this package.
 
-    :cvar money: the state of the wallet: ``untouched``, ``charged`` or ``unknown``.
+    :ivar money: the state of the wallet: ``untouched``, ``charged`` or ``unknown``.
     :cvar retry: whether another try of the task can help: ``never``, ``soon`` or ``later``. A retry buys at most once in each
         case; ``never`` only saves time.
     :cvar passing: whether the trouble is the vendor's and passes by itself, so the same try may repeat a read.
-    :ivar retry_after: the vendor's requested wait in seconds, or ``None``.
+    :ivar retry_after: seconds until another try can help, such as the vendor's requested wait; ``None`` if unknown.
     """
 
-    money: ClassVar[MoneyState] = "untouched"
+    money: MoneyState = "untouched"
     retry: Retry = "never"
     passing: ClassVar[bool] = False
     retry_after: float | None = None
@@ -57,7 +58,7 @@ class ProxyOrdersError(Exception):
     def tell(self, sentence: str) -> None:
         """Add the sentence about the money to a text without one."""
         text = str(self)
-        if "Nothing was" not in text:
+        if "Nothing was" not in text and "bought nothing" not in text:
             self.args = (f"{text.rstrip('. ')}. {sentence}",)
 
 
@@ -113,12 +114,13 @@ class WalletHeld(ProxyOrdersError):
     """Another purchase on the same wallet, or another try of the same one, is under way. Nothing was sent.
 
     :param blocker: order key of the purchase with the turn on the wallet.
+    :param retry_after: seconds after which another try can go on, or ``None``.
     """
 
     retry: Retry = "soon"
 
-    def __init__(self, message: str, *, blocker: str | None = None):
-        self.blocker = blocker
+    def __init__(self, message: str, *, blocker: str | None = None, retry_after: float | None = None):
+        self.blocker, self.retry_after = blocker, retry_after
         super().__init__(message)
 
 
@@ -145,7 +147,10 @@ class VendorError(ProxyOrdersError):
     :param vendor_text: the vendor's own words, shortened, without secrets.
     :param code: the vendor's machine-readable code, if any.
     :param retry_after: the vendor's requested wait in seconds, or ``None``.
+    :ivar names_fields: the refusal names fields of the request, so each copy of the request is refused alike.
     """
+
+    names_fields = False
 
     def __init__(
         self,
@@ -211,12 +216,21 @@ class OutcomeUnknown(ProxyOrdersError):
     The ledger keeps it as UNKNOWN. Only proof leads to another sending.
 
     :param order_key: the key of the purchase, filled in by the buyer.
+    :param retry_after: seconds after which another try can find out more, such as the vendor's requested wait, or ``None``.
     """
 
-    money: ClassVar[MoneyState] = "unknown"
+    money: MoneyState = "unknown"
 
-    def __init__(self, message: str, *, order_key: str | None = None, status: int | None = None, retry: Retry | None = None):
-        self.order_key, self.status = order_key, status
+    def __init__(
+        self,
+        message: str,
+        *,
+        order_key: str | None = None,
+        status: int | None = None,
+        retry: Retry | None = None,
+        retry_after: float | None = None,
+    ):
+        self.order_key, self.status, self.retry_after = order_key, status, retry_after
         super().__init__(message, retry=retry)
 
 
@@ -230,20 +244,24 @@ class OrderNotUsable(ProxyOrdersError):
     A new purchase needs a new order key.
     """
 
-    money: ClassVar[MoneyState] = "charged"
+    money: MoneyState = "charged"
 
 
 class NotFarEnough(ProxyOrdersError):
     """An extension was bought, and the order still ends before the requested date."""
 
-    money: ClassVar[MoneyState] = "charged"
+    money: MoneyState = "charged"
 
 
 class OrderPending(ProxyOrdersError):
     """The order was taken and is still unfinished. The next try waits for the same order."""
 
-    money: ClassVar[MoneyState] = "charged"
+    money: MoneyState = "charged"
     retry: Retry = "later"
+
+
+class OrderMissing(OrderPending):
+    """The order was taken, and the vendor's reads do not show it any more. The next try reads the same order."""
 
 
 def _short(value: object, limit: int = 120) -> str:

@@ -19,8 +19,9 @@ from uuid import UUID
 
 from airflow_provider_proxyorders.domain.dates import duration, moment
 from airflow_provider_proxyorders.domain.errors import InvalidParameter
-from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_own_json
 from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.domain.names import KEY_EXAMPLE, LONGEST_CONN_ID, LONGEST_ID, check_name
 
 #: Texts that a template makes of nothing.
 NOTHING = frozenset({"", "None", "null"})
@@ -81,26 +82,37 @@ def required_text(name: str, value: object, example: object) -> str:
 def order_key_of(value: object) -> str | None:
     """The identity of a purchase; None where it is not given, and then the default key counts.
 
+    :raises InvalidParameter: for a key that cannot be a name in the ledger; see :func:`name_rule`.
+
     >>> order_key_of(20261231), order_key_of("None")
     ('20261231', None)
     """
-    return text_of("order_key", value)
+    text = text_of("order_key", value)
+    return None if text is None else check_name("order_key", text, KEY_EXAMPLE)
+
+
+def required_order_key(value: object) -> str:
+    """The same where there is no default key.
+
+    :raises InvalidParameter: also where it is not given.
+    """
+    return check_name("order_key", required_text("order_key", value, KEY_EXAMPLE), KEY_EXAMPLE)
 
 
 def order_id_of(value: object, name: str = "order_id") -> str:
     """The vendor's id of an order.
 
-    :raises InvalidParameter: where it is not given, or is neither text nor a whole number.
+    :raises InvalidParameter: where it is not given, is neither text nor a whole number, or cannot be a name in the ledger.
     """
-    return required_text(name, value, "7001")
+    return check_name(name, required_text(name, value, "7001"), "7001", LONGEST_ID)
 
 
 def conn_id_of(value: object, name: str = "conn_id") -> str:
     """The name of an Airflow connection.
 
-    :raises InvalidParameter: where it is not given.
+    :raises InvalidParameter: where it is not given, or cannot be a name in the ledger.
     """
-    return required_text(name, value, "voodoo_default")
+    return check_name(name, required_text(name, value, "voodoo_default"), "voodoo_default", LONGEST_CONN_ID)
 
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> Any:
@@ -312,16 +324,16 @@ def optional_body_of(value: object, name: str = "request") -> Mapping[str, Any] 
     body: Any = value
     if isinstance(value, str):
         try:
-            body = load_json(value)
+            body = load_own_json(value)
         except UnreadableBody as error:
             raise InvalidParameter(name, f"is text, but {error}; in a template use the filter `tojson`") from None
     if not isinstance(body, Mapping):
         raise InvalidParameter(name, "must be an object of the vendor's body fields", {"quantity": 1}, got=body)
-    _check_values(name, body)
+    check_values(name, body)
     return body
 
 
-def _check_values(name: str, body: Mapping[str, Any]) -> None:
+def check_values(name: str, body: Mapping[str, Any]) -> None:
     """Walk a body, up to its bounds.
 
     :raises InvalidParameter: a text or a number in it cannot be sent, or it has no end.
@@ -364,7 +376,7 @@ def ids_of(name: str, value: object) -> list[str] | None:
     if isinstance(value, str):
         text = value.strip()
         try:
-            items = load_json(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
+            items = load_own_json(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
         except UnreadableBody:
             raise InvalidParameter(name, "must be a list, or its JSON as text", ["7001"], got=value) from None
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -374,7 +386,4 @@ def ids_of(name: str, value: object) -> list[str] | None:
     ids = list(items)
     if not all(isinstance(item, (str, int)) and not isinstance(item, bool) and is_given(item) for item in ids):
         raise InvalidParameter(name, "must be a list of texts or whole numbers", ["7001"], got=value)
-    texts = [text for text in map(_as_text, ids) if text is not None]
-    if len(texts) < len(ids):
-        raise InvalidParameter(name, "must be a list of texts without NUL and without half a character", ["7001"], got=value)
-    return texts
+    return [order_id_of(each, name) for each in ids]

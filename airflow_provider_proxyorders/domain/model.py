@@ -9,13 +9,11 @@ Reading order for a newcomer: this file, then one vendor (``vendors/voodoo.py`` 
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import quote as url_quote
 
 # ---------------------------------------------------------------------------------------------- money
 
@@ -52,6 +50,23 @@ class Money:
 
     def __str__(self) -> str:
         return f"{self.amount:f} {self.currency}" if self.currency else f"{self.amount:f}"
+
+
+#: Currencies with another number of digits than two, by ISO 4217.
+_DIGITS: Mapping[str, int] = {
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0, "UYI": 0,
+    "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0, "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+}  # fmt: skip
+
+
+def minor_digits(currency: str | None) -> int:
+    """Digits of a currency after the point; two for an unknown currency."""
+    return _DIGITS.get(currency or "", 2)
+
+
+def rounded(amount: Decimal, digits: int) -> Decimal:
+    """An amount with so many digits after the point. A vendor may answer 309.49999999999994 and mean 309.50."""
+    return amount.quantize(Decimal(1).scaleb(-digits))
 
 
 def currency_code(text: str | None) -> str | None:
@@ -130,9 +145,11 @@ class VendorOrder:
     :param reason: the vendor's explanation of a failed or blocked order.
     :param auto_extends: whether the vendor itself will renew (and charge) the order; ``None`` for unknown.
     :param extensions: the vendor's count of extensions; ``None`` for unknown.
-    :param refund: the amount paid back for undelivered units.
+    :param refund: the amount paid back; ``None`` when the answer names none.
     :param handle: a second id of the vendor's, for example of a sub-account. The ledger owns it like the order id.
     :param traits: marks of the purchase, to recognise it after a lost answer: product, plan, location.
+    :param unreadable_charge: the name of a field about the charge that holds something else than an amount; "" as a rule.
+    :param unreadable: why an entry of a list is no order that can be read; its ``order_id`` then may be its place in the list.
     """
 
     order_id: str
@@ -149,6 +166,8 @@ class VendorOrder:
     refund: Money | None = None
     handle: str | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
+    unreadable_charge: str = ""
+    unreadable: str = ""
 
 
 class Step(str, enum.Enum):
@@ -169,18 +188,18 @@ class Step(str, enum.Enum):
 
 _ENDS = frozenset({Step.DELIVERED, Step.PARTIAL, Step.FAILED, Step.REFUNDED, Step.EXPIRED})
 
-#: The life of a purchase: each step and its possible successors. The code only looks it up.
-#: INTENDED may be intended again, with fresh evidence before another sending. So may REJECTED: a refusal proves that nothing was
-#: bought. INTENDED goes back to UNKNOWN when the repeat of an unresolved purchase fails before it leaves.
-#: After an end the vendor can still refund an order, or the order can expire.
-#: A person's decision leaves QUARANTINED, and so does an answer or a webhook that names the order.
+#: The life of a purchase: each step and its possible successors. The code only looks it up. INTENDED may be intended again, with
+#: fresh evidence before another sending. So may REJECTED: a refusal proves that nothing was bought. INTENDED goes back to UNKNOWN
+#: when the repeat of an unresolved purchase fails before it leaves. After an end the vendor can still refund an order, or the
+#: order can expire. A person's decision leaves QUARANTINED, and so does a late answer. A person gives an INTENDED purchase up: it
+#: is REJECTED. PLACED goes back to UNKNOWN when reads show that the answer's order is not there, or is another purchase's.
 LIFE: Mapping[Step, frozenset[Step]] = {
-    Step.INTENDED: frozenset({Step.INTENDED, Step.SENT, Step.UNKNOWN}),
+    Step.INTENDED: frozenset({Step.INTENDED, Step.SENT, Step.UNKNOWN, Step.REJECTED}),
     Step.SENT: frozenset({Step.PLACED, Step.REJECTED, Step.INTENDED, Step.UNKNOWN}) | _ENDS,
     Step.REJECTED: frozenset({Step.INTENDED}),
     Step.UNKNOWN: frozenset({Step.PLACED, Step.INTENDED, Step.QUARANTINED}) | _ENDS,
     Step.QUARANTINED: frozenset({Step.PLACED, Step.INTENDED}) | _ENDS,
-    Step.PLACED: _ENDS,
+    Step.PLACED: frozenset({Step.UNKNOWN}) | _ENDS,
     Step.DELIVERED: frozenset({Step.REFUNDED, Step.EXPIRED}),
     Step.PARTIAL: frozenset({Step.DELIVERED, Step.REFUNDED, Step.EXPIRED}),
     Step.FAILED: frozenset({Step.REFUNDED, Step.DELIVERED}),
@@ -204,6 +223,14 @@ STEP_OF: Mapping[OrderStatus, Step] = {
 }
 
 
+def step_after(before: Step, reading: Step) -> Step:
+    """The step of a purchase after its order was read: the one that the reading means, or the same where LIFE lists no such step.
+
+    A vendor may say anything about an order at any time. An end stays an end, and the ledger notes the vendor's word beside it.
+    """
+    return reading if before not in TAKEN or reading in LIFE[before] else before
+
+
 @dataclass(frozen=True)
 class Purchase:
     """One purchase, a row of the ledger.
@@ -219,6 +246,9 @@ class Purchase:
     :param fence: grows with every claim; the ledger refuses every write with an older one.
     :param sent_at: the latest sending.
     :param sent_until: the latest end of the sending worker's wait for the answer.
+    :param handle: a second id of the vendor's for the order, see :class:`VendorOrder`.
+    :param confirmed: whether a read, the evidence or a person has shown the order as this purchase's, not the answer alone.
+    :param refund: what the vendor paid back of ``price``, ``None`` before it named an amount.
     """
 
     order_key: str
@@ -244,6 +274,9 @@ class Purchase:
     sent_until: datetime | None
     created_at: datetime
     updated_at: datetime
+    confirmed: bool = False
+    handle: str | None = None
+    refund: Money | None = None
 
     @property
     def unresolved(self) -> bool:
@@ -262,94 +295,13 @@ class Actor:
     try_number: int = 0
     host: str = ""
 
+    def same_task(self, other: Actor) -> bool:
+        """Whether both are tries of one task instance. Outside of a task nobody knows."""
+        mine, theirs = ((actor.dag_id, actor.task_id, actor.run_id, actor.map_index) for actor in (self, other))
+        return self.task_id is not None and mine == theirs
+
     def __str__(self) -> str:
         if not self.task_id:
             return f"{self.host or 'unknown host'}, outside a task"
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"{self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number} on {self.host}"
-
-
-# ---------------------------------------------------------------------------------------------- delivery
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """One delivered proxy. Secret: ``repr`` hides the login.
-
-    :param scheme: ``http`` or ``socks5``.
-    """
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    scheme: str = "http"
-    location: str | None = None
-    expires_at: datetime | None = None
-
-    @property
-    def url(self) -> str:
-        """``scheme://user:password@host:port`` with the login percent-encoded."""
-        login = ""
-        if self.username is not None:
-            login = f"{url_quote(self.username, safe='')}:{url_quote(self.password or '', safe='')}@"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{login}{host}:{self.port}"
-
-    @property
-    def requests(self) -> dict[str, str]:
-        """The argument ``proxies=`` of ``requests``."""
-        return {"http": self.url, "https": self.url}
-
-    def __repr__(self) -> str:
-        login = "***:***@" if self.username is not None else ""
-        return f"Proxy({self.scheme}://{login}{self.host}:{self.port})"
-
-    __str__ = __repr__
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """The proxies and codes of one order. Secret: ``repr`` shows counts only.
-
-    :param proxies: proxies ready for use.
-    :param codes: delivered keys, for vendors with such products.
-    :param skipped: unreadable entries of the vendor's list.
-    """
-
-    order_id: str
-    proxies: tuple[Proxy, ...] = ()
-    codes: tuple[str, ...] = ()
-    skipped: int = 0
-
-    @property
-    def count(self) -> int:
-        return len(self.proxies) + len(self.codes)
-
-    def secrets(self) -> Iterator[str]:
-        """Every value to keep out of logs."""
-        for proxy in self.proxies:
-            if proxy.password:
-                yield proxy.password
-        yield from self.codes
-
-    def __repr__(self) -> str:
-        return (
-            f"Delivery(order_id={self.order_id!r}, proxies={len(self.proxies)}, codes={len(self.codes)}, skipped={self.skipped})"
-        )
-
-    __str__ = __repr__
-
-
-# ---------------------------------------------------------------------------------------------- secrets
-
-_SECRET_NAME = re.compile(r"(password|passwd|secret|token|api_?key|credential|(^|_)pin$)", re.IGNORECASE)
-
-
-def masked(value: Any) -> Any:
-    """A copy of a request with the values of secret-looking fields replaced, for ledger, log and error."""
-    if isinstance(value, Mapping):
-        return {key: "***" if isinstance(key, str) and _SECRET_NAME.search(key) else masked(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [masked(item) for item in value]
-    return value

@@ -80,8 +80,8 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
     ConnectionSetting(
         "wallet",
         "Wallet name",
-        "Give connections that pay from the same balance the same name, e.g. main. They then take turns and count together. "
-        "Empty: the connection has a wallet of its own.",
+        "Connections with the same host and key are one wallet already. Give the same name, e.g. main, to connections that pay "
+        "from one balance with different keys. They then take turns and count together. Empty: the account has its own wallet.",
         example="main",
     ),
     ConnectionSetting(
@@ -102,8 +102,8 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
     ConnectionSetting(
         "timeout",
         "Timeout in seconds",
-        "How long to wait for a connection and, separately, for each part of an answer, e.g. 30. Empty: 30. If the answer to a "
-        "purchase comes later, the next try looks for the order. It re-sends the purchase only if that is safe.",
+        "How long opening a connection may take in all and, separately, each part of an answer, e.g. 30. Empty: 30. If the "
+        "answer to a purchase comes later, the next try looks for the order. It re-sends the purchase only if that is safe.",
         kind="number",
         example=30,
         schema={"exclusiveMinimum": 0},
@@ -111,10 +111,10 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
     ConnectionSetting(
         "settle",
         "Settle time in seconds",
-        "Counts when the answer to a purchase was lost: how long a new order takes to show up in the vendor's lists, e.g. 60. "
-        "A longer time is safer and slower.",
+        "Counts when the answer to a purchase was lost: how long the vendor may still take it, and how long a new order then "
+        "takes to show up in the vendor's lists, e.g. 160. A longer time is safer and slower.",
         kind="number",
-        example=60,
+        example=160,
         schema={"minimum": 0},
     ),
     ConnectionSetting(

@@ -18,9 +18,10 @@ from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json, exact, load_json
+from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json, exact, load_own_json
 from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT
 from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.domain.names import LONGEST_CONN_ID, name_rule
 from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, CONNECTION_SETTINGS, LIMIT_NAMES
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
 from airflow_provider_proxyorders.wire.signatures import has_key
@@ -77,10 +78,12 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
         "webhook_secret": reader.secrets("webhook_secret"),
         "webhook_scheme": reader.extra.get("webhook_scheme"),
     }
+    named = reader.wallet()
     return Account(
         vendor=vendor.name,
         conn_id=connection.conn_id or "",
-        wallet=f"{vendor.name}:{reader.text('wallet') or connection.conn_id}",
+        wallet=f"{vendor.name}:{named or connection.conn_id}",
+        named_wallet=f"{vendor.name}:{named}" if named else None,
         base_url=_base_url(connection) or vendor.base_url,
         secret=secret,
         settings={name: value for name, value in settings.items() if value is not None},
@@ -118,9 +121,9 @@ class _Reader:
     def __init__(self, connection: Connection):
         self.conn_id = connection.conn_id or ""
         try:
-            extra = load_json(connection.extra) if connection.extra else {}
-        except UnreadableBody:
-            raise ConfigError(f"connection {self.conn_id!r}: the extra must be JSON. Nothing was sent.") from None
+            extra = load_own_json(connection.extra) if connection.extra else {}
+        except UnreadableBody as error:
+            raise ConfigError(f"connection {self.conn_id!r}: the extra must be JSON ({error}). Nothing was sent.") from None
         if not isinstance(extra, Mapping):
             raise ConfigError(f"connection {self.conn_id!r}: the extra must be a JSON object. Nothing was sent.")
         self.extra = {name: value for name, value in extra.items() if value is not None and value != ""}
@@ -146,6 +149,13 @@ class _Reader:
             if MONEY & set(words.split("_")):
                 raise self.wrong(name, f"is not a setting and would be ignored; the limits are {', '.join(LIMIT_NAMES)}")
             logging.getLogger(__name__).warning("Connection %s: unknown setting %r is ignored", self.conn_id, name)
+
+    def wallet(self) -> str | None:
+        """The name that the user gave the wallet."""
+        name = self.text("wallet")
+        if name is not None and (rule := name_rule(name, LONGEST_CONN_ID)):
+            raise self.wrong("wallet", rule)
+        return name
 
     def text(self, name: str, pattern: str = r".*", rule: str = "must be text") -> str | None:
         value = self.extra.get(name)

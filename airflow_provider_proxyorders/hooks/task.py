@@ -1,21 +1,25 @@
-"""What a purchase takes from the running Airflow task: its actor and its fence."""
+"""What a purchase takes from the running Airflow task: its actor, its fence, and a second place for an answer."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import Actor
 
+if TYPE_CHECKING:
+    from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
+
 
 def actor_of(context: Mapping[str, Any] | None) -> Actor:
     """The task of a context as the ledger's history names it; outside of a task only the host."""
-    if context is None:
+    ti = context.get("ti") if context is not None else None
+    if ti is None:
         return Actor(host=socket.gethostname())
-    ti = context["ti"]
     return Actor(
         dag_id=ti.dag_id,
         run_id=ti.run_id,
@@ -28,13 +32,13 @@ def actor_of(context: Mapping[str, Any] | None) -> Actor:
 
 def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
     """Airflow's own fence: if Airflow has replaced this try by another, writing to the task's state store raises."""
-    store = context.get("task_state_store") if context is not None else None
-    if store is None:
+    state = context.get("task_state_store") if context is not None else None
+    if state is None:
         return None
 
     def fence(order_key: str) -> None:
         try:
-            store.set("proxyorders_order_key", order_key)
+            state.set("proxyorders_order_key", order_key)
         except Exception as error:
             logging.getLogger(__name__).debug("task state store", exc_info=True)
             raise LedgerError(
@@ -43,3 +47,42 @@ def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
             ) from None
 
     return fence
+
+
+def answers_of(context: Mapping[str, Any] | None) -> TaskAnswers | None:
+    """The task's own place for an answer that the ledger cannot take; ``None`` outside of a task."""
+    state = context.get("task_state_store") if context is not None else None
+    return TaskAnswers(state) if state is not None else None
+
+
+class TaskAnswers:
+    """Answers in the state that Airflow keeps for all tries of a task. It is plain text in Airflow, so it holds ids only.
+
+    It survives retries and a killed worker. Clear keeps it in Airflow 3.3 and deletes it in 3.4 by default.
+    """
+
+    def __init__(self, state: Any):
+        self._state = state
+
+    def keep(self, order_key: str, answer: KeptAnswer) -> None:
+        """:raises Exception: Airflow is away, or has replaced this try by another."""
+        value = {"order_key": order_key, "order_id": answer.order_id, "handle": answer.handle or "", "fence": answer.fence}
+        self._state.set(_name_of(order_key), value)
+
+    def find(self, order_key: str) -> KeptAnswer | None:
+        """The answer that an earlier try kept for an order key."""
+        from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
+
+        try:
+            value = self._state.get(_name_of(order_key))
+            if not value or value["order_key"] != order_key:
+                return None
+            return KeptAnswer(str(value["order_id"]), value["handle"] or None, int(value["fence"]))
+        except Exception:  # without the hint the evidence decides
+            logging.getLogger(__name__).debug("task state store", exc_info=True)
+            return None
+
+
+def _name_of(order_key: str) -> str:
+    """A name without the word that Airflow masks, and short for every order key."""
+    return f"orders_answer_{hashlib.sha256(order_key.encode()).hexdigest()[:16]}"

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, bindparam, or_, select, update
 
 from airflow_provider_proxyorders.domain.levels import State
+from airflow_provider_proxyorders.ledger import turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.schema import alarms
@@ -42,6 +43,10 @@ _TAKE_NEW_CROSSING = (
 )
 #: Take the last crossing again, after a hold without a confirmation.
 _TAKE_AGAIN = update(alarms).where(_IS_ALARM, alarms.c.told < alarms.c.crossing, _IS_FREE).values(_HOLD_COLUMNS).returning(alarms)
+#: A hold that ends later than a hold is long was taken by a host with a fast clock: it is cut.
+_CUT_HOLD = (
+    update(alarms).where(_IS_ALARM, alarms.c.held_until > bindparam("_until")).values({alarms.c.held_until: bindparam("_until")})
+)
 #: An older confirmation leaves a newer one as it is.
 _CONFIRM = (
     update(alarms)
@@ -111,6 +116,7 @@ class Alarms(Database):
             return None  # the usual case, without a write
         values = {"_wallet": wallet, "_name": name, "_now": now, "_until": stamp(moment + timedelta(seconds=hold))}
         with self.transaction() as connection:
+            connection.execute(_CUT_HOLD, values)
             if row is None:
                 new = {"wallet": wallet, "name": name, "state": "ok", "since": now, "crossing": 0, "told": 0, "attempt": 0}
                 connection.execute(insert_or_ignore(connection, alarms), {**new, "balance": balance})
@@ -132,7 +138,8 @@ class Alarms(Database):
 
     def _change(self, statement: Any, crossing: Crossing, **values: int) -> None:
         with self.transaction() as connection:
-            connection.execute(statement, {"_wallet": crossing.wallet, "_name": crossing.name, **values})
+            wallet = turns.live_name(connection, crossing.wallet)  # it may have been joined since the crossing was taken
+            connection.execute(statement, {"_wallet": wallet, "_name": crossing.name, **values})
 
     def _row(self, wallet: str, name: str) -> RowMapping | None:
         with self.autocommit() as connection:

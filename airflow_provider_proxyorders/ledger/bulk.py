@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, select
 
+from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.domain.model import TAKEN, Money, Step
 from airflow_provider_proxyorders.ledger.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import price_of
@@ -69,6 +70,14 @@ def creations(ledger: Ledger, wallet: str, steps: Sequence[Step]) -> list[Purcha
         purchases.c.order_id.is_not(None),
     ]
     return sorted(_summaries(ledger, wallet, conditions), key=lambda summary: summary.began)
+
+
+def named_in_bodies(ledger: Ledger, vendor: str, field: str) -> set[str]:
+    """What the create bodies of a vendor's purchases name in one field, as text."""
+    query = select(purchases.c.request).distinct().where(purchases.c.vendor == vendor, purchases.c.kind == "create")
+    with ledger.autocommit() as connection:
+        bodies = [load_json(text) for text in connection.execute(query).scalars()]
+    return {str(body[field]) for body in bodies if isinstance(body, dict) and body.get(field) is not None}
 
 
 def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str, Step]]:

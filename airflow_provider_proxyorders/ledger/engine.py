@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError, NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger.clock import DatabaseClock, database_clock
 
 #: Marks a SQLite connection that works without ``BEGIN``: each statement is a transaction, and a read waits for no writer.
 AUTOCOMMIT = "proxyorders_autocommit"
@@ -79,7 +80,7 @@ def _new(url: str) -> Engine:
         if address.get_backend_name() == "postgresql":
             # the sums of the limits need READ COMMITTED, whatever the server's default is
             engine = create_engine(address, pool_size=2, connect_args={"connect_timeout": 10}, isolation_level="READ COMMITTED")
-            event.listen(engine, "connect", _postgres_connect)
+            event.listen(engine, "connect", _postgres_connect(database_clock(engine)))
             event.listen(engine, "checkin", _note_use)
             event.listen(engine, "checkout", _test_idle(engine))
             return engine
@@ -126,20 +127,27 @@ def _sqlite_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _postgres_connect(connection: Any, _record: Any) -> None:
-    """Set time limits and isolation of a new connection. Limits of the server, the role or the address stay.
+def _postgres_connect(clock: DatabaseClock) -> Callable[[Any, Any], None]:
+    """Set time limits and isolation of a new connection, and read the database's time. All in one trip.
 
-    This is a statement, because poolers such as pgbouncer refuse the same settings as connection options.
+    Limits of the server, the role or the address stay. This is a statement, because poolers such as pgbouncer refuse the same
+    settings as connection options.
     """
     limits = {"lock_timeout": LONGEST_LOCK_WAIT, "idle_in_transaction_session_timeout": LONGEST_STANDSTILL}
     parts = [
         f"CASE WHEN current_setting('{name}') = '0' THEN set_config('{name}', '{seconds * 1000:.0f}', false) END"
         for name, seconds in limits.items()
     ]
-    connection.autocommit = True  # one trip, and a setting survives the rollback of a later transaction
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT set_config('default_transaction_isolation', 'read committed', false), {', '.join(parts)}")
-    connection.autocommit = False
+    isolation = "set_config('default_transaction_isolation', 'read committed', false)"
+    statement = f"SELECT clock_timestamp(), {isolation}, {', '.join(parts)}"
+
+    def connected(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # one trip, and a setting survives the rollback of a later transaction
+        with connection.cursor() as cursor:
+            clock.note(lambda: cursor.execute(statement).fetchone()[0])
+        connection.autocommit = False
+
+    return connected
 
 
 def _note_use(_connection: Any, record: Any) -> None:

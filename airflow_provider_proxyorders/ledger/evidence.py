@@ -7,29 +7,29 @@ moment, so a purchase in progress is counted exactly once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, union
+from sqlalchemy import Connection, RowMapping, bindparam, func, or_, select, union
 
-from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Purchase, Step
-from airflow_provider_proxyorders.ledger import spending
+from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Money, Purchase, Step
+from airflow_provider_proxyorders.ledger import spending, turns
 from airflow_provider_proxyorders.ledger.database import Database
+from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.rows import StaleClaim, purchase_of
-from airflow_provider_proxyorders.ledger.schema import purchases, steps
+from airflow_provider_proxyorders.ledger.rows import StaleClaim, price_of, purchase_of
+from airflow_provider_proxyorders.ledger.schema import owned_ids, purchases, steps
 
 _TAKEN_STEPS = [step.value for step in sorted(TAKEN)]
 _UNRESOLVED_STEPS = [step.value for step in sorted(UNRESOLVED)]
 
 #: The number of the step at which a purchase was intended last.
 _LAST_INTENT = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.INTENDED.value)
-#: The number of the step at which a purchase was intended before a certain sending.
-_INTENT_BEFORE_SENDING = _LAST_INTENT.where(steps.c.id < bindparam("_sent"))
 _IS_SENDING = steps.c.step == Step.SENT.value
-#: The number of the step at which a purchase was sent last.
-_LAST_SENDING = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), _IS_SENDING)
-#: The same for the purchase of an outer query.
+#: The number of the step at which the purchase of an outer query was sent last.
 _LAST_SENDING_OF_ROW = (
     select(func.max(steps.c.id)).where(steps.c.order_key == purchases.c.order_key, _IS_SENDING).correlate(purchases)
 )
@@ -65,106 +65,195 @@ _MAYBE_REFUNDED = union(
     ),
 )
 
+#: The creation with an id of the vendor's: its owner, or in a row of older code.
+_OWNER = union(
+    select(owned_ids.c.order_key).where(owned_ids.c.wallet == bindparam("_wallet"), owned_ids.c.vendor_id == bindparam("_lower")),
+    select(purchases.c.order_key).where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.order_id == bindparam("_id"),
+        _unindexed(purchases.c.kind) == "create",
+    ),
+)
+#: Unfinished orders without a known handle, the newest first.
+_WITHOUT_HANDLE = (
+    select(purchases.c.order_key, purchases.c.order_id)
+    .where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.step == Step.PLACED.value,
+        purchases.c.kind == "create",
+        purchases.c.handle.is_(None),
+        purchases.c.order_id.is_not(None),
+        purchases.c.order_key != bindparam("_key"),
+    )
+    .order_by(purchases.c.updated_at.desc())
+    .limit(bindparam("_limit"))
+)
+
 #: A purchase of the same kind that was sent since an intent.
 _SENT_SINCE_INTENT = select(purchases.c.order_key).where(*_others_since_intent(Step.SENT.value)).limit(1)
 _CREATION_SENT_SINCE_INTENT = _SENT_SINCE_INTENT.where(purchases.c.kind == "create")
 _EXTENSION_SENT_SINCE_INTENT = _SENT_SINCE_INTENT.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
 
 _SUM = select(func.coalesce(func.sum(purchases.c.counted), 0))
-#: The amount of other purchases that are under way now.
+#: What every unresolved purchase of a wallet may take, and what every taken one counts, sent after a step. Purchases change when
+#: they are sent, so the index on their last change bounds the search.
+_SENT_AFTER = (
+    select(
+        purchases.c.order_key,
+        purchases.c.kind,
+        purchases.c.vendor,
+        purchases.c.step,
+        purchases.c.request,
+        purchases.c.order_id,
+        purchases.c.price,
+        purchases.c.reserved,
+        purchases.c.currency,
+        purchases.c.counted,
+        purchases.c.maybe_sent,
+        purchases.c.sent_at,
+        purchases.c.sent_until,
+        purchases.c.updated_at,
+        steps.c.id.label("number"),
+        steps.c.host,
+    )
+    .join(steps, steps.c.id == _LAST_SENDING_OF_ROW.scalar_subquery())
+    .where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.updated_at >= bindparam("_since"),
+        steps.c.id > bindparam("_after"),
+    )
+    .order_by(steps.c.id)
+)
+_LAST_STEP = select(func.coalesce(func.max(steps.c.id), 0))
+#: The amount of other purchases under way: each may be charged at any moment.
 _SUM_UNDER_WAY = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
     purchases.c.order_key != bindparam("_key"),
     purchases.c.step.in_([Step.SENT.value, Step.UNKNOWN.value, Step.INTENDED.value]),
     or_(purchases.c.step != Step.INTENDED.value, purchases.c.maybe_sent),
 )
-#: The amount of purchases that were reserved and never sent.
-_SUM_RESERVED = _SUM.where(
-    purchases.c.wallet == bindparam("_wallet"), purchases.c.step == Step.INTENDED.value, ~purchases.c.maybe_sent
-)
-#: The amount of purchases that may have been charged, or were charged at a price that is still open.
-_SUM_UNCERTAIN = _SUM.where(
+#: The amount of other purchases that a balance may not show yet: taken, or quarantined, and sent after a step.
+_SUM_NOT_SHOWN = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
-    purchases.c.step.in_([*_UNRESOLVED_STEPS, Step.INTENDED.value, Step.PLACED.value]),  # for the index; repeated below
-    or_(
-        purchases.c.step.in_(_UNRESOLVED_STEPS),
-        and_(purchases.c.step == Step.INTENDED.value, purchases.c.maybe_sent),
-        and_(purchases.c.step == Step.PLACED.value, purchases.c.price.is_(None)),
-    ),
-)
-#: Everything that counts, its uncertain part, and its reserved part, at one moment.
-_CHARGES = select(spending.TOTAL.scalar_subquery(), _SUM_UNCERTAIN.scalar_subquery(), _SUM_RESERVED.scalar_subquery())
-
-_EARLIER = steps.alias()
-_TAKEN_BEFORE_INTENT = exists().where(
-    _EARLIER.c.order_key == purchases.c.order_key, _EARLIER.c.step.in_(_TAKEN_STEPS), _EARLIER.c.id <= bindparam("_intent")
-)
-#: The amount of other purchases that the vendor took since an intent.
-_SUM_TAKEN_SINCE_INTENT = _SUM.where(
-    *_others_since_intent(*_TAKEN_STEPS), _unindexed(purchases.c.step).in_(_TAKEN_STEPS), ~_TAKEN_BEFORE_INTENT
-)
-#: The amount that other purchases may have taken since an intent, at one moment.
-_SPENT_SINCE_INTENT = select(_SUM_UNDER_WAY.scalar_subquery() + _SUM_TAKEN_SINCE_INTENT.scalar_subquery())
-
-#: Other purchases that were sent at a certain sending or after it, and were taken at a known price without a refund.
-#: Every earlier sending is proven to have bought nothing.
-_CHARGED_SINCE_SENDING = select(purchases).where(
-    purchases.c.order_key.in_(select(steps.c.order_key).where(steps.c.id >= bindparam("_sent"), _IS_SENDING)),
+    purchases.c.updated_at >= bindparam("_since"),
     purchases.c.order_key != bindparam("_key"),
-    _unindexed(purchases.c.wallet) == bindparam("_wallet"),
-    _unindexed(purchases.c.step).in_([Step.PLACED.value, Step.DELIVERED.value, Step.EXPIRED.value]),
-    purchases.c.price.is_not(None),
+    _unindexed(purchases.c.step).in_([*_TAKEN_STEPS, Step.QUARANTINED.value]),
+    _LAST_SENDING_OF_ROW.scalar_subquery() > bindparam("_after"),
 )
-#: The earliest purchase that was under way at an intent and was taken: its charge came before the look that followed, or after.
-_OVERLAPPING_PURCHASE = (
-    select(purchases, _LAST_SENDING_OF_ROW.scalar_subquery().label("sent"))
-    .where(
-        *_others_since_intent(*_TAKEN_STEPS),
-        _unindexed(purchases.c.step).in_(_TAKEN_STEPS),
-        ~_TAKEN_BEFORE_INTENT,
-        _LAST_SENDING_OF_ROW.scalar_subquery() < bindparam("_sent"),
-    )
-    .order_by("sent")
-    .limit(1)
-)
+_NOT_SHOWN = select(_SUM_UNDER_WAY.scalar_subquery(), _SUM_NOT_SHOWN.scalar_subquery())
+
+#: The clocks of hosts differ by less, so a list by time begins so much earlier. The steps decide.
+CLOCKS_DIFFER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class SentPurchase:
+    """A purchase of a wallet with the part of it that its balance can show.
+
+    :param left_by: the moment at which its sender had an answer or had given up, or will have given up.
+    :param number: of the step at which it was sent last.
+    :param host: by whose clock ``sent_at`` is.
+    """
+
+    order_key: str
+    kind: str
+    vendor: str
+    step: Step
+    request: Mapping[str, Any]
+    order_id: str | None
+    price: Money | None
+    reserved: Money
+    counted: Decimal
+    maybe_sent: bool
+    sent_at: datetime
+    left_by: datetime
+    number: int
+    host: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How far a balance surely shows the purchases of its wallet.
+
+    :param step: number of a step: everything that was sent up to it shows.
+    :param since: a moment before everything that was sent later.
+    """
+
+    step: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What must remain in a wallet after a purchase.
+
+    :param balance: the wallet as just read.
+    :param least: the connection's ``min_balance``.
+    :param shown: how far the balance surely shows the wallet's purchases.
+    :param paid: what an earlier sending of this purchase took already, if it landed. A repeat then costs nothing.
+    """
+
+    balance: Money
+    least: Decimal
+    shown: Shown
+    paid: Decimal = Decimal(0)
 
 
 class LedgerEvidence(Database):
     """The part of a ledger about other events on a wallet."""
 
-    def charge_bounds(self, wallet: str) -> tuple[Decimal, Decimal]:
-        """What all purchases of a wallet were charged over all time: at least, and at most."""
+    def last_step(self) -> int:
+        """The number of the newest step of all purchases."""
         with self.autocommit() as connection:
-            row = connection.execute(_CHARGES, {"_wallet": wallet}).one()
-        total, uncertain, reserved = (spending.amount_of(int(counted)) for counted in row)
-        return total - uncertain - reserved, total - reserved
+            return int(connection.execute(_LAST_STEP).scalar_one())
 
-    def spent_since_intent(self, purchase: Purchase) -> Decimal:
-        """The most that other purchases took from the wallet since this purchase was intended last."""
-        with self.autocommit() as connection:
-            return spent_since_intent(connection, purchase)
+    def last_step_of(self, wallet: str) -> int:
+        """The same, when each step of the wallet up to it can be read.
 
-    def balance_checkpoints(self, purchase: Purchase, most: int = 20) -> list[tuple[Mapping[str, Any], list[Purchase]]]:
-        """Evidence from before a sending, each with the other purchases of the wallet that were surely charged since.
-
-        The first checkpoint is the purchase's own evidence. The charge of a purchase under way at that look came before the
-        look or after it, but surely after the look for itself. So the next checkpoint is the evidence of that purchase, and so
-        on, back to a look with nothing else under way.
+        PostgreSQL numbers a step before its commit, so a step with a greater number may be readable earlier. The lock of the
+        wallet lets none of its steps be on its way. SQLite has one writer at a time.
         """
-        checkpoints: list[tuple[Mapping[str, Any], list[Purchase]]] = []
+        if self.engine.dialect.name == "sqlite":
+            return self.last_step()
+        with self.transaction() as connection:
+            turns.lock(connection, wallet)
+            return int(connection.execute(_LAST_STEP).scalar_one())
+
+    def sent_after(self, wallet: str, number: int, since: datetime) -> list[SentPurchase]:
+        """The purchases of a wallet that were sent last after a step, in the order of their sending.
+
+        :param since: a moment before the first of these sendings.
+        """
+        values: dict[str, Any] = {"_after": number, "_since": stamp(since - CLOCKS_DIFFER)}
         with self.autocommit() as connection:
-            since = purchase
-            sent = connection.execute(_LAST_SENDING, {"_key": purchase.order_key}).scalar()
-            while sent is not None and len(checkpoints) < most:
-                values = {"_wallet": purchase.wallet, "_key": purchase.order_key, "_sent": sent}
-                charged = connection.execute(_CHARGED_SINCE_SENDING, values).mappings()
-                checkpoints.append((since.evidence, [purchase_of(row) for row in charged]))
-                intent = connection.execute(_INTENT_BEFORE_SENDING, {"_key": since.order_key, "_sent": sent}).scalar()
-                overlapping = connection.execute(_OVERLAPPING_PURCHASE, {**values, "_intent": intent}).mappings().first()
-                if overlapping is None:
-                    break
-                since, sent = purchase_of(overlapping), overlapping["sent"]
-        return checkpoints
+            values["_wallet"] = turns.live_name(connection, wallet)
+            return [_sent_purchase(row) for row in connection.execute(_SENT_AFTER, values).mappings()]
+
+    def oldest_placed(self, wallet: str, before: datetime, limit: int) -> list[Purchase]:
+        """Unfinished orders of a wallet without a change since a moment, the oldest first."""
+        query = select(purchases).where(purchases.c.step == Step.PLACED.value, purchases.c.updated_at < stamp(before))
+        query = query.order_by(purchases.c.updated_at).limit(limit)
+        with self.autocommit() as connection:
+            of_wallet = query.where(purchases.c.wallet == turns.live_name(connection, wallet))
+            rows = connection.execute(of_wallet).mappings()
+            return [purchase_of(row) for row in rows]
+
+    def owned_by_another(self, purchase: Purchase, vendor_id: str) -> bool:
+        """Whether an id (of an order, or its handle) belongs to another creation of the wallet."""
+        values = {"_wallet": purchase.wallet, "_id": vendor_id, "_lower": vendor_id.lower()}
+        with self.autocommit() as connection:
+            return any(key != purchase.order_key for key in connection.execute(_OWNER, values).scalars())
+
+    def without_handle(self, purchase: Purchase, limit: int) -> dict[str, str]:
+        """Order ids of other unfinished creations without a known handle, by order key, the newest first."""
+        values = {"_wallet": purchase.wallet, "_key": purchase.order_key, "_limit": limit}
+        with self.autocommit() as connection:
+            return {row.order_key: row.order_id for row in connection.execute(_WITHOUT_HANDLE, values)}
+
+    def check_alone(self, purchase: Purchase) -> None:
+        """See :func:`check_alone`."""
+        with self.autocommit() as connection:
+            check_alone(connection, purchase)
 
     def maybe_refunded(self, purchase: Purchase) -> list[str]:
         """Ids of other orders of the wallet with a possible refund since this purchase was intended last."""
@@ -177,9 +266,12 @@ class LedgerEvidence(Database):
         return Inbox(self.engine).order_ids_of_reference(wallet, reference)
 
 
-def spent_since_intent(connection: Connection, purchase: Purchase) -> Decimal:
-    """See :meth:`LedgerEvidence.spent_since_intent`."""
-    return spending.amount_of(int(connection.execute(_SPENT_SINCE_INTENT, _since_intent(connection, purchase)).scalar_one()))
+def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple[Decimal, Decimal]:
+    """What other purchases can have taken from a wallet beside a balance: those under way, and those that it may not show yet."""
+    values: dict[str, Any] = {"_wallet": purchase.wallet, "_key": purchase.order_key}
+    values |= {"_after": shown.step, "_since": stamp(shown.since - CLOCKS_DIFFER)}
+    under_way, late = connection.execute(_NOT_SHOWN, values).one()
+    return spending.amount_of(int(under_way)), spending.amount_of(int(late))
 
 
 def check_alone(connection: Connection, purchase: Purchase) -> None:
@@ -199,3 +291,24 @@ def check_alone(connection: Connection, purchase: Purchase) -> None:
 def _since_intent(connection: Connection, purchase: Purchase) -> dict[str, Any]:
     intent = connection.execute(_LAST_INTENT, {"_key": purchase.order_key}).scalar()
     return {"_wallet": purchase.wallet, "_key": purchase.order_key, "_intent": intent}
+
+
+def _sent_purchase(row: RowMapping) -> SentPurchase:
+    # each step after SENT comes after the answer, or after the sender gave up; sent_until bounds both
+    times = [row["sent_until"] or row["sent_at"], *([] if row["step"] == Step.SENT.value else [row["updated_at"]])]
+    return SentPurchase(
+        order_key=row["order_key"],
+        kind=row["kind"],
+        vendor=row["vendor"],
+        step=Step(row["step"]),
+        request=load_json(row["request"]),
+        order_id=row["order_id"],
+        price=price_of(row),
+        reserved=Money(Decimal(row["reserved"]), row["currency"]),
+        counted=spending.amount_of(int(row["counted"])),
+        maybe_sent=bool(row["maybe_sent"]),
+        sent_at=datetime.fromisoformat(row["sent_at"]),
+        left_by=datetime.fromisoformat(min(times)),
+        number=int(row["number"]),
+        host=row["host"],
+    )

@@ -19,11 +19,11 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, delete, exists, func, select, text
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.ledger import schema
+from airflow_provider_proxyorders.ledger import schema, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
-from airflow_provider_proxyorders.ledger.schema import purchases, webhooks
+from airflow_provider_proxyorders.ledger.schema import purchases, wallets, webhooks
 
 #: PostgreSQL notifies listeners on this channel of new webhooks.
 CHANNEL = "proxyorders_deliveries"
@@ -51,6 +51,15 @@ _WRITER_LOCK = 7_205_119_404
 #: Webhooks pruned in one transaction. New webhooks wait for its end.
 _PRUNED_AT_ONCE = 500
 _INSERT = f"INSERT INTO {webhooks.name} ({', '.join(_COLUMNS)})"
+
+
+def _stored(name: str, cell: str) -> str:
+    """The value of a column: of a wallet its present name, since a receiver may not have heard of a join yet."""
+    if name != "wallet":
+        return cell
+    return f"COALESCE((SELECT joined FROM {wallets.name} AS known WHERE known.wallet = {cell}), {cell})"
+
+
 #: The count of copies stops here. PostgreSQL's integer ends here, and an overflow would fail the whole group.
 _MOST_COPIES = 2**31 - 1
 _COUNT_COPIES = f"""ON CONFLICT (digest) DO UPDATE SET last_at = excluded.last_at, times =
@@ -59,10 +68,10 @@ _COUNT_COPIES = f"""ON CONFLICT (digest) DO UPDATE SET last_at = excluded.last_a
 # One statement takes a group of any size, as one JSON array of arrays. With a statement for each row, the interpreter's lock
 # around each statement would cost more than the rows.
 _KEEP_IN_SQLITE = text(f"""
-    {_INSERT} SELECT {", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))}
+    {_INSERT} SELECT {", ".join(_stored(name, f"json_extract(value, '$[{place}]')") for place, name in enumerate(_COLUMNS))}
     FROM json_each(:rows) WHERE true {_COUNT_COPIES}
 """)
-_CELLS = [f"CAST(new ->> {place} AS {webhooks.c[name].type})" for place, name in enumerate(_COLUMNS)]
+_CELLS = [_stored(name, f"CAST(new ->> {place} AS {webhooks.c[name].type})") for place, name in enumerate(_COLUMNS)]
 _KEEP_IN_POSTGRES = text(f"""
     WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock({_WRITER_LOCK})),
     kept AS (
@@ -79,6 +88,7 @@ class Hint:
 
     :param digest: of wallet and body; a copy has the same digest.
     :param status: the vendor's word. Only a reading of the order proves it.
+    :param former_wallets: names that the wallet had before, known once the webhook is stored.
     :param number: place in the inbox, 0 before the webhook is stored.
     :param times: copies that arrived.
     """
@@ -91,6 +101,11 @@ class Hint:
     status: str
     number: int = 0
     times: int = 1
+    former_wallets: tuple[str, ...] = ()
+
+    def concerns(self, wallet: str) -> bool:
+        """Whether it is about an order of this wallet, under its present name or a former one."""
+        return wallet == self.wallet or wallet in self.former_wallets
 
 
 @dataclass(frozen=True)
@@ -137,14 +152,17 @@ class Inbox(Database):
     def since(self, number: int, limit: int = 1000) -> list[Hint]:
         """Webhooks after a number, oldest first."""
         with self.autocommit() as connection:
-            rows = connection.execute(_PAGE_AFTER, {"_after": number, "_limit": limit}).mappings()
-            return [_hint(row) for row in rows]
+            rows = connection.execute(_PAGE_AFTER, {"_after": number, "_limit": limit}).mappings().all()
+            former = {name: turns.former_names(connection, name) for name in {row["wallet"] for row in rows}}
+            return [_hint(row, former[row["wallet"]]) for row in rows]
 
     def newest_of_orders(self, wallet: str, number: int, limit: int = 1000) -> list[Hint]:
         """The newest webhook of each of a wallet's orders, after a number; oldest first."""
         with self.autocommit() as connection:
-            rows = connection.execute(_NEWEST_OF_ORDERS, {"_wallet": wallet, "_after": number, "_limit": limit}).mappings()
-            return [_hint(row) for row in rows]
+            wallet = turns.live_name(connection, wallet)
+            former = turns.former_names(connection, wallet)
+            values = {"_wallet": wallet, "_after": number, "_limit": limit}
+            return [_hint(row, former) for row in connection.execute(_NEWEST_OF_ORDERS, values).mappings()]
 
     def order_ids_of_reference(self, wallet: str, reference: str) -> list[str]:
         """The vendor's ids of all orders that webhooks name with a reference of ours, in the order of arrival."""
@@ -191,9 +209,9 @@ class Inbox(Database):
                 return int(deleted)
 
 
-def _hint(row: RowMapping) -> Hint:
+def _hint(row: RowMapping, former_wallets: tuple[str, ...] = ()) -> Hint:
     columns = {name: row[name] for name in ("digest", "conn_id", "wallet", "order_id", "reference", "status", "times")}
-    return Hint(**columns, number=row["id"])
+    return Hint(**columns, number=row["id"], former_wallets=former_wallets)
 
 
 def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -59,6 +59,28 @@ def examine(url: str) -> Condition:
         return Condition(place, "empty")
     age: Age = "current" if version == HEAD else "older" if version in VERSIONS else "newer"
     return Condition(place, age, version)
+
+
+def existing_engine(url: str) -> Engine | None:
+    """The engine of a ledger of this code's version; ``None`` for a ledger that is missing, unused, older or newer.
+
+    :raises LedgerError: it cannot be reached.
+    """
+    engine = engine_for(url)
+    path = engine.url.database or ""
+    if engine.dialect.name == "sqlite" and not engine.url.query.get("uri") and path and not os.path.exists(path):
+        return None  # opening it would make the file
+    with translated_errors(engine.url), engine.connect() as connection:
+        return engine if schema.version_of(connection) == HEAD else None
+
+
+def version_at(engine: Engine) -> str | None:
+    """The version of a ledger as it stands, ``None`` without our tables. It makes and upgrades nothing.
+
+    :raises LedgerError: it cannot be reached.
+    """
+    with translated_errors(engine.url), engine.connect() as connection:
+        return schema.version_of(connection)
 
 
 def _file_exists(path: str, query: dict[str, Any]) -> bool:

@@ -8,24 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, select, true, union_all
+from sqlalchemy import Integer, Select, bindparam, select, union_all
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
-from airflow_provider_proxyorders.ledger import schema
+from airflow_provider_proxyorders.ledger import ownership, schema, turns
+from airflow_provider_proxyorders.ledger.corrections import LedgerCorrections
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.evidence import LedgerEvidence
 from airflow_provider_proxyorders.ledger.facts import FactStore
-from airflow_provider_proxyorders.ledger.rows import History, Intent, StaleClaim, history_of, purchase_of
-from airflow_provider_proxyorders.ledger.schema import purchases, steps, wallets
+from airflow_provider_proxyorders.ledger.freezes import LedgerFreezes
+from airflow_provider_proxyorders.ledger.leases import LedgerLeases
+from airflow_provider_proxyorders.ledger.looks import LedgerLooks
+from airflow_provider_proxyorders.ledger.questions import LedgerQuestions
+from airflow_provider_proxyorders.ledger.rows import History, Intent, OwnedElsewhere, StaleClaim, history_of, purchase_of
+from airflow_provider_proxyorders.ledger.schema import purchases, steps
 from airflow_provider_proxyorders.ledger.writes import LedgerWrites
 
-__all__ = ["History", "Intent", "Ledger", "StaleClaim", "open_ledger"]
+__all__ = ["History", "Intent", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
 
 _FIND_PURCHASE = select(purchases).where(purchases.c.order_key == bindparam("_key"))
 _STEPS_OF_PURCHASE = select(steps).where(steps.c.order_key == bindparam("_key")).order_by(steps.c.id)
+
+#: A step, and whether only purchases at it that may have been sent count.
+_Condition = tuple[Step | None, bool]
+_EVERY: _Condition = (None, False)
+
+
+@cache
+def _newest_of(conditions: tuple[_Condition, ...], of_wallet: bool) -> Select[Any]:
+    """Purchases that meet one of the conditions. Each is a query of its own, because each step has its place in an index.
+
+    Made once for each set of conditions, since it takes longer to make than to execute.
+    """
+    query = select(purchases).order_by(purchases.c.updated_at.desc()).limit(bindparam("_limit", type_=Integer))
+    if of_wallet:
+        query = query.where(purchases.c.wallet == bindparam("_wallet"))
+    parts = []
+    for step, maybe_sent in conditions:
+        part = query if step is None else query.where(purchases.c.step == step.value)
+        parts.append(part.where(purchases.c.maybe_sent) if maybe_sent else part)
+    if len(parts) == 1:
+        return parts[0]
+    merged = union_all(*(select(part.subquery()) for part in parts)).subquery()
+    return select(merged).order_by(merged.c.updated_at.desc()).limit(bindparam("_limit", type_=Integer))
 
 
 def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger:
@@ -38,12 +68,14 @@ def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger
         with translated_errors(ledger.engine.url):
             schema.ensure(ledger.engine)
     except LedgerError as error:
-        error.tell("Nothing was bought.")
+        error.tell("This try bought nothing.")
         raise
     return ledger
 
 
-class Ledger(LedgerWrites, LedgerEvidence, FactStore):
+class Ledger(
+    LedgerWrites, LedgerCorrections, LedgerLooks, LedgerLeases, LedgerQuestions, LedgerEvidence, LedgerFreezes, FactStore
+):
     """The record of purchases in one database."""
 
     def find(self, order_key: str) -> Purchase | None:
@@ -60,27 +92,20 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
     def purchases(self, *, wallet: str | None = None, in_steps: Sequence[Step] | None = None, limit: int = 100) -> list[Purchase]:
         """Purchases, the most recently changed first."""
         if in_steps is None:
-            return self._newest(wallet, [true()], limit)
-        return self._newest(wallet, [purchases.c.step == step.value for step in set(in_steps)], limit)
+            return self._newest(wallet, [_EVERY], limit)
+        return self._newest(wallet, [(step, False) for step in sorted(set(in_steps))], limit)
 
     def unresolved(self, *, wallet: str | None = None, limit: int = 100) -> list[Purchase]:
         """Unresolved purchases, the most recently changed first."""
-        by_step = [purchases.c.step == step.value for step in sorted(UNRESOLVED)]
-        maybe_sent = [and_(purchases.c.step == step.value, purchases.c.maybe_sent) for step in (Step.INTENDED, Step.REJECTED)]
-        return self._newest(wallet, [*by_step, *maybe_sent], limit)
+        maybe_sent = [(step, True) for step in (Step.INTENDED, Step.REJECTED)]
+        return self._newest(wallet, [*((step, False) for step in sorted(UNRESOLVED)), *maybe_sent], limit)
 
-    def _newest(self, wallet: str | None, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Purchase]:
-        """Purchases that meet one of the conditions. Each is a query of its own, because each step has its place in an index."""
+    def _newest(self, wallet: str | None, conditions: Sequence[_Condition], limit: int) -> list[Purchase]:
         if not conditions:
             return []
-        of_wallet = select(purchases) if wallet is None else select(purchases).where(purchases.c.wallet == wallet)
-        query = of_wallet.order_by(purchases.c.updated_at.desc()).limit(limit)
-        parts = [query.where(condition) for condition in conditions]
-        if len(parts) > 1:
-            merged = union_all(*(select(part.subquery()) for part in parts)).subquery()
-            parts = [select(merged).order_by(merged.c.updated_at.desc()).limit(limit)]
+        query = _newest_of(tuple(conditions), wallet is not None)
         with self.autocommit() as connection:
-            return [purchase_of(row) for row in connection.execute(parts[0]).mappings()]
+            return [purchase_of(row) for row in connection.execute(query, {"_wallet": wallet, "_limit": limit}).mappings()]
 
     def by_order_id(self, wallet: str, order_id: str) -> list[Purchase]:
         """The purchases (one creation, any number of extensions) of one vendor order, the most recently changed first."""
@@ -88,6 +113,11 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
         with self.autocommit() as connection:  # sorted here, or SQLite would choose an index in this order, of the whole wallet
             purchases_of_order = [purchase_of(row) for row in connection.execute(query).mappings()]
         return sorted(purchases_of_order, key=lambda purchase: purchase.updated_at, reverse=True)
+
+    def owner_of(self, wallet: str, vendor_id: str) -> str | None:
+        """The order key of the creation that owns an id of the vendor's, ``None`` for a free id."""
+        with self.autocommit() as connection:
+            return ownership.owner_of(connection, wallet, vendor_id)
 
     def own_ids(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
         """Vendor ids (orders and their handles) that belong to purchases of a wallet.
@@ -110,4 +140,5 @@ class Ledger(LedgerWrites, LedgerEvidence, FactStore):
     def freeze_reason(self, wallet: str) -> str | None:
         """Why a wallet is frozen, ``None`` for a wallet that may buy."""
         with self.autocommit() as connection:
-            return connection.execute(select(wallets.c.frozen).where(wallets.c.wallet == wallet)).scalar()
+            row = turns.read(connection, wallet)
+            return row["frozen"] if row is not None else None

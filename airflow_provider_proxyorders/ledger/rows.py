@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import RowMapping
 
@@ -22,17 +22,34 @@ _BEGINNING = datetime.min.replace(tzinfo=timezone.utc)
 class StaleClaim(LedgerError):
     """Another worker has taken the purchase further. This worker may write nothing about it."""
 
-    money: ClassVar[MoneyState] = "unknown"
+    money: MoneyState = "unknown"
+
+
+class OwnedElsewhere(LedgerError):
+    """An order belongs to another creation of the wallet. Nothing was recorded; the purchase may have landed as another order.
+
+    :ivar vendor_id: the id with an owner.
+    :ivar owner: the order key of that creation.
+    """
+
+    money: MoneyState = "unknown"
+
+    def __init__(self, vendor_id: str, owner: str):
+        self.vendor_id, self.owner = vendor_id, owner
+        super().__init__(f"order {vendor_id} belongs to order key {owner!r} already", retry="never")
 
 
 @dataclass(frozen=True)
 class Intent:
     """A purchase that is about to be made.
 
-    :param fingerprint: SHA-256 of the canonical request; the same key with another fingerprint is a conflict.
+    :param fingerprint: SHA-256 of the canonical request. The ledger keeps it keyed; the same key with another one is a conflict.
     :param request: the request with secrets masked, for people and for comparison.
     :param amount: counts for the limits until the price is known.
     :param takes_turn: whether it must be the only purchase under way on its wallet.
+    :param settle_time: seconds for which an uncertain refusal counts for the limits.
+    :param refused: fence of the refused purchase that was looked for once more; 0: none. A refusal of another sending comes back
+        as it stands. ``None``: every refused purchase is intended anew.
     """
 
     order_key: str
@@ -47,6 +64,8 @@ class Intent:
     caps: Caps = field(default_factory=Caps)
     zone: str = "UTC"
     takes_turn: bool = True
+    refused: int | None = None
+    settle_time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,9 @@ def purchase_of(row: RowMapping) -> Purchase:
         sent_until=moment_of(row["sent_until"]),
         created_at=moment_of(row["created_at"]) or _BEGINNING,
         updated_at=moment_of(row["updated_at"]) or _BEGINNING,
+        confirmed=bool(row["confirmed"]),
+        handle=row["handle"],
+        refund=Money(Decimal(row["refund"]), row["currency"]) if row["refund"] is not None else None,
     )
 
 
@@ -106,18 +128,24 @@ def history_of(row: RowMapping) -> History:
 
 
 def columns_of_intent(intent: Intent) -> dict[str, Any]:
-    """The columns that an intent fills."""
+    """The columns that an intent fills, beside its keyed fingerprint."""
     return {
         "kind": intent.kind,
         "vendor": intent.vendor,
         "conn_id": intent.conn_id,
         "wallet": intent.wallet,
-        "fingerprint": intent.fingerprint,
         "request": dump_json(intent.request),
         "target": intent.target,
         "currency": intent.amount.currency,
         "reserved": f"{intent.amount.amount:f}",
     }
+
+
+def columns_of_task(actor: Actor) -> dict[str, Any]:
+    """The columns that name the task of an intent; a person's intent leaves them."""
+    if actor.task_id is None:
+        return {}
+    return {"dag_id": actor.dag_id, "run_id": actor.run_id, "task_id": actor.task_id, "map_index": actor.map_index}
 
 
 def columns_of_vendor_order(purchase: Purchase, vendor_order: VendorOrder) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     inspect,
     text,
 )
@@ -31,9 +32,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The version of this code: the newest file in ``migrations/versions``.
-HEAD = "0004"
+HEAD = "0005"
 #: Every version with an upgrade path to this code.
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -85,6 +86,7 @@ purchases = Table(
     Column("currency", ShortVendorText(10)),
     Column("reserved", Text, nullable=False),
     Column("price", Text),
+    Column("refund", Text),
     Column("counted", BigInteger, nullable=False),
     Column("counted_on", String(10), nullable=False),
     Column("expires_at", String(40)),
@@ -92,17 +94,28 @@ purchases = Table(
     Column("reason", VendorText, nullable=False),
     Column("evidence", VendorText, nullable=False),
     Column("maybe_sent", Boolean, nullable=False),
+    #: Whether a read has shown the order under its id. Before that, only the answer to the purchase named it.
+    Column("confirmed", Boolean, nullable=False, server_default=false()),
     Column("fence", Integer, nullable=False),
     Column("sent_at", String(40)),
     Column("sent_until", String(40)),
     Column("created_at", String(40), nullable=False),
     Column("updated_at", String(40), nullable=False),
+    #: The task that intended the purchase, for lists and links.
+    Column("dag_id", String(250)),
+    Column("run_id", String(250)),
+    Column("task_id", String(250)),
+    Column("map_index", Integer, nullable=False, server_default="-1"),
     # every list begins with the newest row, so each index ends in the order of its list, and a list reads its own rows only
     Index("proxyorders_purchases_open", "wallet", "step", "updated_at"),
     Index("proxyorders_purchases_order", "wallet", "order_id"),
     Index("proxyorders_purchases_wallet", "wallet", "updated_at"),
     Index("proxyorders_purchases_step", "step", "updated_at"),
     Index("proxyorders_purchases_updated", "updated_at"),
+    Index("proxyorders_purchases_conn", "conn_id", "updated_at"),
+    Index("proxyorders_purchases_dag", "dag_id", "updated_at"),
+    Index("proxyorders_purchases_created", "created_at"),
+    Index("proxyorders_purchases_expires", "expires_at"),
 )
 
 #: Append-only: one row for every step and every look, with actor, time and reason.
@@ -124,7 +137,8 @@ steps = Table(
     Index("proxyorders_steps_key", "order_key", "id"),
 )
 
-#: One row for each wallet: locked while limits are checked; it also holds the freeze and the turn.
+#: One row for each wallet: locked while limits are checked; it also holds the freeze and the turn. A wallet that was joined
+#: into another one keeps its row: ``joined`` names that other wallet, and the name counts for it.
 wallets = Table(
     "proxyorders_wallets",
     metadata,
@@ -132,6 +146,20 @@ wallets = Table(
     Column("frozen", VendorText),
     Column("turn_key", String(500)),
     Column("turn_until", String(40)),
+    Column("joined", String(300)),
+)
+
+#: Append-only: one row for each freeze of a wallet and each end of one, with person, time and reason.
+wallet_steps = Table(
+    "proxyorders_wallet_steps",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("wallet", String(300), nullable=False),
+    Column("at", String(40), nullable=False),
+    Column("what", String(20), nullable=False),
+    Column("why", VendorText, nullable=False),
+    Column("host", ShortVendorText(250), nullable=False),
+    Index("proxyorders_wallet_steps_wallet", "wallet", "id"),
 )
 
 #: The amount of a wallet's purchases by day, so a limit check adds up at most 31 rows.
@@ -184,6 +212,67 @@ alarms = Table(
     Column("told", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("held_until", String(40)),
+)
+
+#: One creation owns an id of the vendor: that of its order, and each other name of the order.
+owned_ids = Table(
+    "proxyorders_owned_ids",
+    metadata,
+    Column("wallet", String(300), primary_key=True),
+    Column("vendor_id", String(200), primary_key=True),
+    Column("order_key", String(500), nullable=False),
+    Index("proxyorders_owned_ids_key", "order_key"),
+)
+
+#: Append-only: one row for every look at an unresolved purchase. ``sending`` is the fence of the sending that was looked for.
+looks = Table(
+    "proxyorders_looks",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("order_key", String(500), nullable=False),
+    Column("sending", Integer, nullable=False),
+    Column("at", String(40), nullable=False),
+    Column("verdict", String(20), nullable=False),
+    Column("detail", VendorText, nullable=False),
+    Index("proxyorders_looks_key", "order_key", "id"),
+)
+
+#: The wallet of each account. ``digest`` is a keyed hash of vendor, host and key.
+accounts = Table(
+    "proxyorders_accounts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("vendor", String(100), nullable=False),
+    Column("wallet", String(300), nullable=False),
+    Column("conn_id", String(250), nullable=False),
+    Column("at", String(40), nullable=False),
+)
+
+#: The wallet of each connection, which keeps it when its key changes. ``conn_id`` is in lower case, ``name`` is the id as it is
+#: written. ``named`` is the wallet that the connection's own setting names.
+connections = Table(
+    "proxyorders_connections",
+    metadata,
+    Column("vendor", String(100), primary_key=True),
+    Column("conn_id", String(500), primary_key=True),
+    Column("name", String(250), nullable=False),
+    Column("wallet", String(300), nullable=False),
+    Column("named", String(300)),
+    Index("proxyorders_connections_wallet", "wallet"),
+)
+
+#: The order of an answer that came too late to be recorded: a question for a person, open while ``answered_at`` is empty.
+questions = Table(
+    "proxyorders_questions",
+    metadata,
+    Column("order_key", String(500), primary_key=True),
+    Column("order_id", String(200), primary_key=True),
+    Column("wallet", String(300), nullable=False),
+    Column("why", VendorText, nullable=False),
+    Column("at", String(40), nullable=False),
+    Column("answer", VendorText),
+    Column("answered_at", String(40)),
+    Index("proxyorders_questions_wallet", "wallet", "answered_at"),
 )
 
 

@@ -23,8 +23,6 @@ _USED_OF_DAY_AND_MONTH = select(
     func.coalesce(func.sum(case((spending.c.day == bindparam("_day"), spending.c.counted))), 0),
     func.coalesce(func.sum(spending.c.counted), 0),
 ).where(spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last"))
-#: The amount of a wallet over all days.
-TOTAL = select(func.coalesce(func.sum(spending.c.counted), 0)).where(spending.c.wallet == bindparam("_wallet"))
 _ADD_TO_DAY = (
     update(spending)
     .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))

@@ -6,22 +6,35 @@ with evidence that fits several of them take turns: one goes out at a time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, literal, select, update
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.rows import Intent
-from airflow_provider_proxyorders.ledger.schema import purchases, wallets
+from airflow_provider_proxyorders.ledger.schema import facts, purchases, wallets
+
+T = TypeVar("T", Purchase, Intent)
 
 _WALLET = wallets.c.wallet == bindparam("_wallet")
 _FIND_WALLET = select(wallets).where(_WALLET)
 _LOCK_WALLET = _FIND_WALLET.with_for_update()
 _SET_WALLET = update(wallets).where(_WALLET)
 _LEAVE_TURN = update(wallets).where(_WALLET, wallets.c.turn_key == bindparam("_key")).values(turn_key=None, turn_until=None)
+
+#: The fact of a ledger that was restored: the moment of its backup, as ISO text.
+RESTORED = "restored from the backup of"
+_BACKUP_OF, _WITHOUT = "this ledger is a backup of ", "; what was bought since is missing in it"
+_WHY_RESTORED = (
+    select(literal(_BACKUP_OF).concat(facts.c.value).concat(_WITHOUT)).where(facts.c.name == RESTORED).scalar_subquery()
+)
+
+#: Every former name points to the wallet of now, see ``joining``.
+_FORMER_NAMES = select(wallets.c.wallet).where(wallets.c.joined == bindparam("_wallet")).order_by(wallets.c.wallet)
 
 _UNRESOLVED_STEPS = [step.value for step in sorted(UNRESOLVED)]
 _ANOTHER_PURCHASE = (
@@ -40,17 +53,57 @@ _EXTENSION_UNDER_WAY = _ANOTHER_PURCHASE.where(
 
 
 def lock(connection: Connection, wallet: str) -> RowMapping:
-    """Lock the row of a wallet until the transaction ends; a new wallet gets its row."""
+    """Lock the row of a wallet until the transaction ends; a new wallet gets its row.
+
+    :param wallet: its name, or a former one: the returned row has the name that counts now.
+    """
+    while (row := lock_row(connection, wallet))["joined"] is not None:
+        wallet = row["joined"]
+    return row
+
+
+def lock_row(connection: Connection, wallet: str) -> RowMapping:
+    """Lock the row of this very name, also of a former one."""
     row = connection.execute(_LOCK_WALLET, {"_wallet": wallet}).mappings().first()
     if row is None:
-        connection.execute(insert_or_ignore(connection, wallets).values(wallet=wallet))
+        add(connection, wallet)
         row = connection.execute(_LOCK_WALLET, {"_wallet": wallet}).mappings().one()
     return row
 
 
+def add(connection: Connection, wallet: str) -> None:
+    """Make the row of a new wallet. In a restored ledger it begins frozen: the wallet may have bought since the backup."""
+    connection.execute(insert_or_ignore(connection, wallets).values(wallet=wallet, frozen=_WHY_RESTORED))
+
+
+def why_restored(moment: str) -> str:
+    """Why each wallet of a restored ledger is frozen.
+
+    :param moment: of the backup.
+    """
+    return f"{_BACKUP_OF}{moment}{_WITHOUT}"
+
+
+def in_wallet(what: T, wallet: RowMapping) -> T:
+    """A purchase or an intent under the present name of its locked wallet, which may have been joined into another meanwhile."""
+    return what if what.wallet == wallet["wallet"] else replace(what, wallet=wallet["wallet"])
+
+
 def read(connection: Connection, wallet: str) -> RowMapping | None:
-    """The row of a wallet without a lock."""
-    return connection.execute(_FIND_WALLET, {"_wallet": wallet}).mappings().first()
+    """The row of a wallet without a lock, also under a former name."""
+    row = connection.execute(_FIND_WALLET, {"_wallet": wallet}).mappings().first()
+    return row if row is None or row["joined"] is None else read(connection, row["joined"])
+
+
+def live_name(connection: Connection, wallet: str) -> str:
+    """The present name of a wallet; of a name that no wallet has, the name itself."""
+    row = read(connection, wallet)
+    return str(row["wallet"]) if row is not None else wallet
+
+
+def former_names(connection: Connection, wallet: str) -> tuple[str, ...]:
+    """The names that a wallet had before, and those of the wallets that were joined into it."""
+    return tuple(connection.execute(_FORMER_NAMES, {"_wallet": wallet}).scalars())
 
 
 def freeze(connection: Connection, wallet: str, why: str | None) -> None:

@@ -7,24 +7,28 @@ transaction locks the wallet's row first (see ``turns``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
-from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, OrderKeyConflict
+from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, Purchase, Step, VendorOrder, step_after
 from airflow_provider_proxyorders.ledger import evidence as ledger_evidence
-from airflow_provider_proxyorders.ledger import spending, turns
-from airflow_provider_proxyorders.ledger.database import Database
+from airflow_provider_proxyorders.ledger import freezes, ownership, questions, spending, turns
 from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.evidence import Floor
+from airflow_provider_proxyorders.ledger.facts import forget_balance
+from airflow_provider_proxyorders.ledger.fingerprints import LedgerFingerprints, keyed
+from airflow_provider_proxyorders.ledger.leases import TURN
 from airflow_provider_proxyorders.ledger.rows import (
     Intent,
     StaleClaim,
     columns_of_intent,
+    columns_of_task,
     columns_of_vendor_order,
     conflict_text,
     purchase_of,
@@ -33,6 +37,13 @@ from airflow_provider_proxyorders.ledger.schema import purchases, steps
 
 # Statements are built once: building a statement costs more than running it. Values go in at execution.
 _KEY = purchases.c.order_key == bindparam("_key")
+#: Refusals that count for the limits.
+_COUNTED_REFUSALS = select(purchases).where(
+    purchases.c.wallet == bindparam("_wallet"),
+    purchases.c.step == Step.REJECTED.value,
+    purchases.c.updated_at < bindparam("_before"),
+    purchases.c.counted > 0,
+)
 _FIND_PURCHASE = select(purchases).where(_KEY)
 _INSERT_PURCHASE = purchases.insert().returning(purchases)
 _UPDATE_PURCHASE = update(purchases).where(_KEY).returning(purchases)
@@ -42,13 +53,14 @@ _UPDATE_IF_UNCHANGED = (
     .where(_KEY, purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
     .returning(purchases)
 )
+_SET_COUNTED = update(purchases).where(_KEY)
 _APPEND_STEP = steps.insert()
 
 
-class LedgerWrites(Database):
+class LedgerWrites(LedgerFingerprints):
     """The part of a ledger that takes a purchase from step to step."""
 
-    def intend(self, intent: Intent, actor: Actor, *, turn_seconds: float = 120.0, why: str = "") -> Purchase:
+    def intend(self, intent: Intent, actor: Actor, *, turn_seconds: float = TURN, why: str = "") -> Purchase:
         """Write a purchase down before anything of it leaves: limits checked and reserved, turn taken, one commit.
 
         An INTENDED or REJECTED purchase is intended anew. Any other purchase comes back as it stands.
@@ -56,19 +68,24 @@ class LedgerWrites(Database):
         :raises OrderKeyConflict: the key stands for another request.
         :raises CapExceeded: the purchase would pass a limit, or the wallet is frozen.
         :raises WalletHeld: another purchase of the wallet is under way or unresolved.
+        :raises OutcomeUnknown: a late answer named an order for this key, and nobody has decided about it.
         """
         now = self.clock()
         day = spending.day_of(now, intent.zone)
         amount = spending.millionths(intent.amount.amount)
+        fingerprint = keyed(self.salt, intent.fingerprint)
         with self.transaction() as connection:
             wallet = turns.lock(connection, intent.wallet)
+            intent = turns.in_wallet(intent, wallet)
             before = connection.execute(_FIND_PURCHASE, {"_key": intent.order_key}).mappings().first()
             if before is not None:
                 purchase = purchase_of(before)
-                if purchase.fingerprint != intent.fingerprint and purchase.step is not Step.REJECTED:
+                if purchase.step is not Step.REJECTED and not self.is_same_request(purchase, intent.fingerprint):
                     raise OrderKeyConflict(conflict_text(purchase, intent))
-                if purchase.step not in (Step.INTENDED, Step.REJECTED):
+                looked_at = intent.refused in (None, purchase.fence)  # or another try was refused since that look
+                if purchase.step is not Step.INTENDED and not (purchase.step is Step.REJECTED and looked_at):
                     return purchase
+                questions.refuse_open(connection, purchase)
             turns.refuse_frozen(wallet)
             if intent.takes_turn:
                 turns.take(connection, wallet, intent, now, turn_seconds)
@@ -76,11 +93,13 @@ class LedgerWrites(Database):
                 turns.refuse_second_extension(connection, intent)
             if before is not None:  # an earlier try's reservation, on whatever day, makes room for this one
                 spending.add(connection, before["wallet"], before["counted_on"], -before["counted"])
-            spending.check(connection, intent.wallet, day, amount, intent.caps)
+            _check_limits(connection, intent, day, amount, now)
             spending.add(connection, intent.wallet, day, amount)
-            row = _write_intent(connection, intent, before, {"counted": amount, "counted_on": day, "updated_at": stamp(now)})
+            columns: dict[str, Any] = {"counted": amount, "counted_on": day, "updated_at": stamp(now)}
+            columns |= {"fingerprint": fingerprint, **columns_of_task(actor)}
+            row = _write_intent(connection, intent, before, columns)
             why = why or ("intended" if before is None else "intended anew")
-            _append(connection, intent.order_key, Step.INTENDED, row["fence"], now, why, actor)
+            append(connection, intent.order_key, Step.INTENDED, row["fence"], now, why, actor)
             return purchase_of(row)
 
     def claim(
@@ -90,46 +109,50 @@ class LedgerWrites(Database):
         *,
         evidence: Mapping[str, Any],
         sent_seconds: float,
-        balance: Money | None = None,
-        min_balance: Decimal | None = None,
+        floor: Floor | None = None,
         alone: bool = False,
     ) -> Purchase:
         """Take the right to send, right before the purchase leaves: INTENDED becomes SENT, one commit.
 
         :param evidence: read at the vendor, to recognise the purchase by.
         :param sent_seconds: how long the sender may wait for its answer; afterwards other workers may look into it.
-        :param balance: the wallet as just read. With ``min_balance`` the claim checks it, and counts the purchases under way.
+        :param floor: what must remain in the wallet. The claim checks it, and counts the purchases that the balance may not show.
         :param alone: whether the evidence could be mixed up with the evidence of another creation on the wallet, or of
             another extension of the order. Then none of them may have been sent since this purchase was intended.
         :raises StaleClaim: another worker has it, or the evidence must be read anew. Nothing was sent.
         :raises CapExceeded: the wallet is frozen, or too little would remain in it. Nothing was sent.
+        :raises WalletHeld: too little may remain, and a later read of the balance will tell. Nothing was sent.
         """
         now = self.clock()
         with self.transaction() as connection:
-            turns.refuse_frozen(turns.lock(connection, purchase.wallet))
+            wallet = turns.lock(connection, purchase.wallet)
+            purchase = turns.in_wallet(purchase, wallet)
+            turns.refuse_frozen(wallet)
             if alone:
                 ledger_evidence.check_alone(connection, purchase)
-            if min_balance is not None and balance is not None:
-                _check_balance(connection, purchase, balance, min_balance)
+            if floor is not None:
+                _check_floor(connection, purchase, floor)
             changes = {
                 "evidence": dump_json(evidence),
                 "sent_at": stamp(now),
                 "sent_until": stamp(now + timedelta(seconds=sent_seconds)),
                 "fence": purchase.fence + 1,
             }
-            return _change(connection, purchase, Step.SENT, "sending now", actor, now, changes)
+            return change(connection, purchase, Step.SENT, "sending now", actor, now, changes)
 
-    def check_claim(self, purchase: Purchase, *, balance: Money | None, min_balance: Decimal | None) -> None:
+    def check_claim(self, purchase: Purchase, *, floor: Floor | None) -> None:
         """Refuse early what :meth:`claim` would refuse now. The claim alone decides.
 
         :raises CapExceeded: the wallet is frozen, or too little would remain in it. Nothing was sent.
+        :raises WalletHeld: too little may remain, and a later read of the balance will tell. Nothing was sent.
         """
         with self.autocommit() as connection:
             wallet = turns.read(connection, purchase.wallet)
             if wallet is not None:
+                purchase = turns.in_wallet(purchase, wallet)
                 turns.refuse_frozen(wallet)
-            if min_balance is not None and balance is not None:
-                _check_balance(connection, purchase, balance, min_balance)
+            if floor is not None:
+                _check_floor(connection, purchase, floor)
 
     def record(
         self,
@@ -140,19 +163,31 @@ class LedgerWrites(Database):
         *,
         vendor_order: VendorOrder | None = None,
         price: Money | None = None,
+        names: Iterable[str] = (),
         evidence: Mapping[str, Any] | None = None,
         maybe_sent: bool | None = None,
+        confirmed: bool = False,
+        uncertain: bool = False,
     ) -> Purchase:
         """Take a purchase to its next step, one commit.
 
+        :param step: with the vendor's order of a taken purchase, the step that the order means. Where ``LIFE`` lists no such
+            step, the purchase stays at its own, and the vendor's word, counts and reason are kept.
         :param vendor_order: the vendor's order; the ledger keeps its id, status, price, expiry and counts.
+        :param names: the vendor's other names of that order; see ``Vendor.names``.
         :param price: the charge or the quote, for a vendor order without a price. A newly read charge above the reservation
             freezes the wallet: the next purchase could be wrong in the same way.
         :param maybe_sent: False with the proof that every earlier try bought nothing.
+        :param confirmed: True with the proof that this order is the purchase's own.
+        :param uncertain: of a refusal: the vendor may have taken a first copy. The limits count it for the settle time, or until
+            it is looked for again.
         :raises StaleClaim: another worker has taken it further.
+        :raises OwnedElsewhere: the order belongs to another creation. Nothing was changed.
         """
         now = self.clock()
-        changes: dict[str, Any] = {}
+        if vendor_order is not None:
+            step = step_after(purchase.step, step)
+        changes: dict[str, Any] = {"confirmed": True} if confirmed else {}
         if evidence is not None:
             changes["evidence"] = dump_json(evidence)
         if step is Step.UNKNOWN or maybe_sent is not None:
@@ -161,16 +196,18 @@ class LedgerWrites(Database):
             changes["fence"] = purchase.fence + 1
         with self.transaction() as connection:
             wallet = turns.lock(connection, purchase.wallet)
-            if step is Step.REJECTED or (step is Step.INTENDED and not changes.get("maybe_sent", purchase.maybe_sent)):
+            purchase = turns.in_wallet(purchase, wallet)
+            unsent = step is Step.INTENDED and not changes.get("maybe_sent", purchase.maybe_sent)
+            if unsent or (step is Step.REJECTED and not uncertain):
                 changes |= count(connection, purchase, 0)  # this step is the proof that nothing was bought
             if vendor_order is not None:
-                changes |= columns_of_vendor_order(purchase, vendor_order)
+                changes |= _write_order(connection, wallet, purchase, vendor_order, names, now)
             charge = (vendor_order.price if vendor_order else None) or price or purchase.price
             if step in TAKEN and charge is not None:
-                changes |= _write_charge(connection, wallet, purchase, charge, vendor_order)
+                changes |= _write_charge(connection, wallet, purchase, charge, vendor_order, now)
             if step is not Step.INTENDED and wallet["turn_key"] == purchase.order_key:
                 turns.leave(connection, purchase)  # an unresolved purchase blocks the wallet by its step
-            return _change(connection, purchase, step, why, actor, now, changes)
+            return change(connection, purchase, step, why, actor, now, changes)
 
     def release(self, purchase: Purchase, why: str, actor: Actor) -> Purchase:
         """Give back the reservation of an intent, after a try ended before anything was sent. The key stays INTENDED.
@@ -179,47 +216,62 @@ class LedgerWrites(Database):
         """
         now = self.clock()
         with self.transaction() as connection:
-            turns.lock(connection, purchase.wallet)
+            purchase = turns.in_wallet(purchase, turns.lock(connection, purchase.wallet))
             turns.leave(connection, purchase)
             changes: dict[str, Any] = {"fence": purchase.fence + 1}  # a worker with an older intent must intend anew
             if not purchase.maybe_sent:
                 changes |= count(connection, purchase, 0)
             step = Step.UNKNOWN if purchase.maybe_sent else Step.INTENDED
-            return _change(connection, purchase, step, why, actor, now, changes)
+            return change(connection, purchase, step, why, actor, now, changes)
 
-    def reopen(self, purchase: Purchase, why: str, actor: Actor) -> Purchase:
-        """Make a purchase unresolved again, because an earlier sending may have landed: UNKNOWN, counted as reserved.
+    def freeze(self, wallet: str, why: str | None, *, actor: Actor | None = None, note: str = "") -> None:
+        """Stop all purchases from a wallet, or with ``None`` allow them again.
 
-        A worker that has intended it meanwhile can send it no more.
+        To allow them accepts the balance of then: the next read is the new mark.
 
-        :param purchase: INTENDED or REJECTED.
-        :raises StaleClaim: another worker has taken it further.
+        :param actor: the person who decided, for the history of the wallet.
+        :param note: why a freeze ends.
         """
         now = self.clock()
         with self.transaction() as connection:
-            turns.lock(connection, purchase.wallet)
-            if purchase.step is Step.REJECTED:
-                purchase = _change(connection, purchase, Step.INTENDED, why, actor, now, {})
-            turns.leave(connection, purchase)
-            changes = count(connection, purchase, spending.millionths(purchase.reserved.amount))
-            changes |= {"maybe_sent": True, "fence": purchase.fence + 1}
-            return _change(connection, purchase, Step.UNKNOWN, why, actor, now, changes)
-
-    def freeze(self, wallet: str, why: str | None) -> None:
-        """Stop all purchases from a wallet, or with ``None`` allow them again."""
-        with self.transaction() as connection:
-            turns.lock(connection, wallet)
-            turns.freeze(connection, wallet, why)
+            name = turns.lock(connection, wallet)["wallet"]
+            freezes.set_frozen(connection, name, why, now, host=actor.host if actor else "", note=note)
+            if why is None:
+                forget_balance(connection, name)
 
 
 # -- inside a transaction --------------------------------------------------------------------------------------------
 
 
 def count(connection: Connection, purchase: Purchase, counted: int) -> dict[str, int]:
-    """Count a purchase for so many millionths on its wallet's day; returns the changed column."""
+    """Count a purchase for so many millionths on its wallet's day; returns the changed column.
+
+    The order of each open question counts beside that, for as much as was reserved.
+    """
     row = connection.execute(_FIND_PURCHASE, {"_key": purchase.order_key}).mappings().one()
+    counted += questions.number_open(connection, purchase.order_key) * spending.millionths(purchase.reserved.amount)
     spending.add(connection, row["wallet"], row["counted_on"], counted - row["counted"])
     return {"counted": counted}
+
+
+def _check_limits(connection: Connection, intent: Intent, day: str, amount: int, now: datetime) -> None:
+    """:raises CapExceeded: see :func:`spending.check`. An uncertain refusal counts for its settle time only."""
+    try:
+        spending.check(connection, intent.wallet, day, amount, intent.caps)
+    except CapExceeded:
+        before = stamp(now - timedelta(seconds=intent.settle_time))
+        refused = connection.execute(_COUNTED_REFUSALS, {"_wallet": intent.wallet, "_before": before}).mappings().all()
+        for purchase in map(purchase_of, refused):
+            connection.execute(_SET_COUNTED, {"_key": purchase.order_key, **count(connection, purchase, 0)})
+        spending.check(connection, intent.wallet, day, amount, intent.caps)
+
+
+def count_beside(connection: Connection, purchase: Purchase, amount: Decimal) -> None:
+    """Count so much more for a purchase than so far, or less below zero."""
+    row = connection.execute(_FIND_PURCHASE, {"_key": purchase.order_key}).mappings().one()
+    more = spending.millionths(amount)
+    spending.add(connection, row["wallet"], row["counted_on"], more)
+    connection.execute(_SET_COUNTED, {"_key": purchase.order_key, "counted": row["counted"] + more})
 
 
 def _write_intent(connection: Connection, intent: Intent, before: RowMapping | None, columns: Mapping[str, Any]) -> RowMapping:
@@ -231,36 +283,83 @@ def _write_intent(connection: Connection, intent: Intent, before: RowMapping | N
     return connection.execute(_UPDATE_PURCHASE, values).mappings().one()
 
 
-def _write_charge(
-    connection: Connection, wallet: RowMapping, purchase: Purchase, charge: Money, vendor_order: VendorOrder | None
+def _write_order(
+    connection: Connection,
+    wallet: RowMapping,
+    purchase: Purchase,
+    vendor_order: VendorOrder,
+    names: Iterable[str],
+    now: datetime,
 ) -> dict[str, Any]:
-    """Count the charge less the refund, and freeze the wallet for a new charge above the reservation."""
+    """Make the purchase the owner of its order. A question about this order is answered by that, and a freeze for it ends."""
+    ownership.take(connection, purchase, vendor_order, names)
+    why = questions.close(connection, purchase, vendor_order.order_id, "adopted", now)
+    if why is not None:
+        count_beside(connection, purchase, -purchase.reserved.amount)
+        if wallet["frozen"] == why:
+            note = f"its order {vendor_order.order_id} was adopted"
+            freezes.set_frozen(connection, purchase.wallet, None, now, note=note)
+    _freeze_for_unreadable_charge(connection, wallet, purchase, vendor_order, now)
+    return columns_of_vendor_order(purchase, vendor_order)
+
+
+def _freeze_for_unreadable_charge(
+    connection: Connection, wallet: RowMapping, purchase: Purchase, order: VendorOrder, now: datetime
+) -> None:
+    """Freeze the wallet when an order is first seen with a charge that is no amount: the next one could be as odd."""
+    if order.unreadable_charge and purchase.price is None and not purchase.vendor_status and not wallet["frozen"]:
+        what = f"order {order.order_id} ({purchase.order_key}) has no readable amount in {order.unreadable_charge!r}"
+        freezes.set_frozen(connection, purchase.wallet, f"{what}; {purchase.reserved} stays reserved", now)
+
+
+def _write_charge(
+    connection: Connection,
+    wallet: RowMapping,
+    purchase: Purchase,
+    charge: Money,
+    vendor_order: VendorOrder | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """Count the charge less the refund at every vendor alike, and freeze the wallet for a new charge above the reservation."""
     if charge.amount > purchase.reserved.amount and charge != purchase.price and not wallet["frozen"]:
         name = f"order {(vendor_order.order_id if vendor_order else None) or purchase.order_id} ({purchase.order_key})"
         alarm = f"{name} was charged {charge}, above its cap of {purchase.reserved}"
-        turns.freeze(connection, purchase.wallet, alarm)
-    refund = vendor_order.refund.amount if vendor_order and vendor_order.refund else Decimal(0)
+        freezes.set_frozen(connection, purchase.wallet, alarm, now)
+    refund = ((vendor_order.refund if vendor_order else None) or purchase.refund) if purchase.kind == "create" else None
+    paid_back = refund.amount if refund and refund.comparable(charge.currency) else Decimal(0)  # of the creation, in its currency
+    net = max(Decimal(0), charge.amount - paid_back)
     return {
         "price": f"{charge.amount:f}",
+        "refund": f"{refund.amount:f}" if refund else None,
         "currency": charge.currency or purchase.reserved.currency,
-        **count(connection, purchase, spending.millionths(max(Decimal(0), charge.amount - refund))),
+        **count(connection, purchase, spending.millionths(net)),
     }
 
 
-def _check_balance(connection: Connection, purchase: Purchase, balance: Money, least: Decimal) -> None:
-    under_way = ledger_evidence.spent_since_intent(connection, purchase)
-    left = balance.amount - under_way - purchase.reserved.amount
-    if left < least:
-        raise CapExceeded(
-            f"min_balance {least:f} of wallet {purchase.wallet!r} would be broken: it holds {balance}, "
-            f"{under_way} is under way, and this purchase may cost {purchase.reserved}. "
-            "Nothing was bought. Top the wallet up or lower 'min_balance' in the connection."
+def _check_floor(connection: Connection, purchase: Purchase, floor: Floor) -> None:
+    under_way, late = ledger_evidence.not_shown(connection, purchase, floor.shown)
+    cost = max(Decimal(0), purchase.reserved.amount - floor.paid)
+    left = floor.balance.amount - under_way - cost
+    if left - late >= floor.least:
+        return
+    what = (
+        f"min_balance {floor.least:f} of wallet {purchase.wallet!r} would be broken: it holds {floor.balance}, "
+        f"{under_way} is under way, and this purchase may cost {cost:f}"
+    )
+    if left >= floor.least:
+        raise WalletHeld(
+            f"{what}. The balance may not show {late} of just now yet. Nothing was bought; a later try reads the balance again."
         )
+    raise CapExceeded(f"{what}. Nothing was bought. Top the wallet up or lower 'min_balance' in the connection.")
 
 
-def _change(
+def change(
     connection: Connection, purchase: Purchase, step: Step, why: str, actor: Actor, now: datetime, changes: Mapping[str, Any]
 ) -> Purchase:
+    """Take a purchase to a step, with its row in the history.
+
+    :raises StaleClaim: another worker has taken it further.
+    """
     if step is not purchase.step and step not in LIFE[purchase.step]:
         raise LedgerError(
             f"{purchase.order_key!r} cannot go from {purchase.step.value} to {step.value}; nothing was changed", retry="never"
@@ -270,11 +369,11 @@ def _change(
     row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
     if row is None:
         raise StaleClaim(f"another worker has taken {purchase.order_key!r} further; this worker must stop writing about it")
-    _append(connection, purchase.order_key, step, row["fence"], now, why, actor)
+    append(connection, purchase.order_key, step, row["fence"], now, why, actor)
     return purchase_of(row)
 
 
-def _append(connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, actor: Actor) -> None:
+def append(connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, actor: Actor) -> None:
     row = {
         "order_key": order_key,
         "step": step.value,

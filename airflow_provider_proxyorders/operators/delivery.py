@@ -6,6 +6,7 @@ Three rules. The proxies go into the file and nowhere else. A file is replaced w
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
+from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending, Retry, VendorError
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
     count_of,
@@ -23,14 +24,15 @@ from airflow_provider_proxyorders.domain.inputs import (
     seconds_of,
     text_of,
 )
-from airflow_provider_proxyorders.domain.text import utc
+from airflow_provider_proxyorders.domain.text import one_line, utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_proxyorders.delivery.proxy_check import Health
-    from airflow_provider_proxyorders.domain.model import Delivery
+    from airflow_provider_proxyorders.domain.delivered import Delivery
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
 Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests"]
 
@@ -93,7 +95,7 @@ class DeliverProxiesOperator(BaseOperator):
 
         hook, order_id = ProxyOrdersHook(conn_id_of(self.conn_id)), order_id_of(self.order_id)
         path = required_text("path", self.path, "/tmp/fresh.txt")
-        delivery = hook.get_delivery(order_id)
+        delivery = self._read(hook, order_id, context)
         content = dump(delivery, self.format).encode()
         health = self._check(delivery)
         self._require_enough(delivery, health)
@@ -115,6 +117,21 @@ class DeliverProxiesOperator(BaseOperator):
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
         return result
+
+    def _read(self, hook: ProxyOrdersHook, order_id: str, context: Context) -> Delivery:
+        """The delivery. While the vendor does not show the order, it is asked again for the settle time.
+
+        :raises OrderMissing: an order of the ledger is not shown any more. The money was spent.
+        """
+        from airflow_provider_proxyorders.purchase.polling import PollIntervals, ask_until_shown
+
+        intervals = PollIntervals(hook.capabilities.polling, None, hook.vendor.settle_time)
+        try:
+            return ask_until_shown(lambda: hook.get_delivery(order_id), intervals, say=self.log.info)
+        except VendorError as error:
+            if not intervals.misses.count:
+                raise
+            raise hook.buyer(context, self.log.info).missing(order_id, error, intervals.misses) from None
 
     def _check(self, delivery: Delivery) -> Health | None:
         url = text_of("check_url", self.check_url)
@@ -165,15 +182,32 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
 def store(path: str, content: bytes) -> None:
     """Put a secret file in place in one step; a file on this machine is readable by its owner only.
 
-    :raises OSError: it cannot be written; an old file stays as it was.
+    :raises ConfigError: it cannot be written; an old file stays as it was.
     """
     from airflow_provider_proxyorders.delivery.file import write_atomically
 
-    target = ObjectStoragePath(path)
-    if target.protocol in ("", "file", "local"):
-        write_atomically(target.path, content)
-    else:
-        target.write_bytes(content)  # one upload: stores show an object when it is complete
+    try:
+        target = ObjectStoragePath(path)
+        if target.protocol in ("", "file", "local"):
+            write_atomically(target.path, content)
+        else:
+            target.write_bytes(content)  # one upload: stores show an object when it is complete
+    except (ImportError, ValueError) as error:  # no such kind of store here, or its library is missing
+        advice = "Install the store's library on the workers, such as s3fs for s3://, or correct path."
+        raise _unwritable(path, error, advice) from None
+    except OSError as error:
+        passing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, None)
+        advice = "Make room." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Correct path, or the rights of its folder."
+        raise _unwritable(path, error, advice, retry="later" if passing else "never") from None
+
+
+def _unwritable(path: str, error: Exception, advice: str, retry: Retry = "never") -> ConfigError:
+    why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    return ConfigError(
+        f"the delivery cannot be written to {path}: {why}. The order is paid and stays as it is. Another try reads it again, and "
+        f"nothing was bought. {advice}",
+        retry=retry,
+    )
 
 
 __all__ = ["DeliverProxiesOperator", "read_delivery"]

@@ -70,6 +70,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     :param if_unsupported: if the vendor cannot extend: ``fail`` the task, or ``reorder``: buy one new order in the place of the
         old one. The new order has different proxies.
     :param wait_for_completion, deferrable, poll_interval, timeout: as for :class:`CreateProxyOrderOperator`.
+    :param on_unresolved, notifiers, assigned_users, response_timeout: as for :class:`CreateProxyOrderOperator`.
     """
 
     template_fields: Sequence[str] = (
@@ -113,11 +114,10 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.on_short = one_of("on_short", on_short, ("fail", "accept"))
         self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        buyer = self.hook.buyer(context, self.log.info)
+    def buy(self, buyer: Buyer, context: Context) -> Purchase:
         order_id, key = order_id_of(self.order_id), order_key_of(self.order_key)
         try:
-            purchase = self._extend(buyer) if buyer.vendor.capabilities.extend else self._replace(buyer)
+            return self._extend(buyer) if buyer.vendor.capabilities.extend else self._replace(buyer)
         except InvalidRequest as error:
             buyer.refuse(error, order_key=key, target=order_id)
         except NotDue as error:
@@ -125,10 +125,6 @@ class ExtendProxyOrderOperator(OrderOperator):
         except OrderNotFound as error:
             error.tell("Nothing was bought.")
             raise
-        return self._check_result(self.finish(purchase, buyer, context), context)
-
-    def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
-        return self._check_result(super().execute_complete(context, event, order_key, deadline), context)
 
     def result_of(self, purchase: Purchase) -> dict[str, Any]:
         replaces = order_id_of(self.order_id) if purchase.kind == "create" else None
@@ -174,7 +170,7 @@ class ExtendProxyOrderOperator(OrderOperator):
             max_price=self.price_cap(),
         )
 
-    def _check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
+    def check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
         """Skip the task if another task bought the extension, and fail it if the order still ends before the target date."""
         from airflow_provider_proxyorders.renewal.extension import shortfall
         from airflow_provider_proxyorders.renewal.ownership import refuse_done_by_another

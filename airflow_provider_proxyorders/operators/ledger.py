@@ -66,6 +66,7 @@ class ReconcileLedgerOperator(BaseOperator):
             "foreign": report.foreign,
             "maybe_ours": report.still_maybe_ours,
             "missing": report.missing,
+            "unreadable": report.unreadable,
             "unexplained": str(report.unexplained) if report.unexplained else None,
             "frozen": frozen,
         }

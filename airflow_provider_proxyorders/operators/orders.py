@@ -15,6 +15,9 @@ from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_proxyorders.domain.model import Purchase
+    from airflow_provider_proxyorders.purchase.buyer import Buyer
+
 
 class CreateProxyOrderOperator(OrderOperator):
     """Buys one prepaid order and waits until it can be used.
@@ -39,6 +42,13 @@ class CreateProxyOrderOperator(OrderOperator):
     :param poll_interval: the longest pause between two looks at the order, as seconds, timedelta or text such as ``PT5M``;
         ``None`` = the vendor's rhythm.
     :param timeout: how long one try waits, in the same forms; ``None`` = the vendor's default.
+    :param on_unresolved: if evidence cannot decide whether the vendor took the purchase: ``fail`` the task, or ``ask`` a person
+        in Airflow's *Required Actions* and go on with the answer.
+    :param notifiers: Airflow notifiers, called when a person is asked.
+    :param assigned_users: the users for the answer, each with ``id`` and ``name`` as for Airflow's ``HITLOperator``; ``None``
+        = all with the right.
+    :param response_timeout: how long a question stays open, in the same forms; ``None`` = without an end. Afterwards the task
+        fails.
     """
 
     template_fields: Sequence[str] = ("conn_id", "request", "order_key", "max_price")
@@ -60,15 +70,13 @@ class CreateProxyOrderOperator(OrderOperator):
         self.cap_was_set = max_price is not None
         self.on_partial = one_of("on_partial", on_partial, ("fail", "accept"))
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        buyer = self.hook.buyer(context, self.log.info)
+    def buy(self, buyer: Buyer, context: Context) -> Purchase:
         key = order_key_of(self.order_key) or default_key(context)
         try:
             cap = self.price_cap()
-            purchase = buyer.place(body_of(self.request), order_key=key, max_price=cap)
+            return buyer.place(body_of(self.request), order_key=key, max_price=cap)
         except InvalidRequest as error:
             buyer.refuse(error, order_key=key)
-        return self.finish(purchase, buyer, context)
 
 
 def default_key(context: Mapping[str, Any]) -> str:

@@ -26,6 +26,8 @@ from airflow_provider_proxyorders.domain.inputs import (
 )
 from airflow_provider_proxyorders.domain.levels import Levels
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.question import notifiers_of
+from airflow_provider_proxyorders.tasks.telling import report_wallet
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -41,7 +43,8 @@ class CheckWalletOperator(BaseOperator):
     A wallet is low when its balance is below ``low_balance`` or empty, or when the renewals due within ``horizon`` cost more.
     It has recovered when its balance is at least ``recovered_at`` and covers them. Orders with an unknown
     price or end do not delay the recovery; the text says how many they are. The ledger keeps the state of each alert, so
-    several DAGs and hosts send one alert for a crossing together. If every notifier fails, the next try sends the alert again.
+    tasks and hosts of one DAG send one alert for a crossing together, and so do DAGs with one ``alert_name``. Other DAGs, and
+    checks without notifiers, take nothing away from each other. If every notifier fails, the next try sends the alert again.
 
     Notifiers get the task's context with ``alert``: ``state`` (``low`` or ``ok``), ``subject``, ``text``, ``key`` and the facts
     below, so ``SlackNotifier(text="{{ alert.text }}")`` is enough. Without notifiers the task logs the alert as a warning.
@@ -63,8 +66,8 @@ class CheckWalletOperator(BaseOperator):
     :param term: how long an order lasts, for vendors without end dates; the same forms as ``horizon`` (templated).
     :param extension: the vendor's body fields of an extension, to ask for its price if the vendor quotes (templated). Without it
         the price is asked for the last extension of each order, else the ledger's last price counts.
-    :param alert_name: alerts of the same name and wallet are one (templated). ``None`` = named after the levels, so other levels
-        make another alert.
+    :param alert_name: alerts of the same name and wallet are one (templated). ``None`` = named after levels, horizon and DAG, so
+        other levels or another DAG make another alert.
     :param fail_when_low: fail the task while a wallet is low, after the alert.
     """
 
@@ -111,8 +114,7 @@ class CheckWalletOperator(BaseOperator):
         self.low_balance = low_balance
         self.recovered_at = recovered_at
         self.horizon = horizon
-        several: Any = notifiers if isinstance(notifiers, (list, tuple)) else [notifiers]
-        self.notifiers: list[BaseNotifier] = [notifier for notifier in several if is_given(notifier)]
+        self.notifiers = notifiers_of(notifiers)
         self.term = term
         self.extension = extension
         self.alert_name = alert_name
@@ -139,7 +141,7 @@ class CheckWalletOperator(BaseOperator):
     def _check(self, conn_id: str, context: Context, report: WalletReport) -> None:
         """Check one wallet, and send the alert if it crossed a level."""
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-        from airflow_provider_proxyorders.wallet.alert import default_alert_name, record_check
+        from airflow_provider_proxyorders.wallet.alert import alert_name_of, record_check
         from airflow_provider_proxyorders.wallet.check import check_wallet
 
         self._require_rendered(conn_id)
@@ -151,9 +153,11 @@ class CheckWalletOperator(BaseOperator):
             check = check_wallet(buyer, horizon=horizon, term=term, extension=extension)
         finally:
             hook.http.close()
-        name = text_of("alert_name", self.alert_name) or default_alert_name(levels, horizon)
+        wanted, dag_id = text_of("alert_name", self.alert_name), buyer.actor.dag_id
+        name = alert_name_of(wanted, levels, horizon, dag_id=dag_id, heard=bool(self.notifiers))
         state = record_check(buyer.ledger, check, levels, name, with_runway=horizon is not None)
         facts = state.facts
+        report_wallet(facts, hook.vendor.name)
         self.log.info("Wallet %s is %s since %s. %s", facts["wallet"], facts["state"], facts["since"], facts["text"])
         state.announce(lambda alert: self._send(alert, context, report))
         report.wallets[conn_id] = facts

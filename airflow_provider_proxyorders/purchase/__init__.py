@@ -7,7 +7,7 @@ that spends) and :mod:`.settling` (a lost answer). These four explain a purchase
 - :mod:`.turns`: the queue on a wallet;
 - :mod:`.evidence`: one look at the vendor;
 - :mod:`.tracker`, :mod:`.polling`: waiting for the order;
-- :mod:`.resolving`: the decisions of a person;
+- :mod:`.resolving`: the decisions of a person; :mod:`.decision`: what is looked at before one;
 - :mod:`.outcome`: the result object and the texts;
 - :mod:`.guarantees`: the promises for each vendor.
 """

@@ -6,6 +6,7 @@ Rule: the state of a purchase lives in the ledger, and for the length of one cal
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,7 @@ class Attempt:
 
     :param sent: the purchase as this call sent it; ``None`` again after a proof that nothing was bought.
     :param resent: whether this call sent the same reference a second time.
+    :param refused: fence of the refused purchase that this call sends again; see :class:`Intent`.
     :param login_renewed: whether this call used its one new login.
     :param unquoted: whether the vendor refused to quote a price. Then only the cap is known.
     """
@@ -62,20 +64,29 @@ class Attempt:
     request: PurchaseRequest
     sent: Purchase | None = None
     resent: bool = False
+    refused: int | None = None
     login_renewed: bool = False
     unquoted: bool = False
 
 
-def fingerprint(kind: str, account: Account, vendor: str, target: str | None, body: Mapping[str, Any]) -> str:
-    """SHA-256 over kind, vendor, wallet, target and body. Two purchases under one key are the same if it is equal."""
-    canonical = {"kind": kind, "vendor": vendor, "wallet": account.wallet, "target": target, "body": body}
+def fingerprint(kind: str, wallet: str, vendor: str, target: str | None, body: Mapping[str, Any]) -> str:
+    """SHA-256 over kind, vendor, wallet, target and body. Two purchases under one key are the same if it is equal.
+
+    It stays in the process: the body has secrets, and the ledger keeps the keyed hash of it.
+    """
+    canonical = {"kind": kind, "vendor": vendor, "wallet": wallet, "target": target, "body": body}
     return hashlib.sha256(dump_json(canonical).encode()).hexdigest()
 
 
-def reference(account: Account, order_key: str) -> str:
+def reference(wallet: str, order_key: str) -> str:
     """Our reference at the vendor. It derives from wallet and key only, so every try sends the same."""
-    digest = hashlib.sha256(f"{account.wallet}\n{order_key}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{wallet}\n{order_key}".encode()).hexdigest()
     return f"af-{digest[:40]}"
+
+
+def is_derived(reference: str | None) -> bool:
+    """Whether a reference has the form of :func:`reference`, so nobody else sends it."""
+    return reference is not None and re.fullmatch("af-[0-9a-f]{40}", reference) is not None
 
 
 def sending_time(account: Account) -> float:

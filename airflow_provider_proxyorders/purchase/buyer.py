@@ -21,15 +21,20 @@ from airflow_provider_proxyorders.domain.errors import (
     OrderKeyConflict,
     OutcomeUnknown,
     ProxyOrdersError,
+    VendorError,
 )
-from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Actor, Money, Purchase, Step, masked
+from airflow_provider_proxyorders.domain.inputs import check_values, order_id_of
+from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Actor, Money, Purchase, Step
+from airflow_provider_proxyorders.domain.names import KEY_EXAMPLE, check_name
+from airflow_provider_proxyorders.domain.secrets import masked
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
-from airflow_provider_proxyorders.purchase.attempt import Attempt, PurchaseRequest, fingerprint, reference
+from airflow_provider_proxyorders.purchase.attempt import Attempt, PurchaseRequest, fingerprint, reference, sending_time
+from airflow_provider_proxyorders.purchase.kept_answers import AnswerStore
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
-from airflow_provider_proxyorders.purchase.price import cap_of, quote
+from airflow_provider_proxyorders.purchase.price import cap_of, quote, unnamed_currency
 from airflow_provider_proxyorders.purchase.sending import Sending
-from airflow_provider_proxyorders.purchase.settling import Settling
+from airflow_provider_proxyorders.purchase.settling import LONGEST_PAUSE, Settling
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.purchase.turns import Turns
 from airflow_provider_proxyorders.transport.worker import Http
@@ -38,13 +43,17 @@ from airflow_provider_proxyorders.vendors.base import Operation, Prepared, Vendo
 #: Rounds of one call, each a sending or a settling. The longest run with a good end takes six: answer lost, proven absent, login
 #: refused, answer lost, proven absent, placed. After six the vendor is in trouble, and the next try goes on.
 MOST_ROUNDS = 6
+#: The shortest patience by default, and what is added to the time of a sending and its settling, in seconds.
+SHORTEST_PATIENCE, MARGIN = 150.0, 30.0
 
 
 class Buyer(OrderTracker):
     """Buys, extends and tracks orders of one account. It keeps no state of a purchase beyond a call.
 
     :param fence: called with the order key right before a purchase leaves; raises if Airflow has replaced this try.
-    :param patience: how long to wait for another purchase of the wallet, or another try of this one, in seconds.
+    :param answers: a second place for answers that the ledger cannot take, for all tries of a task.
+    :param patience: how long to wait for another purchase of the wallet, or another try of this one, in seconds. ``None``: as
+        long as it takes to settle a purchase of a lost worker.
     :param ticks: seconds that never go back, from any start, to measure how long this worker was held up.
     """
 
@@ -56,15 +65,18 @@ class Buyer(OrderTracker):
         *,
         actor: Actor | None = None,
         fence: Callable[[str], None] | None = None,
+        answers: AnswerStore | None = None,
         say: Callable[[str], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        patience: float = 150.0,
+        patience: float | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ):
         super().__init__(vendor, http, ledger, actor=actor, say=say, sleep=sleep)
+        if patience is None:
+            patience = max(SHORTEST_PATIENCE, sending_time(self.account) + min(self.settle_time, LONGEST_PAUSE) + MARGIN)
         self.settling = Settling(self, patience)
         self.turns = Turns(self.settling, patience, ticks)
-        self.sending = Sending(self.turns, fence)
+        self.sending = Sending(self.turns, fence, answers)
 
     # -- what a task calls -----------------------------------------------------------------------------------------
 
@@ -78,8 +90,13 @@ class Buyer(OrderTracker):
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
         :raises OutcomeUnknown: it may have been bought. The next try looks for it before it sends.
         """
-        prepared = self.vendor.prepare_create(request, self.reference(order_key))
-        return self._buy(self.request_for("create", order_key, prepared, max_price=max_price))
+        check_name("order_key", order_key, KEY_EXAMPLE)
+
+        def request_from(wallet: str) -> PurchaseRequest:
+            prepared = self.vendor.prepare_create(request, reference(wallet, order_key))
+            return self.request_for("create", order_key, prepared, max_price=max_price, wallet=wallet)
+
+        return self._buy(self._as_begun(order_key, request_from))
 
     def extend(
         self,
@@ -95,8 +112,13 @@ class Buyer(OrderTracker):
         :param still_due: called with the order's evidence right before the extension leaves (``expires_at`` as ISO text or
             ``None``). Raises :class:`NotDue` if another extension came first, under any key.
         """
-        prepared = self.vendor.prepare_extend(order_id, request)
-        return self._buy(self.request_for("extend", order_key, prepared, order_id, max_price, still_due))
+        check_name("order_key", order_key, KEY_EXAMPLE)
+        prepared = self.vendor.prepare_extend(order_id_of(order_id), request)
+
+        def request_from(wallet: str) -> PurchaseRequest:
+            return self.request_for("extend", order_key, prepared, order_id, max_price, still_due, wallet)
+
+        return self._buy(self._as_begun(order_key, request_from))
 
     def settle(self, purchase: Purchase) -> Purchase:
         """Find out the outcome of an unresolved purchase, for callers beside its own task. It sends reads only.
@@ -106,10 +128,10 @@ class Buyer(OrderTracker):
         """
         if not self.repeats_safely(purchase.kind):
             return self.settling.settle(purchase)
-        reported = None if self.settling.may_be_running(purchase) else self.settling.evidence.reported(purchase)
-        if reported is None:
+        adopted = None if self.settling.may_be_running(purchase) else self.settling.adopt_reported(purchase)
+        if adopted is None:
             raise outcome_unknown(purchase, self.vendor, "only its own task can ask again with its reference.")
-        return self.settling.adopt(purchase, reported)
+        return adopted
 
     def refuse(self, error: ProxyOrdersError, *, order_key: str | None, target: str | None = None) -> NoReturn:
         """Raise an error about a task's parameters. It tells of the money if an earlier sending of the purchase is unresolved.
@@ -123,14 +145,16 @@ class Buyer(OrderTracker):
             unresolved = self.ledger.unresolved(wallet=self.account.wallet, limit=1000)
             purchase = next((each for each in unresolved if target is not None and each.target == target), None)
         if purchase is not None and purchase.unresolved:
-            raise outcome_unknown(purchase, self.vendor, one_line(error), retry=error.retry) from error
+            raise outcome_unknown(
+                purchase, self.vendor, one_line(error), retry=error.retry, retry_after=error.retry_after
+            ) from error
         raise error
 
     # -- one purchase ----------------------------------------------------------------------------------------------
 
     def reference(self, order_key: str) -> str:
         """Our reference for an order key; see :func:`attempt.reference`."""
-        return reference(self.account, order_key)
+        return reference(self.account.wallet, order_key)
 
     def request_for(
         self,
@@ -140,28 +164,50 @@ class Buyer(OrderTracker):
         target: str | None = None,
         max_price: Decimal | None = None,
         still_due: Callable[[Mapping[str, Any]], None] | None = None,
+        wallet: str | None = None,
     ) -> PurchaseRequest:
         """The request of a task, with its fingerprint.
 
+        :param wallet: the name of the wallet in it, ``None`` = the present one.
         :raises ConfigError: the order key is empty or too long. Nothing was sent.
+        :raises InvalidParameter: a text of the request cannot be stored or sent. Nothing was sent.
         """
         if not order_key or len(order_key) > 500:
             raise ConfigError(f"order_key must have 1 to 500 characters, got {len(order_key)}. Nothing was sent.")
-        for warning in prepared.warnings:
-            self.say(f"Note: {warning}")
-        identity = fingerprint(kind, self.account, self.vendor.name, target, prepared.body)
+        check_values("request", prepared.body)
+        identity = fingerprint(kind, wallet or self.account.wallet, self.vendor.name, target, prepared.body)
         return PurchaseRequest(order_key, kind, prepared, identity, target, max_price, still_due)
 
+    def _as_begun(self, order_key: str, request_from: Callable[[str], PurchaseRequest]) -> PurchaseRequest:
+        """The request of a task as an earlier try began it: with the name that the wallet had then.
+
+        :param request_from: gives the request for a name of the wallet.
+        """
+        request = request_from(self.account.wallet)
+        purchase = self.ledger.find(order_key) if self.account.former_wallets else None
+        if purchase is None:
+            return request
+        each_name = (request, *(request_from(wallet) for wallet in self.account.former_wallets))
+        return next((each for each in each_name if self.ledger.is_same_request(purchase, each.fingerprint)), request)
+
     def _buy(self, request: PurchaseRequest) -> Purchase:
+        for warning in request.prepared.warnings:
+            self.say(f"Note: {warning}")
+        if note := unnamed_currency(self.account, request.max_price):
+            self.say(f"Note: {note}")
         attempt = Attempt(request)
         try:
             return self._until_placed(attempt)
         except ProxyOrdersError as error:
-            if error.money != "untouched":
+            if error.money != "untouched" and not isinstance(error, VendorError):
                 raise
-            unresolved = self._find_unresolved(attempt, error)
-            if unresolved is not None:
-                raise outcome_unknown(unresolved, self.vendor, one_line(error), retry=error.retry) from error
+            purchase = self._moved_money(attempt, error)
+            if purchase is not None and purchase.step in TAKEN:
+                self.say(f"Another try bought {purchase.order_key!r} meanwhile; this try bought nothing: {one_line(error)}")
+                return purchase
+            if purchase is not None:
+                why = one_line(error)
+                raise outcome_unknown(purchase, self.vendor, why, retry=error.retry, retry_after=error.retry_after) from error
             error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
             raise
 
@@ -169,19 +215,25 @@ class Buyer(OrderTracker):
         """Send and settle by turns until the vendor has the order. Each round ends with a return, an error or a proof."""
         request = attempt.request
         purchase = self.ledger.find(request.order_key)
+        if purchase is None or self.ledger.is_same_request(purchase, request.fingerprint):
+            purchase = self.sending.answers.adopt(purchase, request.order_key)
         for _ in range(MOST_ROUNDS):
-            if purchase is None or purchase.step in (Step.INTENDED, Step.REJECTED):
+            earlier = purchase and self._settle_earlier_sending(purchase, attempt)
+            if earlier is not None:
+                purchase = earlier
+            elif purchase is None or purchase.step in (Step.INTENDED, Step.REJECTED):
+                attempt.refused = purchase.fence if purchase is not None and purchase.step is Step.REJECTED else 0
                 purchase = self.intend(attempt)
                 if purchase.step is Step.INTENDED:
                     purchase = self.sending.send(attempt, purchase)
-            elif purchase.fingerprint != request.fingerprint:
+            elif not self.ledger.is_same_request(purchase, request.fingerprint):
                 purchase = self.intend(attempt)  # raises the conflict with the difference
             elif purchase.step in UNRESOLVED:
                 try:
                     purchase = self.settling.settle(purchase, attempt)
                 except StaleClaim:  # another try was quicker to record the outcome; settling only reads
                     purchase = self.as_it_stands(purchase)
-            if purchase.step in TAKEN:
+            if purchase.step in TAKEN and self.ledger.is_same_request(purchase, request.fingerprint):
                 return purchase
         raise OutcomeUnknown(
             f"{request.order_key!r} kept changing while this try worked on it; another try goes on from what the ledger knows.",
@@ -189,12 +241,24 @@ class Buyer(OrderTracker):
             retry="soon",
         )
 
+    def _settle_earlier_sending(self, purchase: Purchase, attempt: Attempt) -> Purchase | None:
+        """What comes before another sending: the order of a late answer, and a last look for a refused purchase.
+
+        :returns: the purchase after that; ``None``: there is nothing to settle.
+        """
+        if self.sending.late_answers.has_order_for(purchase):
+            return self.sending.late_answers.adopt(purchase)
+        if purchase.step is Step.REJECTED and self.sending.refusals.needs_look(purchase):
+            return self.sending.refusals.look_again(purchase)
+        return None
+
     def intend(self, attempt: Attempt) -> Purchase:
         """Write the intent down at its turn on the wallet, with its price or its cap reserved.
 
         :returns: the purchase, INTENDED, or as another try left it.
         """
         request, account = attempt.request, self.account
+        self.settling.rest.require_over()
         cap = cap_of(account, request.max_price)
         price = quote(self, attempt, cap)
         intent = Intent(
@@ -210,6 +274,8 @@ class Buyer(OrderTracker):
             caps=account.caps,
             zone=account.timezone,
             takes_turn=self.vendor.capabilities.needs_turn(request.kind),
+            refused=attempt.refused,
+            settle_time=self.settle_time,
         )
         purchase = self.turns.intend(intent)
         if purchase.step is Step.INTENDED:
@@ -217,17 +283,15 @@ class Buyer(OrderTracker):
             self.say(f"Order key {purchase.order_key!r}: intended at {self.vendor.title}, {text}")
         return purchase
 
-    def _find_unresolved(self, attempt: Attempt, error: ProxyOrdersError) -> Purchase | None:
-        """The purchase, if it may have been bought despite an error before sending.
-
-        An earlier sending may have landed, by this try or by another try beside it.
-        """
+    def _moved_money(self, attempt: Attempt, error: ProxyOrdersError) -> Purchase | None:
+        """The purchase, if its money moved or may have moved: by an earlier sending of this try, or by another try."""
         if isinstance(error, OrderKeyConflict):
             return None  # the conflicting request was never sent; the key stands for another purchase
         if isinstance(error, LedgerError):
             return attempt.sent
         try:
             purchase = self.ledger.find(attempt.request.order_key)
+            same = purchase is not None and self.ledger.is_same_request(purchase, attempt.request.fingerprint)
         except LedgerError:
             return attempt.sent
-        return purchase if purchase is not None and purchase.unresolved else None
+        return purchase if purchase and (purchase.unresolved or (same and purchase.step in TAKEN)) else None

@@ -5,20 +5,39 @@ Rule: the vendor's read is compared with everything the ledger knows of other pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound, VendorError
-from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
+from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import one_line
+from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.purchase.balance_marks import CLOCK_SKEW
+from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.purchase.unwatched import MOST_ORDERS
 from airflow_provider_proxyorders.vendors.base import Look, Operation
-from airflow_provider_proxyorders.wire.messages import Flow
+from airflow_provider_proxyorders.wire.reading import when
 
 #: One look takes at most this many reads. A read is repeated after other purchases changed the balance during it.
 READS_PER_LOOK = 3
+#: Unfinished purchases of the wallet among which one that was sent before is searched.
+MOST_BEFORE = 1000
+
+
+class OwnedIds:
+    """Tells whether an id of the vendor's belongs to another purchase of the wallet. All purchases count, however old.
+
+    :param not_these: further ids that cannot be the purchase's own.
+    """
+
+    def __init__(self, ledger: Ledger, purchase: Purchase, not_these: Collection[str] = ()):
+        self.ledger, self.purchase, self.not_these = ledger, purchase, frozenset(not_these)
+
+    def __contains__(self, vendor_id: object) -> bool:
+        return vendor_id in self.not_these or self.ledger.owned_by_another(self.purchase, str(vendor_id))
 
 
 class EvidenceReader:
@@ -26,44 +45,133 @@ class EvidenceReader:
 
     def __init__(self, tracker: OrderTracker):
         self.tracker, self.vendor, self.ledger = tracker, tracker.vendor, tracker.ledger
+        self.checkpoints = Checkpoints(tracker)
 
-    def look(self, purchase: Purchase) -> Look:
-        """Look for a purchase once.
+    def look(self, purchase: Purchase, not_these: Collection[str] = ()) -> Look:
+        """Look for a purchase once. The order of a late answer is a person's to decide about, so a look does not find it.
 
-        :raises OutcomeUnknown: the vendor cannot be read. A failed read proves nothing; the purchase stays as it is.
+        :param not_these: orders that cannot be it, beside those that other purchases of the ledger own.
+        :raises OutcomeUnknown: the vendor cannot be read, or the purchase is of another account of this wallet. That proves
+            nothing; the purchase stays as it is.
         """
+        if self.tracker.sent_elsewhere(purchase):
+            why = f"it was sent from another account of this wallet; only connection {purchase.conn_id!r} can look for it"
+            raise outcome_unknown(purchase, self.vendor, why, retry="soon")
+        not_these = {*not_these, *self.ledger.late_orders(purchase.order_key)}
         try:
+            unread = self._unread(purchase)
             for _ in range(READS_PER_LOOK):
-                others = self._others(purchase)
-                look = self.tracker.http.run(self._resolving(purchase, others))
-                if look.verdict == "found" or self._others(purchase) == others:
+                expected = self.checkpoints.expected(purchase)
+                evidence = {**purchase.evidence, "expected": expected, "unread": unread}
+                look = self._resolved(purchase, evidence, not_these)
+                if look.verdict == "not visible" and self._disowned_another(purchase):
+                    continue  # what the answer of another one named is no order: it explains nothing any more
+                if look.verdict == "found" or self.checkpoints.expected(purchase) == expected:
                     break  # otherwise the money of other purchases may explain this look
-            return look
+            if look.verdict != "found" or look.order is None:
+                return look
+            earlier, other = self._open_before(purchase), self._open_beside(purchase, look.order)
+            if earlier is None and other is not None and purchase.kind == "create":
+                if self._was_shown_before(purchase, other):  # what that one's evidence does not hold came later than this one
+                    return self.look(purchase, {*not_these, *self.vendor.names(look.order)})
+                return look  # both asked for the same, and the first one gets it
+            if earlier is None and other is None:
+                return look
+            rival, how = (earlier, "sent before it") if earlier is not None else (other, "refused beside it")
+            beside = f"{rival.order_key!r}, {how}" if rival is not None else ""
+            return Look("not visible", f"{look.detail}, which may be of {beside}; that is decided first", trace=True)
         except VendorError as error:
             why = f"the vendor could not be asked: {one_line(error)}"
-            raise outcome_unknown(purchase, self.vendor, why) from None
+            raise outcome_unknown(purchase, self.vendor, why, retry_after=error.retry_after) from None
 
-    def _others(self, purchase: Purchase) -> dict[str, Any]:
-        """The share of other purchases in the wallet's balance; see :meth:`Vendor.resolve`."""
-        checkpoints = [
-            {
-                "balance": evidence.get("balance"),
-                "currency": evidence.get("currency"),
-                "charged": [
-                    {"price": f"{other.price.amount:f}", "body": other.request} for other in charged if other.price is not None
-                ],
-            }
-            for evidence, charged in self.ledger.balance_checkpoints(purchase)
-        ]
-        return {"others": f"{self.ledger.spent_since_intent(purchase):f}", "balance_checkpoints": checkpoints}
+    def suspects(self, purchase: Purchase) -> list[Purchase]:
+        """Other purchases of the wallet that were refused, and may have landed all the same."""
+        since = (purchase.sent_at or purchase.created_at) - timedelta(seconds=self.tracker.settle_time)
+        sent = self.ledger.sent_after(purchase.wallet, 0, since)
+        return self.checkpoints.suspects([each for each in sent if each.order_key != purchase.order_key])
 
-    def _resolving(self, purchase: Purchase, others: Mapping[str, Any]) -> Flow[Look]:
+    def _disowned_another(self, purchase: Purchase) -> bool:
+        """Whether a read took an order id from another creation of the wallet, because nobody finds that order."""
+        others = self.ledger.purchases(wallet=purchase.wallet, in_steps=(Step.PLACED,), limit=MOST_BEFORE)
+        unconfirmed = [each for each in self._here(others) if each.kind == "create" and not each.confirmed]
+        reread = [other for other in unconfirmed if other.order_key != purchase.order_key][:MOST_ORDERS]
+        return any(self._is_disowned(other) for other in reread)
+
+    def _open_before(self, purchase: Purchase) -> Purchase | None:
+        """A creation that was sent shortly before this one and has an open outcome: what a look finds may be its order.
+
+        Purchases of a wallet take turns, so there is one only after an answer that named an order which no read shows. After the
+        settle time the evidence of this purchase showed what it had bought.
+        """
+        kind, sent_at = cast(Operation, purchase.kind), purchase.sent_at
+        if kind != "create" or sent_at is None or not self.vendor.capabilities.reads_evidence_alone(kind):
+            return None
+        others = self.ledger.purchases(wallet=purchase.wallet, in_steps=(Step.PLACED, Step.UNKNOWN), limit=MOST_BEFORE)
+        unconfirmed = [other for other in self._here(others) if other.kind == kind and not other.confirmed]
+        settle_time = timedelta(seconds=self.tracker.settle_time)
+        before = [
+            other
+            for other in unconfirmed
+            if other.sent_at is not None and other.sent_at < sent_at < (other.sent_until or other.sent_at) + settle_time
+        ][:MOST_ORDERS]
+        return next((other for other in before if other.step is Step.UNKNOWN or not self._is_shown(other)), None)
+
+    def _open_beside(self, purchase: Purchase, order: VendorOrder) -> Purchase | None:
+        """A purchase that may be what a look at this one found: sent after it with an open outcome, or refused unsurely."""
+        kind, sent_at = cast(Operation, purchase.kind), purchase.sent_at
+        if sent_at is None or self.tracker.repeats_safely(kind):
+            return None
+        refused = [other for other in self.suspects(purchase) if (other.kind, other.target) == (kind, purchase.target)]
+        if kind == "extend":
+            return refused[0] if refused else None
+        others = self.ledger.purchases(wallet=purchase.wallet, in_steps=(Step.SENT, Step.UNKNOWN), limit=MOST_BEFORE)
+        later = [other for other in self._here(others) if other.sent_at is not None and other.sent_at > sent_at]
+        after = [other for other in later if other.kind == kind]
+        for other in [*refused, *after][:MOST_ORDERS]:
+            evidence = {**other.evidence, "expected": self.checkpoints.expected(other), "unread": []}
+            look = self._resolved(other, evidence, frozenset())
+            if look.verdict == "inconclusive" or (look.order and self.vendor.names(look.order) & self.vendor.names(order)):
+                return other
+        return None
+
+    def _here(self, others: Sequence[Purchase]) -> list[Purchase]:
+        """Those that this account can show."""
+        return [other for other in others if not self.tracker.sent_elsewhere(other)]
+
+    def _was_shown_before(self, purchase: Purchase, later: Purchase) -> bool:
+        """Whether the evidence of a later purchase was read when everything of this one was shown already."""
+        read_from, left_by = when(later.evidence.get("read_from")), purchase.sent_until or purchase.sent_at
+        if read_from is None or left_by is None:
+            return False
+        return read_from >= left_by + timedelta(seconds=self.tracker.settle_time) + CLOCK_SKEW
+
+    def _is_shown(self, placed: Purchase) -> bool:
+        try:
+            return self.tracker.refresh(placed).step is not Step.UNKNOWN
+        except VendorError:
+            return False
+
+    def _is_disowned(self, placed: Purchase) -> bool:
+        try:
+            return self.tracker.refresh(placed).step is Step.UNKNOWN
+        except VendorError:
+            return False
+
+    def _resolved(self, purchase: Purchase, evidence: Mapping[str, Any], not_these: Collection[str]) -> Look:
         sent_at = purchase.sent_at or purchase.created_at
-        owned = self.ledger.own_ids(purchase.wallet, since=sent_at - timedelta(days=2))
-        evidence = {**purchase.evidence, **others, "maybe_refunded": self.ledger.maybe_refunded(purchase)}
-        kind = cast(Operation, purchase.kind)
-        own = {purchase.order_id or ""}
-        return self.vendor.resolve(kind, purchase.request, purchase.target, evidence, sent_at, owned - own)
+        evidence = {**evidence, "maybe_refunded": self.ledger.maybe_refunded(purchase)}
+        kind, owned = cast(Operation, purchase.kind), OwnedIds(self.ledger, purchase, not_these)
+        return self.tracker.http.run_reading(
+            lambda: self.vendor.resolve(kind, purchase.request, purchase.target, evidence, sent_at, owned)
+        )
+
+    def _unread(self, purchase: Purchase) -> list[str]:
+        """Ids of other orders without a known handle. The vendor reads a few of them a look, and the ledger the next few."""
+        unread = self.ledger.without_handle(purchase, 3 * MOST_ORDERS)
+        if len(unread) > MOST_ORDERS:
+            self.checkpoints.unwatched.refresh([*unread][MOST_ORDERS:])
+            unread = self.ledger.without_handle(purchase, 3 * MOST_ORDERS)
+        return [*unread.values()]
 
     def reported(self, purchase: Purchase) -> Look | None:
         """The order named by a verified webhook for a purchase, as the vendor's read confirms it.
@@ -72,14 +180,15 @@ class EvidenceReader:
         """
         reference = self.vendor.reference_in(purchase.request)
         for order_id in self.ledger.order_ids_of_reference(purchase.wallet, reference) if reference else ():
-            owners = self.ledger.by_order_id(purchase.wallet, order_id)
-            if any(owner.kind == "create" and owner.order_key != purchase.order_key for owner in owners):
+            if self.ledger.owner_of(purchase.wallet, order_id) not in (None, purchase.order_key):
                 continue
             try:
                 vendor_order = self.tracker.http.run(self.vendor.get(order_id))
             except OrderNotFound:
                 continue
-            if vendor_order.traits.get("reference") == reference:  # the read is the truth, the webhook a hint
+            if vendor_order.traits.get("reference") != reference:  # the read is the truth, the webhook a hint
+                continue
+            if not self.tracker.why_not(purchase, vendor_order):
                 return Look("found", f"the vendor's webhook names order {order_id} for reference {reference}", vendor_order)
         return None
 

@@ -70,7 +70,9 @@ def _extend(capabilities: Capabilities) -> str:
 def _resolved(operation: str, capabilities: Capabilities) -> str:
     evidence = capabilities.create_evidence if operation == "create" else capabilities.extend_evidence
     return (
-        f"a lost answer is resolved from {RECOGNISED_BY[operation][evidence]}, looked at twice, {capabilities.settle:g} s apart; "
+        f"a lost answer is resolved from {RECOGNISED_BY[operation][evidence]}, looked at twice, "
+        f"{capabilities.settle_time:g} s apart ({capabilities.edge_limit:g} s in which the vendor may still take it, and "
+        f"{capabilities.settle:g} s until it shows); "
         "else a person decides"
     )
 
@@ -110,6 +112,11 @@ def _waiting(vendor: type[Vendor]) -> str:
 
 
 def _orders(capabilities: Capabilities) -> str:
+    if capabilities.list_by:
+        return (
+            "listed by the vendor: renewals also find orders that were bought elsewhere; where the vendor refuses a list without "
+            f"{capabilities.list_by}, those of its catalogue and of this ledger's purchases"
+        )
     if capabilities.list_orders:
         return "listed by the vendor: renewals also find orders that were bought elsewhere"
     return "not listed by the vendor: renewals find what this ledger bought"

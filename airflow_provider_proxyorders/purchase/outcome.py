@@ -5,11 +5,22 @@ Rule: every text tells the state of the money.
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.domain.errors import OrderNotUsable, OrderPending, OutcomeUnknown, Quarantined, Retry
+from airflow_provider_proxyorders.domain.errors import (
+    OrderMissing,
+    OrderNotUsable,
+    OrderPending,
+    OutcomeUnknown,
+    Quarantined,
+    Retry,
+    VendorError,
+)
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import STEP_OF, UNRESOLVED, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.domain.text import utc
+from airflow_provider_proxyorders.domain.text import one_line, utc
 from airflow_provider_proxyorders.vendors.base import Vendor
+from airflow_provider_proxyorders.vendors.registry import vendor_class
+
+Result = dict[str, str | int | dict[str, str] | None]
 
 
 def step_of(order: Purchase | VendorOrder) -> Step:
@@ -17,8 +28,8 @@ def step_of(order: Purchase | VendorOrder) -> Step:
     return order.step if isinstance(order, Purchase) else STEP_OF[order.status]
 
 
-def result_of(order: Purchase | VendorOrder, vendor: str) -> dict[str, str | int | None]:
-    """The result object of a task in XCom: text, numbers and nulls, free of secrets.
+def result_of(order: Purchase | VendorOrder, vendor: str) -> Result:
+    """The result object of a task in XCom: text, numbers, nulls and the ``handles``, free of secrets.
 
     :param order: a purchase of the ledger, or a vendor's order without one: its ``order_key`` is then null.
     :param vendor: name of the vendor.
@@ -32,11 +43,19 @@ def result_of(order: Purchase | VendorOrder, vendor: str) -> dict[str, str | int
         "status": step_of(order).value,
         "vendor_status": order.vendor_status,
         "price": f"{order.price.amount:f}" if order.price else None,
+        "refund": f"{order.refund.amount:f}" if order.refund else None,
         "currency": order.price.currency if order.price else None,
         "expires_at": order.expires_at.isoformat() if order.expires_at else None,
         "delivered": order.delivered,
+        "handles": _handles(order, vendor),
         "ledger_url": None,
     }
+
+
+def _handles(order: Purchase | VendorOrder, vendor: str) -> dict[str, str] | None:
+    if order.handle is None:
+        return None
+    return vendor_class(vendor).handles(order.handle, order.request if isinstance(order, Purchase) else {})
 
 
 def require_usable(order: Purchase | VendorOrder, vendor: Vendor, *, on_partial: str = "fail") -> None:
@@ -67,14 +86,32 @@ def pending(order: Purchase | VendorOrder, vendor: Vendor) -> OrderPending:
     )
 
 
+def missing(purchase: Purchase, vendor: Vendor, error: VendorError, looks: int, seconds: float) -> OrderMissing:
+    """The error for an order of the ledger that the vendor's reads do not show.
+
+    :param error: of the last read.
+    :param looks: number of reads in a row without the order, over so many ``seconds``.
+    """
+    page = vendor.order_page(purchase.order_id) if purchase.order_id else None
+    return OrderMissing(
+        f"order {purchase.order_id} ({purchase.order_key}) was taken{f' for {purchase.price}' if purchase.price else ''} and "
+        f"{looks} reads over {seconds:.0f} s did not show it. Last answer: {one_line(error)} The money was spent: look for it at "
+        f"{page or f'the dashboard of {vendor.title}'}. The next try reads the same order and buys nothing. "
+        f"See: proxyorders ledger show '{purchase.order_key}'"
+    )
+
+
 def _not_usable(order: Purchase | VendorOrder, vendor: Vendor, step: Step) -> OrderNotUsable:
     name = f"order {order.order_id}{f' ({order.order_key})' if isinstance(order, Purchase) else ''}"
     money = {
         Step.PARTIAL: f"{order.delivered} units were delivered, the vendor refunds the rest",
         Step.REFUNDED: "the vendor says the money was returned",
-        Step.FAILED: "it was charged; its page at the vendor tells whether the money came back",
+        Step.FAILED: "it was charged"
+        if order.refund
+        else "it was charged; its page at the vendor tells whether it was paid back",
         Step.EXPIRED: "its paid term is over",
     }.get(step, "")
+    money += f"; {order.refund} was paid back" if order.refund else ""
     reason = f" Reason given: {order.reason}." if order.reason else ""
     accept = " Set on_partial='accept' to go on with the delivered part." if step is Step.PARTIAL else ""
     return OrderNotUsable(
@@ -83,26 +120,33 @@ def _not_usable(order: Purchase | VendorOrder, vendor: Vendor, step: Step) -> Or
     )
 
 
-def outcome_unknown(purchase: Purchase, vendor: Vendor, why: str, *, retry: Retry = "later") -> OutcomeUnknown:
-    """The error for a purchase with an unknown outcome."""
+def outcome_unknown(
+    purchase: Purchase, vendor: Vendor, why: str, *, retry: Retry = "later", retry_after: float | None = None
+) -> OutcomeUnknown:
+    """The error for a purchase with an unknown outcome.
+
+    :param retry_after: seconds after which another try can find out more.
+    """
     return OutcomeUnknown(
         f"{vendor.title} may have taken and charged {purchase.order_key!r} (up to {purchase.reserved}): {why} "
         f"Asked for: {dump_json(purchase.request)}. Nothing is sent again on a guess: the next try looks for it at the vendor "
         f"first. See: proxyorders ledger show '{purchase.order_key}'",
         order_key=purchase.order_key,
         retry=retry,
+        retry_after=retry_after,
     )
 
 
-def quarantined(purchase: Purchase, vendor: Vendor) -> Quarantined:
-    """The error that asks a person to resolve a purchase, with everything to look for."""
-    looks = purchase.evidence.get("looks") or []
-    last = looks[-1]["seen"] if looks else purchase.reason or "see the history"
+def quarantined(purchase: Purchase, vendor: Vendor, detail: str) -> Quarantined:
+    """The error that asks a person to resolve a purchase, with everything to look for.
+
+    :param detail: what the last look saw.
+    """
     reference = vendor.reference_in(purchase.request)
     sent = f", sent at {utc(purchase.sent_at, 'seconds')}" if purchase.sent_at else ""
     return Quarantined(
         f"A person has to decide about {purchase.order_key!r} at {vendor.title}: it may have been taken and charged "
-        f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {last}. "
+        f"(up to {purchase.reserved}). Asked for: {dump_json(purchase.request)}. Seen: {detail}. "
         f"Look in the vendor's dashboard{f' for reference {reference}' if reference else ''}"
         f"{sent}. "
         f"If it is there: proxyorders ledger resolve '{purchase.order_key}' --adopt ORDER_ID. "

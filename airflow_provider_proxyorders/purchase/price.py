@@ -14,6 +14,9 @@ from airflow_provider_proxyorders.purchase.attempt import Attempt
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.vendors.base import Vendor
 
+#: Details of a quote that the log of a purchase tells.
+NOTABLE = ("message", "next discount")
+
 
 def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
     """The most that one purchase may cost: the lower of the operator's cap and the connection's.
@@ -41,14 +44,18 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
     if not vendor.capabilities.can_quote(request.kind):
         return None
     if request.target is None:
-        price = tracker.http.run(vendor.quote(request.prepared.body)).price
+        quoted = tracker.http.run(vendor.quote(request.prepared.body))
     else:
         try:
-            price = tracker.http.run(vendor.quote_extension(request.target, request.prepared.body)).price
+            quoted = tracker.http.run(vendor.quote_extension(request.target, request.prepared.body))
         except RequestRefused as error:
             tracker.say(f"{vendor.title} refused to quote this extension, so the cap is reserved: {error}")
             attempt.unquoted = True
             return None
+    price = quoted.price
+    for name in NOTABLE:
+        if name in quoted.details:
+            tracker.say(f"{vendor.title}'s quote, {name}: {quoted.details[name]}")
     require_same_currency(account, price)
     if price.amount > cap:
         raise CapExceeded(
@@ -83,3 +90,17 @@ def require_same_currency(account: Account, money: Money) -> None:
             f"the wallet is in {money.currency}, but the limits of connection {account.conn_id!r} are in {account.currency}. "
             "Nothing was bought. Set 'currency' in the connection to the wallet's currency."
         )
+
+
+def unnamed_currency(account: Account, max_price: Decimal | None) -> str | None:
+    """A note for the log about limits without a currency; ``None`` if the connection names one, or nothing is compared."""
+    limits = account.caps.as_text()
+    if max_price is not None:
+        limits["max_price"] = f"{max_price:f}"
+    if account.currency or not limits:
+        return None
+    text = ", ".join(f"{name} {limit}" for name, limit in limits.items())
+    return (
+        f"connection {account.conn_id!r} names no currency, so these limits are compared with the vendor's amounts as plain "
+        f"numbers: {text}. Set 'currency' in the connection, for example USD."
+    )

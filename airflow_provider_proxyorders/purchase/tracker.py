@@ -12,18 +12,38 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airflow_provider_proxyorders.domain.errors import OrderPending, OutcomeUnknown, ProxyOrdersError
-from airflow_provider_proxyorders.domain.model import STEP_OF, Actor, OrderStatus, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.ledger import Ledger, StaleClaim
+from airflow_provider_proxyorders.domain.errors import (
+    LedgerError,
+    OrderNotFound,
+    OrderPending,
+    OutcomeUnknown,
+    ProxyOrdersError,
+    VendorError,
+)
+from airflow_provider_proxyorders.domain.model import (
+    STEP_OF,
+    TAKEN,
+    UNRESOLVED,
+    Actor,
+    OrderStatus,
+    Purchase,
+    Step,
+    VendorOrder,
+    step_after,
+)
+from airflow_provider_proxyorders.domain.text import one_line
+from airflow_provider_proxyorders.ledger import Ledger, OwnedElsewhere, StaleClaim
 from airflow_provider_proxyorders.purchase import outcome
-from airflow_provider_proxyorders.purchase.polling import PollIntervals
+from airflow_provider_proxyorders.purchase.ownership import OrderOwnership
+from airflow_provider_proxyorders.purchase.polling import Misses, PollIntervals, ask_until_shown, is_miss
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
 
-class OrderTracker:
+class OrderTracker(OrderOwnership):
     """Reads the orders of one account and keeps the ledger up to date.
 
     :param actor: the asking task, for the ledger's history.
@@ -67,28 +87,54 @@ class OrderTracker:
             raise OutcomeUnknown(
                 f"{purchase.order_key!r} is {purchase.step.value}: its order id is still unknown", order_key=purchase.order_key
             )
-        return self.record_reading(purchase, self.http.run(self.vendor.get(purchase.order_id)))
+        try:
+            vendor_order = self.http.run(self.vendor.get(purchase.order_id))
+        except OrderNotFound as error:
+            return self.note_missing(purchase, error)
+        return self.record_reading(purchase, vendor_order)
 
     def record_reading(self, purchase: Purchase, vendor_order: VendorOrder) -> Purchase:
-        """Record a vendor's order in the ledger, if it differs from the purchase."""
-        step = self.step_for(purchase, vendor_order)
+        """Record a vendor's order in the ledger, if it differs from the purchase.
+
+        Every word of the vendor is recorded. Where it does not fit the step of the purchase, the step stays.
+
+        :returns: the purchase; UNKNOWN, if the order that the answer named is not its own.
+        """
+        if purchase.step not in TAKEN | UNRESOLVED:  # nothing of it is at the vendor, so the order is not its own
+            return purchase
+        unconfirmed = purchase.kind == "create" and not purchase.confirmed
+        if unconfirmed and purchase.step is Step.PLACED and (contradiction := self.why_not(purchase, vendor_order)):
+            return self.disown(purchase, f"the answer named order {purchase.order_id}, but {contradiction}")
+        confirmed = unconfirmed and self.vendor.confirms(vendor_order)
+        if unconfirmed and not confirmed and purchase.step is Step.PLACED:
+            purchase = self.note_shown(purchase)
+        meant = self.step_for(purchase, vendor_order)
+        step = step_after(purchase.step, meant)
         same_status = step is purchase.step and vendor_order.vendor_status == purchase.vendor_status
-        if same_status and _same_facts(purchase, vendor_order):
+        if same_status and _same_facts(purchase, vendor_order) and not confirmed:
             return purchase
         why = f"the vendor says {vendor_order.vendor_status!r}"
         try:
-            after = self.ledger.record(purchase, step, why, self.actor, vendor_order=vendor_order)
+            after = self.write(purchase, step, why, vendor_order, confirmed=confirmed)
         except StaleClaim:  # another worker recorded this first
             return self.as_it_stands(purchase)
-        if vendor_order.vendor_status != purchase.vendor_status:
+        except OwnedElsewhere as owned:
+            if purchase.step is not Step.PLACED:
+                raise
+            return self.disown(purchase, f"the answer named order {purchase.order_id}, but {one_line(owned)}")
+        if after.step is not meant:
+            self.say(_describe_surprise(purchase, after))
+        elif vendor_order.vendor_status != purchase.vendor_status:
             self.say(f"Order {after.order_id}: {purchase.vendor_status} -> {after.vendor_status} ({after.step.value})")
         return after if after.price == purchase.price else self.alarm_on_overcharge(after)
 
     def step_for(self, purchase: Purchase, vendor_order: VendorOrder) -> Step:
-        """The step of a purchase by its vendor's order. An extension is delivered when the expiry has grown."""
+        """The step of a purchase by its vendor's order. An extension is delivered when the expiry has grown, or when it
+        was taken and its order will not show it."""
         if purchase.kind != "extend" or vendor_order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED):
             return STEP_OF[vendor_order.status]
-        return Step.DELIVERED if self.vendor.extended(purchase.evidence, vendor_order) else Step.PLACED
+        accepted = purchase.step in TAKEN and not self.vendor.shows_extension(purchase.evidence)
+        return Step.DELIVERED if accepted or self.vendor.extended(purchase.evidence, vendor_order) else Step.PLACED
 
     def as_it_stands(self, purchase: Purchase) -> Purchase:
         """The purchase as the ledger has it now."""
@@ -96,16 +142,34 @@ class OrderTracker:
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def wait(self, purchase: Purchase, *, deadline: datetime, poll_interval: float | None = None) -> Purchase:
+    def wait(
+        self, purchase: Purchase, *, deadline: datetime, poll_interval: float | None = None, missed: tuple[int, float] = (0, 0.0)
+    ) -> Purchase:
         """Look at an order until it is final or the deadline has passed.
 
         :param deadline: an aware moment.
         :param poll_interval: the longest pause between two looks, in seconds; ``None``: the vendor's rhythm.
+        :param missed: how many reads in a row the triggerer made without the order, and over how many seconds.
+        :returns: the purchase: final; or UNKNOWN: the vendor has no order under the id of its answer, so evidence decides.
         :raises OrderPending: at the deadline; the order stays in the ledger, the next try waits for the same order.
+        :raises OrderMissing: the vendor's reads do not show the order any more. The money was spent.
+        :raises LedgerError: the ledger cannot be used. The money was spent; the next try waits for the same order.
         """
+        try:
+            return self._wait(purchase, deadline, poll_interval, missed)
+        except LedgerError as error:
+            if purchase.step in TAKEN:
+                error.money = "charged"
+                error.tell(f"Order {purchase.order_id} was bought before that; the next try waits for it and buys nothing.")
+            raise
+
+    def _wait(self, purchase: Purchase, deadline: datetime, poll_interval: float | None, missed: tuple[int, float]) -> Purchase:
         intervals = PollIntervals(self.vendor.capabilities.polling, poll_interval, self.settle_time)
         began = purchase.sent_at or purchase.created_at
         count, last_said = 0, 0.0
+        if missed[0]:
+            age = (self.ledger.clock() - began).total_seconds()
+            intervals.misses = Misses(missed[0], age - missed[1], age)
         pause = intervals.first() if (self.ledger.clock() - began).total_seconds() < intervals.first() else 0.0
         while purchase.step is Step.PLACED:
             self.sleep(pause)
@@ -133,9 +197,40 @@ class OrderTracker:
         except ProxyOrdersError as error:
             pause = intervals.after_trouble(error, age)
             if pause is None:
-                raise
+                raise self.describe_missing(purchase, error, intervals.misses) from None
             self.say(f"Order {purchase.order_id}: {error} Looking again in {pause:.0f} s")
             return purchase, pause
+
+    def read_order(self, order_id: str) -> VendorOrder:
+        """One order as it stands. While the vendor does not show it, it is asked again for the settle time.
+
+        :raises OrderMissing: an order of this ledger is not shown. The money was spent.
+        :raises VendorError: the order is unknown to ledger and vendor, or the vendor cannot be read.
+        """
+        intervals = PollIntervals(self.vendor.capabilities.polling, None, self.settle_time)
+        try:
+            return ask_until_shown(
+                lambda: self.http.run(self.vendor.get(order_id)),
+                intervals,
+                say=self.say,
+                sleep=self.sleep,
+                clock=lambda: self.ledger.clock().timestamp(),
+            )
+        except VendorError as error:
+            raise self.missing(order_id, error, intervals.misses) from None
+
+    def missing(self, order_id: str, error: ProxyOrdersError, misses: Misses) -> ProxyOrdersError:
+        """The error for an order that reads do not show: the money was spent if the ledger has the order."""
+        purchases = self.ledger.by_order_id(self.account.wallet, order_id)
+        creation = next((purchase for purchase in purchases if purchase.kind == "create"), None)
+        purchase = creation or (purchases[0] if purchases else None)
+        return error if purchase is None else self.describe_missing(purchase, error, misses)
+
+    def describe_missing(self, purchase: Purchase, error: ProxyOrdersError, misses: Misses) -> ProxyOrdersError:
+        """The error for a purchase whose order cannot be read; the error itself where that is no miss."""
+        if not (isinstance(error, VendorError) and is_miss(error)):
+            return error
+        return outcome.missing(purchase, self.vendor, error, misses.count, misses.seconds)
 
     # -- for the task ----------------------------------------------------------------------------------------------
 
@@ -148,8 +243,11 @@ class OrderTracker:
         outcome.require_usable(purchase, self.vendor, on_partial=on_partial)
         return purchase
 
-    def result_for(self, vendor_order: VendorOrder, *, on_partial: str = "fail") -> dict[str, str | int | None]:
+    def result_for(self, vendor_order: VendorOrder, *, on_partial: str = "fail") -> outcome.Result:
         """The result object of an order as just read. The ledger records it, if the order is its own.
+
+        An order is usable if the ledger and the vendor's present word say so. The ledger keeps a good end when the vendor blocks
+        the order afterwards, and such an order cannot be used.
 
         :raises OrderNotUsable: the order ended badly.
         :raises OrderPending: the order is unfinished.
@@ -157,7 +255,9 @@ class OrderTracker:
         order: Purchase | VendorOrder = vendor_order
         for purchase in self.ledger.by_order_id(self.account.wallet, vendor_order.order_id):
             if purchase.kind == "create":
-                order = self.record_reading(purchase, vendor_order)
+                order = recorded = self.record_reading(purchase, vendor_order)
+                as_read = replace(recorded, step=STEP_OF[vendor_order.status])
+                outcome.require_usable(as_read, self.vendor, on_partial=on_partial)
                 break
         outcome.require_usable(order, self.vendor, on_partial=on_partial)
         return outcome.result_of(order, self.vendor.name)
@@ -191,9 +291,25 @@ class OrderTracker:
                 )
 
 
+def _describe_surprise(before: Purchase, after: Purchase) -> str:
+    """A word or a count of the vendor that does not fit the step of a purchase."""
+    counted = f", {after.delivered} delivered" if after.delivered is not None else ""
+    was = f"{before.vendor_status!r}{f', {before.delivered} delivered' if before.delivered is not None else ''}"
+    return (
+        f"Order {after.order_id}: the vendor says {after.vendor_status!r}{counted} after {was}. The ledger notes it; the "
+        f"purchase stays {after.step.value}, and nothing is bought for it."
+    )
+
+
 def _same_facts(purchase: Purchase, vendor_order: VendorOrder) -> bool:
     return (
         (vendor_order.price is None or purchase.price is not None)
         and (vendor_order.expires_at is None or vendor_order.expires_at == purchase.expires_at)
         and (vendor_order.delivered is None or vendor_order.delivered == purchase.delivered)
+        and (vendor_order.refund is None or purchase.kind != "create" or _refunded(vendor_order) == _refunded(purchase))
     )
+
+
+def _refunded(either: Purchase | VendorOrder) -> object:
+    """The amount alone: an order may name no currency."""
+    return either.refund.amount if either.refund else None

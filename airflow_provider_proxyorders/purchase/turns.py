@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, ProxyOrdersError, WalletHeld
+from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, ProxyOrdersError, Quarantined, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent
+from airflow_provider_proxyorders.purchase.pauses import SpokenPause
 from airflow_provider_proxyorders.purchase.settling import Settling
 
 #: Pauses between two looks at a held wallet: the first and the longest, in seconds, and their growth.
@@ -40,54 +41,93 @@ class Turns:
         deadline = self.ticks() + self.patience
         pause = FIRST_PAUSE
         helped: set[str] = set()
+        spoken: dict[str | None, SpokenPause] = {}
         while True:
             try:
                 return self.ledger.intend(intent, self.tracker.actor)
             except CapExceeded as refused:
-                purchase = self.ledger.find(intent.order_key)
-                if purchase is not None and purchase.step is Step.INTENDED:  # an earlier try's reservation
-                    self.give_back(purchase, refused)
+                self.give_back_own(intent.order_key, refused)
                 raise
             except WalletHeld as error:
-                self.help(error, helped)
-                if self.ticks() + pause > deadline:
+                if not spoken:
+                    self.ledger.cut_turn(intent.wallet)
+                if self.help(error, helped):
+                    continue  # the wallet may be free, however long that took
+                left = deadline - self.ticks()
+                if pause > left:
+                    error.retry_after = self.seconds_until_free(error)
                     raise
-                self.tracker.sleep(pause)
+                what = f"the turn on wallet {intent.wallet!r}, which {error.blocker!r} has"
+                spoken.setdefault(error.blocker, SpokenPause(self.tracker, what)).sleep(pause, left)
                 pause = min(pause * GROWTH, LONGEST_PAUSE)
 
-    def help(self, error: WalletHeld, helped: set[str]) -> None:
+    def seconds_until_free(self, error: WalletHeld) -> float | None:
+        """Seconds after which another try can settle the purchase on the wallet; ``None``: any moment."""
+        blocker = self.ledger.find(error.blocker) if error.blocker else None
+        if blocker is None or blocker.step not in UNRESOLVED:
+            return None
+        return self.settling.seconds_until_decidable(blocker) + 1
+
+    def help(self, error: WalletHeld, helped: set[str]) -> bool:
         """Settle the purchase on the wallet, if its own task left it behind.
 
         :param helped: keys settled by this call before; each is settled once, to spare the vendor.
-        :raises WalletHeld: the purchase is quarantined, so waiting is useless.
+        :returns: whether it was settled or moved on just now.
+        :raises WalletHeld: the purchase is quarantined and was looked for once more, so waiting is useless.
         """
         blocker = self.ledger.find(error.blocker) if error.blocker else None
         if blocker is None:
-            return
-        if blocker.step is Step.QUARANTINED:
-            raise error
-        if blocker.vendor != self.tracker.vendor.name or self.tracker.repeats_safely(blocker.kind) or blocker.order_key in helped:
-            return
-        taken = blocker.step is Step.PLACED and blocker.kind == "extend"  # the order does not show the extension yet
-        if not taken and (blocker.step not in UNRESOLVED or self.settling.may_be_running(blocker)):
-            return
+            return False
+        blocker = self.ledger.cut_sending(blocker)
+        if not self.can_help(blocker, helped):
+            if blocker.step is Step.QUARANTINED:
+                raise error
+            return False
         helped.add(blocker.order_key)
         try:
-            if taken:
-                self.tracker.refresh(blocker)
-            else:
-                self.settling.settle(blocker)
+            if blocker.step is Step.PLACED:
+                return self.tracker.refresh(blocker).step is not Step.PLACED
+            self.settling.settle(blocker)
+            return True
+        except Quarantined:
+            raise error from None
         except ProxyOrdersError as failed:
             self.tracker.say(f"Tried to settle {blocker.order_key!r}, which holds the wallet: {failed}")
+            return False
+
+    def can_help(self, blocker: Purchase, helped: set[str]) -> bool:
+        """Whether another task may settle this purchase: its sender has given up, and a look can find out its outcome."""
+        if blocker.order_key in helped or blocker.vendor != self.tracker.vendor.name:
+            return False
+        if blocker.step is Step.PLACED:
+            return blocker.kind == "extend"  # the order does not show the extension yet
+        if blocker.step not in UNRESOLVED or self.tracker.repeats_safely(blocker.kind):
+            return False
+        return not self.settling.may_be_running(blocker)
 
     def wait_for_other_try(self, purchase: Purchase) -> Purchase:
         """Let another try of the same purchase finish. Two tries in a race would stop each other again and again."""
         deadline = self.ticks() + self.patience
+        pause = SpokenPause(self.tracker, f"another try of {purchase.order_key!r}")
         while True:
             current = self.tracker.as_it_stands(purchase)
-            if current.step is not Step.INTENDED or current.fence == purchase.fence or self.ticks() > deadline:
+            left = deadline - self.ticks()
+            if current.step is not Step.INTENDED or current.fence == purchase.fence or left < 0:
                 return current
-            self.tracker.sleep(PAUSE_FOR_OTHER_TRY)
+            pause.sleep(PAUSE_FOR_OTHER_TRY, left)
+
+    def give_back_own(self, order_key: str, refused: CapExceeded) -> None:
+        """Give back the reservation of an earlier try of this task, after a limit refused the purchase.
+
+        The key may be another task's, too. Its reservation stays, because that task may be about to send.
+        """
+        purchase = self.ledger.find(order_key)
+        if (
+            purchase is not None
+            and purchase.step is Step.INTENDED
+            and self.ledger.history(order_key)[-1].actor.same_task(self.tracker.actor)
+        ):
+            self.give_back(purchase, refused)
 
     def give_back(self, purchase: Purchase, error: Exception) -> None:
         """Give the reservation of an unsent purchase back.

@@ -19,7 +19,7 @@ from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.renewal.due import DueRule, expiry_in, reaches
-from airflow_provider_proxyorders.renewal.keys import expiry_to_extend, extension_key
+from airflow_provider_proxyorders.renewal.keys import default_extension_key, expiry_to_extend
 from airflow_provider_proxyorders.renewal.ownership import refuse_done_by_another, was_sent
 
 OnAutoExtend = Literal["skip", "fail", "disable", "extend"]
@@ -39,7 +39,7 @@ def extend(
 ) -> Purchase:
     """Extend an order once for each expiry.
 
-    :param order_key: ``None`` = wallet, order and the expiry that is extended.
+    :param order_key: ``None`` = wallet, order, the expiry that is extended, and what of the order is extended.
     :param paid_through: target date, aware; an order that reaches it is left alone.
     :param expiry: the expiry to extend, aware; ``None`` = the present one.
     :param only_within: extend only if the order ends within this time from now.
@@ -48,16 +48,19 @@ def extend(
     :raises InvalidParameter, ConfigError: it cannot be extended. Nothing was bought.
     """
     title, ledger = buyer.vendor.title, buyer.ledger
-    buyer.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
+    prepared = buyer.vendor.prepare_extend(order_id, request)  # a bad request is refused before anything is read
+    part = buyer.vendor.part_of(prepared.body)
+    if part and paid_through is not None:
+        raise InvalidParameter("paid_through", f"must be left out: {title} shows no end of a part of order {order_id}")
     if not order_key:
         expiry = expiry or expiry_to_extend(buyer, order_id)
-        order_key = extension_key(buyer.account.wallet, order_id, expiry)
+        order_key = default_extension_key(buyer, order_id, expiry, part)
     due_until = later(ledger.clock(), only_within, buyer.account.timezone) if only_within is not None else None
-    rule = DueRule(title, paid_through, expiry, due_until)
+    rule = DueRule(title, paid_through, None if part else expiry, due_until)
     refuse_done_by_another(buyer, order_key)
     last_check = _LastCheck(buyer, order_id, rule)
     if not was_sent(buyer, order_key):  # a purchase that was sent is settled, whether or not it is still due
-        order = buyer.http.run(buyer.vendor.get(order_id))
+        order = buyer.read_order(order_id)
         rule.require_due(order, order.expires_at, ledger.clock())
         last_check.switch_off = _must_switch_off(order, title, on_auto_extend)
     try:

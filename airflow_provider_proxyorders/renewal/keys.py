@@ -6,6 +6,7 @@ tries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter
@@ -14,12 +15,31 @@ from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 
-def extension_key(wallet: str, order_id: str, expiry: datetime) -> str:
+def default_key(buyer: Buyer, key_for: Callable[[str], str]) -> str:
+    """A default order key of a wallet. A purchase from a former name of the wallet keeps the key that it has.
+
+    :param key_for: gives the key for a name of the wallet.
+    """
+    account = buyer.account
+    if account.former_wallets:
+        for wallet in account.wallet_names:
+            if buyer.ledger.find(key_for(wallet)) is not None:
+                return key_for(wallet)
+    return key_for(account.wallet)
+
+
+def extension_key(wallet: str, order_id: str, expiry: datetime, part: str = "") -> str:
     """Identity of the extension of an order from this expiry on, the same for all DAGs.
 
-    :param expiry: aware UTC.
+    :param expiry: of the order, aware UTC.
+    :param part: what of the order is extended, see :meth:`Vendor.part_of`.
     """
-    return f"extend:{wallet}:{order_id}:{expiry.isoformat()}"
+    return f"extend:{wallet}:{order_id}:{expiry.isoformat()}{':' if part else ''}{part}"
+
+
+def default_extension_key(buyer: Buyer, order_id: str, expiry: datetime, part: str = "") -> str:
+    """See :func:`extension_key` and :func:`default_key`."""
+    return default_key(buyer, lambda wallet: extension_key(wallet, order_id, expiry, part))
 
 
 def expiry_to_extend(buyer: Buyer, order_id: str) -> datetime:
@@ -33,7 +53,7 @@ def expiry_to_extend(buyer: Buyer, order_id: str) -> datetime:
     kept = fact.get() if fact else None
     if kept:
         return datetime.fromisoformat(kept)
-    expiry = buyer.http.run(buyer.vendor.get(order_id)).expires_at
+    expiry = buyer.read_order(order_id).expires_at
     if expiry is None:
         raise ConfigError(
             f"order {order_id} has no expiry at {buyer.vendor.title} yet, and an extension starts from one. Nothing was "
@@ -48,6 +68,11 @@ def replacement_key(wallet: str, order_id: str, period: str) -> str:
     :param period: of the old order, see :func:`period_of`.
     """
     return f"reorder:{wallet}:{order_id}:{period}"
+
+
+def default_replacement_key(buyer: Buyer, order_id: str, period: str) -> str:
+    """See :func:`replacement_key` and :func:`default_key`."""
+    return default_key(buyer, lambda wallet: replacement_key(wallet, order_id, period))
 
 
 def period_of(expires_at: datetime | None, began: datetime) -> str:

@@ -9,8 +9,15 @@ from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 
 def was_sent(buyer: Buyer, order_key: str) -> bool:
-    """Whether any part of a purchase may have left. An intended or refused purchase is as good as new."""
+    """Whether any part of a purchase may have left. An intended purchase is as good as new.
+
+    So is a refused one, after a last look at the vendor: the vendor may have taken a first copy of it.
+
+    :raises OutcomeUnknown: it is too early for that look, or the vendor cannot be read.
+    """
     purchase = buyer.ledger.find(order_key)
+    if purchase is not None and purchase.step is Step.REJECTED:
+        purchase = buyer.sending.refusals.look_again(purchase)
     return purchase is not None and (purchase.maybe_sent or purchase.step not in (Step.INTENDED, Step.REJECTED))
 
 

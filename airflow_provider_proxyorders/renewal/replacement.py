@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.renewal.due import DueRule
-from airflow_provider_proxyorders.renewal.keys import period_to_replace, replacement_key
+from airflow_provider_proxyorders.renewal.keys import default_replacement_key, period_to_replace
 from airflow_provider_proxyorders.renewal.ownership import refuse_done_by_another, was_sent
 
 
@@ -44,7 +44,7 @@ def replace(
     wallet, title = buyer.account.wallet, buyer.vendor.title
     purchases = buyer.ledger.by_order_id(wallet, order_id)
     creation = next((purchase for purchase in purchases if purchase.kind == "create"), None)
-    key = order_key or replacement_key(wallet, order_id, period_to_replace(buyer, order_id, creation, ends))
+    key = order_key or default_replacement_key(buyer, order_id, period_to_replace(buyer, order_id, creation, ends))
     refuse_done_by_another(buyer, key)
     body = request if request is not None else _request_of(buyer, order_id, creation)
     if not was_sent(buyer, key):
@@ -59,7 +59,7 @@ def _require_due(
     now = buyer.ledger.clock()
     due_until = later(now, only_within, buyer.account.timezone) if only_within is not None else None
     rule = DueRule(buyer.vendor.title, paid_through, due_until=due_until, lapsed_too=True)
-    old = buyer.http.run(buyer.vendor.get(order_id))
+    old = buyer.read_order(order_id)
     obstacle = rule.obstacle(old, old.expires_at or ends, now)
     if obstacle is None:
         return

@@ -16,6 +16,7 @@ Reason = Literal[
     "unknown",  # the filter names it, and the vendor does not know it
     "later",  # the filter names it, and it ends beyond the horizon
     "no_expiry",  # its end is unknown
+    "unreadable",  # its entry in the vendor's list cannot be read
     "expired",  # over: the vendor ended it, or its date has passed
     "ended",  # refunded or failed
     "auto_extends",  # the vendor renews it by itself

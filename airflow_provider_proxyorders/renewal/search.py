@@ -15,6 +15,7 @@ from airflow_provider_proxyorders.domain.dates import later
 from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.ledger.bulk import PurchaseSummary, creations, purchases_by_order, taken_keys
+from airflow_provider_proxyorders.purchase.showing import know_lists, read_orders
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.renewal.due import DueRule, ObstacleReason
 from airflow_provider_proxyorders.renewal.keys import period_of, replacement_key
@@ -85,7 +86,9 @@ class RenewalSearch:
 
     def in_the_list(self) -> ExpiringOrders:
         """Search the vendor's list."""
+        know_lists(self.tracker.vendor, self.tracker.ledger)
         orders = self.tracker.http.run(self.tracker.vendor.list(Filters(order_ids=self.asked_ids)))
+        orders += self._unlisted({order.order_id for order in orders})
         self._leave_out_missing((order.order_id for order in orders), self.title)
         candidates = [
             _Candidate(order, order.expires_at, "vendor")
@@ -104,7 +107,7 @@ class RenewalSearch:
                 self._leave_out(summary.order_id, "no_expiry", f"{self.title} reports no end; {advice}")
         near = self._without_replaced([summary for summary in summaries if self._is_near(ends[summary.order_id])])
         ids = [summary.order_id for summary in near]
-        orders = self.tracker.http.run(self.tracker.vendor.get_many(ids)) if near else {}
+        orders = read_orders(self.tracker, ids)
         candidates: list[_Candidate] = []
         for summary in near:
             order = orders.get(summary.order_id)
@@ -120,6 +123,8 @@ class RenewalSearch:
 
     def _is_due(self, order: VendorOrder, ends: datetime | None) -> bool:
         """Whether an order ends within the horizon and can be renewed; otherwise it is left out, with a reason if it is near."""
+        if order.unreadable:
+            return self._leave_out(order.order_id, "unreadable", order.unreadable)
         if not self.only.names(order.order_id) and not self._is_near(ends) and (ends is not None or order.status.final):
             return False
         refusal = self.only.refusal(order)
@@ -150,6 +155,13 @@ class RenewalSearch:
         self._leave_out_missing((summary.order_id for summary in summaries), "the ledger of this wallet")
         return summaries
 
+    def _unlisted(self, listed: set[str]) -> list[VendorOrder]:
+        """Orders of the ledger with a near end that a list does not show. It may lag, so they are asked for by their ids."""
+        summaries = creations(self.tracker.ledger, self.tracker.account.wallet, _RUNNING)
+        near = [each for each in summaries if each.order_id not in listed and self._is_near(each.expires_at)]
+        asked = [each.order_id for each in near if self.asked_ids is None or each.order_id in self.asked_ids]
+        return [*read_orders(self.tracker, asked).values()]
+
     def _ends_by_ledger(self, summaries: Sequence[PurchaseSummary], term: timedelta | None) -> dict[str, datetime | None]:
         """When each order ends as far as the ledger knows: by its latest extension, else by the user's term."""
         wallet, zone = self.tracker.account.wallet, self.tracker.account.timezone
@@ -170,9 +182,10 @@ class RenewalSearch:
 
     def _without_replaced(self, summaries: Sequence[PurchaseSummary]) -> list[PurchaseSummary]:
         """Leave out the orders with a replacement."""
-        wallet = self.tracker.account.wallet
         keys = {
-            replacement_key(wallet, each.order_id, period_of(each.expires_at, each.began)): each.order_id for each in summaries
+            replacement_key(wallet, each.order_id, period_of(each.expires_at, each.began)): each.order_id
+            for each in summaries
+            for wallet in self.tracker.account.wallet_names
         }
         replacements = taken_keys(self.tracker.ledger, keys)
         for key, (new_id, step) in replacements.items():
@@ -205,7 +218,7 @@ def extensions_under_way(tracker: OrderTracker) -> dict[str, Purchase]:
     Two kinds are left out. An extension that was only intended bought nothing, and its order would lapse while it waits. An
     extension without a word from its worker for an hour is settled by the next renewal, under the same key.
     """
-    stale = tracker.ledger.clock() - ABANDONED
+    now = tracker.ledger.clock()
     purchases = tracker.ledger.purchases(
         wallet=tracker.account.wallet, in_steps=(Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED), limit=100_000
     )
@@ -214,7 +227,7 @@ def extensions_under_way(tracker: OrderTracker) -> dict[str, Purchase]:
         for purchase in purchases
         if purchase.kind == "extend"
         and purchase.target is not None
-        and (purchase.step in (Step.QUARANTINED, Step.PLACED) or purchase.updated_at > stale)
+        and (purchase.step in (Step.QUARANTINED, Step.PLACED) or abs(now - purchase.updated_at) < ABANDONED)
     }
 
 

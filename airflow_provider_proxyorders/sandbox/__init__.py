@@ -1,4 +1,4 @@
-"""The three vendors on localhost: stateful, honest about every cent, and broken in every way on demand.
+"""The four vendors on localhost: stateful, honest about every cent, and broken in every way on demand.
 
 Tests, the demo and the benchmarks buy here. The sandbox is the other side, so it shares no code with the vendor adapters. It
 follows the vendors' documentation, and each vendor's file names the sandbox's own choices.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.domain.model import masked
+from airflow_provider_proxyorders.domain.secrets import masked
 
 Kind = Literal["create", "extend", "auto_extend", "refund"]
 

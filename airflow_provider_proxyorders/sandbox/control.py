@@ -8,13 +8,20 @@ and ``wallet`` (the name of one, else ``main``)::
     {"processing": 2.0}                                 seconds until an order is usable
     {"next_outcome": "failed", "details": {...}}        how the next order ends; several are used in turn
     {"set_status": {"order_id": "...", "status": "..."}}
+    {"deliver_less": {"order_id": "...", "units": 1}}   proxies or codes of a delivered order that are left
     {"token": {"name": "second", "token": "...", "balance": "10"}}   one more wallet, or another token for one
     {"advance": 86400}   {"reset": true}
 
 A vendor adds verbs of its own as :attr:`SandboxVendor.own_commands`::
 
     {"subaccount": {"AccountID": "...", "proxies": 5}}  ProxyScrape
-    {"card": {"id": 31}}   {"extend_processing": 2.0}   IPRoyal; seconds until a paid extension shows
+    {"overview": true}                                  ProxyScrape; sub-accounts tell their ends
+    {"card": {"id": 31}}                                IPRoyal
+    {"product": {"id": 10, "name": "DC", "listed": true}}     IPRoyal; one more product, or a change of one
+    {"partial_extensions": "history"}                   IPRoyal; how they show: history, date, silent, or refused
+    {"product_required": true}                          IPRoyal; it lists orders by product only
+    {"extend_processing": 2.0}                          IPRoyal and PROXY6; seconds until a paid extension shows
+    {"per_second": 3}                                   PROXY6; more requests in one second get 429; null ends it
     {"revoke_jwt": true}                                Voodoo: issued tokens end, keys stay good
     {"webhook": {"url": "...", "secret": "...", "gap": 60, "tries": 3, "modes": ["doubled", "normal"]}}     Voodoo; null ends it
 """
@@ -108,6 +115,10 @@ def _set_status(vendor: SandboxVendor, _: str | None, value: Any, command: Comma
     vendor.set_status(str(details.pop("order_id")), Outcome(str(details.pop("status")), details))
 
 
+def _deliver_less(vendor: SandboxVendor, _: str | None, value: Any, __: Command) -> None:
+    vendor.deliver_less(str(value["order_id"]), int(value["units"]))
+
+
 def _token(vendor: SandboxVendor, _: str | None, value: Any, __: Command) -> None:
     vendor.open_wallet(str(value["name"]), value.get("token"), value.get("balance"))
 
@@ -120,11 +131,12 @@ COMMON_COMMANDS: Mapping[str, Callable[[SandboxVendor, str | None, Any, Command]
     "processing": _processing,
     "next_outcome": _next_outcome,
     "set_status": _set_status,
+    "deliver_less": _deliver_less,
     "token": _token,
 }
 VERBS = (*COMMON_COMMANDS, *(verb for vendor in VENDORS for verb in vendor.own_commands), "advance", "reset")
 #: verbs that make no sense for all vendors at once
-FOR_ONE_VENDOR = ("order", "set_status", "token")
+FOR_ONE_VENDOR = ("order", "set_status", "deliver_less", "token")
 
 
 # ---------------------------------------------------------------------------------------------- over HTTP

@@ -6,25 +6,60 @@ done and only its answer suffers. A delayed or paused request goes on at its tim
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
-import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
 
-from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
-
-from airflow_provider_proxyorders.sandbox.vendor_base import Answer
+from airflow_provider_proxyorders.domain.model import decimal
 
 Moment = Literal["before", "after"]
-Action = Literal["delay", "pause", "hang", "reset", "close", "truncate", "status", "body", "empty"]
 
-_LOOK = 0.01
-_DEFAULT_SECONDS: Mapping[str, float] = {"delay": 1.0, "hang": 60.0, "pause": 300.0}
+
+class Action(NamedTuple):
+    """What a fault does.
+
+    :param words: for people.
+    :param moments: when it can happen, the usual one first.
+    :param needs: parameters that it cannot do without.
+    """
+
+    words: str
+    moments: Sequence[Moment] = ("before", "after")
+    needs: Sequence[str] = ()
+
+
+#: Every fault.
+ACTIONS: Mapping[str, Action] = {
+    # what travels late, or not at all
+    "delay": Action("go on after `seconds` (1): before = the vendor works late, after = its first byte comes late"),
+    "pause": Action("go on when the rule is released, at the latest after `seconds` (300)"),
+    "hang": Action("never answer; hang up after `seconds` (60)"),
+    "reset": Action("break the connection (TCP RST)"),
+    "close": Action("close the connection without an answer"),
+    "slow_connect": Action("answer and hang up; nobody can connect for `seconds` (3)", ("after",)),
+    # what comes in place of the answer
+    "truncate": Action("end the answer below the length that it announced"),
+    "cut": Action("give the answer no length (HTTP/1.0) and end it after `keep` bytes (half)", ("after",)),
+    "status": Action("answer with `status` (503), with `headers` such as Retry-After, and `body`"),
+    "body": Action("answer 200 with `body`"),
+    "empty": Action("answer 200 with nothing"),
+    "html": Action("answer 200 with a firewall's page"),
+    "refuse": Action("refuse in the vendor's words, for the `reason` balance (usual), duplicate, forbidden or invalid"),
+    "repeat": Action("an inner proxy sends the request twice; the refusal of the copy comes back", ("after",)),
+    # an answer that names another order: `order` is previous (usual), foreign, missing, or an id
+    "another_order": Action("answer with another `order`", ("after",)),
+    "another_id": Action("answer with the id of another `order`", ("after",)),
+    "doubled_id": Action("answer with the id twice: its own, then that of another `order`", ("after",)),
+    # what the vendor does
+    "lag": Action("read what was true `seconds` ago: balance, orders, lists, sub-accounts, expiries", ("before",), ("seconds",)),
+    "unseen": Action("read as before the first order: an empty list, 404 for every order", ("before",)),
+    "charge": Action("charge `amount`, whatever was quoted", ("before",), ("amount",)),
+    "float": Action("write the balance as a binary float: 468.25000000000006", ("after",)),
+    "clock": Action("tell times, and the Date of the answer, `seconds` ahead (negative: behind)", ("after",), ("seconds",)),
+}
 
 
 @dataclass
@@ -35,28 +70,34 @@ class Rule:
     :param operation: as the book counts it, or ``*``: ``balance``, ``create`` and ``get`` everywhere; ``subaccounts`` and
         ``delivery`` at ProxyScrape; ``token`` at Voodoo; ``list``, ``quote``, ``extend``, ``set_auto_extend``, ``products`` and
         ``cards`` at IPRoyal; ``unknown`` for a path that does not exist.
-    :param when: before the vendor works on the request, or after.
-    :param action: ``delay`` and go on; ``pause`` until :meth:`release` and go on; ``hang`` and never answer;
-        ``reset`` the connection (TCP RST); ``close`` it without an answer; ``truncate`` the body below its announced length;
-        answer with another ``status``; answer with another ``body``; answer with an ``empty`` body.
+    :param when: before the vendor works on the request, or after; "" is the action's usual moment.
+    :param action: one of :data:`ACTIONS`.
     :param nth: only the nth matching request, counted from 1.
     :param times: at most so often; None = every time.
-    :param seconds: how long a delay lasts (1), and the longest a hang (60) or a pause (300) can last.
-    :param status: of the answer, 200 for ``body`` and ``empty`` and 503 for ``status`` unless given.
+    :param seconds: how long a delay lasts, and the longest a hang or a pause can last; how far behind a read or a clock is.
+    :param status: of the answer, 200 for ``body``, ``empty`` and ``html`` and 503 for ``status`` unless given.
     :param headers: added to the answer, e.g. ``Retry-After``.
     :param body: text of the answer.
+    :param keep: bytes of an answer that is cut.
+    :param reason: of a refusal, see :attr:`SandboxVendor.refusals`.
+    :param order: which other order an answer names.
+    :param amount: what is charged.
     """
 
     vendor: str = "*"
     operation: str = "*"
-    when: Moment = "before"
-    action: Action = "status"
+    when: Literal["", "before", "after"] = ""
+    action: str = "status"
     nth: int | None = None
     times: int | None = None
     seconds: float | None = None
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
+    keep: int | None = None
+    reason: str = "balance"
+    order: str = "previous"
+    amount: Decimal | None = None
 
     #: filled in by the sandbox
     number: int = field(default=0, init=False)
@@ -66,12 +107,19 @@ class Rule:
     _released: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.when not in get_args(Moment):
-            raise ValueError(f"when is one of {', '.join(get_args(Moment))}; got {self.when!r}")
-        if self.action not in get_args(Action):
-            raise ValueError(f"action is one of {', '.join(get_args(Action))}; got {self.action!r}")
+        action = ACTIONS.get(self.action)
+        if action is None:
+            raise ValueError(f"action is one of {', '.join(ACTIONS)}; got {self.action!r}")
+        self.when = self.when or action.moments[0]
+        if self.when not in action.moments:
+            raise ValueError(f"when is one of {', '.join(action.moments)} for {self.action}; got {self.when!r}")
+        missing = [name for name in action.needs if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{self.action} needs {', '.join(missing)}")
         if self.seconds is not None:
             self.seconds = float(self.seconds)  # over HTTP a fraction comes as Decimal
+        if self.amount is not None:
+            self.amount = decimal(self.amount)
 
     @classmethod
     def parse(cls, rule: Any) -> Rule:
@@ -111,7 +159,8 @@ class Rule:
 
     def as_dict(self) -> dict[str, Any]:
         shown = {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
-        return {**shown, "headers": dict(self.headers), "released": self.over}
+        amount = None if self.amount is None else f"{self.amount:f}"
+        return {**shown, "headers": dict(self.headers), "amount": amount, "released": self.over}
 
 
 class Faults:
@@ -147,77 +196,3 @@ class Faults:
                     fires = rule.fires(vendor, operation, when)
                 if fires:
                     yield rule
-
-
-# ---------------------------------------------------------------------------------------------- what happens
-
-
-async def act(rule: Rule, request: web.BaseRequest, answer: Answer | None) -> web.StreamResponse | None:
-    """Let the fault happen.
-
-    :param answer: what the vendor would have said, None before it worked on the request.
-    :returns: None when the request goes on, else what ends it.
-    """
-    seconds = _DEFAULT_SECONDS.get(rule.action, 0.0) if rule.seconds is None else rule.seconds
-    if rule.action in ("delay", "pause"):
-        await _until(lambda: rule.over, seconds)
-        return None
-    if rule.action == "hang":
-        await _until(lambda: rule.over or gone(request), seconds)
-        return drop(request)
-    if rule.action in ("reset", "close"):
-        return drop(request, reset=rule.action == "reset")
-    body = rule.body
-    if rule.action == "truncate":
-        whole = body.encode() if body is not None else answer.body if answer else b'{"success": true, "data": "'
-        status = rule.status or (answer.status if answer else 200)
-        return _truncated(request, status, answer.content_type if answer else "application/json", whole)
-    status = rule.status or (503 if rule.action == "status" else 200)
-    if rule.action == "empty" or not body:
-        body = ""
-    headers = {"Content-Type": _guess(body), **rule.headers}
-    return web.Response(status=status, body=body.encode(), headers=headers)
-
-
-def gone(request: web.BaseRequest) -> bool:
-    """Whether the buyer has hung up."""
-    return request.transport is None or request.transport.is_closing()
-
-
-def drop(request: web.BaseRequest, *, reset: bool = False) -> web.StreamResponse:
-    """Close the connection without an answer, after what was written already.
-
-    :param reset: let the buyer's system see a TCP RST instead of an orderly end.
-    :returns: a response that goes nowhere, since the server wants one.
-    """
-    transport = request.transport
-    if transport is not None:
-        if reset:
-            with contextlib.suppress(OSError):  # the buyer may have hung up first
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
-        else:
-            transport.close()
-    return web.Response()
-
-
-def _truncated(request: web.BaseRequest, status: int, content_type: str, whole: bytes) -> web.StreamResponse:
-    if request.transport is not None:
-        announced = max(len(whole), 2)
-        head = f"HTTP/1.1 {status} Sandbox\r\nContent-Type: {content_type}\r\nContent-Length: {announced}\r\n\r\n"
-        request.transport.write(head.encode() + whole[: announced // 2])
-    return drop(request)
-
-
-async def _until(done: Callable[[], bool], seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while not done() and (left := end - loop.time()) > 0:
-        await asyncio.sleep(min(_LOOK, left))
-
-
-def _guess(body: str) -> str:
-    start = body.lstrip()[:1]
-    if start == "<":
-        return "text/html; charset=utf-8"
-    return "application/json" if start in ("{", "[", '"') else "text/plain; charset=utf-8"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
-from airflow_provider_proxyorders.sandbox.faults import drop
+from airflow_provider_proxyorders.sandbox.on_the_way import drop
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch, ProxyPool
 
 _LOCAL = ("127.0.0.1", "localhost")

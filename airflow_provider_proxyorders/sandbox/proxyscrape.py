@@ -8,13 +8,15 @@ failed orders keep the money; refunded ones give it back to the wallet.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch
+from airflow_provider_proxyorders.sandbox.till import Wallet
 from airflow_provider_proxyorders.sandbox.vendor_base import (
     Answer,
     Ask,
@@ -22,7 +24,6 @@ from airflow_provider_proxyorders.sandbox.vendor_base import (
     Outcome,
     Refusal,
     SandboxVendor,
-    Wallet,
     cents,
     number,
     whole,
@@ -55,21 +56,71 @@ class Package:
     size: int = 0
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What the products cost, in major units.
+
+    :param per_proxy: for 30 days.
+    :param per_gb: of residential traffic.
+    :param per_month: 30 days of unlimited traffic.
+    :param per_serp: one package.
+    """
+
+    per_proxy: Decimal = Decimal("0.05")
+    per_gb: Decimal = Decimal("3.00")
+    per_month: Decimal = Decimal("120.00")
+    per_serp: Decimal = Decimal("10.00")
+
+    def package(self, body: Mapping[str, Any]) -> Package | None:
+        """What the body orders; None where nothing like it is for sale."""
+        duration = body.get("duration")
+        days = DURATIONS.get(duration) if isinstance(duration, str) else None
+        if duration is not None and days is None:
+            return None
+        kind = body.get("type")
+        if kind == "new_datacenter_shared":
+            return self._datacenter(body)
+        if kind == "new_residential":
+            volume = body.get("bandwidth")
+            if isinstance(volume, bool) or not isinstance(volume, (int, Decimal)) or volume <= 0:
+                return None
+            return Package(cents(self.per_gb * volume), days)
+        if kind == "new_residential_unlimited":
+            return Package(cents(self.per_month * days / 30), days) if days else None
+        return Package(self.per_serp, days) if kind == "new_serp_api" else None
+
+    def _datacenter(self, body: Mapping[str, Any]) -> Package | None:
+        pools = {name[8:-1]: size for name, size in body.items() if name.startswith("proxies[") and name.endswith("]")}
+        days = whole(body.get("days"))
+        if len(pools) != 1 or days is None or days not in DURATIONS.values() or body.get("bandwidth", 0) != 0:
+            return None
+        (location, size), *_ = pools.items()
+        size = whole(size)
+        if location not in LOCATIONS or size is None or size < 1:
+            return None
+        return Package(cents(self.per_proxy * size * days / 30), days, size)
+
+
 @dataclass
 class Account:
     """One sub-account.
 
     :param expires: unix seconds.
+    :param opened: unix seconds; 0 = before everything.
     :param lines: its proxy list where a test gave one; else it is made from ``batch``.
     :param extra: fields that the documentation does not name.
     """
 
     entry: dict[str, Any]
     expires: float | None = None
+    opened: float = 0.0
     valid: bool = True
     batch: ProxyBatch | None = None
     lines: list[str] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def usable(self, clock: Clock) -> bool:
+        return self.valid and (self.expires is None or self.expires > clock.timestamp())
 
 
 @dataclass
@@ -103,20 +154,33 @@ class Order:
         }
 
 
+def _tell_ends(vendor: SandboxProxyScrape, _: Wallet, value: Any) -> None:
+    vendor.tells_ends = bool(value)
+
+
 class SandboxProxyScrape(SandboxVendor):
     name = "proxyscrape"
     default_token = "ps-test-token"
     default_processing = 0.5
     success = "processed"
-
-    #: what a proxy costs for 30 days, a GB of residential traffic, 30 days of unlimited traffic, a SERP package
-    per_proxy, per_gb, per_month, per_serp = Decimal("0.05"), Decimal("3.00"), Decimal("120.00"), Decimal("10.00")
+    id_field = "data"
+    balance_at = ("data", "balance")
+    own_times = frozenset({"created_at", "updated_at", "time_added"})
+    refusals = {
+        "balance": (400, {"success": False, "error": NO_FUNDS}),
+        "duplicate": (409, {"success": False, "error": "This order was sent before."}),
+        "forbidden": (403, {"success": False, "error": NO_ORDERING}),
+        "invalid": (400, {"success": False, "error": NO_PACKAGE}),
+    }
 
     def reset(self) -> None:
         super().reset()
+        self.prices = Prices()
         self.orders: dict[str, Order] = {}
         #: the sub-accounts of each wallet by their id
         self.accounts: dict[str, dict[str, Account]] = {}
+        #: whether the overview of a sub-account tells its end
+        self.tells_ends = False
 
     def route(self, ask: Ask) -> Call | None:
         match (ask.method, *ask.parts):
@@ -128,6 +192,8 @@ class SandboxProxyScrape(SandboxVendor):
                 return Call("get", partial(self._status, ask, order_id))
             case ("GET", "v4", "account", "subaccounts"):
                 return Call("subaccounts", partial(self._subaccounts, ask))
+            case ("GET", "v4", "account", account_id, product, "overview"):
+                return Call("overview", partial(_overview, self, ask, account_id, product))
             case ("GET", "v4", "account", account_id, "datacenter_shared", "proxy-list"):
                 return Call("delivery", partial(self._proxy_list, ask, account_id))
         return None
@@ -135,43 +201,47 @@ class SandboxProxyScrape(SandboxVendor):
     # -- operations -----------------------------------------------------------------------------------------------
 
     def _create(self, ask: Ask) -> Answer:
-        wallet = self._identity(ask)
+        wallet = self.asker(ask)
         if not wallet.may_order:
             raise _refusal(403, NO_ORDERING)
-        package = self.package(ask.json)
+        package = self.prices.package(ask.json)
         if package is None:
             raise _refusal(400, NO_PACKAGE)
         if wallet.balance < package.price:
             raise _refusal(400, NO_FUNDS)
+        package = replace(package, price=self.to_pay(package.price))
         now = int(self.clock.timestamp())
         order = Order(self.random_uuid(), wallet, ask.json["type"], package, created=now, updated=now)
         self.orders[order.order_id] = order
-        self.charge(wallet, order.order_id, "create", package.price, ask.json)
+        self.till.charge(wallet, order.order_id, "create", package.price, ask.json)
         self.clock.after(self.processing, partial(self._processed, order, self.next_outcome()))
         return Answer({"success": True, "data": order.order_id})
 
     def _status(self, ask: Ask, order_id: str) -> Answer:
         wallet = self._reader(ask)
         order = self.orders.get(order_id)
-        if order is None or order.wallet is not wallet:
+        if order is None or order.wallet is not wallet or not self.shows(order_id):
             raise _refusal(404, "Order not found.")
         return Answer({"success": True, "data": order.wire()})
 
     def _balance(self, ask: Ask) -> Answer:
         wallet = self._reader(ask)
-        return Answer({"success": True, "data": {"balance": number(wallet.balance), "currency": CURRENCY}})
+        return Answer({"success": True, "data": {"balance": number(self.shown_balance(wallet)), "currency": CURRENCY}})
 
     def _subaccounts(self, ask: Ask) -> Answer:
-        wallet = self._identity(ask)
-        accounts = self.accounts.get(wallet.name, {}).values()
+        wallet = self.asker(ask)
+        accounts = [each for each in self.accounts.get(wallet.name, {}).values() if self._listed(each)]
         listed = [{**account.entry, "is_hidden": False, **account.extra} for account in accounts if account.valid]
         return Answer({"data": {"subaccounts": listed}})
 
+    def _listed(self, account: Account) -> bool:
+        return not self.manner.unseen and account.opened <= self.clock.timestamp() - self.manner.lag
+
     def _proxy_list(self, ask: Ask, account_id: str) -> Answer:
-        account = self.accounts.get(self._identity(ask).name, {}).get(account_id)
+        account = self.accounts.get(self.asker(ask).name, {}).get(account_id)
         if account is None or account.entry.get("AccountType") != "datacenter_shared":
             raise _refusal(404, "Not found.")
-        if not self._usable(account):
+        if not account.usable(self.clock):
             raise Refusal(401, {"status": "unauthorized", "info": "Your subscription is expired."})
         lines = account.lines
         if lines is None:
@@ -182,36 +252,7 @@ class SandboxProxyScrape(SandboxVendor):
         limit = ask.param("limit")
         return Answer(text="\n".join(lines[: int(limit)] if limit and limit.isdigit() else lines))
 
-    # -- prices and the life of an order --------------------------------------------------------------------------
-
-    def package(self, body: Mapping[str, Any]) -> Package | None:
-        """What the body orders; None where nothing like it is for sale."""
-        duration = body.get("duration")
-        days = DURATIONS.get(duration) if isinstance(duration, str) else None
-        if duration is not None and days is None:
-            return None
-        kind = body.get("type")
-        if kind == "new_datacenter_shared":
-            return self._datacenter(body)
-        if kind == "new_residential":
-            volume = body.get("bandwidth")
-            if isinstance(volume, bool) or not isinstance(volume, (int, Decimal)) or volume <= 0:
-                return None
-            return Package(cents(self.per_gb * volume), days)
-        if kind == "new_residential_unlimited":
-            return Package(cents(self.per_month * days / 30), days) if days else None
-        return Package(self.per_serp, days) if kind == "new_serp_api" else None
-
-    def _datacenter(self, body: Mapping[str, Any]) -> Package | None:
-        pools = {name[8:-1]: size for name, size in body.items() if name.startswith("proxies[") and name.endswith("]")}
-        days = whole(body.get("days"))
-        if len(pools) != 1 or days is None or days not in DURATIONS.values() or body.get("bandwidth", 0) != 0:
-            return None
-        (location, size), *_ = pools.items()
-        size = whole(size)
-        if location not in LOCATIONS or size is None or size < 1:
-            return None
-        return Package(cents(self.per_proxy * size * days / 30), days, size)
+    # -- the life of an order --------------------------------------------------------------------------
 
     def _processed(self, order: Order, outcome: Outcome) -> None:
         if self.orders.get(order.order_id) is order and order.status == "paid":
@@ -234,11 +275,12 @@ class SandboxProxyScrape(SandboxVendor):
                 order.package,
                 order.order_id,
             )
+            order.account.opened = self.clock.timestamp()
         if order.account is not None:
             order.account.valid = outcome.word not in ("refunded", "blocked", "failed")
         if not order.refunded and outcome.details.get("refund", outcome.word == "refunded"):
             order.refunded = True
-            self.pay_back(order.wallet, order.order_id, order.package.price)
+            self.till.pay_back(order.wallet, order.order_id, order.package.price)
 
     def _open(self, wallet: Wallet, entry: dict[str, Any], package: Package, order_id: str) -> Account:
         account = Account(entry)
@@ -246,12 +288,11 @@ class SandboxProxyScrape(SandboxVendor):
             account.expires = self.clock.timestamp() + package.days * DAY
         stem = self.random_text(8)
         logins = [(f"ps{stem}n{n}", self.random_text(12)) for n in range(1, package.size + 1)]
-        account.batch = self.pool.hand_out(ProxyBatch(self.name, wallet.name, order_id, logins, partial(self._usable, account)))
+        account.batch = self.pool.hand_out(
+            ProxyBatch(self.name, wallet.name, order_id, logins, partial(account.usable, self.clock))
+        )
         self.accounts.setdefault(wallet.name, {})[entry["AccountID"]] = account
         return account
-
-    def _usable(self, account: Account) -> bool:
-        return account.valid and (account.expires is None or account.expires > self.clock.timestamp())
 
     # -- control --------------------------------------------------------------------------------------------------
 
@@ -273,6 +314,8 @@ class SandboxProxyScrape(SandboxVendor):
             order.account = self._open(wallet, dict(rest.pop("subaccount")), package, order_id)
         if status != "paid":
             self._end(order, Outcome(status, details))
+        if order.account is not None:
+            order.account.opened = 0.0
         # the remaining fields are answered unchanged, also a missing sub-account of an order with one
         order.updated, order.extra = updated, rest
         self.orders[order_id] = order
@@ -297,7 +340,7 @@ class SandboxProxyScrape(SandboxVendor):
         account.extra = rest
         return str(entry["AccountID"])
 
-    own_commands = {"subaccount": seed_account}
+    own_commands = {"subaccount": seed_account, "overview": _tell_ends}
 
     def handles(self) -> Mapping[str, str]:
         return {order.account.entry["AccountID"]: order.order_id for order in self.orders.values() if order.account}
@@ -305,12 +348,20 @@ class SandboxProxyScrape(SandboxVendor):
     def set_status(self, order_id: str, outcome: Outcome) -> None:
         self._end(self.orders[order_id], outcome)
 
+    def created(self, order_id: str) -> Any:
+        return {"success": True, "data": self.orders[order_id].order_id}
+
+    def deliver_less(self, order_id: str, units: int) -> None:
+        account = self.orders[order_id].account
+        if account is not None and account.batch is not None:
+            account.batch = replace(account.batch, logins=account.batch.logins[:units])
+
     # -- identity -------------------------------------------------------------------------------------------------
 
     def not_found(self) -> Answer:
         return Answer({"success": False, "error": "Not found."}, 404)
 
-    def _identity(self, ask: Ask) -> Wallet:
+    def asker(self, ask: Ask) -> Wallet:
         token = ask.headers.get("api-token")
         if not token:
             scheme, _, bearer = ask.headers.get("Authorization", "").partition(" ")
@@ -322,10 +373,19 @@ class SandboxProxyScrape(SandboxVendor):
 
     def _reader(self, ask: Ask) -> Wallet:
         """The wallet of a reader of orders and balance. The balance's undocumented refusal has the text for orders."""
-        wallet = self._identity(ask)
+        wallet = self.asker(ask)
         if not wallet.may_read:
             raise _refusal(403, NO_READING)
         return wallet
+
+
+def _overview(vendor: SandboxProxyScrape, ask: Ask, account_id: str, product: str) -> Answer:
+    """The ends of a sub-account's services. Seen in use only; off by default."""
+    account = vendor.accounts.get(vendor.asker(ask).name, {}).get(account_id)
+    if not vendor.tells_ends or account is None or account.entry.get("AccountType") != product:
+        raise _refusal(404, "Not found.")
+    service = {"expiration_time": account.expires and int(account.expires), "bandwidth_used": 0}
+    return Answer({"data": {"services": {product: service}}})
 
 
 def _refusal(status: int, text: str) -> Refusal:

@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -18,18 +19,23 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web  # noqa: TID253 - a server, imported by no DAG
 
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
+from airflow_provider_proxyorders.sandbox import answers
 from airflow_provider_proxyorders.sandbox import control as controls
 from airflow_provider_proxyorders.sandbox.charges import ChargeBook
 from airflow_provider_proxyorders.sandbox.clock import Clock
-from airflow_provider_proxyorders.sandbox.faults import Rule, act
+from airflow_provider_proxyorders.sandbox.door import Door
+from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.sandbox.forward_proxy import ForwardProxy
+from airflow_provider_proxyorders.sandbox.on_the_way import act
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
 from airflow_provider_proxyorders.sandbox.state import SandboxState
-from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call
+from airflow_provider_proxyorders.sandbox.vendor_base import USUAL, Answer, Ask, Call, SandboxVendor
 
 OWN = "_sandbox"
 #: seconds that requests in progress get when the server stops
 _GRACE = 0.1
+#: seconds for which nobody can connect, unless a fault says otherwise
+_SLOW = 3.0
 
 
 class SandboxServer:
@@ -39,6 +45,7 @@ class SandboxServer:
         self.state = state
         self.forward = ForwardProxy(state.pool)
         self._server = _CountingServer(self.handle, state.book)
+        self._door = Door(self._server)
         self._wake = asyncio.Event()
 
     async def open(self, port: int) -> None:
@@ -48,8 +55,7 @@ class SandboxServer:
         :raises OSError: when the port is taken.
         """
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._server, HOST, port, backlog=4096)
-        self.state.pool.port = self._listener.sockets[0].getsockname()[1]
+        self.state.pool.port = await self._door.open(port)
 
         def wake() -> None:
             loop.call_soon_threadsafe(self._wake.set)
@@ -60,7 +66,7 @@ class SandboxServer:
     async def close(self) -> None:
         """Stop to listen and hang up; requests that a fault holds back are dropped, not worked on."""
         self.state.clock.on_sooner = lambda: None
-        self._listener.close()
+        self._door.close()
         self._server.pre_shutdown()
         await self._server.shutdown(_GRACE)
         while not self._ticker.done():  # Python 3.11: wait_for loses a cancellation that comes with what it waits for
@@ -87,20 +93,42 @@ class SandboxServer:
         params = parse_qsl(query, keep_blank_values=True) if query else []
         ask = Ask(request.method, parts, params, request.headers, await request.read())
         if name == OWN:
-            return _response(self._own(request, ask))
+            return self._response(self._own(request, ask))
         vendor = self.state.vendors.get(name)
         if vendor is None:
-            return _response(Answer({"error": f"there are {', '.join(self.state.vendors)} and {OWN}"}, 404))
+            return self._response(Answer({"error": f"there are {', '.join(self.state.vendors)} and {OWN}"}, 404))
         call = vendor.route(ask) or Call("unknown", vendor.not_found)
         self.state.book.saw(name, call.operation)
-        for rule in self.state.faults.meet(name, call.operation, "before"):
-            if ended := await act(rule, request, None):
+        return await self._work(request, vendor, ask, call)
+
+    async def _work(self, request: web.BaseRequest, vendor: SandboxVendor, ask: Ask, call: Call) -> web.StreamResponse:
+        """Let the vendor work on a request, with the faults that it meets."""
+        manner, slow = USUAL, None
+        for rule in self.state.faults.meet(vendor.name, call.operation, "before"):
+            if refused := self.state.changed(rule, vendor, ask, call, None):
+                return self._response(refused)
+            if another := answers.manner(rule, manner):
+                manner = another
+            elif ended := await act(rule, request, None):
                 return ended
-        answer = self.state.answer(call)
-        for rule in self.state.faults.meet(name, call.operation, "after"):
-            if ended := await act(rule, request, answer):
+        answer = self.state.answer(call, vendor, manner)
+        for rule in self.state.faults.meet(vendor.name, call.operation, "after"):
+            if another_answer := self.state.changed(rule, vendor, ask, call, answer):
+                answer = another_answer
+            elif rule.action == "slow_connect":
+                slow = rule
+            elif ended := await act(rule, request, answer):
                 return ended
-        return _response(answer)
+        response = self._response(answer)
+        if slow is not None:
+            response.force_close()
+            self._door.shut_for(_SLOW if slow.seconds is None else slow.seconds)
+        return response
+
+    def _response(self, answer: Answer) -> web.Response:
+        date = format_datetime(self.state.clock.now(), usegmt=True)
+        headers = {"Content-Type": answer.content_type, "Date": date, **answer.headers}
+        return web.Response(body=answer.body, status=answer.status, headers=headers)
 
     def _own(self, request: web.BaseRequest, ask: Ask) -> Answer:
         if list(ask.parts) == ["whoami"]:
@@ -125,10 +153,6 @@ class _CountingServer(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         self._book.connections += 1
         super().connection_made(handler, transport)
-
-
-def _response(answer: Answer) -> web.Response:
-    return web.Response(body=answer.body, status=answer.status, headers={"Content-Type": answer.content_type})
 
 
 # ---------------------------------------------------------------------------------------------- in a thread

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from airflow_provider_proxyorders.sandbox.faults import ACTIONS
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST
 from airflow_provider_proxyorders.sandbox.server import OWN, SandboxServer
 from airflow_provider_proxyorders.sandbox.state import SandboxState
@@ -48,7 +49,7 @@ async def _serve(state: SandboxState, port: int) -> int:
 def welcome(state: SandboxState) -> str:
     """What a person needs to buy here: addresses, tokens, and Airflow connections ready to paste."""
     root = f"http://{HOST}:{state.pool.port}"
-    lines = [f"Three vendors, no real money, at {root} until Ctrl-C.", ""]
+    lines = [f"Four vendors, no real money, at {root} until Ctrl-C.", ""]
     for name, vendor in state.vendors.items():
         url, token = state.url(name), vendor.wallet().token
         connection = {"conn_type": name, "host": url, "password": token, "extra": {"max_order_price": _CAP}}
@@ -70,12 +71,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="proxyorders sandbox",
         description="ProxyScrape, IPRoyal and Voodoo on this machine, with invented money, for trying things out.",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=_port, default=8090, help="port on 127.0.0.1 (8090); 0 takes a free one")
     parser.add_argument("--processing", type=_seconds, help="seconds until an order is usable (0.5 for ProxyScrape, else 1)")
     parser.add_argument("--seed", type=int, help="the same ids, passwords and codes in every run")
     parser.add_argument("--speed", type=_seconds, default=1.0, help="sandbox seconds that pass in one second (1)")
     return parser
+
+
+def _epilog() -> str:
+    actions = "\n".join(f"  {name:<14}{'|'.join(action.moments):<14}{action.words}" for name, action in ACTIONS.items())
+    example = '{"vendor": "iproyal", "operation": "create", "when": "after", "action": "reset", "times": 1}'
+    return f"""A fault is POSTed to /{OWN}/faults:
+
+  {example}
+
+  action        when          what happens
+{actions}
+
+`vendor` and `operation` are "*" unless given; `nth` and `times` choose among the requests that match."""
 
 
 def _port(text: str) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
+from airflow_provider_proxyorders.sandbox.answers import changed
 from airflow_provider_proxyorders.sandbox.charges import ChargeBook
 from airflow_provider_proxyorders.sandbox.clock import Clock
-from airflow_provider_proxyorders.sandbox.faults import Faults
+from airflow_provider_proxyorders.sandbox.faults import Faults, Rule
 from airflow_provider_proxyorders.sandbox.iproyal import SandboxIPRoyal
+from airflow_provider_proxyorders.sandbox.proxy6 import SandboxProxy6
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyPool
 from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
-from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Call, Refusal, SandboxVendor
+from airflow_provider_proxyorders.sandbox.vendor_base import USUAL, Answer, Ask, Call, Manner, Refusal, SandboxVendor
 from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
 
 #: The pretended vendors. A new one is one more class here.
-VENDORS: Sequence[type[SandboxVendor]] = (SandboxProxyScrape, SandboxVoodoo, SandboxIPRoyal)
+VENDORS: Sequence[type[SandboxVendor]] = (SandboxProxyScrape, SandboxVoodoo, SandboxIPRoyal, SandboxProxy6)
 
 
 class SandboxState:
@@ -44,14 +46,27 @@ class SandboxState:
         """The base URL for a connection's host."""
         return f"http://{HOST}:{self.pool.port}/{self.vendors[vendor].name}"
 
-    def answer(self, call: Call) -> Answer:
-        """Let a vendor work on a request, after all earlier events that are due."""
+    def answer(self, call: Call, vendor: SandboxVendor | None = None, manner: Manner = USUAL) -> Answer:
+        """Let a vendor work on a request, after all earlier events that are due.
+
+        :param manner: how ``vendor`` answers this once.
+        """
         with self.lock:
             self.clock.run_due()
             try:
+                if vendor is not None:
+                    vendor.manner = manner
                 return call.run()
             except Refusal as refusal:
                 return refusal.answer
+            finally:
+                if vendor is not None:
+                    vendor.manner = USUAL
+
+    def changed(self, rule: Rule, vendor: SandboxVendor, ask: Ask, call: Call, answer: Answer | None) -> Answer | None:
+        """The answer as a fault changes it; see :func:`answers.changed`."""
+        with self.lock:
+            return changed(rule, vendor, ask, call, answer)
 
     def tick(self) -> float | None:
         """Run the events that are due; returns the real seconds until the next one."""

@@ -14,21 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import simplejson
 
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_json
 from airflow_provider_proxyorders.domain.model import decimal
-from airflow_provider_proxyorders.sandbox.charges import ChargeBook, Entry, Kind, remembered
+from airflow_provider_proxyorders.sandbox.answer_names import AnswerNames
+from airflow_provider_proxyorders.sandbox.charges import ChargeBook
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.proxy_pool import ProxyPool
-
-Permission = Literal["none", "read", "write"]
-
-#: What every wallet holds at the start, in major units.
-START_BALANCE = Decimal("1000.00")
-
+from airflow_provider_proxyorders.sandbox.till import Till, Wallet
 
 # ---------------------------------------------------------------------------------------------- questions and answers
 
@@ -67,15 +63,20 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: JSON, or plain text where ``text`` is given."""
+    """One answer: JSON, or plain text where ``text`` is given.
+
+    :param media: the content type, where it is not the usual one.
+    """
 
     data: Any = None
     status: int = 200
     text: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media: str = ""
 
     @property
     def content_type(self) -> str:
-        return "application/json" if self.text is None else "text/plain; charset=utf-8"
+        return self.media or ("application/json" if self.text is None else "text/plain; charset=utf-8")
 
     @property
     def body(self) -> bytes:
@@ -97,6 +98,22 @@ class Call:
     operation: str
     run: Callable[[], Answer]
 
+
+@dataclass(frozen=True)
+class Manner:
+    """How a vendor answers one request, where a fault says so.
+
+    :param lag: it reads what was true so many seconds ago.
+    :param unseen: it reads as before the first order.
+    :param price: it charges that, whatever was quoted.
+    """
+
+    lag: float = 0.0
+    unseen: bool = False
+    price: Decimal | None = None
+
+
+USUAL = Manner()
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -126,24 +143,6 @@ def whole(value: object) -> int | None:
 # ---------------------------------------------------------------------------------------------- state
 
 
-@dataclass
-class Wallet:
-    """One prepaid account: a token, what it may do, and its money."""
-
-    name: str
-    token: str
-    balance: Decimal = START_BALANCE
-    may_read: bool = True
-    may_order: bool = True
-
-    def permit(self, permission: Permission) -> None:
-        """:raises ValueError: for a word that is none of the three."""
-        if permission not in ("none", "read", "write"):
-            raise ValueError(f"permission is none, read or write; got {permission!r}")
-        self.may_read = permission != "none"
-        self.may_order = permission == "write"
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How an order is to end.
@@ -155,13 +154,16 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SandboxVendor:
+class SandboxVendor(AnswerNames):
     """One pretended vendor. Its caller holds the lock of the sandbox's state.
 
     :cvar name: the vendor's name, also the first part of its path in the sandbox.
     :cvar default_token: what the wallet ``main`` is opened with.
     :cvar default_processing: seconds from an order to its end.
     :cvar success: the status of an order that ended well.
+    :cvar balance_at: where the balance stands in its answer.
+    :cvar own_times: the fields of answers that hold a time of the vendor's clock.
+    :cvar refusals: status and body of what it answers to a purchase that it does not make, by the reason.
     :cvar own_commands: control verbs of this vendor alone, as functions of the vendor, a wallet and the value.
     """
 
@@ -169,6 +171,9 @@ class SandboxVendor:
     default_token: ClassVar[str]
     default_processing: ClassVar[float] = 1.0
     success: ClassVar[str]
+    balance_at: ClassVar[Sequence[str]] = ()
+    own_times: ClassVar[frozenset[str]] = frozenset()
+    refusals: ClassVar[Mapping[str, tuple[int, Any]]] = {}
     own_commands: ClassVar[Mapping[str, Callable[[Any, Wallet, Any], Any]]] = {}
 
     def __init__(
@@ -182,9 +187,12 @@ class SandboxVendor:
     def reset(self) -> None:
         """Return to the first day, with fresh ids. The book stays."""
         self.processing = self.default_processing if self._processing is None else self._processing
+        self.till = Till(self.name, self.clock, self.book)
         self.wallets = {"main": Wallet("main", self.default_token)}
         self.by_token = {self.default_token: self.wallets["main"]}
         self.outcomes: deque[Outcome] = deque()
+        #: of the request that is being answered
+        self.manner = USUAL
         self.pool.forget(self.name)
 
     def route(self, ask: Ask) -> Call | None:
@@ -229,48 +237,51 @@ class SandboxVendor:
             wallet.balance = decimal(balance)
         return wallet
 
+    def asker(self, ask: Ask) -> Wallet:
+        """Whose wallet a request is about.
+
+        :raises Refusal: when it carries no good token.
+        """
+        raise NotImplementedError
+
+    def created(self, order_id: str) -> Any:
+        """What the vendor answers to the purchase of an order.
+
+        :raises KeyError: when there is no such order.
+        """
+        raise NotImplementedError
+
+    def unused_id(self) -> str:
+        """An id that no order has."""
+        return self.random_uuid()
+
+    def deliver_less(self, order_id: str, units: int) -> None:
+        """Take proxies or codes of an order away; ``units`` are left.
+
+        :raises KeyError: when there is no such order.
+        """
+        raise NotImplementedError
+
     def wallet(self, name: str | None = None) -> Wallet:
         """:raises KeyError: when there is no such wallet."""
         return self.wallets[name or "main"]
 
     # -- for the shops --------------------------------------------------------------------------------------------
 
+    def shows(self, order_id: str) -> bool:
+        """Whether a read shows an order already."""
+        return not self.manner.unseen and self.till.bought_at(order_id) <= self.clock.timestamp() - self.manner.lag
+
+    def shown_balance(self, wallet: Wallet) -> Decimal:
+        """The balance as a read shows it."""
+        return self.till.balance(wallet, self.manner.lag)
+
+    def to_pay(self, quoted: Decimal) -> Decimal:
+        """What a purchase costs in the end."""
+        return quoted if self.manner.price is None else self.manner.price
+
     def next_outcome(self) -> Outcome:
         return self.outcomes.popleft() if self.outcomes else Outcome(self.success)
-
-    def charge(
-        self,
-        wallet: Wallet,
-        order_id: str,
-        kind: Kind,
-        amount: Decimal,
-        request: Mapping[str, Any] | None = None,
-        reference: str | None = None,
-        paid_by: str = "balance",
-    ) -> None:
-        """Take money and write it down; the caller made sure that there is enough."""
-        if paid_by == "balance":
-            wallet.balance -= amount
-        self._write(wallet, order_id, kind, amount, request, reference, paid_by)
-
-    def pay_back(self, wallet: Wallet, order_id: str, amount: Decimal, reference: str | None = None) -> None:
-        if amount > 0:
-            wallet.balance += amount
-            self._write(wallet, order_id, "refund", amount, None, reference, "balance")
-
-    def _write(
-        self,
-        wallet: Wallet,
-        order_id: str,
-        kind: Kind,
-        amount: Decimal,
-        request: Mapping[str, Any] | None,
-        reference: str | None,
-        paid_by: str,
-    ) -> None:
-        time = self.clock.now().isoformat()
-        entry = Entry(self.name, wallet.name, order_id, kind, f"{amount:f}", time, remembered(request), reference, paid_by)
-        self.book.write(entry)
 
     def random_uuid(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Literal
 
 from airflow_provider_proxyorders.domain.model import decimal
+from airflow_provider_proxyorders.sandbox.till import Wallet
 from airflow_provider_proxyorders.sandbox.vendor_base import (
     Answer,
     Ask,
@@ -24,7 +25,6 @@ from airflow_provider_proxyorders.sandbox.vendor_base import (
     Outcome,
     Refusal,
     SandboxVendor,
-    Wallet,
     cents,
     number,
     whole,
@@ -109,6 +109,14 @@ class SandboxVoodoo(SandboxVendor):
     name = "voodoo"
     default_token = "ak_test_token"
     success = "completed"
+    balance_at = ("balance",)
+    own_times = frozenset({"created_at", "completed_at"})
+    refusals = {
+        "balance": (400, {"detail": "Insufficient balance", "code": "insufficient_balance"}),
+        "duplicate": (400, {"detail": "merchant_order_id is already in use", "code": "validation_error"}),
+        "forbidden": (403, {"detail": "You do not have permission to perform this action.", "code": "forbidden"}),
+        "invalid": (400, {"detail": "Item is not available", "code": "validation_error"}),
+    }
 
     def __init__(self, *args: Any, **options: Any):
         self.webhook_sender = WebhookSender()
@@ -150,7 +158,7 @@ class SandboxVoodoo(SandboxVendor):
         return Answer({"access_token": token, "token_type": "Bearer"})
 
     def _create(self, ask: Ask) -> Answer:
-        wallet, body = self._holder(ask), ask.json
+        wallet, body = self.asker(ask), ask.json
         item = self.items.get(whole(body.get("item_id")) or 0)
         if item is None:
             raise _invalid("Item is not available")
@@ -159,27 +167,28 @@ class SandboxVoodoo(SandboxVendor):
         if not isinstance(reference, str) or len(reference) > 100:
             raise _invalid("merchant_order_id must be text of at most 100 characters")
         if reference and (wallet.name, reference) in self.references:
-            raise _invalid("merchant_order_id is already in use")
+            raise Refusal(*self.refusals["duplicate"])
         price = cents(item.price * quantity)
         if wallet.balance < price:
-            raise _refusal(400, "insufficient_balance", "Insufficient balance")
+            raise Refusal(*self.refusals["balance"])
+        price = self.to_pay(price)
         order = Order(self.random_uuid(), wallet, item, quantity, price, fields, reference, self.clock.now())
         self._keep(order)
-        self.charge(wallet, order.order_id, "create", price, body, reference or None)
+        self.till.charge(wallet, order.order_id, "create", price, body, reference or None)
         answer = Answer(order.wire(), 201)
         self.clock.after(self.processing / 2, partial(self._start, order))
         self.clock.after(self.processing, partial(self._finish, order, self.next_outcome()))
         return answer
 
     def _get(self, ask: Ask, order_id: str) -> Answer:
-        wallet = self._holder(ask)
+        wallet = self.asker(ask)
         order = self.orders.get(order_id)
-        if order is None or order.wallet is not wallet:
+        if order is None or order.wallet is not wallet or not self.shows(order_id):
             raise _refusal(404, "not_found", "Not found.")
         return Answer(order.wire())
 
     def _balance(self, ask: Ask) -> Answer:
-        return Answer({"balance": number(self._holder(ask).balance)})
+        return Answer({"balance": number(self.shown_balance(self.asker(ask)))})
 
     # -- the life of an order -------------------------------------------------------------------------------------
 
@@ -205,7 +214,7 @@ class SandboxVoodoo(SandboxVendor):
             order.error_message = str(details.get("error_message", "The item is out of stock"))
         if outcome.word != "completed":
             order.refund = cents(order.price * (order.quantity - order.delivered) / order.quantity)
-            self.pay_back(order.wallet, order.order_id, order.refund, order.reference or None)
+            self.till.pay_back(order.wallet, order.order_id, order.refund, order.reference or None)
         self.webhook_sender.order_ended(order.wire())
 
     def _code(self) -> str:
@@ -239,13 +248,17 @@ class SandboxVoodoo(SandboxVendor):
     def set_status(self, order_id: str, outcome: Outcome) -> None:
         self._end(self.orders[order_id], outcome)
 
-    def revoke_tokens(self) -> None:
-        """Make every issued token invalid before its time; the keys stay good."""
-        self.issued.clear()
+    def created(self, order_id: str) -> Any:
+        return self.orders[order_id].wire()
+
+    def deliver_less(self, order_id: str, units: int) -> None:
+        order = self.orders[order_id]
+        order.codes, order.delivered = order.codes[:units], min(order.delivered, units)
 
     def _revoke(self, _: Wallet, value: Any) -> None:
+        """Make every issued token invalid before its time; the keys stay good."""
         if value:
-            self.revoke_tokens()
+            self.issued.clear()
 
     def _send_webhooks(self, _: Wallet, value: Any) -> None:
         self.webhook_sender.use(value)
@@ -257,7 +270,7 @@ class SandboxVoodoo(SandboxVendor):
     def not_found(self) -> Answer:
         return Answer({"detail": "Not found.", "code": "not_found"}, 404)
 
-    def _holder(self, ask: Ask) -> Wallet:
+    def asker(self, ask: Ask) -> Wallet:
         scheme, _, token = ask.headers.get("Authorization", "").partition(" ")
         wallet, until = self.issued.get(token.strip(), (None, 0.0)) if scheme.lower() == "bearer" else (None, 0.0)
         if wallet is None or until <= self.clock.timestamp():

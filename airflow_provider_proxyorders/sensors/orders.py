@@ -11,7 +11,7 @@ from airflow.sdk import PokeReturnValue, RetryPolicy
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, is_given, one_of, order_id_of, seconds_of
-from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink, with_address
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY, SHORTEST_PAUSE
 from airflow_provider_proxyorders.tasks.waiting_sensor import WaitingSensor
 
@@ -90,8 +90,13 @@ class ProxyOrderSensor(WaitingSensor):
     def pause(self) -> float:
         return self._next_pause or SHORTEST_PAUSE
 
-    def begin(self, started_at: datetime) -> None:
+    def begin(self, started_at: datetime, missed: tuple[int, float]) -> None:
+        from airflow_provider_proxyorders.purchase.polling import Misses
+
         self._started_at = started_at
+        if missed[0]:
+            age = (datetime.now(timezone.utc) - started_at).total_seconds()
+            self.poll_intervals.misses = Misses(missed[0], age - missed[1], age)
 
     def timeout_text(self) -> str:
         return f"order {self.order_id} was still pending after {self.timeout:.0f} s; it stays at the vendor as it is"
@@ -100,14 +105,18 @@ class ProxyOrderSensor(WaitingSensor):
         """One look at the order.
 
         :raises OrderNotUsable: it ended badly.
+        :raises OrderMissing: an order of the ledger is not shown any more. The money was spent.
         """
+        from airflow_provider_proxyorders.purchase.polling import is_miss
+
         age = self._age(context)
         try:
-            order = self.hook.get_order(order_id_of(self.order_id))
+            order = self._read_order(context)
         except ProxyOrdersError as error:
-            self._next_pause = self.poll_intervals.after_trouble(error, age)
+            asked_enough = self._forgets and is_miss(error)
+            self._next_pause = None if asked_enough else self.poll_intervals.after_trouble(error, age)
             if self._next_pause is None:
-                raise self.fail_or_skip(error) from None
+                raise self.fail_or_skip(self._describe(error, context)) from None
             self.log.info("%s Looking again in %.0f s.", error, self._next_pause)
             return PokeReturnValue(is_done=False)
         if not order.status.final:
@@ -115,6 +124,24 @@ class ProxyOrderSensor(WaitingSensor):
             self.log.info("Order %s is %s", order.order_id, order.vendor_status)
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._result(order, context))
+
+    @property
+    def _forgets(self) -> bool:
+        """Whether each look is a process of its own, which cannot count misses. Then one look asks again by itself."""
+        return self.mode == "reschedule" and not self.deferrable
+
+    def _read_order(self, context: Context) -> VendorOrder:
+        order_id = order_id_of(self.order_id)
+        if self._forgets:
+            return self.hook.buyer(context, self.log.info).read_order(order_id)
+        return self.hook.get_order(order_id)
+
+    def _describe(self, error: ProxyOrdersError, context: Context) -> ProxyOrdersError:
+        """The error to raise: for an order of the ledger that reads do not show, it tells where the money is."""
+        misses = self.poll_intervals.misses
+        return (
+            self.hook.buyer(context, self.log.info).missing(order_id_of(self.order_id), error, misses) if misses.count else error
+        )
 
     def _age(self, context: Context) -> float:
         """Seconds since this sensor first looked, over all its reschedules and deferrals."""
@@ -150,9 +177,10 @@ class ProxyOrderSensor(WaitingSensor):
         if page:
             context["ti"].xcom_push(key=PAGE, value=page)
         try:
-            return self.hook.buyer(context, self.log.info).result_for(order, on_partial=self.on_partial)
+            result = self.hook.buyer(context, self.log.info).result_for(order, on_partial=self.on_partial)
         except ProxyOrdersError as error:
             raise self.fail_or_skip(error) from None
+        return with_address(dict(result))
 
 
 class ProxyOrderWebhookSensor(ProxyOrderSensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue, RetryPolicy
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, LedgerError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, is_template, required_amount, seconds_of
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY, SHORTEST_PAUSE
 from airflow_provider_proxyorders.tasks.waiting_sensor import WaitingSensor
@@ -84,6 +85,8 @@ class WalletBalanceSensor(WaitingSensor):
 
         :raises VendorError: it cannot be read, and waiting does not help.
         """
+        from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
+
         try:
             balance = self.hook.get_balance().available
         except ProxyOrdersError as error:
@@ -94,6 +97,8 @@ class WalletBalanceSensor(WaitingSensor):
             return PokeReturnValue(is_done=False)
         self._trouble_pause, self.poll_intervals.trouble = None, 0
         account = self.hook.vendor.account
+        with contextlib.suppress(LedgerError):  # only the name in the result
+            look_up_wallet(account)
         if not balance.comparable(account.currency):
             raise self.fail_or_skip(
                 ConfigError(

@@ -1,14 +1,44 @@
-"""The link from a task to its order in the vendor's dashboard."""
+"""The links of a task: to its purchase on the page in Airflow, and to its order in the vendor's dashboard."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from airflow.sdk import BaseOperatorLink
+from airflow.sdk import BaseOperatorLink, conf
 from airflow.sdk.bases.xcom import BaseXCom
 
 #: XCom key for the address of a task's order.
 PAGE = "order_page"
+
+
+def purchase_address(order_key: str) -> str:
+    """The address of a purchase on the page *Browse -> Proxy orders*."""
+    return _address(purchase=order_key)
+
+
+def with_address(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a task with the address of its purchase; of an order from elsewhere, as it is."""
+    order_key = result["order_key"]
+    return {**result, "ledger_url": purchase_address(order_key)} if order_key else result
+
+
+def _address(**fields: str | int) -> str:
+    base_url = conf.get("api", "base_url", fallback="") or "http://localhost:8080"
+    return f"{base_url.rstrip('/')}/plugin/proxyorders?{urlencode(fields, quote_via=quote)}"
+
+
+class PurchaseLink(BaseOperatorLink):
+    """Opens the purchase of a task on the page in Airflow; of an unresolved purchase too, so that a person can decide there."""
+
+    name = "Purchase"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        order_key = getattr(operator, "order_key_of_purchase", None)
+        if order_key:
+            return purchase_address(order_key)
+        map_index = -1 if ti_key.map_index is None else ti_key.map_index
+        return _address(dag_id=ti_key.dag_id, run_id=ti_key.run_id, task_id=ti_key.task_id, map_index=map_index)
 
 
 class OrderPageLink(BaseOperatorLink):

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator, RetryPolicy, conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.domain.errors import LedgerError, OrderPending
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, price_cap, seconds_of
-from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.domain.errors import LedgerError, OrderMissing, OrderPending
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, one_of, price_cap, seconds_of
+from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step
 from airflow_provider_proxyorders.domain.text import utc
-from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink, PurchaseLink, with_address
+from airflow_provider_proxyorders.tasks.question import Waiting, asked_about, notifiers_of, take_answer, users_of
 from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
+from airflow_provider_proxyorders.tasks.telling import Story, counted, explained
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseNotifier, Context
 
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
     from airflow_provider_proxyorders.purchase.buyer import Buyer
 
 #: Retries of a task, and the pause before a retry without a pause of its own. Retries are safe, since a key buys at most once,
-#: and needed: Airflow 3.3 sometimes marks a task failed while it resumes.
+#: and needed. Airflow 3.3 may notice the end of a process up to [workers] min_heartbeat_interval seconds late (5): its supervisor
+#: sleeps that long if the process closed its sockets and has not ended (``_monitor_subprocess``). If the task resumes meanwhile,
+#: the scheduler takes the end of the run that deferred for that of the resumed run, and marks the task failed
+#: (``process_executor_events``). LocalExecutor does not know better: it forgets a task that it handed to a worker.
 RETRIES = 2
 RETRY_DELAY = timedelta(seconds=15)
 RETRY_POLICY = OrderRetryPolicy()
@@ -34,12 +42,21 @@ RETRY_POLICY = OrderRetryPolicy()
 SHORTEST_PAUSE = 0.05
 #: Seconds of looks in the worker after a read that failed in the triggerer, before the task defers again.
 POLLED_IN_WORKER = 60.0
+#: A triggerer ends a wait at its deadline. So much later there is none.
+TRIGGERER_PATIENCE = timedelta(minutes=10)
+NO_TRIGGERER = "No triggerer looked at it until then; is one running (airflow triggerer)? With deferrable=False the worker waits."
 
 
 @cache
 def default_deferrable() -> bool:
     """``[operators] default_deferrable``, read once a process: a DAG file may make a hundred tasks."""
     return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def missed_of(event: Mapping[str, Any]) -> tuple[int, float]:
+    """The misses that a trigger reports: how many reads in a row, over how many seconds."""
+    missed = event.get("missed")
+    return (int(missed[0]), float(missed[1])) if missed else (0, 0.0)
 
 
 class OrderOperator(BaseOperator):
@@ -52,12 +69,24 @@ class OrderOperator(BaseOperator):
         vendor's rhythm.
     :param timeout: how long one try waits, in the same forms; None = the vendor's default. Afterwards the order is still in the
         ledger and the next try waits for the same one.
+    :param on_unresolved: if evidence cannot decide whether the vendor took the purchase: ``fail`` the task, or ``ask`` a person
+        in Airflow's *Required Actions*. The task waits for the answer without a worker, and goes on by itself.
+    :param notifiers: any Airflow notifiers, called when a person is asked. They find ``question`` in their context, with
+        ``subject``, ``text``, ``url`` and ``order_key``.
+    :param assigned_users: the users for the answer, as Airflow's own ``HITLOperator`` takes it; None = all with the right.
+    :param response_timeout: how long a question stays open, as seconds, timedelta or text such as ``P1D``; None = without an end.
+        Afterwards the task fails, and the purchase waits in the ledger.
     """
 
-    operator_extra_links = (OrderPageLink(),)
+    operator_extra_links = (PurchaseLink(), OrderPageLink())
     ui_color = "#d7ecd9"
     max_price: str | Decimal | None = None
     cap_was_set = False
+    #: What notifiers may read of a question, as of Airflow's own operators.
+    subject: str | None = None
+    body: str | None = None
+    options: Sequence[str] = ()
+    order_key_of_purchase: str | None = None
 
     def __init__(
         self,
@@ -67,6 +96,10 @@ class OrderOperator(BaseOperator):
         deferrable: bool | None = None,
         poll_interval: timedelta | float | str | None = None,
         timeout: timedelta | float | str | None = None,
+        on_unresolved: Literal["fail", "ask"] = "fail",
+        notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
+        assigned_users: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
+        response_timeout: timedelta | float | str | None = None,
         retries: int | None = RETRIES,
         retry_delay: timedelta | float = RETRY_DELAY,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
@@ -80,6 +113,10 @@ class OrderOperator(BaseOperator):
         self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
         self.timeout = seconds_of("timeout", timeout, least=0.0)
         self.on_partial = "fail"
+        self.on_unresolved = one_of("on_unresolved", on_unresolved, ("fail", "ask"))
+        self.notifiers = notifiers_of(notifiers)
+        self.assigned_users = users_of("assigned_users", assigned_users)
+        self.response_timeout = seconds_of("response_timeout", response_timeout, least=1.0)
 
     def price_cap(self) -> Decimal | None:
         """The task's own price cap; None where the author of the DAG set none.
@@ -96,36 +133,84 @@ class OrderOperator(BaseOperator):
 
         return ProxyOrdersHook(conn_id_of(self.conn_id))
 
-    def finish(self, purchase: Purchase, buyer: Buyer, context: Context) -> dict[str, Any]:
-        """Wait for a purchase as this task's parameters say, and return its result."""
+    @abstractmethod
+    def buy(self, buyer: Buyer, context: Context) -> Purchase:
+        """The purchase of this task: bought, or found as an earlier try left it."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with _trying(self, context):
+            return self._buy_and_finish(context)
+
+    def answered(self, context: Context, event: Mapping[str, Any], **waiting: Any) -> dict[str, Any]:
+        """Go on after a person's answer in *Required Actions*, or look whether the question is still open."""
+        still = take_answer(self, context, event, Waiting(**waiting))
+        with _trying(self, context, still):
+            return self._buy_and_finish(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral. If no triggerer looked at the order in time, the worker looks once in its place."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            self.deferrable, self.timeout = False, 0.0
+        try:
+            return self.execute(context)
+        except OrderPending as pending:
+            raise OrderPending(f"{pending} {NO_TRIGGERER}", retry="never") from None
+
+    def _buy_and_finish(self, context: Context) -> dict[str, Any]:
+        buyer = self.hook.buyer(context, Story(self.log))
+        return self.check_result(self.finish(self.buy(buyer, context), buyer, context), context)
+
+    def check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
+        """What a task has to say about its result before it returns it."""
+        return result
+
+    def finish(self, purchase: Purchase, buyer: Buyer, context: Context, deadline: datetime | None = None) -> dict[str, Any]:
+        """Wait for a purchase as this task's parameters say, and return its result.
+
+        :param deadline: of the wait; ``None`` = by this task's ``timeout`` from now.
+        """
         self._push_page(purchase, context)
         if not self.wait_for_completion:
             return self.result_of(purchase)
-        patience = buyer.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
-        deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
-        if self.deferrable:
-            purchase = self._look_briefly(purchase, buyer)
-            if purchase.step is Step.PLACED:
-                self._defer(purchase, deadline)
-        else:
-            purchase = buyer.wait(purchase, deadline=deadline, poll_interval=self.poll_interval)
+        if deadline is None:
+            patience = buyer.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
+            deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
+        purchase = self._wait(purchase, buyer, deadline)
+        if purchase.step not in TAKEN:  # the vendor does not have the order that its answer named: the evidence decides
+            purchase = self._wait(self.buy(buyer, context), buyer, deadline)
         return self._require_result(purchase, buyer)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
-        """Go on after the triggerer's hint: read the order at the vendor, and believe that.
+    def _wait(self, purchase: Purchase, buyer: Buyer, deadline: datetime) -> Purchase:
+        """Wait here, or look once and defer."""
+        if not self.deferrable:
+            return buyer.wait(purchase, deadline=deadline, poll_interval=self.poll_interval)
+        purchase = self._look_briefly(purchase, buyer)
+        if purchase.step is Step.PLACED:
+            self._defer(purchase, deadline)
+        return purchase
 
-        If only the worker can read the order, the worker waits for it in the same try.
-        """
-        buyer = self.hook.buyer(context, self.log.info)
+    def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
+        """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
+        with _trying(self, context):
+            return self.check_result(self._go_on(context, event, order_key, deadline), context)
+
+    def _go_on(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
+        """If only the worker can read the order, the worker waits for it in the same try."""
+        buyer = self.hook.buyer(context, Story(self.log))
         purchase = buyer.ledger.find(order_key)
         if purchase is None:
             raise LedgerError(f"the ledger lacks {order_key!r}; is [proxyorders] ledger_url the same on every host?")
-        purchase = buyer.refresh(purchase)
+        now = datetime.now(timezone.utc)
+        purchase = self._look_until(now, purchase, buyer, self.poll_interval, missed_of(event))
         if "at" in event:
             tags = {"vendor": buyer.vendor.name, "conn_id": self.conn_id}
             _compat.timing("resumed", max(0.0, time.time() - event["at"]), tags)
-        self._push_page(purchase, context)
         until = datetime.fromisoformat(deadline)
+        if purchase.step not in TAKEN:  # the vendor does not have the order that its answer named: the evidence decides
+            return self.finish(self.buy(buyer, context), buyer, context, until)
+        self._push_page(purchase, context)
         waits_on = event.get("outcome") == "final"  # the hint was early; the read is the truth
         if purchase.step is Step.PLACED and event.get("outcome") == "unreadable":
             purchase = self._poll_in_worker(purchase, buyer, event.get("reason"), until)
@@ -138,7 +223,7 @@ class OrderOperator(BaseOperator):
         """What this task returns about a purchase."""
         from airflow_provider_proxyorders.purchase.outcome import result_of
 
-        return result_of(purchase, purchase.vendor)
+        return with_address(dict(result_of(purchase, purchase.vendor)))
 
     def _require_result(self, purchase: Purchase, buyer: Buyer) -> dict[str, Any]:
         """:raises OrderNotUsable, OrderPending: the order cannot be used, or cannot be used yet."""
@@ -161,10 +246,22 @@ class OrderOperator(BaseOperator):
         self.log.warning(text, purchase.order_id, reason, (until - now).total_seconds())
         return self._look_until(until, purchase, buyer, self.poll_interval)
 
-    def _look_until(self, until: datetime, purchase: Purchase, buyer: Buyer, poll_interval: float | None) -> Purchase:
-        """Look at an order until it is final, or until a moment."""
+    def _look_until(
+        self,
+        until: datetime,
+        purchase: Purchase,
+        buyer: Buyer,
+        poll_interval: float | None,
+        missed: tuple[int, float] = (0, 0.0),
+    ) -> Purchase:
+        """Look at an order until it is final, or until a moment; at least once.
+
+        :param missed: see :meth:`OrderTracker.wait`.
+        """
         try:
-            return buyer.wait(purchase, deadline=until, poll_interval=poll_interval)
+            return buyer.wait(purchase, deadline=until, poll_interval=poll_interval, missed=missed)
+        except OrderMissing:
+            raise
         except OrderPending:
             return buyer.ledger.find(purchase.order_key) or purchase
 
@@ -186,12 +283,21 @@ class OrderOperator(BaseOperator):
             ),
             method_name="execute_complete",
             kwargs={"order_key": purchase.order_key, "deadline": deadline.isoformat()},
+            timeout=max(timedelta(0), deadline - datetime.now(timezone.utc)) + TRIGGERER_PATIENCE,
         )
 
     def _push_page(self, purchase: Purchase, context: Context) -> None:
+        self.order_key_of_purchase = purchase.order_key
         page = self.hook.order_page(purchase.order_id) if purchase.order_id else None
         if page:
             context["ti"].xcom_push(key=PAGE, value=page)
+
+
+@contextmanager
+def _trying(task: OrderOperator, context: Context, waiting: Waiting | None = None) -> Iterator[None]:
+    """What every try of a task that buys does around its work: explain an error, count its end, and ask where it may."""
+    with explained(task.log), counted(task), asked_about(task, context, waiting):
+        yield
 
 
 __all__ = ["OrderOperator"]

@@ -1,7 +1,10 @@
 """The retry policy of our tasks.
 
 A retry buys at most once, so the policy is about time only. A lasting error fails the task at once. A passing error is retried
-soon. An error in the vendor's hands is retried later. A ``Retry-After`` of the vendor sets the delay.
+soon. An error in the vendor's hands is retried later. An error that knows its time sets the delay: the vendor's ``Retry-After``,
+or what is left until a look at the vendor can decide. So a few retries are enough for a long ``settle``, too.
+
+Airflow lets a policy set the delay of a retry, and does not let it add one: after the last retry the task fails as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, VendorError
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 
 SOON = timedelta(seconds=20)
 LATER = timedelta(minutes=2)
@@ -26,7 +29,7 @@ class OrderRetryPolicy(RetryPolicy):
         if exception.retry == "never":
             return RetryDecision.fail(reason=f"{type(exception).__name__}: a retry cannot change it")
         delay = SOON if exception.retry == "soon" else LATER
-        if isinstance(exception, VendorError) and exception.retry_after:
+        if exception.retry_after:
             delay = timedelta(seconds=exception.retry_after)
         return RetryDecision.retry(delay=delay, reason=f"{type(exception).__name__}: trying again, buying nothing twice")
 

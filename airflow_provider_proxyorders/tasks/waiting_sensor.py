@@ -17,7 +17,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, seconds_of
-from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER, default_deferrable
+from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER, default_deferrable, missed_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -86,8 +86,12 @@ class WaitingSensor(BaseSensorOperator):
     def timeout_text(self) -> str:
         """The error text at the deadline."""
 
-    def begin(self, started_at: datetime) -> None:
-        """Called after a deferral with the moment of the first look."""
+    def begin(self, started_at: datetime, missed: tuple[int, float]) -> None:
+        """Called after a deferral.
+
+        :param started_at: the moment of the first look.
+        :param missed: how many reads in a row the triggerer made without the order, and over how many seconds.
+        """
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
@@ -100,7 +104,7 @@ class WaitingSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
         """Go on after the triggerer's hint: read at the vendor, and believe that."""
         until = datetime.fromisoformat(deadline)
-        self.begin(until - timedelta(seconds=self.timeout))
+        self.begin(until - timedelta(seconds=self.timeout), missed_of(event))
         look = self.poke(context)
         if not look.is_done and event.get("outcome") == "unreadable":
             look = self._poll_in_worker(context, event.get("reason"), until)

@@ -19,9 +19,10 @@ from typing import Any
 
 import airflow_provider_proxyorders
 from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.domain.exact_json import dump_json, exact, load_json
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, Proxy
+from airflow_provider_proxyorders.domain.model import Balance, Money, OrderStatus
 from airflow_provider_proxyorders.vendors.base import Filters, Vendor
 from airflow_provider_proxyorders.vendors.registry import vendor_class
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response

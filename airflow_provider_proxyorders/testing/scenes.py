@@ -26,9 +26,10 @@ from airflow_provider_proxyorders.testing.replay import FOLDER, Exchange, exchan
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.vendors.registry import vendor_class
-from airflow_provider_proxyorders.wire.messages import Response
+from airflow_provider_proxyorders.wire.messages import KEY_IN_PATH, Response
 
 KEY = "scene"
+SECRET = "test-token"
 #: Tries of the task before the scene ends.
 TRIES = 4
 #: Seconds between two looks; the stub shows a purchase at once.
@@ -84,15 +85,19 @@ class Stub:
     @property
     def body(self) -> dict[str, Any]:
         """The request of the scene."""
-        if self.look:
-            return dict(self.look.data["call"]["kwargs"]["body"])
-        return dict(self.created[0].data["call"]["args"][0])
+        body = self.look.data["call"]["kwargs"]["body"] if self.look else self.created[0].data["call"]["args"][0]
+        return self._as_asked(body)
 
     @property
     def other_body(self) -> dict[str, Any] | None:
         """Another request, None where the exchanges hold only one."""
-        bodies = [exchange.data["call"]["args"][0] for exchange in self.recorded if exchange.operation == "create"]
-        return next((dict(body) for body in bodies if self._without_reference(body) != self._without_reference(self.body)), None)
+        bodies = [self._as_asked(each.data["call"]["args"][0]) for each in self.recorded if each.operation == "create"]
+        return next((body for body in bodies if self._without_reference(body) != self._without_reference(self.body)), None)
+
+    def _as_asked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A recorded body as a task gives it: a reference that only serves a search is filled in later."""
+        searched = self.vendor.capabilities.create_evidence == "search"
+        return self._without_reference(body) if searched else dict(body)
 
     def _without_reference(self, body: Mapping[str, Any]) -> dict[str, Any]:
         reference = self._reference(body)
@@ -104,17 +109,27 @@ class Stub:
         if (method, path) != (asked["method"], asked["path"]):
             return self._read(method, path, params)
         with self.lock:
-            return self._buy(load_json(body))
+            return self._buy(load_json(body) if body else dict(params))
 
     def _read(self, method: str, path: str, params: Sequence[tuple[str, str]]) -> Response:
         answers = self.after if self.taken else self.before
         whole = (method, path, tuple(params))
         alike = (step for key, step in answers.items() if key[:2] == whole[:2])
         recorded = answers.get(whole) or next(alike, None)
-        return response_of(recorded) if recorded is not None else Response(404, {"content-type": "application/json"}, b"{}")
+        if recorded is None:
+            return Response(404, {"content-type": "application/json"}, b"{}")
+        return self.under_their_reference(response_of(recorded))
+
+    def under_their_reference(self, answer: Response) -> Response:
+        """A recorded answer, with the reference of the purchase in the place of the recorded one."""
+        recorded = self._reference(self.look.data["call"]["kwargs"]["body"]) if self.look else None
+        asked = self._reference(self.taken[-1]) if self.taken else None
+        if recorded is None or asked is None:
+            return answer
+        return Response(answer.status, answer.headers, answer.body.replace(recorded.encode(), asked.encode()))
 
     def _buy(self, body: Any) -> Response | None:
-        reference = self._reference(body)
+        reference = self._reference(body) if self.vendor.capabilities.repeats_safely("create") else None
         if reference is not None and any(self._reference(earlier) == reference for earlier in self.taken):
             return self._refusal_of_a_repeat()
         loss, self.loss = self.loss, None
@@ -123,8 +138,7 @@ class Stub:
         return response_of(self.purchase["response"]) if loss is None else loss.answer
 
     def _reference(self, body: Any) -> str | None:
-        unique = self.vendor.capabilities.repeats_safely("create")
-        return vendor_for(self.vendor.name).reference_in(body) if unique else None
+        return vendor_for(self.vendor.name).reference_in(body)
 
     def _refusal_of_a_repeat(self) -> Response | None:
         """The recorded refusal of a repeated reference."""
@@ -176,7 +190,8 @@ def serving(stub: Stub) -> Iterator[str]:
             parts = urlsplit(self.path)
             params = parse_qsl(parts.query, keep_blank_values=True)
             try:
-                answer = stub.answer(self.command, unquote(parts.path), params, body)
+                path = "/".join(KEY_IN_PATH if part == SECRET else part for part in unquote(parts.path).split("/"))
+                answer = stub.answer(self.command, path, params, body)
             except Exception as error:  # in a thread of the server, where it would look like one more lost answer
                 stub.missing, answer = f"the stub cannot answer: {error!r}", None
             if answer is None:
@@ -220,7 +235,7 @@ class Stage:
             conn_id=f"{name}_scene",
             wallet=f"{name}:scene",
             base_url=self.base_url,
-            secret="test-token",
+            secret=SECRET,
             settings={"settle": SETTLE},
             caps=Caps(max_order_price=decimal("1000000")),
             timeout=2.0,

@@ -7,20 +7,23 @@ secrets, in contrast to the errors of HTTP libraries.
 from __future__ import annotations
 
 import os
+import re
 import urllib.request
 from functools import cached_property
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ConfigError, VendorUnavailable
 from airflow_provider_proxyorders.transport.pace import Pacer
 from airflow_provider_proxyorders.transport.unreached import Unreached
-from airflow_provider_proxyorders.wire.messages import Request
+from airflow_provider_proxyorders.wire.messages import KEY_IN_PATH, Request
 
 #: Bytes. Every real answer of these APIs is far smaller.
 LARGEST_BODY = 32 * 1024 * 1024
 TOO_LONG = "the answer is longer than 32 MiB"
 USER_AGENT = "airflow-provider-proxyorders"
+#: A key that is one part of a path, and stays one on the way.
+_ONE_PART = re.compile(r"(?!\.{1,2}$)[^\s/?#\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 class Endpoint:
@@ -39,7 +42,24 @@ class Endpoint:
         self.proxy = None if urllib.request.proxy_bypass(host) else self._read_proxy(scheme)
 
     def url(self, request: Request) -> str:
+        """The address of a request, still with :data:`KEY_IN_PATH` in it.
+
+        :raises ConfigError: for a key that cannot be a part of a path.
+        """
+        if _holds_key(request.path) and not _ONE_PART.fullmatch(self.account.secret):
+            raise self.misconfigured(
+                "the key goes into the address of each call, so it must be without spaces, slashes, question marks and number "
+                "signs; copy the key into the password again"
+            )
         return self._base_url + request.path
+
+    def with_key(self, url: str) -> str:
+        """An address as it leaves: with the key in the place of :data:`KEY_IN_PATH`."""
+        path, mark, query = url.partition("?")
+        if not _holds_key(path):
+            return url
+        key = quote(self.account.secret, safe="")
+        return "/".join(key if part == KEY_IN_PATH else part for part in path.split("/")) + mark + query
 
     def headers(self, request: Request) -> dict[str, str]:
         """The headers of a request.
@@ -135,3 +155,7 @@ class Endpoint:
             )
         self._proxy_password = parts.password or ""
         return proxy
+
+
+def _holds_key(path: str) -> bool:
+    return KEY_IN_PATH in path.split("/")

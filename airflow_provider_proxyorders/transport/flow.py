@@ -14,14 +14,16 @@ from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 T = TypeVar("T")
 
-#: Called right before a request that moves money leaves; raises to stop it.
+#: Called right before the first byte of a request that moves money; raises to stop it.
 Permit = Callable[[Request], None]
+#: Sends one request; one that moves money at most once, and after its permit is asked.
+Send = Callable[[Request, Permit | None], Response]
 
 
-def run(flow: Flow[T], send: Callable[[Request], Response], permit: Permit | None = None) -> T:
+def run(flow: Flow[T], send: Send, permit: Permit | None = None) -> T:
     """Drive a flow to its result.
 
-    :param send: sends one request; with money in it, at most once.
+    :param send: opens the connection for a request that moves money, then asks the permit, then sends at once.
     :param permit: allows a request to move money. Without a permit it stays here.
     :raises SpendRefused: when the flow would move money without a permit. Nothing was sent.
     """
@@ -67,12 +69,10 @@ async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], an
         flow.close()
 
 
-def _send_with_permit(request: Request, permit: Permit | None, send: Callable[[Request], Response]) -> Response:
-    if request.spends:
-        if permit is None:
-            raise _refused(request)
-        permit(request)
-    return send(request)
+def _send_with_permit(request: Request, permit: Permit | None, send: Send) -> Response:
+    if request.spends and permit is None:
+        raise _refused(request)
+    return send(request, permit)
 
 
 def _refused(request: Request) -> SpendRefused:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_proxyorders.domain.errors import UnreadableAnswer
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Response
 
 if TYPE_CHECKING:
     import tenacity
 
+T = TypeVar("T")
+
 #: A reading call is tried so many times in all. Then its last answer counts.
 READ_TRIES = 4
 #: Seconds. A vendor that asks for a longer pause ends the call, or it would hold a worker for as long.
 LONGEST_PAUSE = 20.0
-#: A vendor with one of these answers is busy or in trouble, and may answer the next try.
-PASSING = frozenset({429, 500, 502, 503, 504})
+#: A vendor with one of these answers is busy or in trouble, and may answer the next try. 520 to 530 come from the edge in front.
+PASSING = frozenset({408, 429, 500, 502, 503, 504, *range(520, 531)})
 
 
 def reading_tries(sleep: Callable[[float], None]) -> tenacity.Retrying:
@@ -35,6 +38,24 @@ def reading_tries(sleep: Callable[[float], None]) -> tenacity.Retrying:
     )
 
 
+def read_again_if_unreadable(read: Callable[[], T], sleep: Callable[[float], None]) -> T:
+    """Call a reading function again after an unreadable answer: an empty, cut or HTML one is often readable a moment later.
+
+    :param read: runs one reading flow from its start. It moves no money.
+    :param sleep: waits between tries.
+    :raises UnreadableAnswer: the last one, after :data:`READ_TRIES` tries.
+    """
+    import tenacity
+
+    return tenacity.Retrying(
+        sleep=sleep,
+        stop=tenacity.stop_after_attempt(READ_TRIES),
+        wait=_growing_pause,
+        retry=tenacity.retry_if_exception_type(UnreadableAnswer),
+        reraise=True,
+    )(read)
+
+
 def _is_passing(response: Response) -> bool:
     return response.status in PASSING
 
@@ -45,10 +66,13 @@ def _asks_too_long(state: tenacity.RetryCallState) -> bool:
 
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds before the next try: a growing random time, or the vendor's own wish if it is longer."""
+    return max(_growing_pause(state), _pause_asked_for(state))
+
+
+def _growing_pause(state: tenacity.RetryCallState) -> float:
     import tenacity
 
-    grown = float(tenacity.wait_random_exponential(multiplier=0.5, max=8)(state))
-    return max(grown, _pause_asked_for(state))
+    return float(tenacity.wait_random_exponential(multiplier=0.5, max=8)(state))
 
 
 def _pause_asked_for(state: tenacity.RetryCallState) -> float:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.transport import unreached
 from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
+from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Request, Response
 
@@ -43,12 +44,19 @@ class AsyncHttp(Endpoint):
         self._client: aiohttp.ClientSession | None = None
 
     async def asend(self, request: Request, check: Callable[[], None] | None = None) -> Response:
-        """Send one reading request, once.
+        """Send one reading request, once. An answer without a proof of its end is asked for a second time.
 
-        :param check: called right before the request leaves; raises to keep it here.
-        :raises VendorUnavailable: without an answer.
+        :param check: called right before a request leaves; raises to keep it here.
+        :raises VendorUnavailable: without an answer that is known to be whole.
         """
-        headers = self.headers(request)
+        try:
+            answer = await self._ask(request, check)
+            return answer if is_proven_whole(answer) else agreed(answer, await self._ask(request, check))
+        except Unreached as error:
+            raise self.unavailable(request, error) from None
+
+    async def _ask(self, request: Request, check: Callable[[], None] | None) -> Response:
+        headers, url = self.headers(request), self.with_key(self.url(request))
         if check is not None:
             check()
         if self._pacer is not None and (delay := self._pacer.reserve()):
@@ -62,7 +70,7 @@ class AsyncHttp(Endpoint):
         try:
             async with client.request(
                 request.method,
-                URL(self._base_url + request.path),
+                URL(url),
                 params=list(request.params) or None,
                 data=None if request.json is None else request.body,
                 headers=headers,
@@ -73,14 +81,12 @@ class AsyncHttp(Endpoint):
                 while chunk := await answer.content.readany():
                     body += chunk
                     if len(body) > LARGEST_BODY:
-                        raise Unreached(TOO_LONG, left=True)
+                        raise Unreached(TOO_LONG)
                 return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
         except aiohttp.InvalidURL as error:
             raise self.invalid_address(error) from None
-        except Unreached as error:
-            raise self.unavailable(request, error) from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # before ValueError: some are both
-            raise self.unavailable(request, unreached.of_aiohttp(error)) from None
+            raise unreached.of_aiohttp(error) from None
         except ValueError as error:
             raise self.invalid_address(error) from None
 

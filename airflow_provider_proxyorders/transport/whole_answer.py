@@ -1,4 +1,4 @@
-"""Connections for ``requests`` with a time limit for each whole answer.
+"""Answers with a time limit for each as a whole.
 
 One rule: the limit counts for head and body together. With a limit for each part alone, a server with one byte now and then
 would hold a worker for ever.
@@ -10,11 +10,7 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Mapping
 from typing import Any
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 #: The time limit of the whole answer, as a multiple of that of one part.
 WHOLE = 2
@@ -23,9 +19,9 @@ WHOLE = 2
 class _TimedBytes(io.RawIOBase):
     """The bytes of one answer, until its time is up."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, part: float):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, part: float, whole: float):
         self._raw, self._socket, self._part = raw, sock, part
-        self._deadline = time.monotonic() + WHOLE * part
+        self._deadline = time.monotonic() + whole
 
     def readable(self) -> bool:
         return True
@@ -42,29 +38,22 @@ class _TimedBytes(io.RawIOBase):
         self._raw.close()
 
 
-class _TimedAnswer(http.client.HTTPResponse):
+class TimedAnswer(http.client.HTTPResponse):
+    """An answer that ends in time.
+
+    :cvar whole: its time limit, as a multiple of that of one part.
+    """
+
+    whole = WHOLE
+
     def __init__(self, sock: socket.socket, *args: Any, **options: Any):
         super().__init__(sock, *args, **options)
         part = sock.gettimeout()
         if part:
-            self.fp = io.BufferedReader(_TimedBytes(self.fp.detach(), sock, part))
+            self.fp = io.BufferedReader(_TimedBytes(self.fp.detach(), sock, part, self.whole * part))
 
 
-class _Connection(HTTPConnection):
-    response_class = _TimedAnswer
+class TimedTunnel(TimedAnswer):
+    """A proxy's answer to CONNECT, within the time that its socket has left."""
 
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _TimedAnswer
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-#: What a pool manager of urllib3 takes as ``pool_classes_by_scheme``.
-POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _SecurePool}
+    whole = 1

@@ -1,6 +1,7 @@
 """The HTTP client of workers, on requests.
 
-Two rules. A request with money in it is sent at most once. Its error says whether it may have reached the vendor.
+Two rules. A request with money in it is sent at most once, on a connection that stands before its permit is asked. Its error says
+whether it may have reached the vendor.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
 from airflow_provider_proxyorders.transport import unreached
+from airflow_provider_proxyorders.transport.clocks import VendorClock
 from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
+from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
 from airflow_provider_proxyorders.transport.flow import Permit, T, run
-from airflow_provider_proxyorders.transport.retries import reading_tries
+from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, read_again_if_unreadable, reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
@@ -30,11 +33,15 @@ class Http(Endpoint):
     """One kept HTTP session for one account, for workers.
 
     :param sleep: waits between tries; tests inject one.
+    :param clock: the time of day in unix seconds; tests inject one.
+    :ivar vendor_clock: the vendor's clock beside ours, by its answers.
     """
 
-    def __init__(self, account: Account, sleep: Callable[[float], None] = time.sleep):
+    def __init__(self, account: Account, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.time):
         super().__init__(account)
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
+        self.vendor_clock = VendorClock(account.vendor)
+        self._quiet_until = 0.0
         self._last_used = 0.0
         self._session: requests.Session | None = None
 
@@ -43,17 +50,28 @@ class Http(Endpoint):
 
         :raises ProxyOrdersError: the error says what happened to the money.
         """
-        return run(flow, self.send, self._in_pace(permit) if permit is not None else None)
+        return run(flow, self.send, permit)
 
-    def send(self, request: Request) -> Response:
+    def run_reading(self, make: Callable[[], Flow[T]]) -> T:
+        """Drive a reading flow whose answer decides about money. An unreadable answer is asked for again, a few times.
+
+        Silence and passing trouble are tried again in every flow; see :meth:`send`.
+
+        :param make: makes the flow, once for each try.
+        :raises ProxyOrdersError: the last try's; it moved no money.
+        """
+        return read_again_if_unreadable(lambda: run(make(), self.send), self._sleep)
+
+    def send(self, request: Request, permit: Permit | None = None) -> Response:
         """Send one request: a purchase exactly once, a reading call with a few more tries.
 
+        :param permit: called for a purchase only, between its open connection and its first byte.
         :raises NeverSent: a purchase provably stayed here.
         :raises OutcomeUnknown: a purchase may have arrived.
         :raises VendorUnavailable: a reading call without an answer.
         """
         if request.spends:
-            return self._spend(request)
+            return self._spend(request, permit)
         try:
             return reading_tries(self._sleep)(self._read, request)
         except Unreached as error:
@@ -74,7 +92,7 @@ class Http(Endpoint):
         """A session without ``.netrc`` logins, cookies and redirects, and with a time limit for every answer."""
         import requests
 
-        from airflow_provider_proxyorders.transport.whole_answer import POOLS
+        from airflow_provider_proxyorders.transport.connections import Adapter
 
         session = requests.Session()
         session.trust_env = False  # a .netrc entry would silently replace the Authorization header
@@ -83,39 +101,51 @@ class Http(Endpoint):
         session.get_redirect_target = _no_redirect  # type: ignore[assignment]
         if self.proxy:
             session.proxies = {"http": self.proxy, "https": self.proxy}
-        for adapter in session.adapters.values():
-            adapter.poolmanager.pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
-            if self.proxy and not self.proxy.lower().startswith("socks"):
-                adapter.proxy_manager_for(self.proxy).pool_classes_by_scheme = POOLS  # type: ignore[attr-defined]
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, Adapter(self.with_key))
         return session
 
-    def _in_pace(self, permit: Permit) -> Permit:
-        """Let a purchase wait for its place before it gets its permit: afterwards it must leave without a delay."""
-
-        def permit_in_pace(request: Request) -> None:
-            self._wait_for_place()
-            permit(request)
-
-        return permit_in_pace
-
     def _wait_for_place(self) -> None:
+        quiet = self._quiet_until - time.monotonic()
+        if quiet > 0:
+            pause = min(quiet, LONGEST_PAUSE)
+            self._sleep(pause)
+            self._quiet_until = time.monotonic() + quiet - pause
         if self._pacer is not None and (delay := self._pacer.reserve()):
             self._sleep(delay)
 
     def _read(self, request: Request) -> Response:
+        """The answer to a reading call, known to be whole.
+
+        :raises Unreached: without such an answer.
+        """
+        answer = self._ask(request)
+        return answer if is_proven_whole(answer) else agreed(answer, self._ask(request))
+
+    def _ask(self, request: Request) -> Response:
         ready = self._prepare(request)
         self._wait_for_place()
         return self._exchange(ready)
 
-    def _spend(self, request: Request) -> Response:
+    def _spend(self, request: Request, permit: Permit | None) -> Response:
+        self._wait_for_place()  # before the connection, which would grow old meanwhile
         if time.monotonic() - self._last_used > STALE_AFTER and self._session is not None:
             self._session.close()  # drops idle connections; the session itself stays usable
+        from airflow_provider_proxyorders.transport.connections import Departure
+
         ready = self._prepare(request)
+        departure = Departure(request.body, lambda: permit(request) if permit is not None else None)
+        ready.body = departure  # type: ignore[assignment]
         try:
-            return self._exchange(ready)
+            response = self._exchange(ready)
+            if not response.ok:  # whoever looks for it waits as long as the vendor asks, each request for a while
+                self._quiet_until = time.monotonic() + (response.retry_after or 0.0)
+            if not is_proven_whole(response):
+                raise Unreached(f"its answer of {response.status} lacks a proof of its end")
+            return response
         except Unreached as error:
             text = self.clean(str(error))
-            if not error.left:
+            if not departure.left:
                 raise NeverSent(
                     f"the connection to {self.account.vendor} at {self.account.base_url} failed ({text}). "
                     "The purchase did not leave; nothing was bought."
@@ -147,11 +177,13 @@ class Http(Endpoint):
         import requests
         from urllib3.exceptions import HTTPError
 
-        timeout = self.account.timeout
+        from airflow_provider_proxyorders.transport.connections import Stopped
+
+        timeout, began = self.account.timeout, self._clock()
         try:
             with self.session.send(
                 ready,
-                timeout=(min(timeout, 10.0), timeout),
+                timeout=(timeout, timeout),  # to open the connection, and for each part of the answer
                 allow_redirects=False,
                 **self.session.merge_environment_settings(ready.url, {}, True, None, None),
             ) as answer:
@@ -159,9 +191,13 @@ class Http(Endpoint):
                 for chunk in answer.iter_content(65536):
                     body += chunk
                     if len(body) > LARGEST_BODY:
-                        raise Unreached(TOO_LONG, left=True)
+                        raise Unreached(TOO_LONG)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
-                return Response(answer.status_code, headers, bytes(body))
+                response = Response(answer.status_code, headers, bytes(body))
+                self.vendor_clock.measure(response, began, self._clock())
+                return response
+        except Stopped as stopped:
+            raise stopped.error from None
         except unreached.invalid_addresses() as error:  # raised before any connection, since redirects are off
             raise self.invalid_address(error) from None
         except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:  # also a malformed answer

@@ -4,7 +4,7 @@ Read the room in this order:
 
 - ``subscription.py``, ``subscribers.py``: one waiting trigger, and all waiting triggers of a connection.
 - ``backoff.py``, ``gate.py``: the pauses of a vendor in trouble, and the only way to ask a vendor.
-- ``schedule.py``, ``poller.py``: the order of the looks, and the loop behind them.
+- ``schedule.py``, ``missing.py``, ``poller.py``: the order of the looks, orders that reads do not show, and the loop behind them.
 - ``telling.py``, ``background.py``: logs, measures, and work beside the loop.
 - ``orders.py``, ``wallet.py``: the triggers themselves. ``events.py``, ``balance.py``, ``inbox_listener.py``: their sources.
 """

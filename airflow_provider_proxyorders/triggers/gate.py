@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     ConfigError,
+    LedgerError,
     OrderingNotPermitted,
     OrderNotFound,
     ProxyOrdersError,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.wire.messages import Flow
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 #: Calls to one vendor at the same time.
 IN_FLIGHT = 8
@@ -206,6 +210,7 @@ class Gate:
 
     async def _look_up(self) -> Vendor:
         from airflow_provider_proxyorders.hooks.connection import vendor_for
+        from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 
         try:
             connection = await BaseHook.aget_connection(self.conn_id)
@@ -213,6 +218,13 @@ class Gate:
             raise ConfigError(f"the look-up of connection {self.conn_id!r} failed: {type(error).__name__}") from None
         vendor = vendor_for(connection)
         _compat.mask_secret(vendor.account.secret)
+        if vendor.webhook is not None and vendor.account.takes_webhooks:  # hints are matched by wallet
+            try:
+                await asyncio.to_thread(look_up_wallet, vendor.account)
+            except LedgerError as error:
+                log.warning(
+                    "Connection %s: looking up its wallet failed, so polling alone may have to wake it: %s", self.conn_id, error
+                )
         return vendor
 
     def _use(self, vendor: Vendor) -> None:

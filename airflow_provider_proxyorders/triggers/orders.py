@@ -41,7 +41,8 @@ class ProxyOrderTrigger(BaseTrigger):
     """Fires when an order has left its pending states, when its reads fail for good, or at the deadline.
 
     The event is ``{"order_id": ..., "outcome": "final" | "deadline" | "unreadable", "reason": ..., "at": ...}``. ``reason`` is
-    the bare name of an error, and ``at`` the unix time of the event.
+    the bare name of an error, and ``at`` the unix time of the event. An order that reads did not show has ``missed`` as well:
+    their number, and the seconds over which they were made.
 
     :param order_id: the vendor's id.
     :param deadline: ISO time with zone; a moment, so it means the same after a restart.
@@ -99,6 +100,8 @@ class ProxyOrderTrigger(BaseTrigger):
             yield TaskSuccessEvent()
             return
         event: Any = {"order_id": self.order_id, "outcome": update.outcome, "reason": update.reason, "at": time.time()}
+        if update.misses is not None:
+            event["missed"] = [update.misses.count, update.misses.seconds]
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> Update:
@@ -133,7 +136,7 @@ class ProxyOrderTrigger(BaseTrigger):
 
     def _extended(self, vendor: Vendor, order: VendorOrder) -> bool:
         lost = order.status in (OrderStatus.FAILED, OrderStatus.REFUNDED)
-        return lost or vendor.extended(self.evidence, order)
+        return lost or not vendor.shows_extension(self.evidence) or vendor.extended(self.evidence, order)
 
 
 class OrderEventTrigger(BaseEventTrigger):

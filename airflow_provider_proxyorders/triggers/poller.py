@@ -12,20 +12,20 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     OrderingNotPermitted,
-    OrderNotFound,
     ProxyOrdersError,
     Throttled,
 )
-from airflow_provider_proxyorders.purchase.polling import trouble_pause
+from airflow_provider_proxyorders.purchase.polling import is_miss, trouble_pause
 from airflow_provider_proxyorders.triggers.background import Background
 from airflow_provider_proxyorders.triggers.gate import NEVER, Access, CallHeld, Gate
 from airflow_provider_proxyorders.triggers.inbox_listener import inbox_listener
+from airflow_provider_proxyorders.triggers.missing import MissingOrders
 from airflow_provider_proxyorders.triggers.schedule import PollSchedule
 from airflow_provider_proxyorders.triggers.subscribers import Subscribers
 from airflow_provider_proxyorders.triggers.subscription import Subscription, Update
@@ -65,6 +65,7 @@ class Poller:
         self._schedule = PollSchedule()
         self._answers: dict[Any, tuple[int, Any]] = {}
         self._unreadable: dict[str, int] = {}
+        self._missing = MissingOrders(self.gate, self.subscribers, self._schedule)
         self._callers = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -80,12 +81,13 @@ class Poller:
         """Forget a subscription, and its order with the last one."""
         if not subscription.gone and self.subscribers.remove(subscription):
             self._unreadable.pop(subscription.order_id, None)
+            self._missing.forget(subscription.order_id)
             self._schedule.forget(subscription.order_id)
 
     def hint(self, hint: Hint) -> None:
         """A verified webhook: look at its order now, if a trigger waits for it. Only the order id of a webhook counts."""
         subscriptions = self.subscribers.by_order.get(hint.order_id)
-        if not subscriptions or hint.wallet != self.gate.vendor.account.wallet:
+        if not subscriptions or not hint.concerns(self.gate.vendor.account.wallet):
             return
         now = self.loop.time()
         for subscription in subscriptions:
@@ -208,6 +210,7 @@ class Poller:
                 continue
             if self._unreadable:
                 self._unreadable.pop(order_id, None)
+            self._missing.forget(order_id)
             pause = NEVER
             for subscription in by_order.get(order_id, ()):  # all may have left during the call
                 pause = min(pause, subscription.show(order, polling, now, spread, quiet))
@@ -218,31 +221,14 @@ class Poller:
         for about, order_ids in groups.items():
             self._schedule.plan(order_ids, now + pauses[about])
         if missing:
-            self._record_missing(missing, alone=len(batch) == 1)
-
-    def _record_missing(self, order_ids: Iterable[str], alone: bool) -> None:
-        """Orders missing from an answer: a new one may show up later; for an old one the wait ends.
-
-        :param alone: the call asked for this order only. One missing from a list is first asked for alone.
-        """
-        now, vendor = self.loop.time(), self.gate.vendor
-        for order_id in order_ids:
-            for subscription in self.subscribers.by_order.get(order_id, ()):
-                subscription.looks += 1
-                if subscription.age_at(now) < vendor.settle_time:
-                    pause = subscription.pause(vendor.capabilities.polling, now, random.random())
-                    self._schedule.plan((order_id,), now + pause)
-                elif alone:
-                    subscription.tell(Update("unreadable", f"Order {order_id} is unknown to the vendor", "OrderNotFound"))
-                else:
-                    self._schedule.plan_alone((order_id,))
+            self._missing.note(missing, alone=len(batch) == 1)
 
     # -- when it goes wrong ----------------------------------------------------------------------------------------
 
     async def _handle(self, error: Exception, access: Access, batch: list[str], began: float) -> None:
         """Act on a failed call."""
-        if isinstance(error, OrderNotFound) and len(batch) == 1:
-            self._record_missing(batch, alone=True)
+        if isinstance(error, ProxyOrdersError) and is_miss(error) and len(batch) == 1:
+            self._missing.note(batch, True, error)
         elif isinstance(error, (AuthenticationFailed, OrderingNotPermitted)):
             await self._handle_refusal(error, access, batch, began)
         elif isinstance(error, ProxyOrdersError) and error.passing:
@@ -259,7 +245,7 @@ class Poller:
         if refusal == "renewed":
             self._schedule.plan(self.subscribers.still_waiting(batch), self.loop.time())
         elif refusal == "final":
-            self._schedule = PollSchedule()  # no order is looked at again for those who wait now
+            self._schedule = self._missing.schedule = PollSchedule()  # no order is looked at again for those who wait now
             text = str(error)
             if self.subscribers.many_waiting:
                 self.lines.warn_once(text)

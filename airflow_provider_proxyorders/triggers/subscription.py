@@ -16,9 +16,11 @@ from airflow_provider_proxyorders.purchase.polling import look_pause
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
+    from airflow_provider_proxyorders.purchase.polling import Misses
     from airflow_provider_proxyorders.vendors.contract import Polling
 
-#: Seconds that every wait takes at least. Airflow 3.3 may fail a task that resumes while it is still being deferred.
+#: Seconds that every wait takes at least. Airflow 3.3 may fail a task that resumes while it is still being deferred, see RETRIES
+#: of the operators.
 EARLIEST = 2.0
 #: Seconds until the log calls the order still pending; the next line comes after twice as many, and so on.
 STILL_PENDING = 300.0
@@ -32,12 +34,14 @@ class Update(NamedTuple):
     :param text: for the log; may be empty.
     :param reason: name of the error behind an unreadable order.
     :param status: the status of a final order.
+    :param misses: the reads in a row that did not show the order, where these ended the wait.
     """
 
     outcome: str | None
     text: str
     reason: str | None = None
     status: OrderStatus | None = None
+    misses: Misses | None = None
 
 
 class Subscription:

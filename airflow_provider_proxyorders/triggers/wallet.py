@@ -41,6 +41,7 @@ from airflow_provider_proxyorders.triggers.gate import KEY_LOOKED_UP, KEY_REFUSE
 from airflow_provider_proxyorders.triggers.poller import waiting_on
 
 if TYPE_CHECKING:
+    from airflow_provider_proxyorders.domain.account import Account
     from airflow_provider_proxyorders.domain.model import Money
     from airflow_provider_proxyorders.ledger.alarms import Crossing
     from airflow_provider_proxyorders.triggers.gate import Gate
@@ -199,7 +200,7 @@ class WalletBalanceTrigger(BaseEventTrigger):
             raise ConfigError(f"wallet {account.wallet!r} holds {balance}, the connection says {account.currency}")
         name = self.name or f"event: {self.levels}"
         state = judge(self.levels, balance.amount)
-        return await asyncio.to_thread(_observe, account.wallet, name, state, str(balance))
+        return await asyncio.to_thread(_observe, account, name, state, str(balance))
 
     async def _confirm(self, crossing: Crossing) -> None:
         try:
@@ -222,11 +223,14 @@ class WalletBalanceTrigger(BaseEventTrigger):
         }
 
 
-def _observe(wallet: str, name: str, state: Any, balance: str) -> Crossing | None:
+def _observe(account: Account, name: str, state: Any, balance: str) -> Crossing | None:
     from airflow_provider_proxyorders.hooks.settings import ledger
+    from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
     from airflow_provider_proxyorders.ledger.alarms import Alarms
 
-    return Alarms(ledger().engine).observe(wallet, name, state, balance=balance)
+    alarms = Alarms(ledger().engine)
+    look_up_wallet(account)
+    return alarms.observe(account.wallet, name, state, balance=balance)
 
 
 def _confirm(crossing: Crossing) -> None:

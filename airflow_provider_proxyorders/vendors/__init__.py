@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.account import Account
+    from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
     from airflow_provider_proxyorders.domain.errors import (
         AuthenticationFailed,
         InsufficientFunds,
@@ -26,16 +27,7 @@ if TYPE_CHECKING:
         VendorUnavailable,
     )
     from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-    from airflow_provider_proxyorders.domain.model import (
-        Balance,
-        Delivery,
-        Money,
-        OrderStatus,
-        Proxy,
-        Quote,
-        VendorOrder,
-        decimal,
-    )
+    from airflow_provider_proxyorders.domain.model import Balance, Money, OrderStatus, Quote, VendorOrder, decimal
     from airflow_provider_proxyorders.vendors.base import Orders, Rows, Vendor, about, path_part
     from airflow_provider_proxyorders.vendors.contract import (
         Capabilities,
@@ -47,7 +39,7 @@ if TYPE_CHECKING:
         Prepared,
         Setting,
     )
-    from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
+    from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance, missing_money
     from airflow_provider_proxyorders.vendors.fields import Field, check, convert
     from airflow_provider_proxyorders.vendors.proxies import proxy, proxy_from_line
     from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
@@ -56,12 +48,15 @@ if TYPE_CHECKING:
         as_number,
         identifier,
         number,
+        optional_amount,
         optional_count,
         optional_number,
         optional_text,
         pick,
         rows,
+        status_in,
         text,
+        unreadable_amount,
         when,
     )
     from airflow_provider_proxyorders.wire.signatures import Scheme
@@ -69,7 +64,16 @@ if TYPE_CHECKING:
 #: Where the names are, the ones that DAG files need first.
 _MODULES = (
     *("vendors.registry", "vendors.contract", "vendors.base", "vendors.fields", "vendors.evidence", "vendors.proxies"),
-    *("wire.messages", "wire.reading", "wire.signatures", "domain.account", "domain.errors", "domain.exact_json", "domain.model"),
+    *(
+        "wire.messages",
+        "wire.reading",
+        "wire.signatures",
+        "domain.account",
+        "domain.errors",
+        "domain.exact_json",
+        "domain.delivered",
+    ),
+    "domain.model",
 )
 
 __all__ = [
@@ -119,7 +123,9 @@ __all__ = [
     "decimal",
     "describe_balance",
     "identifier",
+    "missing_money",
     "number",
+    "optional_amount",
     "optional_count",
     "optional_number",
     "optional_text",
@@ -128,7 +134,9 @@ __all__ = [
     "proxy",
     "proxy_from_line",
     "rows",
+    "status_in",
     "text",
+    "unreadable_amount",
     "vendor_class",
     "vendor_names",
     "when",

@@ -6,15 +6,16 @@ without requests, ``judging.py`` judges answers, ``contract.py`` the declared da
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Container, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote as url_quote
 
+from airflow_provider_proxyorders.domain.delivered import Delivery
 from airflow_provider_proxyorders.domain.errors import InvalidParameter, OrderNotFound
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, Quote, VendorOrder
+from airflow_provider_proxyorders.domain.model import Balance, Quote, VendorOrder
 from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Look, Operation, Polling, Prepared, Setting
 from airflow_provider_proxyorders.vendors.rules import VendorRules
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
@@ -80,6 +81,19 @@ class Vendor(VendorRules):
         """One order as it stands now."""
         raise self.unsupported("reading an order")
 
+    def raw(self, order_id: str) -> Flow[Any]:
+        """The JSON from which :meth:`get` reads an order; it may hold what was delivered."""
+        flow, data = self.get(order_id), None
+        try:
+            request = next(flow)
+            while True:
+                response = yield request
+                if request.method == "GET" and data is None and response.ok:
+                    data = self.readable(response, request)
+                request = flow.send(response)
+        except StopIteration:
+            return data
+
     def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
         """Several orders in as few calls as the vendor allows; the result leaves out unknown orders."""
         orders: dict[str, VendorOrder] = {}
@@ -124,18 +138,19 @@ class Vendor(VendorRules):
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
-        owned: frozenset[str],
+        owned: Container[str],
     ) -> Flow[Look]:
         """Look for a purchase after its answer was lost. Reads only.
 
         A failed read raises; "absent" takes a read that succeeds.
 
-        :param evidence: the reading of :meth:`snapshot` before the purchase, and three more entries. ``others``: the most that
-            other purchases of the ledger can have taken from the wallet since. ``balance_checkpoints``: a ``balance`` and
-            ``currency`` from before the purchase, with ``price`` and ``body`` of each purchase surely ``charged`` since; only
-            these explain missing money. ``maybe_refunded``: ids of other orders with a possible refund.
+        :param evidence: the reading of :meth:`snapshot` before the purchase, and three more entries. ``expected``: a certain
+            ``balance`` and ``currency`` from before the purchase, what other purchases of the ledger were surely ``charged``
+            since, what they ``maybe`` took beyond that, and how much of it ``unresolved`` ones; see
+            :func:`vendors.evidence.missing_money`. ``maybe_refunded``: ids of other orders with a possible refund. ``unread``:
+            ids of other orders whose handle nobody has read so far.
         :param sent_at: when it was sent, aware UTC.
-        :param owned: order ids and handles that belong to other purchases of the ledger.
+        :param owned: tells with ``in`` whether an id (order or handle) belongs to another purchase of the ledger.
         """
         yield from ()
         return Look("inconclusive", f"{self.title} leaves no evidence that this package knows how to read")
@@ -151,7 +166,7 @@ class Vendor(VendorRules):
     def settle_time(self) -> float:
         """Seconds after which a purchase shows up in reads: the connection's setting ``settle``, else the vendor's own time."""
         configured = self.account.settings.get("settle")
-        return self.capabilities.settle if configured is None else float(configured)
+        return self.capabilities.settle_time if configured is None else float(configured)
 
     def call(self, request: Request) -> Generator[Request, Response, Response]:
         """Send a request with authentication and return its answer."""

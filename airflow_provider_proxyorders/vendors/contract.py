@@ -41,6 +41,11 @@ class Polling:
     timeout: float = 3600.0
 
 
+#: A common edge (a load balancer or a content network) lets the server behind it work on one request for so many seconds. Then it
+#: ends the request. No vendor documents its own limit, so a purchase without an answer may be taken up to that much later.
+EDGE_LIMIT = 100.0
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What the vendor's documentation offers. The guarantees follow from it: declare only documented calls.
@@ -50,18 +55,21 @@ class Capabilities:
     :param quote_create: the vendor tells the price of an order before you buy it.
     :param quote_extend: the vendor tells the price of an extension before you buy it.
     :param list_orders: the vendor lists the orders of an account.
+    :param list_by: the field of a create body by which the vendor may have to be asked for its list, part by part; "" = none.
     :param extend: a placed order can be extended.
     :param price_in_order: an order tells what was charged for it.
     :param create_evidence: where a new order leaves traces, see :data:`Evidence`.
     :param extend_evidence: where an extension leaves traces; it carries no reference of ours.
     :param requests_per_second: the documented pace of one account; None = undocumented. The connection's setting wins.
     :param ids_per_read: how many orders one reading call covers.
-    :param settle: seconds until reads show a new order. "Absent" takes two looks this far apart.
+    :param settle: seconds until reads show a new order, counted from the moment at which the vendor took it.
+    :param edge_limit: seconds for which the vendor may still work on a purchase whose sender has given up.
     """
 
     quote_create: bool = False
     quote_extend: bool = False
     list_orders: bool = False
+    list_by: str = ""
     extend: bool = False
     price_in_order: bool = False
     create_evidence: Evidence = "none"
@@ -69,7 +77,13 @@ class Capabilities:
     requests_per_second: float | None = None
     ids_per_read: int = 1
     settle: float = 30.0
+    edge_limit: float = EDGE_LIMIT
     polling: Polling = field(default_factory=Polling)
+
+    @property
+    def settle_time(self) -> float:
+        """Seconds after which a purchase shows in reads, if it was taken at all. "Absent" takes two looks this far apart."""
+        return self.edge_limit + self.settle
 
     def can_quote(self, operation: str) -> bool:
         """Whether the vendor tells the price of such a purchase beforehand."""
@@ -169,10 +183,12 @@ class Prepared:
 class Filters:
     """The orders to list; None means any. A vendor refuses a filter that it cannot apply.
 
+    :param limit: orders at most; a vendor may read fewer pages for it. The caller cuts what is too much.
     :param extra: the vendor's own query parameters, as its documentation names them.
     """
 
     order_ids: Sequence[str] | None = None
+    limit: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -183,8 +199,16 @@ class Look:
     :param verdict: ``found``: ``order`` is the purchase. ``absent``: this look saw no trace of it. ``inconclusive``: something
         may be the purchase. ``not visible``: part of the evidence was unreadable, and the rest shows no trace.
     :param detail: one sentence on what the look read, for the ledger and for a person.
+    :param trace: whether something at the vendor may be the purchase: an order, a sub-account, missing money. ``None``: as the
+        verdict says, so "found" and "inconclusive" saw a trace. A refused purchase with a trace is unresolved.
     """
 
     verdict: Literal["found", "absent", "inconclusive", "not visible"]
     detail: str
     order: VendorOrder | None = None
+    trace: bool | None = None
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether this look saw something that may be the purchase."""
+        return self.verdict in ("found", "inconclusive") if self.trace is None else self.trace

@@ -1,11 +1,14 @@
 """Checks of request fields, so that bad input gets one clear error before money moves.
 
-A vendor describes its documented fields as a table of :class:`Field`. Other fields pass with a warning: the documentation may be
-newer than this package.
+A vendor describes its documented fields as a table of :class:`Field`. A name that resembles a documented one is refused: a
+misspelt ``quantity`` would buy another number. Other fields pass with a warning, since the documentation may be newer than this
+package.
 """
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,14 +19,14 @@ from airflow_provider_proxyorders.domain.exact_json import exact
 from airflow_provider_proxyorders.domain.inputs import is_given
 from airflow_provider_proxyorders.domain.model import decimal
 
-FieldKind = Literal["integer", "number", "text", "boolean", "id", "object", "list", "any"]
+FieldKind = Literal["integer", "number", "text", "boolean", "id", "object", "list", "collection", "any"]
 
 
 @dataclass(frozen=True)
 class Field:
     """One documented field.
 
-    :param kind: the JSON type; ``id`` is text or a whole number, kept as it is given.
+    :param kind: the JSON type; ``id`` is text or a whole number, kept as it is given; ``collection`` is an object or a list.
     :param rule: the documented rule in words, completing "request field 'x' ...".
     :param example: a valid value.
     :param above: numbers must be greater than this.
@@ -66,15 +69,45 @@ def check(
         if not is_given(value) and (name in fields or accepts(name)):
             continue  # a template that rendered to nothing; a required field is missed below
         body[name] = convert(vendor, name, value, fields[name]) if name in fields else _plain(vendor, name, value)
+    undocumented = [name for name in body if name not in fields and not accepts(name)]
+    for name in undocumented:
+        meant = _documented_name(name, fields, body)
+        if meant is not None:
+            unlike = f"is not documented (did you mean {meant!r}?)"
+            raise InvalidRequest(name, unlike, fields[meant].example, vendor=vendor)
     for name, rule in fields.items():
         if rule.required and name not in body:
             raise InvalidRequest(name, f"is required: it {rule.rule}", rule.example, vendor=vendor)
-    undocumented = [name for name in body if name not in fields and not accepts(name)]
     warnings = [
         f"{vendor}: request field {name!r} is not in the documentation this package was written from; sent as it is"
         for name in undocumented
     ]
     return body, warnings
+
+
+def _documented_name(name: str, fields: Mapping[str, Field], body: Mapping[str, Any]) -> str | None:
+    """The documented name that was probably meant: nearly the same letters, or a part or an abbreviation, such as ``qty``."""
+    plain = _letters(name)
+    by_letters = {_letters(documented): documented for documented in fields}
+    near = difflib.get_close_matches(plain, by_letters, n=1, cutoff=0.77)
+    if near:
+        return by_letters[near[0]]
+    for letters, documented in by_letters.items():
+        words = [word for word in documented.split("_") if len(word) > 4]
+        shortened = len(plain) > 2 and plain[0] == letters[0] and _abbreviates(plain, letters)
+        if documented not in body and (shortened or difflib.get_close_matches(plain, words, n=1, cutoff=0.8)):
+            return documented
+    return None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _abbreviates(short: str, long: str) -> bool:
+    """Whether a name is left of another one after some of its letters are taken out."""
+    rest = iter(long)
+    return all(letter in rest for letter in short)
 
 
 def convert(vendor: str, name: str, value: Any, rule: Field) -> Any:
@@ -98,6 +131,18 @@ def convert(vendor: str, name: str, value: Any, rule: Field) -> Any:
         if too_small or (rule.most is not None and size > rule.most):
             raise wrong()
     return converted
+
+
+def query(name: str, value: Any) -> list[tuple[str, str]]:
+    """A value of a body as query parameters, as PHP reads them: ``name[key]=``, ``name[]=``, and 1 or 0 for a truth value."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [pair for key, item in value.items() for pair in query(f"{name}[{key}]", item)]
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(item, (Mapping, list, tuple)) for item in value)
+        return [pair for number, item in enumerate(value) for pair in query(f"{name}[{number if nested else ''}]", item)]
+    return [(name, str(int(value)) if isinstance(value, bool) else str(value))]
 
 
 def _integer(value: Any) -> int:
@@ -150,6 +195,10 @@ def _list(value: Any) -> list[Any]:
     return converted
 
 
+def _collection(value: Any) -> Any:
+    return _object(value) if isinstance(value, Mapping) else _list(value)
+
+
 _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "integer": _integer,
     "number": _number,
@@ -158,6 +207,7 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = {
     "id": _id,
     "object": _object,
     "list": _list,
+    "collection": _collection,
     "any": exact,
 }
 

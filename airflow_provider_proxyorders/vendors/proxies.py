@@ -10,7 +10,8 @@ import re
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_proxyorders.domain.model import Proxy
+from airflow_provider_proxyorders.domain.delivered import Proxy
+from airflow_provider_proxyorders.wire.gate import plain
 
 _NAME = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.IGNORECASE)
 
@@ -39,11 +40,12 @@ def proxy(
         return None
     if (username, password) != (None, None) and not (_is_word(username) and _is_word(password)):
         return None
-    return Proxy(host, number, username, password, scheme=scheme, location=location, expires_at=expires_at)
+    place = plain(location) if location else None
+    return Proxy(host, number, username, password, scheme=scheme, location=place, expires_at=expires_at)
 
 
 def _is_host(value: Any) -> bool:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "%" in value:  # a zone of an IPv6 address means another machine's network card
         return False
     try:
         ipaddress.ip_address(value)

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import UnsupportedOperation, VendorError
 from airflow_provider_proxyorders.domain.model import VendorOrder
-from airflow_provider_proxyorders.vendors.contract import Capabilities, Prepared, Setting
-from airflow_provider_proxyorders.vendors.judging import Judging
+from airflow_provider_proxyorders.vendors.bodies import BodyRules
+from airflow_provider_proxyorders.vendors.contract import Capabilities, Operation, Prepared, Setting
 from airflow_provider_proxyorders.wire.reading import when
 from airflow_provider_proxyorders.wire.signatures import Scheme
 
 
-class VendorRules(Judging):
+class VendorRules(BodyRules):
     """The half of a vendor that works without requests."""
 
     #: the connection type, e.g. ``iproyal``
@@ -31,6 +31,8 @@ class VendorRules(Judging):
     settings: ClassVar[Sequence[Setting]] = ()
     #: how the vendor signs its webhooks; None without webhooks
     webhook: ClassVar[Scheme | None] = None
+    #: the body of a webhook about a finished order, to test a connection's settings; ``{order_id}`` stands for the id
+    webhook_sample: ClassVar[Mapping[str, str]] = {}
     #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
     renews_login: ClassVar[bool] = False
     #: help of the connection's password field
@@ -62,16 +64,28 @@ class VendorRules(Judging):
         """Every order id under which the ledger may hold this order."""
         return frozenset({order.order_id})
 
-    def reference_in(self, body: Mapping[str, Any]) -> str | None:
-        """Our reference in the body of a purchase; None for a vendor without references.
-
-        An order shows it as ``traits["reference"]``. A webhook adopts an order only by this trait.
-        """
-        return None
-
     def is_duplicate(self, error: VendorError) -> bool:
         """Whether a refusal can mean that the vendor already has an order with our reference."""
         return False
+
+    def proves_landed(self, error: VendorError, body: Mapping[str, Any]) -> bool:
+        """Whether a refusal says that the reference in this body is taken. For a reference of ours alone that is proof."""
+        return False
+
+    def contradiction(self, kind: Operation, body: Mapping[str, Any], evidence: Mapping[str, Any], order: VendorOrder) -> str:
+        """Why an order cannot be the one of a purchase, as half a sentence; "" if it fits as far as it can be read.
+
+        It judges the answer to a purchase, the first reads of an order, adoptions and late answers. An answer may name another
+        order, for example the one before. What the order does not show contradicts nothing.
+
+        :param body: of the purchase.
+        :param evidence: the reading of :meth:`Vendor.snapshot` before the purchase.
+        """
+        return ""
+
+    def confirms(self, order: VendorOrder) -> bool:
+        """Whether a read of an order without a contradiction settles that it is the purchase's own."""
+        return True
 
     def extended(self, evidence: Mapping[str, Any], order: VendorOrder) -> bool:
         """Whether an order shows the extension that was bought after ``evidence`` was read.
@@ -82,6 +96,14 @@ class VendorRules(Judging):
         if before and order.expires_at and order.expires_at > before:
             return True
         return isinstance(recorded, int) and order.extensions is not None and order.extensions > recorded
+
+    def with_marks(self, evidence: dict[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """The reading of :meth:`Vendor.snapshot` within the bounds of earlier ones: one read may be empty or short.
+
+        :param marks: what earlier readings of the wallet saw; empty at first.
+        :returns: the evidence, and the marks for the next reading.
+        """
+        return evidence, marks
 
     def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
         """Order id, our reference (or None), and the vendor's word for the status, from a verified delivery.

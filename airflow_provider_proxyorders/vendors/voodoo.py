@@ -10,13 +10,16 @@ Pages below are paths of docs.voodoo.center: /api-reference/api-reference/orders
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Container, Generator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.delivered import Delivery
 from airflow_provider_proxyorders.domain.errors import VendorError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.model import Balance, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Look,
@@ -27,17 +30,22 @@ from airflow_provider_proxyorders.vendors.base import (
     about,
     path_part,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
+from airflow_provider_proxyorders.vendors.evidence import balance_evidence, missing_money
 from airflow_provider_proxyorders.vendors.fields import Field, check, convert
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from airflow_provider_proxyorders.wire.reading import (
+    explanation_in,
     identifier,
     number,
+    optional_amount,
     optional_count,
     optional_number,
     optional_text,
     rows,
+    status_in,
+    status_word,
     text,
+    unreadable_amount,
     when,
 )
 from airflow_provider_proxyorders.wire.signatures import Scheme
@@ -82,6 +90,7 @@ class Voodoo(Vendor):
     renews_login = True
     #: /webhooks: HMAC-SHA256 over the raw body, ``X-Webhook-Signature: sha256=<lower-case hex>``, no timestamp
     webhook = Scheme("body", header="x-webhook-signature", prefix="sha256=", encoding="hex")
+    webhook_sample = {"order_id": "{order_id}", "status": "completed"}
     capabilities = Capabilities(
         price_in_order=True,
         # create-order: merchant_order_id is unique per account; /errors: a repeat is refused and costs nothing
@@ -128,19 +137,19 @@ class Voodoo(Vendor):
         response = yield from super().call(request)
         if response.status == 401:
             self.account.session["token_until"] = 0  # the token itself stays, so that it is still kept out of messages
-            if not request.spends and self.error_code(response.data_or_none()) == "not_authenticated":
+            if not request.spends and self.error_code(self.said(response)) == "not_authenticated":
                 response = yield from super().call(request)
         return response
 
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
         request = Request("POST", "/api/v1/orders", "create order", json=body, spends=True)
         response = yield from self.call(request)
-        return self.placed(response, request, self._order)
+        return self.placed(response, request, lambda data: _order(data, self.account), lambda data: identifier(data, "id"))
 
     def get(self, order_id: str) -> Flow[VendorOrder]:
         request = _reading(order_id)
         data = yield from self.read(request)
-        return self.understood(request, lambda: about(order_id, self._order(data)))
+        return self.understood(request, lambda: about(order_id, _order(data, self.account)))
 
     def balance(self) -> Flow[Balance]:
         request = Request("GET", "/api/v1/account/balance", "read balance")
@@ -149,9 +158,9 @@ class Voodoo(Vendor):
 
     def delivery(self, order_id: str) -> Flow[Delivery]:
         """The codes of a key order; top-ups and services yield none."""
-        request = _reading(order_id)
+        request = replace(_reading(order_id), delivers=True)
         data = yield from self.read(request)
-        self.understood(request, lambda: about(order_id, self._order(data)))
+        self.understood(request, lambda: about(order_id, _order(data, self.account)))
         listed = self.understood(request, lambda: rows(data, "codes") if data.get("codes") is not None else [])
         codes = tuple(code for code in listed if isinstance(code, str) and code)
         return Delivery(order_id, codes=codes, skipped=len(listed) - len(codes))
@@ -169,16 +178,18 @@ class Voodoo(Vendor):
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
-        owned: frozenset[str],
+        owned: Container[str],
     ) -> Flow[Look]:
-        """Report the balance as a hint. The API has no list of orders and no search by reference (/introduction).
+        """Report the balance as a hint: absent, if it is unchanged. The API has no list and no search (/introduction).
 
-        The buyer decides: it sends the same body with the same reference again; see :meth:`is_duplicate`.
+        After a lost answer the buyer sends the same body with the same reference again; see :meth:`is_duplicate`.
         """
         balance = yield from self.balance()
-        detail = describe_balance(evidence, balance, balance_change(evidence, balance))
-        reference = body.get("merchant_order_id")
-        return Look("inconclusive", f"{detail}; orders cannot be looked up by their reference ({reference})")
+        missing = missing_money(evidence, balance)
+        detail = f"{missing.detail}; orders cannot be looked up by their reference ({body.get('merchant_order_id')})"
+        if missing.explained:
+            return Look("absent", detail)
+        return Look("inconclusive", detail, trace=None if missing.fell else False)
 
     def read_webhook(self, data: Any) -> tuple[str, str | None, str]:
         """A delivery (/webhooks): the id is called ``order_id`` there."""
@@ -195,35 +206,36 @@ class Voodoo(Vendor):
         """
         return (error.status, error.code) in ((400, "validation_error"), (409, "already_exists"))
 
+    def proves_landed(self, error: VendorError, body: Mapping[str, Any]) -> bool:
+        """``already_exists``, or a ``validation_error`` that speaks of the reference (/errors; its text is not documented)."""
+        reference = self.reference_in(body)
+        if reference is None or not self.is_duplicate(error):
+            return False
+        said = error.vendor_text.casefold()
+        return error.code == "already_exists" or any(
+            word in said for word in ("merchant_order_id", "merchant order", "reference", reference.casefold())
+        )
+
+    def contradiction(self, kind: Operation, body: Mapping[str, Any], evidence: Mapping[str, Any], order: VendorOrder) -> str:
+        """Reference, item and quantity (create-order: the order shows all three)."""
+        for ours, theirs in (("reference", "merchant_order_id"), ("item", "item_id")):
+            wanted, shown = optional_text(body, theirs), order.traits.get(ours)
+            if wanted is not None and shown is not None and shown != wanted:
+                return f"its {theirs} is {shown}, asked was {wanted}"
+        quantity = optional_number(body, "quantity")
+        if quantity is not None and order.quantity is not None and order.quantity != quantity:
+            return f"its quantity is {order.quantity}, asked was {quantity}"
+        return ""
+
     # -- answers --------------------------------------------------------------------------------------------------
 
     def spent(self, response: Response, request: Request) -> Any:
-        if response.status == 409 and self.error_code(response.data_or_none()) == "already_exists":
+        if response.status == 409 and self.error_code(self.said(response)) == "already_exists":
             raise self.refusal(response, request)  # /errors: refused, not charged
         return super().spent(response, request)
 
-    def _order(self, data: Any) -> VendorOrder:
-        word = text(data, "status")
-        status = STATUSES.get(word, OrderStatus.UNKNOWN)
-        refund = optional_number(data, "refund_amount")
-        price = optional_number(data, "price")
-        told_why = [optional_text(data, "error"), optional_text(data, "error_message")]
-        traits = {"item": "item", "item_name": "item_name", "reference": "merchant_order_id"}
-        return VendorOrder(
-            order_id=identifier(data, "id"),
-            status=status,
-            vendor_status=word,
-            price=Money(price, self.account.currency) if price is not None else None,
-            quantity=optional_number(data, "quantity"),
-            delivered=optional_count(data, "delivered_quantity"),
-            created_at=when(data.get("created_at")),
-            reason=self.account.redact(": ".join(part for part in told_why if part)),
-            refund=Money(refund, self.account.currency) if refund else None,
-            traits={ours: value for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
-        )
-
     def lacks_funds(self, response: Response) -> bool:
-        return self.error_code(response.data_or_none()) == "insufficient_balance"
+        return self.error_code(self.said(response)) == "insufficient_balance"
 
     def permission_advice(self, doing: str, tail: str) -> str:
         return (
@@ -242,6 +254,28 @@ class Voodoo(Vendor):
 
 def _reading(order_id: str) -> Request:
     return Request("GET", f"/api/v1/orders/{path_part(order_id)}", "read order")
+
+
+def _order(data: Any, account: Account) -> VendorOrder:
+    word = status_word(data)
+    status = status_in(STATUSES, word)
+    refund = optional_amount(data, "refund_amount")
+    price = optional_amount(data, "price")
+    told_why = [explanation_in(data, "error"), explanation_in(data, "error_message")]
+    traits = {"item": "item", "item_name": "item_name", "reference": "merchant_order_id"}
+    return VendorOrder(
+        order_id=identifier(data, "id"),
+        status=status,
+        vendor_status=word,
+        price=Money(price, account.currency) if price is not None else None,
+        quantity=optional_number(data, "quantity"),
+        delivered=optional_count(data, "delivered_quantity"),
+        created_at=when(data.get("created_at")),
+        reason=account.redact(": ".join(part for part in told_why if part)),
+        refund=Money(refund, account.currency) if refund else None,
+        traits={ours: value for ours, theirs in traits.items() if (value := optional_text(data, theirs))},
+        unreadable_charge=unreadable_amount(data, "price"),
+    )
 
 
 def _token(data: Any) -> str:

@@ -20,8 +20,19 @@ from airflow_provider_proxyorders.wallet.check import WalletCheck
 _NOT_IN_ALERTS = ("renewals", "error", "alert", "state", "text")
 
 
+def alert_name_of(name: str | None, levels: Levels | None, horizon: timedelta | None, *, dag_id: str | None, heard: bool) -> str:
+    """The name of a wallet's alert: tasks with one name send one alert for a crossing together.
+
+    :param name: as the DAG gives it; ``None``: levels, horizon and DAG, so a DAG takes no alert away from another one.
+    :param heard: whether the task has notifiers. One without never takes an alert away from one with notifiers.
+    """
+    if name is None:
+        name = default_alert_name(levels, horizon) + (f", of {dag_id}"[:200] if dag_id else "")
+    return name if heard else f"{name}, in the log"
+
+
 def default_alert_name(levels: Levels | None, horizon: timedelta | None) -> str:
-    """The alert of a wallet by default. Tasks with the same levels and horizon share it."""
+    """The alert of a wallet by its levels and its horizon."""
     parts = [str(levels)] if levels is not None else []
     if horizon is not None:
         parts.append(f"runway of {horizon.total_seconds():.0f} s")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_rate, webhook_retention
+from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
 from airflow_provider_proxyorders.vendors import Vendor
 from airflow_provider_proxyorders.webhooks.receiver import Receiver
@@ -12,18 +12,18 @@ from airflow_provider_proxyorders.webhooks.senders import Senders
 
 def receiver() -> Receiver:
     """A receiver for this Airflow's connections."""
-    return Receiver(Senders(_vendor), _inbox, rate=webhook_rate(), retention=webhook_retention())
+    return Receiver(Senders(_vendor, wallet_of=_wallet), _inbox, rate=webhook_rate(), retention=webhook_retention())
 
 
 def _vendor(conn_id: str) -> Vendor:
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
-    try:
-        return ProxyOrdersHook(conn_id).vendor
-    except AirflowNotFoundException:
-        raise ConfigError(f"connection {conn_id!r} is missing") from None
+    return ProxyOrdersHook(conn_id).vendor
+
+
+def _wallet(vendor: Vendor) -> str:
+    look_up_wallet(vendor.account)
+    return vendor.account.wallet
 
 
 def _inbox() -> Inbox:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
 from airflow_provider_proxyorders.ledger.pruning import keep_pruned
 from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders
+from airflow_provider_proxyorders.wire.gate import ALTERED, admit
 from airflow_provider_proxyorders.wire.signatures import BadSignature
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,18 @@ class Refused(Exception):
         super().__init__(why)
 
 
+#: Results in our metrics. A path or a body that anybody can send has no part in them.
+RESULTS = {200: "accepted", 401: "bad_signature", 404: "unknown_connection", 429: "too_many", 503: "not_stored"}
+
+
+def _count(status: int) -> None:
+    """Count a webhook by its result. The answer never waits for that, and never fails for it."""
+    try:
+        _compat.incr("webhooks", {"result": RESULTS.get(status, "malformed")})
+    except Exception:
+        log.debug("metrics", exc_info=True)
+
+
 class Receiver:
     """An ASGI app for ``POST /{conn_id}``.
 
@@ -81,6 +95,7 @@ class Receiver:
         except Refused as refusal:
             status, headers = refusal.status, refusal.headers
             log.warning("Webhook refused with %d: %s", status, refusal)
+        _count(status)
         await send(
             {
                 "type": "http.response.start",
@@ -216,12 +231,13 @@ def _verify(sender: Sender, body: bytes, headers: Mapping[str, str]) -> None:
 
 def _hint(sender: Sender, body: bytes) -> Hint:
     try:
-        order_id, reference, status = sender.vendor.read_webhook(load_json(body))
+        order_id, reference, status = sender.vendor.read_webhook(admit(load_json(body), body, sender.vendor.account.redact))
     except UnreadableBody as error:
         raise Refused(400, f"{sender.conn_id}: {error}") from None
     if len(order_id) > 200 or len(reference or "") > 200 or len(status) > 100:
         raise Refused(400, f"{sender.conn_id}: an id is too long")
-    if not f"{order_id}{reference}{status}".isprintable():  # the database would refuse its whole group
+    said = f"{order_id}{reference}{status}"
+    if ALTERED in said or not said.isprintable():  # the gate changed it, or the database would refuse its whole group
         raise Refused(400, f"{sender.conn_id}: an id has unprintable characters")
     return Hint(digest_of(sender.wallet, body), sender.conn_id, sender.wallet, order_id, reference or None, status)
 

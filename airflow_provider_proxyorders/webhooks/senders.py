@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
-from airflow_provider_proxyorders.wire.signatures import Scheme, has_key
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
+from airflow_provider_proxyorders.hooks.signing import scheme_of, secrets_of
+from airflow_provider_proxyorders.wire.signatures import Scheme
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.vendors import Vendor
@@ -61,10 +62,18 @@ class Senders:
     """Finds senders by connection id.
 
     :param look_up: gives the vendor behind a connection, raises ConfigError for an unknown name; it may block.
+    :param wallet_of: gives the name of its wallet; it may block. After an error the vendor has to send its webhook again: under a
+        wrong wallet it would be lost.
     """
 
-    def __init__(self, look_up: Callable[[str], Vendor], clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        look_up: Callable[[str], Vendor],
+        clock: Callable[[], float] = time.monotonic,
+        wallet_of: Callable[[Vendor], str] = lambda vendor: vendor.account.wallet,
+    ):
         self._look_up, self._clock = look_up, clock
+        self._wallet_of = wallet_of
         self._proven: dict[str, Sender] = {}
         #: Unproven names, each with the end of its freshness. A secrets backend may find one connection under many names; the
         #: environment does so in capitals and small letters.
@@ -137,27 +146,4 @@ class Senders:
         if vendor.webhook is None:
             return None
         secrets = secrets_of(vendor.account.webhook_secret)
-        return Sender(conn_id, vendor.account.wallet, vendor, scheme_of(vendor), secrets, now)
-
-
-def scheme_of(vendor: Vendor) -> Scheme:
-    """The vendor's way to sign, with the changes of the connection's setting ``webhook_scheme``.
-
-    :raises ConfigError: the setting has unknown fields.
-    """
-    assert vendor.webhook is not None
-    changes: Any = vendor.account.settings.get("webhook_scheme")
-    if not changes:
-        return vendor.webhook
-    try:
-        return Scheme(**{**vars(vendor.webhook), **changes})
-    except TypeError:
-        raise ConfigError(
-            f"connection {vendor.account.conn_id!r}: webhook_scheme must be an object of {', '.join(vars(vendor.webhook))}"
-        ) from None
-
-
-def secrets_of(setting: Any) -> list[str]:
-    """One secret or a list of secrets. Empty secrets are dropped, because every stranger could sign with them."""
-    secrets = [setting] if isinstance(setting, str) else setting if isinstance(setting, list) else []
-    return [secret for secret in secrets if isinstance(secret, str) and has_key(secret)]
+        return Sender(conn_id, self._wallet_of(vendor), vendor, scheme_of(vendor), secrets, now)

@@ -22,6 +22,10 @@ T = TypeVar("T")
 Flow = Generator["Request", "Response", T]
 
 
+#: Stands in a path where the account's key belongs. No part of a path looks like it, since a colon in one is percent-encoded. The
+#: transport puts the key in as the request leaves, so no message, log and recording can show it.
+KEY_IN_PATH = ":key"
+
 #: The longest pause in seconds: a week. A longer one is a mistake, and a date may be unable to hold it.
 LONGEST_ASKED = 7 * 86400.0
 
@@ -30,10 +34,12 @@ LONGEST_ASKED = 7 * 86400.0
 class Request:
     """One HTTP request, relative to the account's base URL.
 
+    :param path: with :data:`KEY_IN_PATH` in place of a key.
     :param name: the operation in two words, for logs and fault rules, for example ``create order``.
     :param params: query parameters in order; a name may repeat.
     :param json: the body, Decimals allowed; ``None`` sends an empty one. Texts leave it out, since a login's body holds the key.
     :param spends: whether it moves money. Such a request is the last of its flow, and its driver sends it at most once.
+    :param delivers: whether its answer is read for proxies and codes, so that its texts stay as they are.
     """
 
     method: str
@@ -43,11 +49,11 @@ class Request:
     json: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     spends: bool = False
+    delivers: bool = False
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
-        return Request(
-            self.method, self.path, self.name, self.params, self.json, {**self.headers, **headers}, self.spends
-        )  # replace() takes three times as long
+        merged = {**self.headers, **headers}  # replace() takes three times as long
+        return Request(self.method, self.path, self.name, self.params, self.json, merged, self.spends, self.delivers)
 
     @cached_property
     def body(self) -> bytes | None:
@@ -101,10 +107,18 @@ class Response:
         raw = self.headers.get("retry-after", "").strip()
         if raw.isascii() and raw.isdigit():
             return min(float(raw), LONGEST_ASKED)
-        try:
-            until = parsedate_to_datetime(raw)
-        except (TypeError, ValueError):
-            return None
-        if until.tzinfo is None:
-            until = until.replace(tzinfo=timezone.utc)
-        return min(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()), LONGEST_ASKED)
+        until = _date(raw)
+        return None if until is None else min(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()), LONGEST_ASKED)
+
+    @property
+    def date(self) -> datetime | None:
+        """The vendor's time in ``Date``, in whole seconds; ``None`` if it is missing or unreadable, or is that of a cache."""
+        return None if "age" in self.headers else _date(self.headers.get("date", ""))
+
+
+def _date(raw: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(raw)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)

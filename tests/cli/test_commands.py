@@ -90,7 +90,7 @@ class TestGuarantees:
         said = sentences(vendor_class(name))
         assert ("not offered" in said["extend"]) is not offered.extend
         assert ("quoted right before" in said["price"]) is offered.quote_create
-        assert ("exactly once" in said["create"]) is (offered.create_evidence in ("order", "reference"))
+        assert ("exactly once" in said["create"]) is (offered.create_evidence in ("order", "reference", "search"))
         assert ("a person" in said["create"]) is True, "no vendor's evidence decides everything"
 
     def test_no_more_is_claimed_than_in_the_design(self) -> None:

@@ -13,10 +13,12 @@ import pytest
 
 from airflow_provider_proxyorders.cli import doctor as cli_doctor
 from airflow_provider_proxyorders.domain.errors import LedgerError, OutcomeUnknown
+from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inspect import examine
 from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
+from tests.ledgers import sqlite_ledger
 
 from .conftest import Command
 
@@ -70,7 +72,7 @@ def test_all_is_well(doctor: Doctor, vendor: str) -> None:
     status, checks, shown = doctor(doctor.shops.connect(vendor, extra=limits))
     assert (status, states(checks)) == (0, {})
     assert "nothing is broken" in shown
-    assert "1000 USD" in checks["balance"]["text"]
+    assert checks["balance"]["text"].endswith(("holds 1000 USD", "holds 1000.00 USD"))
     assert "cannot prove that the key may place orders" in checks["ordering"]["text"]
     assert doctor.shops.box.token(vendor) not in shown and LIMITS["webhook_secret"] not in shown
 
@@ -182,7 +184,7 @@ class TestConnection:
     def test_none_of_that_id(self, doctor: Doctor) -> None:
         status, checks, _ = doctor("nobody")
         assert (status, checks["connection"]["state"]) == (1, "broken")
-        assert "'nobody' cannot be looked up" in checks["connection"]["text"]
+        assert "'nobody' is missing" in checks["connection"]["text"]
         assert checks["ledger"]["state"] == "ok"
 
     @pytest.mark.parametrize(
@@ -214,7 +216,6 @@ class TestLedger:
         assert "needs a folder /no/such/folder" in checks["ledger"]["text"]
 
     def test_one_that_may_only_be_read(self, doctor: Doctor, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        open_ledger(postgres_url)
         join = "&" if "?" in postgres_url else "?"
         monkeypatch.setenv(LEDGER_URL, f"{postgres_url}{join}options=-c%20default_transaction_read_only%3Don")
         status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
@@ -223,7 +224,7 @@ class TestLedger:
         assert "nothing is bought" in checks["ledger"]["advice"]
 
     def test_a_file_that_may_only_be_read(self, tmp_path: Path) -> None:
-        open_ledger(f"sqlite:///{tmp_path}/l.db").engine.dispose()
+        sqlite_ledger(tmp_path, "l.db")
         with pytest.raises(LedgerError, match="readonly database"):
             examine(f"sqlite:///file:{tmp_path}/l.db?mode=ro&uri=true")
 
@@ -256,7 +257,7 @@ class TestLedger:
     def test_looking_changes_nothing(self, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
         from sqlalchemy import inspect
 
-        url = f"sqlite:///{tmp_path}/l.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+        url = f"sqlite:///{tmp_path}/l.db" if kind == "sqlite" else request.getfixturevalue("empty_postgres_url")
         if kind == "sqlite":
             (tmp_path / "l.db").touch()
         assert examine(url).age == "empty"
@@ -280,3 +281,11 @@ class TestLedger:
         status, checks, _ = doctor(doctor.shops.connect("voodoo", extra=LIMITS))
         assert (status, states(checks)) == (0, {"ledger": "note"})
         assert "1 purchases of wallet voodoo:voodoo_default are unresolved" in checks["ledger"]["text"]
+
+
+def test_connections_that_share_a_wallet_are_named(doctor: Doctor, shops: Shops) -> None:
+    for conn_id in ("one", "two"):
+        ProxyOrdersHook(shops.connect("iproyal", conn_id, extra=LIMITS)).buyer()
+    status, checks, said = doctor("two")
+    assert status == 0 and "wallet iproyal:one is one for the connections one, two" in checks["ledger"]["text"]
+    assert "wallet iproyal:one holds" in said, "every check calls it by that name"

@@ -6,7 +6,9 @@ import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step, VendorOrder, decimal
+from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.ledger import Intent, Ledger
+from tests.counted import counted
 from tests.hooks.connections import REQUESTS, Shops
 
 from .conftest import Command
@@ -69,7 +71,8 @@ class TestList:
     def test_purchases_with_price_and_step(self, shops: Shops, command: Command, lost: str) -> None:
         purchase = shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
         said = command("ledger", "list")
-        newest, older = said.out.splitlines()
+        headings, newest, older, total = said.out.splitlines()
+        assert headings.split()[:2] == ["CHANGED", "(UTC)"] and total == "Sum of 2 purchases: 31.00 USD"
         assert [word in newest for word in ("placed", "iproyal", "create", str(purchase.order_id), "6", "USD", "other")] == [
             True
         ] * 7
@@ -79,13 +82,13 @@ class TestList:
     def test_only_unresolved_purchases(self, shops: Shops, command: Command, lost: str) -> None:
         shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="other")
         lines = command("ledger", "list", "--unresolved").out.splitlines()
-        assert len(lines) == 1 and "quarantined" in lines[0]
+        assert len(lines) == 2 and "quarantined" in lines[1]
         assert command("ledger", "list", "--open").out.splitlines() == lines, "the option's former name"
 
     def test_at_most_so_many(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         for number in range(5):
             unknown(ledger, f"k{number}", wallet=f"w{number}")
-        assert len(command("ledger", "list", "--limit", "3").out.splitlines()) == 3
+        assert len(command("ledger", "list", "--limit", "3").out.splitlines()) == 1 + 3 + 1, "with headings and the sum"
 
     @pytest.mark.parametrize("limit", ["0", "-1", "some"])
     def test_at_most_none_is_a_mistake(self, shops: Shops, command: Command, limit: str) -> None:
@@ -200,7 +203,9 @@ class TestAdopt:
     def test_a_connection_that_pays_from_another_wallet_now(
         self, shops: Shops, command: Command, ledger: Ledger, lost: str
     ) -> None:
-        shops.connect("voodoo", extra={"wallet": "other"})
+        shops.connect("voodoo", "other", password="another key")
+        ProxyOrdersHook("other").buyer()
+        shops.connect("voodoo", password="another key")
         said = command("ledger", "resolve", "k", "--adopt", lost, "--yes")
         assert said.status == 1 and "pays from wallet 'voodoo:other' now" in said.err
         assert step(ledger) is Step.QUARANTINED
@@ -289,7 +294,7 @@ class TestLeftBehind:
 
     def test_it_is_seen(self, shops: Shops, command: Command, left: str) -> None:
         line = command("ledger", "list", "--unresolved").out
-        assert "intended" in line and "voodoo" in line and line.count("\n") == 1
+        assert "intended" in line and "voodoo" in line and line.count("\n") == 2
 
     def test_the_doctor_tells_of_it(self, shops: Shops, command: Command, left: str) -> None:
         assert "1 purchases of wallet voodoo:voodoo_default are unresolved" in " ".join(
@@ -307,7 +312,7 @@ class TestLeftBehind:
         assert command("ledger", "resolve", "k", "--absent", "--yes").status == 0
         purchase = ledger.find("k")
         assert purchase is not None and (purchase.step, purchase.maybe_sent) == (Step.INTENDED, False)
-        assert ledger.charge_bounds(purchase.wallet)[1] == 0
+        assert counted(ledger, purchase.wallet) == 0
 
     def test_without_a_yes_nothing_changes(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         before = ledger.find("k")
@@ -400,6 +405,7 @@ class TestUnfreeze:
         assert ledger.freeze_reason(purchase.wallet) is None
 
     def test_one_that_is_not_frozen(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        ledger.freeze("w", None)
         said = command("ledger", "unfreeze", "w")
         assert said.status == 0 and "is not frozen" in said.out
 
@@ -410,3 +416,33 @@ def test_no_command_here_spends(shops: Shops, command: Command, ledger: Ledger, 
     for words in (("list",), ("show", "k"), ("resolve", "k", "--adopt", lost, "--yes"), ("unfreeze", "w", "--yes")):
         command("ledger", *words)
     assert (len(shops.box.book.charges()), shops.box.book.count("voodoo", "create")) == before
+
+
+@pytest.fixture
+def late(ledger: Ledger) -> str:
+    """A late answer named order 7001 for key ``k``, which was sent again and refused. Returns the wallet."""
+    sent = ledger.cut_sending(unknown(ledger, "k"))
+    sent = ledger.record(sent, Step.INTENDED, "proven absent", Actor(), maybe_sent=False)
+    sent = ledger.claim(sent, Actor(), evidence={}, sent_seconds=0)
+    asked = ledger.ask(sent, "7001", "a late answer says that 'k' was taken as order 7001, after it was given up", Actor())
+    ledger.record(asked, Step.REJECTED, "refused", Actor())
+    return sent.wallet
+
+
+def test_an_open_question_is_shown_and_decided_before_the_wallet_is_unfrozen(command: Command, ledger: Ledger, late: str) -> None:
+    assert "order 7001" in command("ledger", "list", "--unresolved").out
+    assert "open question:" in command("ledger", "show", "k").out
+    refused = command("ledger", "unfreeze", late, "--yes")
+    assert refused.status != 0 and "--adopt 7001" in refused.err and "--foreign 7001" in refused.err
+    absent = command("ledger", "resolve", "k", "--absent", "--yes")
+    assert absent.status != 0 and "Decide about that order first" in absent.err
+    wrong = command("ledger", "resolve", "k", "--foreign", "4711", "--yes")
+    assert wrong.status != 0 and "no open question" in wrong.err and len(ledger.questions()) == 1
+    assert command("ledger", "resolve", "k", "--foreign", "7001", "--yes").status == 0
+    assert ledger.questions() == [] and ledger.freeze_reason(late) is not None
+    assert command("ledger", "unfreeze", late, "--yes").status == 0 and ledger.freeze_reason(late) is None
+
+
+def test_the_order_of_a_late_answer_is_adopted(command: Command, ledger: Ledger, late: str) -> None:
+    assert command("ledger", "resolve", "k", "--adopt", "7001", "--unchecked", "--yes").status == 0
+    assert ledger.questions() == [] and step(ledger) is Step.PLACED

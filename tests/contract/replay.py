@@ -35,3 +35,7 @@ __all__ = [
     "verify",
     "view",
 ]
+
+
+def named(name: str) -> Exchange:
+    return next(exchange for exchange in exchanges() if exchange.name == name)

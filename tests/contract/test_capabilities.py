@@ -20,6 +20,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "quote_create": (True, "price"),
     "quote_extend": (True, "price"),
     "list_orders": (True, "orders"),
+    "list_by": ("product_id", "orders"),
     "extend": (False, "extend"),
     "price_in_order": (True, "price"),
     "create_evidence": ("search", "create"),
@@ -27,6 +28,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "requests_per_second": (3.0, "waiting"),
     "ids_per_read": (50, "waiting"),
     "settle": (90.0, "create"),
+    "edge_limit": (60.0, "create"),
     "polling": (Polling(first=7), "waiting"),
 }
 

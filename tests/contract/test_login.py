@@ -79,7 +79,7 @@ def test_a_purchase_is_not_repeated_but_the_next_one_logs_in_anew(shop: Vendor, 
     log_in(shop, "one")
     flow = shop.create(BODY)
     assert next(flow).spends
-    with pytest.raises(AuthenticationFailed, match="Nothing was bought"):
+    with pytest.raises(AuthenticationFailed):
         flow.send(REFUSED)
     again = shop.create(BODY)
     assert next(again).path == "/api/v1/auth/token/client"

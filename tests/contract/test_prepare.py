@@ -101,7 +101,7 @@ def outcome(vendor: str, kind: str, request: Mapping[str, Any]) -> str:
         prepared = shop.prepare_create(request, REFERENCE) if kind == "create" else shop.prepare_extend("7001", request)
     except InvalidRequest as refusal:
         return str(refusal)
-    return fingerprint(kind, shop.account, vendor, None, prepared.body)
+    return fingerprint(kind, shop.account.wallet, vendor, None, prepared.body)
 
 
 @pytest.mark.parametrize("empty", [None, "None", "null", "", "  ", " None "])
@@ -155,8 +155,8 @@ def test_an_empty_reference_is_ours_and_an_empty_pool_is_left_out(empty: str | N
 
 REFUSED: list[tuple[str, Any, str, str]] = [
     # vendor, request, the field that is named, a part of what is said
-    ("proxyscrape", {}, "type", "must be one of new_datacenter_shared, new_residential"),
-    ("proxyscrape", but(DATACENTER, type="datacenter"), "type", "new_serp_api"),
+    ("proxyscrape", {}, "type", "must be the word of a product, such as new_datacenter_shared"),
+    ("proxyscrape", but(DATACENTER, type="new_datacenter_share"), "type", "did you mean 'new_datacenter_shared'"),
     ("proxyscrape", but(DATACENTER, country="NL"), "country", "full name of a country, not an ISO code"),
     ("proxyscrape", but(DATACENTER, country="NL"), "country", "For example: 'Belgium'"),
     ("proxyscrape", but(DATACENTER, country="NLD"), "country", "not an ISO code"),
@@ -197,7 +197,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("voodoo", but(KEY, merchant_order_id="x" * 101), "merchant_order_id", "at most 100 characters"),
     ("voodoo", but(TOPUP, fields=[1]), "fields", "must be an object"),
     ("iproyal", but(ONE, "product_id"), "product_id", "is required"),
-    ("iproyal", but(ONE, "product_plan_id"), "product_plan_id", "is required"),
+    ("iproyal", but(ONE, "product_plan_id"), "product_plan_id", "is needed without selection"),
     ("iproyal", but(ONE, "product_location_id"), "product_location_id", "is needed without selection"),
     ("iproyal", but(ONE, "quantity"), "quantity", "is needed without selection"),
     ("iproyal", but(ONE, quantity=0), "quantity", "number of proxies"),
@@ -213,7 +213,8 @@ REFUSED: list[tuple[str, Any, str, str]] = [
         *("iproyal", but(SEVERAL, selection={"locations": [{"product_location_id": 77, "quantity": 0}]})),
         *("selection.locations.quantity", "number of proxies"),
     ),
-    ("iproyal", but(ONE, product_question_answers=["ref"]), "product_question_answers", "map question ids"),
+    ("iproyal", but(ONE, product_question_answers="ref"), "product_question_answers", "map question ids"),
+    ("iproyal", but(ONE, product_question_answers=["ref", ""]), "product_question_answers", "map question ids"),
     ("iproyal", but(ONE, auto_extend="sometimes"), "auto_extend", "true or false"),
     ("iproyal", but(ONE, card_id="ops card"), "card_id", "stored card"),
 ]
@@ -311,12 +312,29 @@ def test_who_cannot_extend_says_so(vendor: str) -> None:
             refused()
 
 
+@pytest.mark.parametrize("answers", [{"5": "x"}, {"5": True}, {"5": ["x", "y"]}, ["x", False], []])
+def test_question_answers_come_as_an_object_or_a_list(answers: Any) -> None:
+    assert prepare("iproyal", {**ONE, "product_question_answers": answers}).body["product_question_answers"] == answers
+
+
+def test_several_locations_need_no_plan() -> None:
+    prepared = prepare("iproyal", but(SEVERAL, "product_plan_id"))
+    assert "product_plan_id" not in prepared.body and "a person decides about a lost answer" in prepared.warnings[0]
+
+
+def test_an_extension_of_a_part_is_named_by_its_proxies() -> None:
+    shop = vendor_for("iproyal")
+    assert [shop.part_of({"proxies": part}) for part in (None, [], ["b", "a", "b"])] == ["", "", "a+b"]
+    many = [shop.part_of({"proxies": [f"203.0.113.{last}" for last in range(first, 100)]}) for first in (1, 2)]
+    assert many[0] != many[1] and all(part.startswith("sha256=") and len(part) < 80 for part in many)
+
+
 def test_an_extension_takes_a_plan() -> None:
     shop = vendor_for("iproyal")
     assert shop.prepare_extend("7001", {"product_plan_id": "22"}) == Prepared({"product_plan_id": 22}, [])
     assert shop.prepare_extend("7001", {"product_plan_id": 22, "card_id": 31}).warnings == []
     (warning,) = shop.prepare_extend("7001", {"product_plan_id": 22, "proxies": ["203.0.113.21"]}).warnings
-    assert "not documented" in warning
+    assert "only the vendor's answer tells" in warning
     for order_id, request in (("7001", {}), ("7001", {"product_plan_id": "30 Days"}), ("", {"product_plan_id": 22})):
         with pytest.raises(InvalidRequest):
             shop.prepare_extend(order_id, request)
@@ -341,7 +359,7 @@ def test_renewal_is_not_switched_on_without_saying_who_pays() -> None:
 @pytest.mark.parametrize(
     ("filters", "field"),
     [
-        ({"extra": {"page": 2}}, "page"),
+        ({"extra": {"page": 0}}, "page"),
         ({"extra": {"colour": "red"}}, "colour"),
         ({"extra": {"status": "alive"}}, "status"),
         ({"extra": {"statuses": ["confirmed", "alive"]}}, "statuses"),

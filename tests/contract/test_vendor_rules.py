@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import airflow_provider_proxyorders.vendors
+from airflow_provider_proxyorders.domain.delivered import Delivery
 from airflow_provider_proxyorders.domain.errors import (
     ConfigError,
     InsufficientFunds,
@@ -24,7 +25,7 @@ from airflow_provider_proxyorders.domain.errors import (
     VendorError,
 )
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
-from airflow_provider_proxyorders.domain.model import Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import Setting, Vendor
 from airflow_provider_proxyorders.vendors.evidence import balance_change
 from airflow_provider_proxyorders.wire.messages import Request, Response
@@ -34,8 +35,8 @@ from tests.contract.replay import (
     Exchange,
     Played,
     drive,
-    exchanges,
     flow_of,
+    named,
     play,
     response_of,
     vendor_for,
@@ -49,10 +50,6 @@ NO_IO = {"airflow", "requests", "aiohttp", "sqlalchemy", "tenacity", "asyncio", 
 DOUBTFUL = {408, 409, 425, 429, 460, 499}
 #: A golden purchase of each vendor, and what its session has to hold so that the purchase is the first request.
 PURCHASES = {name: row.golden_purchase for name, row in ROWS.items()}
-
-
-def named(name: str) -> Exchange:
-    return next(exchange for exchange in exchanges() if exchange.name == name)
 
 
 # -- one spending request ------------------------------------------------------------------------------------------
@@ -72,7 +69,7 @@ def test_only_create_and_extend_spend_and_only_with_their_last_request(exchange:
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"{}", b'{"message": "no"}', b'{"success": true, "data": "x"}'])
 def test_whatever_the_answer_a_purchase_is_asked_for_once(vendor: str, body: bytes) -> None:
-    """Also: which answers prove that nothing was bought, over every status there is."""
+    """Also: which answers prove that nothing was bought, over every status there is. A web page proves nothing."""
     for status in range(200, 600):
         played = play(named(PURCHASES[vendor]), [Response(status, {"content-type": "application/json"}, body)])
         assert [request.spends for request in played.requests] == [True]
@@ -81,10 +78,11 @@ def test_whatever_the_answer_a_purchase_is_asked_for_once(vendor: str, body: byt
             assert played.result.order_id == "x"
             continue
         # an error that calls itself a success is neither
-        refused = 400 <= status < 500 and status not in DOUBTFUL and not claims_success
+        refused = 400 <= status < 500 and status not in DOUBTFUL and not claims_success and body[:1] != b"<"
+        refused = refused and ROWS[vendor].refuses_by_status
         assert isinstance(played.error, VendorError if refused else OutcomeUnknown), status
         assert played.error.money == ("untouched" if refused else "unknown")
-        assert ("Nothing was bought" in str(played.error)) is refused
+        assert "Nothing was bought" not in str(played.error), "the buyer says so, after a look at the evidence"
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -135,9 +133,11 @@ def test_importing_all_vendors_loads_nothing_that_talks() -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("word", ["", "PAID", "Confirmed ", "queued", "completed!", "ausgeliefert", "0"])
+@pytest.mark.parametrize("word", ["", "PAYED", "Confirmed: soon", "queued", "completed!", "ausgeliefert", "0"])
 def test_a_status_that_nobody_knows_is_pending_and_kept_word_for_word(vendor: str, word: str) -> None:
     exchange = named(f"{vendor}/get.unknown_status")
+    if word == "0" and vendor == "proxy6":
+        return  # its word for the end
     known = exchange.data["expect"]["returns"]["vendor_status"]
     answers = [load_json(dump_json(response.data()).replace(f'"{known}"', json.dumps(word))) for response in exchange.responses()]
     played = play(exchange, [Response(200, {}, dump_json(answer).encode()) for answer in answers])
@@ -312,7 +312,8 @@ def test_what_is_declared_is_there_and_what_is_not_is_not(vendor: str) -> None:
     assert overrides("list") is capabilities.list_orders
     assert overrides("extend") is overrides("prepare_extend") is capabilities.extend
     assert (capabilities.extend_evidence != "none") is capabilities.extend
-    assert overrides("is_duplicate") is overrides("reference_in") is (capabilities.create_evidence == "reference")
+    assert overrides("is_duplicate") is (capabilities.create_evidence == "reference")
+    assert overrides("reference_in") is (capabilities.create_evidence in ("reference", "search"))
     assert overrides("read_webhook") is (kind.webhook is not None)
     assert all(overrides(name) for name in ("create", "prepare_create", "get", "balance", "delivery"))
     if capabilities.create_evidence not in ("reference", "none"):

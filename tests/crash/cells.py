@@ -1,8 +1,9 @@
 """The cells of the crash matrix: where a process is killed x how an answer is lost x what is bought x how it is waited for x
-how the task comes back.
+how the task comes back x whether reads show at once what was bought.
 
-Two rules: a cell is a name that says all of it (``iproyal-extend:deferrable:two:sent:hang-after``), so that one cell can be
-replayed; and the product is the plain product, with nothing left out but what cannot exist (no deferral while a worker waits).
+Two rules: a cell is a name that says all of it (``iproyal-extend:deferrable:two:sent:hang-after:current``), so that one cell can
+be replayed; and the product is the plain product, with nothing left out but what cannot exist (no deferral while a worker waits)
+and late reads where nothing is sent at the moment.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_proxyorders.sandbox.faults import ACTIONS
 from tests.vendors import ROWS
 
 
@@ -52,7 +54,8 @@ POINTS: Mapping[str, str] = {
 }
 ONLY: Mapping[str, str] = {"waiting": "worker", "defer": "deferrable", "trigger": "deferrable"}
 
-#: How the answer to the first purchase that arrives is lost, as rules of the sandbox.
+#: How the answer to the first purchase that arrives is lost or is wrong, as rules of the sandbox. Those that can come at both
+#: moments come before the vendor worked on it (nothing taken, nothing charged) and after it took the order.
 FAULTS: Mapping[str, Mapping[str, Any]] = {
     "hang": {"action": "hang"},
     "reset": {"action": "reset"},
@@ -60,13 +63,49 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
     "truncated": {"action": "truncate"},
     "empty": {"action": "empty"},
     "text": {"action": "body", "body": "order taken, thank you"},
-    "html": {"action": "body", "body": "<html>hello</html>", "headers": {"Content-Type": "text/html"}},
+    "html": {"action": "html"},
     **{str(status): {"action": "status", "status": status} for status in (408, 409, 429, 500, 502, 503, 504)},
+    # no answer of a vendor that bought nothing
+    "cut": {"action": "cut"},
+    "copy-refused": {"action": "repeat"},
+    **{f"refused-{reason}": {"action": "refuse", "reason": reason, "when": "after"} for reason in ("balance", "duplicate")},
+    "402": {"action": "refuse", "status": 402, "when": "after"},
+    "missing-id": {"action": "another_id", "order": "missing"},
+    "foreign-order": {"action": "another_order", "order": "foreign"},
+    "doubled-id": {"action": "doubled_id", "order": "foreign"},
 }
-#: Before the vendor worked on it (nothing taken, nothing charged), or after it took the order.
-WHENS = ("before", "after")
-#: The fault column: no fault, and each fault before and after.
-LOSSES = ("none", *(f"{fault}-{when}" for fault in FAULTS for when in WHENS))
+#: Nobody can connect for a while right before the purchase; the first connection takes a second.
+SLOW = "slow-connect"
+
+
+def _losses() -> Iterator[str]:
+    for name, rule in FAULTS.items():
+        moments = [rule["when"]] if "when" in rule else sorted(ACTIONS[rule["action"]].moments, reverse=True)
+        yield from (f"{name}-{moment}" for moment in moments)
+
+
+#: The fault column: no fault, a slow connection, and each fault at its moments.
+LOSSES = ("none", SLOW, *_losses())
+
+#: Those in which the vendor, or somebody in its name, refuses what it took.
+REFUSED = [f"{name}-after" for name, rule in FAULTS.items() if rule["action"] in ("repeat", "refuse")]
+
+#: Those in which a refusal of our own unique reference proves that it was taken.
+LANDED = ("copy-refused-after", "refused-duplicate-after")
+
+#: Whether reads show what was taken at once, or only after half of the settle time.
+READS = ("current", "lagging")
+#: Where it matters that they lag.
+LAG_POINTS = ("sent", "taken", "unknown")
+
+#: The last read before a purchase.
+_LAST_READ: Mapping[tuple[str, str], str] = {
+    ("iproyal", "create"): "products",
+    ("iproyal", "extend"): "get",
+    ("proxyscrape", "create"): "subaccounts",
+    ("proxy6", "create"): "get",
+    ("proxy6", "extend"): "get",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -78,15 +117,16 @@ class Cell:
     mode: str
     point: str
     loss: str
+    reads: str = "current"
 
     def __str__(self) -> str:
-        return ":".join((self.operation, self.wait, self.mode, self.point, self.loss))
+        return ":".join((self.operation, self.wait, self.mode, self.point, self.loss, self.reads))
 
     @classmethod
     def parse(cls, name: str) -> Cell:
         """:raises ValueError: for a name that is no cell of the matrix."""
         parts = name.split(":")
-        if len(parts) != 5 or (cell := cls(*parts)) not in _ALL:
+        if len(parts) not in (5, 6) or (cell := cls(*parts)) not in _ALL:
             raise ValueError(f"{name!r} is no cell; one is {next(iter(_ALL))}")
         return cell
 
@@ -109,26 +149,28 @@ class Cell:
         return self.kind == "create" and ROWS[self.vendor].vendor.capabilities.repeats_safely("create") and not self.webhook
 
     @property
-    def _found_while_pending(self) -> bool:
-        row = ROWS[self.vendor]
-        return self.kind == "create" and row.vendor.capabilities.create_evidence in ("search", "order")
+    def fails(self) -> bool:
+        """Whether the first purchase that arrives gets no answer, or a wrong one."""
+        return self.loss not in ("none", SLOW)
 
     @property
     def landed_unanswered(self) -> bool:
         """Whether the vendor takes the first purchase that arrives, and its answer or the worker that got it is lost."""
-        return self.loss.endswith("-after") or (self.loss == "none" and self.point in ("taken", "answered"))
+        return self.loss.endswith("-after") or (not self.fails and self.point in ("taken", "answered"))
 
     @property
     def gets_there(self) -> bool:
         """Whether a process reaches the moment at which it is to be killed: not every story has every moment."""
         if self.point == "unknown":
-            return self.loss != "none"
+            return self.fails
         if self.point == "proven":  # a unique reference lets a purchase be sent again also after it landed
-            return self.loss.endswith("-before") or (self.names_no_id and self.loss != "none")
+            return self.loss.endswith("-before") or (self.names_no_id and self.fails and self.loss not in LANDED)
         if self.names_no_id and self.point in ("placed", "waiting", "defer", "trigger", "result"):
             return not self.landed_unanswered  # a person is asked instead
         if self.point in ("waiting", "defer", "trigger"):  # else it is delivered by the time it is found
-            return not self.landed_unanswered or (self._found_while_pending and self.wait == "deferrable")
+            if self.kind == "extend" and ROWS[self.vendor].extended_at_once:
+                return False
+            return not self.landed_unanswered
         return True
 
     @property
@@ -136,14 +178,22 @@ class Cell:
         """The sandbox's rule for it, None without a fault."""
         if self.loss == "none":
             return None
+        if self.loss == SLOW:
+            last = _LAST_READ.get((self.vendor, self.kind), "balance")
+            return {"vendor": self.vendor, "operation": last, "action": "slow_connect", "seconds": 0.3, "times": 2}
         fault, _, when = self.loss.rpartition("-")
         return {"vendor": self.vendor, "operation": self.kind, "when": when, "times": 1, **FAULTS[fault]}
 
 
 def product() -> list[Cell]:
     """Every cell."""
-    cells = itertools.starmap(Cell, itertools.product(OPERATIONS, WAITS, MODES, POINTS, LOSSES))
-    return [cell for cell in cells if ONLY.get(cell.point, cell.wait) == cell.wait]
+    cells = itertools.starmap(Cell, itertools.product(OPERATIONS, WAITS, MODES, POINTS, LOSSES, READS))
+    return [cell for cell in cells if ONLY.get(cell.point, cell.wait) == cell.wait and _reads_matter(cell)]
+
+
+def _reads_matter(cell: Cell) -> bool:
+    """A refusal is compared with one read. What that read does not show yet, the next try finds: a person clears the task."""
+    return cell.reads == "current" or (cell.point in LAG_POINTS and (cell.loss not in REFUSED or cell.mode == "clear"))
 
 
 _ALL = dict.fromkeys(product())
@@ -191,12 +241,12 @@ def unseen(cells: Sequence[Cell]) -> set[str]:
 
 
 def _domain() -> Iterator[tuple[int, str]]:
-    for place, names in enumerate((OPERATIONS, WAITS, MODES, POINTS, LOSSES)):
+    for place, names in enumerate((OPERATIONS, WAITS, MODES, POINTS, LOSSES, READS)):
         yield from ((place, name) for name in names)
 
 
 def _values(cell: Cell) -> frozenset[tuple[int, str]]:
-    return frozenset(enumerate((cell.operation, cell.wait, cell.mode, cell.point, cell.loss)))
+    return frozenset(enumerate((cell.operation, cell.wait, cell.mode, cell.point, cell.loss, cell.reads)))
 
 
 def _pairs(cell: Cell) -> frozenset[tuple[tuple[int, str], ...]]:

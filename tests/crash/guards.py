@@ -91,9 +91,23 @@ def running(patch: Patch) -> None:
 
 def held_up(patch: Patch) -> None:
     """A worker that was held up after it wrote SENT sends all the same."""
-    from airflow_provider_proxyorders.purchase.sending import Sending
+    from airflow_provider_proxyorders.purchase.permit import Permit
 
-    patch(Sending, "seconds_since", lambda sending, ticks, moment: 0.0)
+    patch(Permit, "seconds_since", lambda permit, ticks, moment: 0.0)
+
+
+def connected(patch: Patch) -> None:
+    """A purchase gets its permit first, and its connection afterwards."""
+    from airflow_provider_proxyorders.transport.worker import Http
+
+    send = Http.send
+
+    def permit_first(http: Any, request: Any, permit: Any = None) -> Any:
+        if permit is not None and request.spends:
+            permit(request)
+        return send(http, request)
+
+    patch(Http, "send", permit_first)
 
 
 def turn(patch: Patch) -> None:
@@ -143,29 +157,80 @@ def settle(patch: Patch) -> None:
 
 
 def owned(patch: Patch) -> None:
-    """Orders that belong to another key are not left out when one is looked for."""
-    from airflow_provider_proxyorders.ledger import Ledger
+    """An order belongs to whichever key names it last."""
+    from airflow_provider_proxyorders.ledger import Ledger, ownership
 
+    patch(ownership, "take", lambda *args: None)
     patch(Ledger, "own_ids", lambda ledger, wallet, since=None: frozenset())
+    patch(Ledger, "owned_by_another", lambda ledger, purchase, vendor_id: False)
+
+
+def contradiction(patch: Patch) -> None:
+    """Whatever order an answer names is the purchase's."""
+    from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+
+    patch(OrderTracker, "why_not", lambda tracker, purchase, vendor_order: "")
+
+
+def missing(patch: Patch) -> None:
+    """An order that no read finds stays the purchase's."""
+    from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+
+    def stay(tracker: Any, purchase: Any, error: Any) -> Any:
+        raise error
+
+    patch(OrderTracker, "note_missing", stay)
 
 
 def doubt(patch: Patch) -> None:
     """A refusal is believed also where an earlier try may have landed."""
-    from airflow_provider_proxyorders.purchase.sending import Sending
+    from airflow_provider_proxyorders.domain.model import Step
+    from airflow_provider_proxyorders.purchase.refusals import Refusals
 
-    after_failure = Sending.after_failure
+    def believe(refusals: Any, attempt: Any, claimed: Any, error: Any) -> Any:
+        refusals.ledger.record(claimed, Step.REJECTED, str(error), refusals.tracker.actor)
+        raise error
 
-    def believe(sending: Any, attempt: Any, claimed: Any, error: Any) -> Any:
-        return after_failure(sending, attempt, dataclasses.replace(claimed, maybe_sent=False), error)
+    patch(Refusals, "judge", believe)
 
-    patch(Sending, "after_failure", believe)
+
+def refusal(patch: Patch) -> None:
+    """A refusal is believed without a look at the evidence."""
+    from airflow_provider_proxyorders.purchase.refusals import Refusals
+
+    patch(Refusals, "_leaves_evidence", lambda refusals, kind: False)
+
+
+def last_look(patch: Patch) -> None:
+    """A refused purchase is sent again without another look."""
+    from airflow_provider_proxyorders.purchase.refusals import Refusals
+
+    patch(Refusals, "look_again", lambda refusals, purchase: purchase)
+
+
+def reference_taken(patch: Patch) -> None:
+    """The vendor refuses our own reference as taken, and that means nothing."""
+    from airflow_provider_proxyorders.purchase.refusals import Refusals
+
+    patch(Refusals, "_proves_landed", lambda refusals, claimed, error: False)
+
+
+def question(patch: Patch) -> None:
+    """The order of a late answer is told once, and not kept."""
+    from airflow_provider_proxyorders.ledger import questions
+
+    def only_freeze(connection: Any, purchase: Any, order_id: str, why: str, now: Any) -> bool:
+        questions.turns.freeze(connection, purchase.wallet, why)
+        return False
+
+    patch(questions, "put", only_freeze)
 
 
 def permit(patch: Patch) -> None:
     """Anybody who holds a transport may send a purchase."""
     from airflow_provider_proxyorders.transport import flow
 
-    patch(flow, "_send_with_permit", lambda request, permit, send: send(request))
+    patch(flow, "_send_with_permit", lambda request, permit, send: send(request, permit))
 
 
 def once(patch: Patch) -> None:
@@ -173,13 +238,69 @@ def once(patch: Patch) -> None:
     from airflow_provider_proxyorders.transport.worker import Http
 
     send = Http.send
-    patch(Http, "send", lambda http, request: send(http, dataclasses.replace(request, spends=False)))
+
+    def repeat(http: Any, request: Any, permit: Any = None) -> Any:
+        if permit is not None and request.spends:
+            permit(request)
+        return send(http, dataclasses.replace(request, spends=False))
+
+    patch(Http, "send", repeat)
+
+
+def looks(patch: Patch) -> None:
+    """A look is judged without the looks of other workers."""
+    from airflow_provider_proxyorders.ledger import Ledger
+
+    add_look = Ledger.add_look
+
+    def of_one_kind(ledger: Any, purchase: Any, look: Any, judge: Any, actor: Any) -> Any:
+        own = lambda every: judge([each for each in every if each.verdict == look.verdict])  # noqa: E731
+        purchase, every = add_look(ledger, purchase, look, own, actor)
+        return purchase, [each for each in every if each.verdict == look.verdict]
+
+    patch(Ledger, "add_look", of_one_kind)
+
+
+def cut(patch: Patch) -> None:
+    """The end of a sending is believed, whatever clock wrote it."""
+    from airflow_provider_proxyorders.ledger import Ledger
+
+    patch(Ledger, "cut_sending", lambda ledger, purchase: purchase)
+
+
+def one_clock(patch: Patch) -> None:
+    """Each host's own clock counts for the ledger."""
+    from airflow_provider_proxyorders.ledger import clock, database
+
+    patch(database, "clock_of", lambda engine: lambda: clock.host_clock())
+
+
+def edge(patch: Patch) -> None:
+    """A vendor is believed to be done with a purchase when its sender has given up."""
+    from airflow_provider_proxyorders.vendors import Capabilities
+
+    patch(Capabilities, "settle_time", property(lambda capabilities: capabilities.settle))
+
+
+def rest(patch: Patch) -> None:
+    """The pause that the vendor asked for is not kept."""
+    from airflow_provider_proxyorders.purchase.pauses import Rest
+
+    patch(Rest, "begin", lambda rest, seconds: None)
+
+
+def own_intent(patch: Patch) -> None:
+    """A refused purchase gives back the reservation of whoever made it."""
+    from airflow_provider_proxyorders.domain.model import Actor
+
+    patch(Actor, "same_task", lambda actor, other: True)
 
 
 GUARDS: Mapping[str, Callable[[Patch], None]] = {
     removal.__name__: removal
     for removal in (
-        intent, fence, airflow_fence, evidence, running, held_up, turn,
-        reservation, fingerprint, settle, owned, doubt, permit, once,
+        intent, fence, airflow_fence, evidence, running, held_up, connected, turn,
+        reservation, fingerprint, settle, owned, contradiction, missing, doubt, permit, once,
+        looks, cut, one_clock, edge, rest, own_intent, refusal, last_look, reference_taken, question,
     )
 }  # fmt: skip

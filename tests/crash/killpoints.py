@@ -43,6 +43,10 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
     def die_if(condition: Callable[[Any], bool]) -> Callable[[Any], None]:
         return lambda order: die() if condition(order) else None
 
+    def may_be_sent_again() -> None:
+        after(Ledger, "record", die_if(lambda order: order.step is Step.INTENDED))
+        after(Ledger, "add_look", die_if(lambda judged: judged[0].step is Step.INTENDED))
+
     points: dict[str, Callable[[], None]] = {
         "intent": lambda: before(Ledger, "intend", die),
         "intended": lambda: after(Ledger, "intend", die),
@@ -50,7 +54,7 @@ def arm(point: str, token: Path, number: int = signal.SIGKILL) -> None:
         "taken": lambda: before_the_answer_is_read(die),
         "answered": lambda: whatever_comes(Http, "_spend", die),
         "unknown": lambda: after(Ledger, "record", die_if(lambda order: order.step is Step.UNKNOWN)),
-        "proven": lambda: after(Ledger, "record", die_if(lambda order: order.step is Step.INTENDED)),
+        "proven": may_be_sent_again,
         "placed": lambda: after(Ledger, "record", die_if(lambda order: order.step in TAKEN)),
         "waiting": lambda: before(OrderTracker, "refresh", die),
         "defer": lambda: before(BaseOperator, "defer", die),

@@ -38,6 +38,8 @@ from .verdict import Verdict
 #: A run in which fewer of the processes were killed that could be shows nothing. The rest is lost to a busy machine, on which an
 #: order can be ready before the task has come to the moment it was to be killed at.
 HIT = 0.95
+#: A short run may lose so many to a busy machine.
+LOST_TO_LOAD = 4
 #: Of so many wrong cells the log is shown at once; any cell shows it when it is played again with ``--only``.
 SHOWN = 3
 #: So many cells at a time write into one SQLite file.
@@ -77,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.write:
         ledger = "PostgreSQL" if (options.ledger or "").startswith("postgres") else "SQLite"
         report.write(options.write, verdicts, took, options.jobs, _command(options), ledger)
-    return int(any(verdict.wrong for verdict in verdicts) or report.hit(verdicts) < HIT)
+    return int(
+        any(verdict.wrong for verdict in verdicts) or report.not_hit(verdicts) > max(LOST_TO_LOAD, (1 - HIT) * len(verdicts))
+    )
 
 
 def _chosen(options: argparse.Namespace) -> list[Cell]:

@@ -15,7 +15,7 @@ from airflow_provider_proxyorders import __version__
 from airflow_provider_proxyorders.purchase import guarantees
 from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
 
-from .cells import FAULTS, MODES, OPERATIONS, POINTS, WAITS, Cell, core, product
+from .cells import LOSSES, MODES, OPERATIONS, POINTS, READS, WAITS, Cell, core, product
 from .verdict import Verdict
 
 #: Between the part that follows from the code and the part that a run counted.
@@ -51,6 +51,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
         _grouped("process killed", POINTS.values(), verdicts, lambda verdict: POINTS[by[verdict.cell].point]),
         _grouped("how the task comes back", MODE_NAMES.values(), verdicts, lambda verdict: MODE_NAMES[by[verdict.cell].mode]),
         _grouped("waits in the", WAITS, verdicts, lambda verdict: by[verdict.cell].wait),
+        _grouped("reads are", READS, verdicts, lambda verdict: by[verdict.cell].reads),
         _reasons(verdicts),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -71,10 +72,9 @@ def summary(verdicts: Sequence[Verdict], seconds: float, jobs: int) -> str:
     return f"{counts}; {seconds / 60:.1f} minutes, {jobs} cells at a time"
 
 
-def hit(verdicts: Sequence[Verdict]) -> float:
-    """In which part of the cells that have their kill point a process was killed at it."""
-    could = [verdict for verdict in verdicts if Cell.parse(verdict.cell).gets_there]
-    return sum(bool(verdict.kills) for verdict in could) / len(could) if could else float(bool(verdicts))
+def not_hit(verdicts: Sequence[Verdict]) -> int:
+    """In how many cells no process was killed, though their story has the moment."""
+    return sum(not verdict.kills and Cell.parse(verdict.cell).gets_there for verdict in verdicts)
 
 
 def _grouped(
@@ -136,7 +136,8 @@ def promised() -> str:
     for vendor in map(vendor_class, vendor_names()):
         offered = vendor.capabilities
         recognised = guarantees.RECOGNISED_BY["create"][offered.create_evidence]
-        settle.append(f"| {vendor.title} | {offered.settle:g} s | {recognised} |")
+        parts = f"{offered.edge_limit:g} s for the edge, {offered.settle:g} s until it shows"
+        settle.append(f"| {vendor.title} | {offered.settle_time:g} s ({parts}) | {recognised} |")
     return f"""<!-- Made by: make crash ARGS="--write docs/guarantees.md" -->
 
 # Guarantees
@@ -151,7 +152,7 @@ capabilities; `proxyorders guarantees` prints the same table.
 The ledger holds the intent and the SENT step of a purchase before the purchase leaves. After that only a proof allows
 another sending:
 
-- a refusal by the vendor,
+- a refusal by the vendor, after the evidence was read once without a trace,
 - a connection that was never made,
 - two reads of the evidence, the vendor's settle time apart, both without the purchase.
 
@@ -167,20 +168,56 @@ decides.
 ## Assumptions
 
 - **A taken order shows up within the settle time**: the vendor's default above, or `settle` in the connection. A vendor may
-  take an order later than that, after two looks found nothing. Then it can be sent twice. Raise `settle` if in doubt.
+  take an order later than that, after two looks found nothing. Then it can be sent twice. *Set* `settle` higher if in doubt,
+  also where a proxy of yours holds requests back.
 - **While an answer is lost, the wallet gets no top-up of exactly the purchase price.** Such a top-up, or a refund of a
   delivered order, looks like a purchase without a charge. This matters if the balance is the evidence: at ProxyScrape, and
   at IPRoyal if the order or its extension shows too late as well.
 - **Only this package buys from the wallet at that moment**, unless the vendor lists orders. Its purchases take turns. A
-  purchase from the dashboard, of the same product and while an answer is lost, can be mistaken for ours, or needs a person.
+  purchase from the dashboard, of the same goods and while an answer is lost, can be mistaken for ours, or needs a person.
+  A wallet that another buyer uses freezes at the next purchase after a charge that this ledger cannot explain.
   `ReconcileLedgerOperator` finds foreign orders.
 - **A used reference stays used** at vendors that take one order per reference, also after a failed order.
 - **The ledger is shared and durable.** SQLite serves one host (write-ahead log, full sync), PostgreSQL several. A confirmed
   step survives a crash. A ledger that is lost or set back forgets purchases.
-- **The workers' clocks agree to a few seconds.** A try waits for another try's sending by the clock: three times the
-  connection's `timeout` and 5 s more.
-- **A worker runs on between its last check of the clock and the first byte of the purchase.** It checks after SENT is
-  committed; after a delay of more than `timeout` it gives up. The moment after that check remains.
+- **The ledger's clock runs on.** A try waits for another try's sending by it: three times the connection's `timeout` and
+  5 s more. It is PostgreSQL's clock, whatever the hosts' own clocks say, or with SQLite the clock of its one host. If that
+  clock jumps ahead between two looks, they seem further apart than they were.
+- **A worker runs on between its last check of the clock and the first byte of the purchase.** The connection is open by
+  then, and a few instructions remain. A worker that is frozen exactly there, for longer than the time limits and the settle
+  time together, sends late. *Set* `settle` higher to cover longer freezes.
+- **A balance or a list is cut at the same place once at most.** An answer without a length, chunks or a closing bracket is
+  read twice; two that are cut alike agree.
+
+## What is left, and what you can set
+
+| what can still happen | what you can set or do |
+|---|---|
+| A purchase lands, a proxy of the vendor's sends it twice, the copy is refused, and reads are late: the task fails with \
+"Nothing was bought as far as the vendor shows". The order exists once, and the next try, the next purchase or a comparison \
+finds it | clear the task after `settle`, or run `ReconcileLedgerOperator` |
+| An answer names a foreign order of the same goods that was bought after our evidence was read | give each buyer a \
+wallet of its own |
+| Two answers name false orders while reads lag: two keys that asked for the same can have each other's order. Each key has one \
+order of what it asked for | wait between purchases for `settle` |
+| A vendor without a way to look an order up (Voodoo without its webhook) loses an answer: a person looks once | set up \
+the webhook |
+| A refused purchase is cleared after a charge that this ledger cannot explain (a renewal by the vendor, a purchase by hand): \
+a person is asked | resolve it, or use a new order key |
+| One wrong list of orders with a far too great id raises the wallet's mark (IPRoyal): lost answers after it wait for a person | \
+look into the dashboard, `ledger resolve` |
+| Two keys or two addresses of one balance look like two accounts, with two limits | the same `wallet` in both connections |
+| Limits are compared with amounts in an unnamed currency | `currency` |
+| A charge above the quote is seen at the next purchase or comparison, not before | `max_order_price`, `daily_limit`, \
+`min_balance` |
+| A list that is empty for the one read right before the first purchase of a ledger: a person decides | run the comparison first |
+| Two ProxyScrape purchases of one type land, one answer names a missing order and the other is refused: a person decides, until \
+the refused task looks again | clear the refused task first |
+| A charge above its quote is hidden by a top-up of at least as much, where the order shows no price | check invoices |
+| Where IPRoyal lists by product only, an order of a product that is neither in its catalogue nor in the ledger stays unseen by \
+renewals and comparisons | name the order by its id |
+| The retries of a task end before evidence can decide | more `retries`; the next purchase on the wallet, a comparison, \
+or Clear goes on |
 """
 
 
@@ -196,8 +233,9 @@ def counted(verdicts: Sequence[Verdict], seconds: float, jobs: int, command: str
     return f"""{NUMBERS}
 
 A real process runs the operator. It is killed (SIGKILL) or frozen (SIGSTOP) at one of {len(POINTS)} moments of a purchase's
-life. The first purchase that reaches the vendor keeps its answer, or loses it in one of {len(FAULTS)} ways, before or after
-the order was taken. A cell combines these with an operation that spends, one of both ways to wait, and one of {len(MODES)} ways
+life. The first purchase that reaches the vendor keeps its answer, or loses it in one of {len(LOSSES) - 2} ways: before or after
+the order was taken, refused though it was taken, or naming another order. Reads show a purchase at once, or late: after half of
+the settle time. A cell combines these with an operation that spends, one of both ways to wait, and one of {len(MODES)} ways
 for the task to come back. Airflow's delays between tries are thirty times shorter than usual.
 Played: {which}.
 

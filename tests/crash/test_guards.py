@@ -6,7 +6,10 @@ hand where a scene is about time, so nothing waits for it.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ import pytest
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import (
     CapExceeded,
+    ConfigError,
     LedgerError,
     OutcomeUnknown,
     ProxyOrdersError,
@@ -28,7 +32,11 @@ from airflow_provider_proxyorders.domain.errors import (
     SpendRefused,
     WalletHeld,
 )
-from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.domain.model import TAKEN, Actor, Money, Purchase, Step
+from airflow_provider_proxyorders.purchase import resolving
+from airflow_provider_proxyorders.transport import worker
+from airflow_provider_proxyorders.transport.worker import Http
+from tests.counted import counted
 from tests.vendors import ROWS
 
 from ..purchase.conftest import PRICES, Shop
@@ -76,8 +84,8 @@ def killed_after_sending(buyer: Any) -> Any:
     """Let this worker die when the vendor has answered its purchase."""
     send = buyer.http.send
 
-    def dying(request: Any) -> Any:
-        answer = send(request)
+    def dying(request: Any, permit: Any = None) -> Any:
+        answer = send(request, permit)
         if request.spends:
             raise Killed
         return answer
@@ -95,10 +103,11 @@ def attempt(buy: Callable[[], Purchase]) -> Purchase | ProxyOrdersError:
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
 def test_intent_before_sending(shop_of: ShopOf, guard: Guard, vendor: str) -> None:
-    """A worker is killed after the vendor took its order. Nobody would know of it."""
+    """A worker is killed after the vendor took its order. Nobody would know of it, since the balance does not show it yet."""
     guarded = guard("intent")
     shop = shop_of(vendor)
     time = Time(shop)
+    shop.box.fault(vendor=vendor, operation="balance", action="lag", seconds=3600, times=2)
     with pytest.raises(Killed):
         killed_after_sending(shop.buyer()).place(shop.request, order_key="k")
     shop.buyer(sleep=time.sleep).place(shop.request, order_key="k")
@@ -107,9 +116,10 @@ def test_intent_before_sending(shop_of: ShopOf, guard: Guard, vendor: str) -> No
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
 def test_looking_before_sending_again(shop_of: ShopOf, guard: Guard, vendor: str) -> None:
-    """The answer is lost after the vendor took the order."""
+    """The answer is lost after the vendor took the order, and the balance does not show it yet."""
     guarded = guard("evidence")
     shop = shop_of(vendor)
+    shop.box.fault(vendor=vendor, operation="balance", action="lag", seconds=3600, times=2)
     shop.box.fault(vendor=vendor, operation="create", when="after", times=1, action="reset")
     shop.buyer().place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
@@ -130,8 +140,8 @@ def test_fence_of_the_ledger(shop: Shop, guard: Guard) -> None:
     if guarded:
         assert [entry.order_id for entry in shop.bought()] == [purchase.order_id]
     elif ROWS[shop.name].vendor.capabilities.repeats_safely("create"):
-        # its reference stops the second order, but the ledger now says that nothing was bought
-        assert len(shop.bought()) == 1 and purchase.step is Step.REJECTED
+        # its reference stops the second order, but the ledger no longer knows the first one
+        assert len(shop.bought()) == 1 and purchase.step is Step.QUARANTINED
     else:
         assert len(shop.bought()) == 2
 
@@ -207,7 +217,40 @@ def test_a_worker_held_up_after_it_wrote_sent(shop_of: ShopOf, guard: Guard, ven
     buyer = shop.buyer(ticks=lambda: time.ahead)
     shop.ledger.claim = held_up_afterwards  # type: ignore[method-assign]
     said = attempt(lambda: buyer.place(shop.request, order_key="k"))
-    assert isinstance(said, OutcomeUnknown), "it says nothing about an order that it knows nothing of"
+    assert len(shop.bought()) == (1 if guarded else 2)
+    if guarded:
+        assert isinstance(said, Purchase) and said.order_id == shop.bought()[0].order_id
+    else:
+        assert isinstance(said, OutcomeUnknown), "it says nothing about an order that it knows nothing of"
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_slow_way_to_the_vendor(shop_of: ShopOf, guard: Guard, vendor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the vendor is looked up for minutes, right before the purchase leaves; another worker buys meanwhile."""
+    guarded = guard("connected")
+    shop = shop_of(vendor)
+    time = Time(shop)
+    monkeypatch.setattr(worker, "STALE_AFTER", -1.0)
+    find, send, spending = socket.getaddrinfo, Http.send, threading.Event()
+
+    def note(http: Http, request: Any, permit: Any = None) -> Any:
+        if request.spends and http is buyer.http:
+            spending.set()
+        return send(http, request, permit)
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        if spending.is_set():
+            spending.clear()
+            monkeypatch.setattr(socket, "getaddrinfo", find)
+            time.sleep(600)
+            shop.buyer(sleep=time.sleep).place(shop.request, order_key="k")
+        return find(*args, **kwargs)
+
+    buyer = shop.buyer()  # its own clock stands still, so only the order of things protects
+    monkeypatch.setattr(Http, "send", note)
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    attempt(lambda: buyer.place(shop.request, order_key="k"))
+    assert not spending.is_set()
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
@@ -224,25 +267,27 @@ def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
     buyer = shop.buyer()
     look = buyer.settling.evidence.look
 
-    def another_buys_first(purchase: Purchase) -> Any:
+    def another_buys_first(purchase: Purchase, *others: Any) -> Any:
         if not neighbour.ident:
             neighbour.start()
             while neighbour.is_alive() and not landed.wait(0.05):
                 pass
         if guarded:
             landed.release()
-        return look(purchase)
+        return look(purchase, *others)
 
     buyer.settling.evidence.look = another_buys_first  # type: ignore[method-assign]
     mine = attempt(lambda: buyer.place(shop.request, order_key="a"))
     landed.release()
     neighbour.join(30)
     assert isinstance(mine, Purchase)
-    if guarded:
-        assert isinstance(others[0], WalletHeld)
+    if guarded and isinstance(others[0], WalletHeld):  # otherwise it settled the first one, and then had its turn
         others = [shop.buyer().place(shop.request, order_key="b")]
     orders = {mine.order_id, others[0].order_id if isinstance(others[0], Purchase) else None}
-    assert (len(orders), len(shop.bought())) == ((2, 2) if guarded else (1, 1)), "two keys, two orders"
+    if guarded:
+        assert (len(orders), len(shop.bought())) == (2, 2), "two keys, two orders"
+    else:  # no order is given twice, but the order that was bought for one key went to the other one
+        assert any("belongs to order key 'a' already" in step.why for step in shop.ledger.history("b"))
 
 
 def test_reservation_of_the_cap(shop_of: ShopOf, guard: Guard) -> None:
@@ -279,19 +324,20 @@ def test_fingerprint(shop_of: ShopOf, guard: Guard) -> None:
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
 def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: str) -> None:
-    """The vendor takes the order after the buyer has hung up."""
+    """The vendor takes the order after the buyer has hung up, and the next read of the balance does not show it yet."""
     guarded = guard("settle")
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
     buyer = shop.buyer(timeout=0.4, settle=1.5)
     look = buyer.settling.evidence.look
 
-    def taken_after_the_second_look(purchase: Purchase) -> Any:
-        looks = len(purchase.evidence.get("looks", []))
-        result = look(purchase)
+    def taken_after_the_second_look(purchase: Purchase, *others: Any) -> Any:
+        looks = len(shop.ledger.looks("k"))
+        result = look(purchase, *others)
         if looks == (1 if not guarded else 0):
             rule.release()
             wait_until(lambda: bool(shop.bought()))
+            shop.box.fault(vendor=vendor, operation="balance", action="lag", seconds=3600, times=1)
         return result
 
     buyer.settling.evidence.look = taken_after_the_second_look  # type: ignore[method-assign]
@@ -315,6 +361,45 @@ def test_ids_that_belong_to_another_purchase(shop_of: ShopOf, guard: Guard) -> N
     assert len(shop.bought()) == (2 if guarded else 1), "two keys, two orders"
 
 
+@pytest.mark.parametrize("vendor", ["proxyscrape", "voodoo"])
+def test_an_answer_that_names_the_previous_order(shop_of: ShopOf, guard: Guard, vendor: str) -> None:
+    """The vendor takes the second order and names the first one: the second would be in no row."""
+    guarded = guard("owned")
+    shop = shop_of(vendor)
+    first = shop.delivered("a")
+    shop.box.fault(vendor=shop.name, operation="create", action="another_id", order="previous", times=1)
+    with contextlib.suppress(OutcomeUnknown):
+        shop.buyer().place(shop.request, order_key="b")
+    second = shop.ledger.find("b")
+    assert second is not None and len(shop.bought()) == 2
+    assert (second.order_id != first.order_id) is guarded
+
+
+def test_an_answer_that_names_a_foreign_order(shop_of: ShopOf, guard: Guard) -> None:
+    """An order from before, bought elsewhere: the purchase is told by its mark, and found."""
+    guarded = guard("contradiction")
+    shop = shop_of("iproyal")
+    [foreign] = shop.box.control([{"vendor": "iproyal", "order": {"product_id": 9, "product_plan_id": 22, "quantity": 2}}])
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order=str(foreign), times=1)
+    purchase = shop.buyer().place(shop.request, order_key="k")
+    assert (purchase.order_id == shop.bought()[0].order_id) is guarded
+
+
+def test_an_answer_with_an_id_that_does_not_exist(shop_of: ShopOf, guard: Guard) -> None:
+    """Nobody finds the order of the answer: the evidence finds the one that was bought."""
+    guarded = guard("missing")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    buyer = shop.buyer(sleep=time.sleep)
+    placed = buyer.place(shop.request, order_key="k")
+    for _ in range(2):
+        attempt(lambda: buyer.refresh(placed))
+        time.sleep(1.0)
+    purchase = buyer.place(shop.request, order_key="k")
+    assert (purchase.order_id == shop.bought()[0].order_id) is guarded
+
+
 def test_a_refusal_after_doubt_proves_nothing(shop_of: ShopOf, guard: Guard) -> None:
     """The repeat with the same reference is refused because the first one landed."""
     guarded = guard("doubt")
@@ -327,6 +412,63 @@ def test_a_refusal_after_doubt_proves_nothing(shop_of: ShopOf, guard: Guard) -> 
         assert isinstance(said, Quarantined) and purchase.step is Step.QUARANTINED
     else:
         assert purchase.step is Step.REJECTED, "bought, and the ledger says that it was refused"
+
+
+@pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
+def test_a_look_after_a_refusal(shop_of: ShopOf, guard: Guard, vendor: str) -> None:
+    """An inner proxy repeats the purchase, and only the refusal of the copy comes back."""
+    guarded = guard("refusal")
+    shop = shop_of(vendor)
+    shop.box.fault(vendor=vendor, operation="create", action="repeat", times=1)
+    said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
+    assert isinstance(said, Purchase) is guarded, "bought, and the ledger says that it was refused"
+    assert len(shop.bought()) == 1
+
+
+def test_a_last_look_before_a_refused_purchase_is_sent_again(shop_of: ShopOf, guard: Guard) -> None:
+    """The same, and the vendor's reads lag: the look after the refusal sees nothing."""
+    guarded = guard("last_look")
+    shop = shop_of("iproyal")
+    shop.box.fault(vendor="iproyal", operation="create", action="repeat", times=1)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
+    lag.release()
+    said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
+    assert isinstance(said, Purchase) is guarded, "else only the balance keeps it from being bought twice"
+    assert len(shop.bought()) == 1
+
+
+def test_our_own_reference_refused_as_taken(shop_of: ShopOf, guard: Guard) -> None:
+    """The copy is refused since the first one landed, and the balance lags."""
+    guarded = guard("reference_taken")
+    shop = shop_of("voodoo")
+    shop.box.fault(vendor="voodoo", operation="create", action="repeat", times=1)
+    shop.box.fault(vendor="voodoo", operation="balance", action="lag", seconds=3600)
+    said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
+    assert len(shop.bought()) == 1 and isinstance(said, Quarantined) is guarded
+    assert ("Nothing was bought" in str(said)) is not guarded
+
+
+def test_the_order_of_a_late_answer(shop_of: ShopOf, guard: Guard) -> None:
+    """A late answer comes while the purchase is sent again; that is refused; a person unfreezes, and the task is cleared."""
+    from ..purchase.test_late_answers import answered_late, late_answer_of
+
+    guarded = guard("question")
+    shop = shop_of("iproyal")
+    late_answer_of(shop, "k", answered_late)
+    shop.ledger.record(shop.ledger.find("k"), Step.REJECTED, "refused", Actor())  # type: ignore[arg-type]
+    wallet = shop.buyer().account.wallet
+    if guarded:
+        with pytest.raises(ConfigError, match=r"--adopt|--foreign"):
+            resolving.unfreeze(shop.ledger, wallet)
+    else:
+        resolving.unfreeze(shop.ledger, wallet)
+    assert (counted(shop.ledger, wallet) > 0) is guarded, "what was charged counts for the limits"
+    said = attempt(lambda: shop.buyer().place(shop.request, order_key="k"))
+    if guarded:
+        assert isinstance(said, Purchase) and said.order_id == shop.bought()[0].order_id
+        assert shop.ledger.freeze_reason(wallet) is None
+    assert len(shop.bought()) == 1 or not guarded
 
 
 def test_only_a_permitted_purchase_leaves(shop: Shop, guard: Guard) -> None:
@@ -355,6 +497,123 @@ def test_the_transport_never_repeats_a_purchase(shop_of: ShopOf, guard: Guard, v
     shop.box.fault(vendor=vendor, operation="create", when="after", times=1, action="status", status=502)
     shop.buyer().place(shop.request, order_key="k")
     assert len(shop.bought()) == (1 if guarded else 2)
+
+
+def test_looks_of_all_workers_count_together(shop_of: ShopOf, guard: Guard) -> None:
+    """Between two looks that see nothing, another worker sees that money is gone."""
+    guarded = guard("looks")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    shop.box.fault(vendor="iproyal", operation="create", when="after", times=1, action="reset")
+    buyer, helper = shop.buyer(settle=60), shop.buyer(settle=60)
+
+    def seen_by(worker: Any, verdict: str) -> None:
+        look = worker.settling.evidence.look
+        worker.settling.evidence.look = lambda purchase, *others: dataclasses.replace(
+            look(purchase, *others), verdict=verdict, order=None
+        )
+
+    def helped(seconds: float) -> None:
+        time.sleep(seconds)
+        purchase = shop.ledger.find("k")
+        if purchase is not None and len(shop.ledger.looks("k")) == 1:
+            helper.settling.look_once(purchase, set())
+
+    seen_by(buyer, "absent")
+    seen_by(helper, "inconclusive")
+    buyer.sleep = helped
+    said = attempt(lambda: buyer.place(shop.request, order_key="k"))
+    assert isinstance(said, Quarantined) is guarded
+    # it was bought: only the balance, which is compared before each purchase, can still stop the second one then
+    assert any("proven absent" in entry.why for entry in shop.ledger.history("k")) is not guarded
+
+
+def test_a_sending_that_would_last_for_hours(shop_of: ShopOf, guard: Guard) -> None:
+    """A worker dies while it sends. Its clock was six hours ahead."""
+    guarded = guard("cut")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    time.ahead = 6 * 3600.0
+    with pytest.raises(Killed):
+        killed_after_sending(shop.buyer()).place(shop.request, order_key="k")
+    time.ahead = 0.0
+    said = attempt(lambda: shop.buyer(sleep=time.sleep).place(shop.request, order_key="k"))
+    assert isinstance(said, Purchase) is guarded
+    assert len(shop.bought()) == 1
+
+
+def test_one_clock_for_workers_on_many_hosts(guard: Guard, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock is ten minutes behind is sending right now. By the clocks of others it gave up long ago."""
+    guarded = guard("one_clock")
+    from airflow_provider_proxyorders.ledger import Intent, clock, engine, open_ledger
+    from airflow_provider_proxyorders.purchase.attempt import may_be_running
+
+    behind = timedelta(minutes=10)
+    monkeypatch.setattr(clock, "host_clock", lambda: datetime.now(timezone.utc) - behind)
+    ledger, actor = open_ledger(postgres_url), Actor()
+    intent = Intent("k", "create", "iproyal", "c", "iproyal:c", "a" * 64, {}, Money(Decimal(6), "USD"))
+    sent = ledger.claim(ledger.intend(intent, actor), actor, evidence={}, sent_seconds=95)
+    engine.close()
+    behind = timedelta(0)
+    assert may_be_running(sent, open_ledger(postgres_url).clock()) is guarded
+
+
+def test_a_vendor_that_works_on_after_its_edge_gave_up(shop_of: ShopOf, guard: Guard) -> None:
+    """The vendor takes the order 90 seconds after the buyer has hung up. The connection sets no ``settle``."""
+    guarded = guard("edge")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    rule = shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="pause")
+    buyer = shop.buyer(timeout=0.4, sleep=time.sleep)
+    buyer.account.settings = {}
+    look = buyer.settling.evidence.look
+
+    def taken_after_90_seconds(purchase: Purchase, *others: Any) -> Any:
+        if time.ahead >= 90 and not shop.bought():
+            rule.release()
+            wait_until(lambda: bool(shop.bought()))
+        return look(purchase, *others)
+
+    buyer.settling.evidence.look = taken_after_90_seconds  # type: ignore[method-assign]
+    buyer.place(shop.request, order_key="k")
+    if not guarded:
+        rule.release()
+        wait_until(lambda: len(shop.bought()) == 2)
+    assert len(shop.bought()) == (1 if guarded else 2)
+
+
+def test_the_pause_that_a_vendor_asks_for(shop_of: ShopOf, guard: Guard) -> None:
+    """It answers 429 to the purchase of one worker. Another worker asks a moment later."""
+    guarded = guard("rest")
+    shop = shop_of("iproyal")
+    Time(shop)
+    headers = {"Retry-After": "600"}
+    shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="status", status=429, headers=headers)
+    first = shop.buyer(settle=1000)
+    first.http._sleep = lambda seconds: None
+    assert isinstance(attempt(lambda: first.place(shop.request, order_key="k")), OutcomeUnknown)
+    asked = shop.box.book.count("iproyal")
+    attempt(lambda: shop.buyer(settle=1000, patience=0.0).place(shop.request, order_key="other"))
+    assert (shop.box.book.count("iproyal") == asked) is guarded
+
+
+def test_the_reservation_of_another_task(shop_of: ShopOf, guard: Guard) -> None:
+    """A task is about to send; another task comes with its key and a higher cap, and is refused."""
+    guarded = guard("own_intent")
+    shop = shop_of("proxyscrape")
+    shop.caps = Caps(max_order_price=Decimal("60.00"), daily_limit=Decimal("40.00"))
+    one, other = Actor("one", "r", "t"), Actor("other", "r", "t")
+    said: list[Any] = []
+
+    def beside(order_key: str) -> None:
+        second = shop.buyer(actor=other)
+        said.append(attempt(lambda: second.place(shop.request, order_key=order_key, max_price=Decimal("50.00"))))
+
+    first = attempt(
+        lambda: shop.buyer(actor=one, fence=beside, patience=0.0).place(shop.request, order_key="k", max_price=Decimal("35.00"))
+    )
+    assert isinstance(said[0], CapExceeded)
+    assert (isinstance(first, Purchase) and first.step in TAKEN) is guarded
 
 
 def test_every_guard_has_its_scene() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.errors import CapExceeded, NeverSent, OutcomeUnknown, ProxyOrdersError, WalletHeld
 from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import Attempt
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.transport.worker import Http
+from tests.counted import counted
 
 from ..purchase.conftest import Shop
 
@@ -27,6 +29,30 @@ def test_a_worker_that_came_second_goes_on_with_what_the_first_bought(shop: Shop
 
     order = shop.buyer(fence=other_worker).place(shop.request, order_key="k")
     assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
+
+
+@pytest.mark.parametrize(
+    "error", [NeverSent("the line is down."), CapExceeded("the wallet is frozen."), WalletHeld("it is held.")]
+)
+def test_a_worker_that_fails_goes_on_with_what_another_one_bought(shop: Shop, error: ProxyOrdersError) -> None:
+    """Its error is true for its own try and false for the key: "Nothing was bought" would be said of a charge."""
+    others: list[str | None] = []
+
+    def other_worker(order_key: str) -> None:
+        others.append(shop.buyer().place(shop.request, order_key=order_key).order_id)
+        raise error
+
+    order = shop.buyer(fence=other_worker).place(shop.request, order_key="k")
+    assert [entry.order_id for entry in shop.bought()] == [order.order_id] == others
+
+
+def test_a_worker_that_fails_says_so_where_nobody_bought(shop: Shop) -> None:
+    def stop(order_key: str) -> None:
+        raise NeverSent("the line is down.")
+
+    with pytest.raises(NeverSent, match="Nothing was bought"):
+        shop.buyer(fence=stop).place(shop.request, order_key="k")
+    assert shop.bought() == []
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -73,6 +99,23 @@ def test_a_late_answer_is_never_thrown_away(shop_of: Callable[[str], Shop]) -> N
     assert shop.delivered("k").order_id == vendor_order.order_id and len(shop.bought()) == 1
 
 
+def test_a_try_whose_purchase_was_taken_further_goes_on_with_it(shop_of: Callable[[str], Shop]) -> None:
+    """Its answer is lost, and by then another try has looked for the purchase and sent it again."""
+    shop = shop_of("iproyal")
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="before", times=1)
+    real = shop.ledger.record
+
+    def record(purchase: Purchase, *arguments: Any, **options: Any) -> Purchase:
+        shop.ledger.record = real  # type: ignore[method-assign]
+        real(purchase, Step.UNKNOWN, "its worker is gone", Actor())
+        shop.buyer().place(shop.request, order_key="k")
+        return real(purchase, *arguments, **options)
+
+    shop.ledger.record = record  # type: ignore[method-assign]
+    placed = shop.buyer().place(shop.request, order_key="k")
+    assert [placed.order_id] == [entry.order_id for entry in shop.bought()]
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_sent(
     shop_of: Callable[[str], Shop], refused: bool
@@ -86,15 +129,15 @@ def test_a_late_answer_about_what_stands_to_be_sent_again_keeps_it_from_being_se
         shop.ledger.record(shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0), Step.REJECTED, "no money", Actor())
     placed = buyer.sending.placed(claimed, vendor_order)
     assert (placed.order_id, placed.price) == (vendor_order.order_id, claimed.reserved)
-    assert shop.ledger.charge_bounds("iproyal:main")[0] == claimed.reserved.amount, "it counts again"
+    assert counted(shop.ledger, "iproyal:main") == claimed.reserved.amount, "it counts again"
     with pytest.raises(StaleClaim):
         shop.ledger.claim(again, Actor(), evidence={}, sent_seconds=0)
     assert shop.buyer().place(shop.request, order_key="k").order_id == vendor_order.order_id
     assert len(shop.bought()) == 1 and shop.ledger.freeze_reason("iproyal:main") is None
 
 
-def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Callable[[str], Shop]) -> None:
-    """The second sending is refused; that does not make the first one disappear."""
+def test_a_late_answer_while_it_is_sent_again_stays_an_open_question(shop_of: Callable[[str], Shop]) -> None:
+    """The second sending is refused; that does not make the first one disappear. The next try takes its order."""
     shop = shop_of("iproyal")
     buyer = shop.buyer()
     claimed, vendor_order = bought_late(shop, buyer)
@@ -104,8 +147,11 @@ def test_a_late_answer_while_it_is_sent_again_is_found_by_a_person(shop_of: Call
     with pytest.raises(OutcomeUnknown, match=vendor_order.order_id):
         buyer.sending.placed(claimed, vendor_order)
     shop.ledger.record(sending, Step.REJECTED, "no money", Actor())
-    assert [order.order_key for order in shop.ledger.unresolved()] == ["k"]
+    questions = shop.ledger.questions(wallet="iproyal:main")
+    assert [(question.order_key, question.order_id) for question in questions] == [("k", vendor_order.order_id)]
     assert vendor_order.order_id in (shop.ledger.freeze_reason("iproyal:main") or "")
+    assert shop.buyer().place(shop.request, order_key="k").order_id == vendor_order.order_id
+    assert len(shop.bought()) == 1 and not shop.ledger.questions() and shop.ledger.freeze_reason("iproyal:main") is None
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
@@ -181,6 +227,5 @@ def test_a_machine_that_slept_sends_nothing_afterwards(shop_of: Callable[[str], 
 
     buyer = shop.buyer()
     shop.ledger.claim = claim_and_sleep  # type: ignore[assignment,method-assign]
-    with pytest.raises(OutcomeUnknown):
-        buyer.place(shop.request, order_key="k")
-    assert len(shop.bought()) == 1
+    placed = buyer.place(shop.request, order_key="k")
+    assert [placed.order_id] == [entry.order_id for entry in shop.bought()]

@@ -17,11 +17,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.vendors import EXTENSIONS, ROWS
+from tests.vendors import EXTENSIONS, ROWS, VENDORS
 
 from .cells import OPERATIONS, Cell
 from .forks import Say
@@ -37,7 +38,6 @@ SHOWS_WHEN_DONE = [name for name, (vendor, kind) in OPERATIONS.items() if kind =
 TIMEOUT = 2.0
 #: ``retries=2``, as the operators have it by default.
 MAX_TRIES = 2
-SECRET = "matrix-token-5f2c"
 WEBHOOK_SECRET = "matrix-webhook-8d41"
 
 
@@ -61,6 +61,16 @@ def wallet(cell: Cell) -> str:
     return f"{cell.vendor}:{cell}"
 
 
+def connection_id(cell: Cell) -> str:
+    """The connection of a cell: its own, since cells share a ledger, and one connection is one account there."""
+    return f"shop_{sha256(str(cell).encode()).hexdigest()[:12]}"
+
+
+def secret(cell: Cell) -> str:
+    """The key of a cell: its own, since one key is one wallet."""
+    return f"matrix-token-{connection_id(cell)}"
+
+
 def processing(cell: Cell) -> float:
     """Seconds until an order is usable, or an extension shows; a deferrable task looks before it defers, and must miss it."""
     if cell.wait == "worker":
@@ -70,7 +80,8 @@ def processing(cell: Cell) -> float:
 
 def settle(cell: Cell) -> float:
     """The connection's settle time in seconds: longer than what is bought takes to show up, which is what it means."""
-    return processing(cell) + 0.5 if cell.operation in SHOWS_WHEN_DONE and cell.wait == "deferrable" else 0.4
+    usual = processing(cell) + 0.5 if cell.operation in SHOWS_WHEN_DONE and cell.wait == "deferrable" else 0.4
+    return usual if cell.reads == "current" else max(2.0, 2 * usual)
 
 
 # ---------------------------------------------------------------------------------------------- the vendor
@@ -87,16 +98,18 @@ def sandbox(cell: Cell, webhook_port: int | None, say: Say) -> None:
     parent = os.getppid()
     with Sandbox.start(port=0, processing=processing(cell)) as box:
         order_id = None
-        commands: list[dict[str, Any]] = [{"vendor": cell.vendor, "token": {"name": "main", "token": SECRET}}]
+        commands: list[dict[str, Any]] = [{"vendor": cell.vendor, "token": {"name": "main", "token": secret(cell)}}]
         if webhook_port is not None:
-            receiver = {"url": f"http://127.0.0.1:{webhook_port}/shop", "secret": WEBHOOK_SECRET, "gap": 1}
+            receiver = {"url": f"http://127.0.0.1:{webhook_port}/{connection_id(cell)}", "secret": WEBHOOK_SECRET, "gap": 1}
             commands.append({"vendor": cell.vendor, "webhook": receiver})
         if cell.kind == "extend":
             expiry = datetime.now(timezone.utc) + timedelta(days=10)
             commands += EXTENSIONS[cell.vendor].seed(expiry, processing(cell))
         order_id = box.control(commands)[-1]
         if cell.fault is not None:
-            box.fault(**cell.fault)
+            box.fault(**_with_foreign_order(cell, box, cell.fault))
+        if cell.reads == "lagging":
+            box.fault(cell.vendor, action="lag", seconds=0.5 * settle(cell))
         say({"url": box.url(cell.vendor), "order_id": order_id})
         while signal.sigtimedwait({signal.SIGTERM}, 1.0) is None:
             if os.getppid() != parent:
@@ -104,6 +117,13 @@ def sandbox(cell: Cell, webhook_port: int | None, say: Say) -> None:
         charges = [entry.as_dict() for entry in box.book.charges(cell.vendor) if entry.kind != "refund"]
         opened = box.state.vendors[cell.vendor].handles()  # which order each came from is the vendor's own knowledge
         say({"charges": charges, "subaccounts": dict(opened), "faults": sum(rule.hits for rule in box.faults())})
+
+
+def _with_foreign_order(cell: Cell, box: Any, fault: dict[str, Any]) -> dict[str, Any]:
+    """The fault with a foreign order from before, where no list would tell a younger one from ours (see *What is left*)."""
+    if fault.get("order") != "foreign" or VENDORS[cell.vendor].capabilities.list_orders:
+        return fault
+    return {**fault, "order": str(box.control([{"vendor": cell.vendor, "order": {}}])[-1])}
 
 
 def receive(place: Place, say: Say) -> None:
@@ -189,8 +209,8 @@ def _environment(place: Place) -> None:
         "wallet": str(cell),
         **({"webhook_secret": WEBHOOK_SECRET} if cell.webhook else {}),
     }
-    connection = {"conn_type": cell.vendor, "host": place.vendor_url, "password": SECRET, "extra": json.dumps(extra)}
-    os.environ["AIRFLOW_CONN_SHOP"] = json.dumps(connection)
+    connection = {"conn_type": cell.vendor, "host": place.vendor_url, "password": secret(cell), "extra": json.dumps(extra)}
+    os.environ[f"AIRFLOW_CONN_{connection_id(cell).upper()}"] = json.dumps(connection)
     os.environ["AIRFLOW__PROXYORDERS__LEDGER_URL"] = place.ledger_url
 
 
@@ -200,7 +220,7 @@ def _operator(place: Place) -> Any:
     cell = place.cell
     options: dict[str, Any] = {
         "task_id": "order",
-        "conn_id": "shop",
+        "conn_id": connection_id(cell),
         "request": dict(REQUESTS[cell.operation]),
         "deferrable": cell.wait == "deferrable",
         "poll_interval": 0.1,

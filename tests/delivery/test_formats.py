@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_proxyorders.delivery.formats import READABLE, WRITERS, dump, load
+from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 from airflow_provider_proxyorders.operators.delivery import Format
 from tests.contract.replay import Exchange, exchanges, play
 

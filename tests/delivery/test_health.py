@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_proxyorders.delivery.proxy_check import check
-from airflow_provider_proxyorders.domain.model import Proxy
+from airflow_provider_proxyorders.domain.delivered import Proxy
 from airflow_provider_proxyorders.transport.probe import aprobe
 from tests.hooks.connections import Shops
 

@@ -16,8 +16,8 @@ from airflow.sdk import Asset
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.log import redact
 
+from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
-from airflow_provider_proxyorders.domain.model import Delivery, Proxy
 from airflow_provider_proxyorders.hooks.masking import MOST_MASKED, mask
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery, store
 from tests.hooks.connections import REQUESTS, VENDORS, Shops
@@ -130,7 +130,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(ConfigError, match="No space.*nothing was bought. Make room"):
             store(str(path), b"new")
         assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["goods"]
 
@@ -164,6 +164,28 @@ class TestTooLittle:
         with pytest.raises(ConfigError, match="yielded codes"):
             run(deliver("voodoo", order_id, tmp_path / "goods", format="requests"))
         assert not (tmp_path / "goods").exists()
+
+
+class TestUnwritable:
+    """Errors of others in our form: what became of the money, what to do, and no try that cannot help."""
+
+    @pytest.mark.parametrize(
+        ("path", "why"),
+        [
+            ("{tmp}/a-file/goods", "Not a directory|File exists"),
+            ("{tmp}/a-folder", "Is a directory"),
+            ("{tmp}/" + "x" * 300, "File name too long"),
+            ("s3://aws_default@bucket/goods", "s3"),
+            ("nowhere://bucket/goods", "nowhere"),
+        ],
+    )
+    def test_is_told_once(self, shops: Shops, tmp_path: Path, path: str, why: str) -> None:
+        (tmp_path / "a-file").write_text("")
+        (tmp_path / "a-folder").mkdir()
+        order_id, _ = bought(shops, "voodoo")
+        with pytest.raises(ConfigError, match=f"cannot be written to .*({why}).*The order is paid.*nothing was bought") as error:
+            run(deliver("voodoo", order_id, path.format(tmp=tmp_path)))
+        assert error.value.retry == "never" and "\n" not in str(error.value)
 
 
 class TestHealth:
@@ -202,7 +224,7 @@ class TestMasking:
         monkeypatch.setattr("airflow.sdk.log.mask_secret", registered.append)
         mask(Delivery("1", codes=tuple(f"CODE-{number}/x" for number in range(1000))))
         (secrets,) = registered
-        assert len(secrets) == MOST_MASKED and secrets[0] == "CODE-0/x"
+        assert len(secrets) == 2 * MOST_MASKED and secrets[:2] == ["CODE-0/x", "CODE-0%2Fx"]
         assert "1000 different" in caplog.text and "CODE-0" not in caplog.text
 
     def test_no_argument_has_a_name_whose_value_airflow_would_hide(self) -> None:

@@ -16,13 +16,15 @@ import pytest
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
-from tests.conftest import new_database
+from tests.ledgers import Postgres
 from tests.vendors import ROWS
 
 VENDORS = tuple(ROWS)
 WEBHOOK_SECRET = "e2e-webhook-secret"
 #: A second wallet at IPRoyal, which only the tests of wallets use; it is opened by them, since a reset closes it.
 WATCHED, WATCHED_TOKEN = "watched_wallet", "e2e-token-of-the-second-wallet"
+#: A connection without webhooks: no webhook will tell the order of a lost answer there.
+WITHOUT_WEBHOOKS = "voodoo_without_webhooks"
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +43,9 @@ def box(sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def ledger_url(postgres: object) -> str:
+def ledger_url(postgres: Postgres) -> str:
     """The ledger of the Airflow below, in a PostgreSQL database of its own."""
-    return new_database(postgres)
+    return postgres.new_ledger()
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,7 @@ def ledger(ledger_url: str) -> Ledger:
 
 @pytest.fixture(scope="session")
 def airflow(
-    postgres: object, ledger_url: str, sandbox: Sandbox, project: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres, ledger_url: str, sandbox: Sandbox, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """A running Airflow with the project's DAGs, those of ``dags`` beside this file, and a connection for each vendor."""
     folder = tmp_path_factory.mktemp("dags")
@@ -65,8 +67,9 @@ def airflow(
         connections={
             **{f"{vendor}_default": connection(sandbox, vendor) for vendor in VENDORS},
             WATCHED: {**connection(sandbox, "iproyal"), "password": WATCHED_TOKEN},
+            WITHOUT_WEBHOOKS: connection(sandbox, "voodoo", webhook_secret=None),
         },
-        database=new_database(postgres),
+        database=postgres.new_database(),
         env={"AIRFLOW__PROXYORDERS__LEDGER_URL": ledger_url, "REFILL_CONN_ID": WATCHED, "REFILL_EVERY": "2"},
     ) as running:
         yield running

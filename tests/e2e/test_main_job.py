@@ -43,11 +43,11 @@ def all_logs(airflow: LocalAirflow, dag_id: str, run_id: str) -> str:
     for task in airflow.tasks(dag_id, run_id):
         for number in range(1, int(task["try_number"]) + 1):
             with contextlib.suppress(RestError):
-                texts.append(airflow.task_log(dag_id, run_id, task["task_id"], number))
+                texts.append(airflow.task_log(dag_id, run_id, task["task_id"], number, task["map_index"]))
     return "\n".join(texts)
 
 
-def wait_for_task(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, state: str, timeout: float = 60) -> None:
+def wait_for_task(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, state: str, timeout: float = 180) -> None:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if any(task["task_id"] == task_id and task["state"] == state for task in airflow.tasks(dag_id, run_id)):
@@ -85,7 +85,7 @@ def test_every_vendor_buys_waits_and_uses(airflow: LocalAirflow, box: Sandbox, l
     assert (extension["kind"], extension["status"], extension["price"]) == ("extend", "delivered", "6")
     assert [entry.kind for entry in box.book.charges("iproyal")] == ["create", "extend"]
     story = all_logs(airflow, dag_id, runs["iproyal"])
-    assert "intended at IPRoyal, quoted at 6 USD" in story and "placed as order" in story
+    assert "Intended at IPRoyal, quoted at 6 USD" in story and "Placed as order" in story
 
 
 def test_a_triggerer_restarted_while_orders_wait_resumes_without_a_second_order(airflow: LocalAirflow, box: Sandbox) -> None:

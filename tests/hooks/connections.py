@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Entry, Sandbox
 from tests import vendors
+from tests.ledgers import sqlite_ledger
 from tests.vendors import NAMES, REQUESTS
 
-__all__ = ["PRICES", "REQUESTS", "VENDORS", "Shops", "new_ledger", "shops"]
+__all__ = ["PRICES", "REQUESTS", "VENDORS", "Shops", "shops"]
 
 VENDORS = tuple(NAMES)
 PRICES = {name: str(price) for name, price in vendors.PRICES.items()}
@@ -58,16 +56,6 @@ class Shops:
         return [entry for entry in self.box.book.charges(vendor) if entry.kind in ("create", "extend")]
 
 
-@cache
-def new_ledger() -> bytes:
-    """The file of a ledger that is ready and empty: making one takes longer than most tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ledger.db"
-        made = open_ledger(f"sqlite:///{file}")
-        made.engine.dispose()
-        return file.read_bytes()
-
-
 def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
     """Body of the fixture: a sandbox, a ledger in a file, and a count of what Airflow is asked for."""
     from airflow.secrets.environment_variables import EnvironmentVariablesBackend
@@ -75,8 +63,7 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    (tmp_path / "ledger.db").write_bytes(new_ledger())
-    monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", sqlite_ledger(tmp_path))
     with Sandbox.start(port=0, processing=0) as box:
         made = Shops(box, monkeypatch)
         real = EnvironmentVariablesBackend.get_conn_value

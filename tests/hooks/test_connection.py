@@ -78,6 +78,7 @@ class TestSettings:
                 "protocol": "socks5",
                 "vendor_timezone": "Europe/Vilnius",
                 "page_size": 25,
+                "short_delivery": "accept",
             }
         )
         caps = account.caps
@@ -95,6 +96,7 @@ class TestSettings:
             "webhook_secret": ["new-secret", "old-secret"],
             "protocol": "socks5",
             "vendor_timezone": "Europe/Vilnius",
+            "short_delivery": "accept",
             "page_size": 25,
         }
 
@@ -291,5 +293,5 @@ class TestVendor:
 
     @pytest.mark.parametrize("kind", ["http", ""])
     def test_a_type_without_a_vendor_is_said(self, kind: str) -> None:
-        with pytest.raises(ConfigError, match="iproyal, proxyscrape, voodoo"):
+        with pytest.raises(ConfigError, match="iproyal, proxy6, proxyscrape, voodoo"):
             vendor_for(Connection(conn_id="c", conn_type=kind, password="k"))

@@ -7,14 +7,24 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_proxyorders.cli import main as command
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.vendors import voodoo
+from airflow_provider_proxyorders.vendors.iproyal import answers as iproyal_answers
+from airflow_provider_proxyorders.vendors.iproyal import requests as iproyal
+from airflow_provider_proxyorders.vendors.proxy6 import answers as proxy6_answers
+from airflow_provider_proxyorders.vendors.proxy6 import requests as proxy6
+from airflow_provider_proxyorders.vendors.proxyscrape import answers as proxyscrape_answers
+from airflow_provider_proxyorders.vendors.proxyscrape import requests as proxyscrape
 from docs import life
+from tests.vendors import VENDORS
 
 PACKAGE = "airflow_provider_proxyorders"
 #: What one purchase may take to explain.
@@ -110,6 +120,45 @@ def test_decisions_are_numbered_once_and_say_what_else_was_considered(project: P
     assert [number for number, text in entries if not re.match(r"\d{4}-\d\d-\d\d\. ", text) or "*Considered:*" not in text] == []
 
 
+# -- vendors -----------------------------------------------------------------------------------------------------------
+
+#: The documented fields of a purchase, and how its statuses are read.
+DOCUMENTED: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "iproyal": (iproyal.CREATE, iproyal_answers.STATUSES),
+    "voodoo": (voodoo.FIELDS, voodoo.STATUSES),
+    "proxy6": (proxy6.CREATE, proxy6_answers.STATUSES),
+    "proxyscrape": ({**proxyscrape.FIELDS, "proxies[<location>]": None}, proxyscrape_answers.STATUSES),
+}
+
+
+def vendor_page(project: Path, name: str) -> str:
+    return (project / "docs" / "vendors" / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_vendors_page_names_its_settings_fields_and_statuses(project: Path, name: str) -> None:
+    page, (fields, statuses) = vendor_page(project, name), DOCUMENTED[name]
+    shown = {row[0].strip("`") for row in rows(section(page, "The connection"))}
+    assert {setting.name for setting in VENDORS[name].settings} <= shown
+    table = re.search(r"(?:^\|.*\n)+", section(page, "Fields of a request"), re.MULTILINE)[0]  # type: ignore[index]
+    assert {row[0].strip("`") for row in rows(table)} == set(fields)
+    required = {row[0].strip("`") for row in rows(table) if row[1].startswith("required") and "without" not in row[1]}
+    assert required == {field for field, rule in fields.items() if rule is not None and rule.required}
+    read = {row[0].strip("`"): row[1] for row in rows(section(page, "Statuses"))}
+    assert set(read) == set(statuses)
+    assert [word for word, status in statuses.items() if not read[word].startswith(status.value)] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_vendors_page_names_every_call(project: Path, name: str) -> None:
+    """Each first part of a path that the exchanges of a vendor ask for stands in its table of operations."""
+    shown = re.findall(r"`(?:GET|POST) ([^`]*)`", section(vendor_page(project, name), "Operations"))
+    known = [re.compile(re.sub(r"\{[^}]*\}", "[^/]+", path) + "$") for path in shown]
+    asked = {step["request"]["path"] for path in (project / PACKAGE / "sandbox/exchanges" / name).glob("*.json")
+             for step in json.loads(path.read_text())["steps"]}  # fmt: skip
+    assert {path for path in asked if not any(pattern.match(path) for pattern in known)} == set()
+
+
 # -- all pages ---------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +170,7 @@ def anchors(page: str) -> set[str]:
 
 def test_links_lead_somewhere(project: Path) -> None:
     broken = []
-    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)\s]+)\)", text):
             if link.startswith("https://"):
@@ -151,18 +200,20 @@ def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
 
 def test_every_command_in_the_pages_is_understood(project: Path) -> None:
     lines = []
-    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             lines += [line.strip() for line in block.splitlines() if line.strip().startswith("proxyorders ")]
     assert len(lines) >= 10
     for line in lines:
-        command._parser().parse_args(shlex.split(line, comments=True)[1:])  # exits with an error for anything unknown
+        command._parser("proxyorders").parse_args(
+            shlex.split(line, comments=True)[1:]
+        )  # exits with an error for anything unknown
 
 
 def test_every_make_target_in_the_pages_is_there(project: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set()
-    for page in [project / "README.md", *sorted((project / "docs").glob("*.md"))]:
+    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
         text = page.read_text(encoding="utf-8")
         named |= set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert len(named) >= 4 and named <= targets

@@ -72,7 +72,7 @@ RULES = [
         r"capabilities\.settle\b",
         "Vendor.settle_time",
         # The texts of the guarantees describe a vendor without an account.
-        ("vendors/base.py", "purchase/guarantees.py"),
+        ("purchase/guarantees.py",),
     ),
     Rule(
         "the result object",

@@ -83,7 +83,7 @@ def test_purchase_spends_at_one_place(project: Path) -> None:
         "hook.http.run(flow, lambda request: None)",
         "http.run(flow, permit=allow)",
         "run(flow, send, allow)",
-        "from airflow_provider_proxyorders.purchase.sending import Permit",
+        "from airflow_provider_proxyorders.purchase.permit import Permit",
     ],
 )
 def test_spending_elsewhere_is_found(code: str) -> None:

@@ -47,8 +47,6 @@ TEXTS: Mapping[str, str] = {
 }
 #: The files that may say a word, and why.
 ALLOWED: Mapping[tuple[str, str], str] = {
-    ("purchase/settling.py", "undecided"): "OLD_WORDS reads the looks of an older ledger",
-    ("purchase/settling.py", "blind"): "OLD_WORDS reads the looks of an older ledger",
     ("domain/dates.py", "ambiguous"): "an hour that a clock shows twice is ambiguous",
 }
 #: Migrations keep the words of their time, and exchanges are data.

@@ -17,9 +17,14 @@ elsewhere.template_fields
 elsewhere.template_fields_renderers
 elsewhere.ui_color
 elsewhere.fastapi_apps
+elsewhere.fastapi_root_middlewares
+elsewhere.react_apps
 elsewhere.ProxyOrdersPlugin
 elsewhere.deserialize
+elsewhere.answered
+elsewhere.execute_complete
 elsewhere.evaluate
+elsewhere.get_cli_commands
 elsewhere.get_link
 elsewhere.max_tries
 elsewhere.operator
@@ -28,15 +33,19 @@ elsewhere.serialize
 # Users call these methods of the hook, and Airflow's pages name these hooks.
 elsewhere.create_order
 elsewhere.extend_order
+elsewhere.get_cards
 elsewhere.get_conn
 elsewhere.get_products
+elsewhere.get_raw_order
 elsewhere.test_connection
 elsewhere.IPRoyalHook
+elsewhere.Proxy6Hook
 elsewhere.ProxyScrapeHook
 elsewhere.VoodooHook
 
 # Entry points name these classes.
 elsewhere.IPRoyal
+elsewhere.Proxy6
 elsewhere.ProxyScrape
 elsewhere.Voodoo
 

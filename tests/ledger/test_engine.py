@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from airflow_provider_proxyorders.ledger import engine, open_ledger, schema
+from tests.ledgers import sqlite_ledger
 
 
 def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +41,7 @@ def test_a_connection_in_use_is_not_asked_again_and_again(postgres_url: str, mon
 
 
 def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
-    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger = open_ledger(sqlite_ledger(tmp_path))
     ledger.decide_once("a", "1")
     with ledger.engine.begin() as writing:  # holds the database's only place for a writer
         writing.execute(text("UPDATE proxyorders_facts SET value = '2'"))
@@ -80,7 +81,7 @@ def test_they_are_set_once_a_connection(postgres_url: str) -> None:
     assert len(asked) == 9 and not any("timeout" in statement for statement in asked)
 
 
-def test_an_upgrade_may_take_longer(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_may_take_longer(empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several hosts begin at once on a large ledger: they wait until the first one is done."""
     monkeypatch.setattr(engine, "LONGEST_LOCK_WAIT", 0.2)
     monkeypatch.setattr(engine, "LONGEST_STANDSTILL", 0.2)
@@ -92,5 +93,5 @@ def test_an_upgrade_may_take_longer(postgres_url: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(schema, "_upgrade", slow)
     with ThreadPoolExecutor(3) as pool:
-        made = list(pool.map(lambda name: open_ledger(f"{postgres_url}&application_name={name}"), ("a", "b", "c")))
+        made = list(pool.map(lambda name: open_ledger(f"{empty_postgres_url}&application_name={name}"), ("a", "b", "c")))
     assert [ledger.decide_once("x", "1") for ledger in made] == ["1"] * 3

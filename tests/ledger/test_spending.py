@@ -15,6 +15,7 @@ from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger
+from airflow_provider_proxyorders.ledger.evidence import Floor, Shown
 
 WHO = Actor(host="h")
 Buy = Callable[..., Any]
@@ -105,13 +106,13 @@ def test_a_retry_on_the_next_day_counts_for_the_day_it_is_sent(ledger: Ledger) -
 
 
 def test_the_minimum_balance_counts_what_is_under_way(ledger: Ledger) -> None:
-    floor = {"balance": Money(Decimal("20.00")), "min_balance": Decimal("5.00")}
+    floor = Floor(Money(Decimal("20.00")), Decimal("5.00"), Shown(ledger.last_step_of("v:c"), datetime.now(timezone.utc)))
     buy(ledger, "under way", "6.00", Caps())
     purchase = ledger.intend(intent("a", "9.01", Caps()), WHO)
     with pytest.raises(CapExceeded, match=r"min_balance 5.00 .* holds 20.00, 6.00 is under way"):
-        ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, **floor)  # type: ignore[arg-type]
+        ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, floor=floor)
     purchase = ledger.intend(intent("a", "9.00", Caps()), WHO)
-    assert ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, **floor).step is Step.SENT  # type: ignore[arg-type]
+    assert ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, floor=floor).step is Step.SENT
 
 
 def test_nothing_is_bought_from_a_frozen_wallet(ledger: Ledger) -> None:

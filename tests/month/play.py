@@ -129,7 +129,7 @@ class Month:
                 "conn_type": VENDOR,
                 "host": box.url(VENDOR),
                 "password": TOKEN,
-                "extra": {"max_order_price": "100.00", "currency": "USD"},
+                "extra": {"max_order_price": "100.00", "currency": "USD", "settle": 2},  # days pass in seconds here
             },
         )
 

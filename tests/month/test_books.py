@@ -19,6 +19,7 @@ from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.ledger.alarms import Alarms
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.wallet.check import check_wallet
+from tests.ledgers import sqlite_ledger
 
 from .books import wrong
 from .plan import DAY, WEEK, Plan
@@ -46,7 +47,7 @@ class Rehearsal(Month):
 
     def __init__(self, plan: Plan, box: Sandbox, folder: Path, sin: str):
         self.plan, self.box, self.sin, self.say = plan, box, sin, lambda text: None
-        self.ledger = open_ledger(f"sqlite:///{folder / 'ledger.db'}")
+        self.ledger = open_ledger(sqlite_ledger(folder))
         self.alerts = folder / "alerts.txt"
         self.alerts.touch()
         self.sinned = False

@@ -23,7 +23,7 @@ for package in sys.argv[1:]:
     parent = importlib.import_module(package)
     found = [module.name for module in pkgutil.iter_modules(parent.__path__) if module.name != "migrations"]
     modules = [package, *(f"{package}.{module}" for module in found)]
-    for attempt in range(60):
+    for attempt in range(max(20, len(modules))):  # each module is the first once
         for loaded in [loaded for loaded in sys.modules if loaded.split(".")[0] == name]:
             del sys.modules[loaded]
         importlib.import_module(name)

@@ -151,6 +151,11 @@ def test_an_order_is_bought_through_an_airflow_connection(package: Path, acme: s
     connection = json.dumps({"conn_type": "acme", "host": acme, "password": "k-123456", "extra": extra})
     said = run(package, "-c", BUY, AIRFLOW_CONN_ACME_DEFAULT=connection)
     assert "(True, 'Acme: key accepted" in said
-    assert "'order_id': 'A1'" in said and "'status': 'delivered'" in said and "'price': '2.50', 'currency': 'EUR'" in said
+    assert (
+        "'order_id': 'A1'" in said
+        and "'status': 'delivered'" in said
+        and "'price': '2.50'" in said
+        and "'currency': 'EUR'" in said
+    )
     assert "A1 Delivery(order_id='A1', proxies=1" in said
     assert "p-secret" not in said and "k-123456" not in said

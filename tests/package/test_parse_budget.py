@@ -2,7 +2,7 @@
 
 A measuring process first imports Airflow with our distribution hidden, so the baseline holds nothing of ours. Then it loads the
 metadata through its entry point, as Airflow does, and imports the modules. Airflow parses DAG files again and again, so modules
-and memory are counted. Only the metadata is timed.
+and memory are counted. The benchmark ``bench/parse.py`` times the metadata.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import pytest
 
 MODULES = 60
 MEGABYTES = 2.0
-#: CPU milliseconds to load the metadata in a fresh process; the standard provider needs 0.3
-METADATA = 1.0
 #: they take 60 to 300 ms each to import
 HEAVY = {"aiohttp", "alembic", "fastapi", "httpx", "requests", "sqlalchemy", "starlette", "tenacity", "urllib3", "uvicorn"}
 
 _MEASURE = """
-import json, sys, time, tracemalloc
+import json, sys, tracemalloc
 try:
     import importlib_metadata as metadata  # Airflow takes it on an older Python
 except ImportError:
@@ -36,15 +34,13 @@ metadata.distributions = every
 assert not [name for name in sys.modules if name.startswith("airflow_provider_proxyorders")]
 (entry,) = metadata.entry_points(group="apache_airflow_provider", module="airflow_provider_proxyorders")
 before = set(sys.modules)
-began = time.process_time()
 entry.load()()
-milliseconds = (time.process_time() - began) * 1e3
 after_metadata = set(sys.modules)
 tracemalloc.start()
 {imports}
 memory = tracemalloc.get_traced_memory()[0]
 print(json.dumps({{
-    "milliseconds": milliseconds, "metadata": sorted(after_metadata - before),
+    "metadata": sorted(after_metadata - before),
     "memory": memory, "modules": sorted(set(sys.modules) - before),
 }}))
 """
@@ -69,11 +65,8 @@ def test_a_process_that_imports_airflow_loads_no_module_of_ours() -> None:
     assert run(_AS_AIRFLOW_DOES) == ["airflow_provider_proxyorders"]
 
 
-def test_the_metadata_costs_a_millisecond_at_most() -> None:
-    measured = [run(_MEASURE.format(imports="")) for _ in range(3)]
-    assert measured[0]["metadata"] == ["airflow_provider_proxyorders"]
-    # the quickest: the machine may have been busy during the others
-    assert min(process["milliseconds"] for process in measured) <= METADATA, measured
+def test_the_metadata_loads_no_other_module() -> None:
+    assert run(_MEASURE.format(imports=""))["metadata"] == ["airflow_provider_proxyorders"]
 
 
 @pytest.mark.parametrize(

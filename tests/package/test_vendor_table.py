@@ -62,5 +62,5 @@ def test_a_row_says_what_the_vendor_declares(name: str) -> None:
     assert len(row.goods) >= 2, "the simulation needs two different bodies"
     assert (row.extension is not None) is row.vendor.capabilities.extend
     assert (row.grow_dear is None) is row.vendor.capabilities.quote_create
-    assert bool(row.key_header) is not bool(row.login_path)
+    assert [bool(row.key_header), bool(row.login_path), row.key_in_path].count(True) == 1
     assert bool(row.login_path) is row.vendor.renews_login

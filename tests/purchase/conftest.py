@@ -17,6 +17,7 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.worker import Http
+from tests.ledgers import sqlite_ledger
 from tests.vendors import PRICES, REQUESTS, VENDORS
 
 __all__ = ["PRICES", "REQUESTS", "VENDORS"]
@@ -50,8 +51,8 @@ class Shop:
             currency=self.currency,
             timeout=timeout,
         )
-        vendor = VENDORS[self.name](account)
-        return Buyer(vendor, Http(account), self.ledger, say=self.said.append, **options)
+        http = Http(account, **{name: options[name] for name in ("sleep",) if name in options})
+        return Buyer(VENDORS[self.name](account), http, self.ledger, say=self.said.append, **options)
 
     def bought(self) -> list[Any]:
         """Purchases that the vendor charged, by its own book."""
@@ -66,9 +67,17 @@ class Shop:
         return order
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty ledger, on each database in turn. A file whose ``ledger`` asks for it runs on both."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return sqlite_ledger(tmp_path)
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    return open_ledger(sqlite_ledger(tmp_path))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +14,6 @@ from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from airflow_provider_proxyorders.purchase.attempt import Attempt
 
 from .conftest import REQUESTS, Shop
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
 @pytest.fixture

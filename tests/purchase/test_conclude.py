@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
-from airflow_provider_proxyorders.purchase.settling import Absent, AskPerson, Found, NotedLook, Wait, conclude, noted_looks
+from airflow_provider_proxyorders.ledger.looks import NotedLook
+from airflow_provider_proxyorders.purchase.proof import Absent, AskPerson, Found, Wait, conclude
 
 SETTLE, SENDING = 30.0, 35.0
 #: How long looks of one verdict must lie apart: five settle times and one sending where the view was limited.
@@ -122,8 +122,30 @@ def test_the_time_that_a_look_took_to_be_written_down_does_not_count() -> None:
     assert conclude(looks, START + timedelta(seconds=29), settle_time=SETTLE, sending_time=SENDING) == Wait(1)
 
 
-def test_the_words_of_older_ledgers_keep_their_meaning() -> None:
-    """A purchase may be unresolved while the package is upgraded."""
-    rows = [{"at": "2026-11-28T10:00:00+00:00", "verdict": word, "seen": "s"} for word in ("blind", "undecided", "absent")]
-    purchase = SimpleNamespace(evidence={"looks": rows})
-    assert [look.verdict for look in noted_looks(purchase)] == ["not visible", "inconclusive", "absent"]  # type: ignore[arg-type]
+@pytest.mark.parametrize("words", [("absent", "not visible"), ("inconclusive", "not visible"), ("not visible", "undecided")])
+def test_looks_that_never_agree_end_with_a_person(words: tuple[str, str]) -> None:
+    """Each look begins a new run. So the looks as a whole have a longest time, too."""
+    longest = 4 * NEEDED["N"]
+    assert isinstance(concluded(noted(words * 10, [(longest - 1) / 19] * 19)), Wait)
+    assert concluded(noted(words * 10, [(longest + 1) / 19] * 19)) == AskPerson()
+    assert isinstance(concluded(noted(words * 3, [longest] * 5)), Wait), "late retries alone are no disagreement"
+
+
+def test_one_verdict_is_never_given_up_before_its_own_time() -> None:
+    assert concluded(noted(["absent"], [])) == Wait(30)
+    assert concluded(noted(["not visible"] * 2, [NEEDED["N"] - 1])) == Wait(1)
+
+
+def test_a_look_of_a_worker_with_a_fast_clock_holds_nobody_up() -> None:
+    """Its look seems to end six hours from now. The next look of the same verdict counts in its place."""
+    ahead = NotedLook(START + timedelta(hours=6), "absent")
+    looks = [ahead, NotedLook(START, "absent"), NotedLook(START + timedelta(seconds=30), "absent")]
+    assert conclude([ahead], START, settle_time=SETTLE, sending_time=SENDING) == Wait(30)
+    assert conclude(looks[:2], START, settle_time=SETTLE, sending_time=SENDING) == Wait(30)
+    assert conclude(looks, looks[-1].at, settle_time=SETTLE, sending_time=SENDING) == Absent()
+
+
+def test_a_look_of_a_worker_with_a_slow_clock_makes_no_run_longer() -> None:
+    behind = NotedLook(START - timedelta(minutes=10), "absent")
+    looks = [NotedLook(START, "absent"), behind, NotedLook(START + timedelta(seconds=29), "absent")]
+    assert conclude(looks, looks[-1].at, settle_time=SETTLE, sending_time=SENDING) == Wait(1)

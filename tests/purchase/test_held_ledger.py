@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def frozen(postgres_url: str, ledger: Ledger) -> Iterator[Connection]:
 
 
 def test_nobody_waits_for_hours(shop: Shop, frozen: Connection) -> None:
+    frozen.execute(text("SET idle_in_transaction_session_timeout = 0"))  # the lock must outlast a slow test
     frozen.execute(HOLD)
     with pytest.raises(
         LedgerError, match="another process held the ledger at .* for longer than its lock_timeout.*This try bought nothing"
@@ -49,6 +51,18 @@ def test_nobody_waits_for_hours(shop: Shop, frozen: Connection) -> None:
     assert shop.bought() == [] and shop.ledger.find("k") is None
     frozen.rollback()
     assert shop.buyer().place(shop.request, order_key="k").order_id
+
+
+def test_an_order_that_waits_is_bought_all_the_same(shop: Shop, frozen: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database ends its connections during a wait: its error is no word about the purchase before it."""
+    monkeypatch.setattr(engine, "IDLE", 60.0)
+    buyer = shop.buyer()
+    placed = buyer.place(shop.request, order_key="k")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    frozen.execute(text(f"SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE {others}"))
+    with pytest.raises(LedgerError, match=f"Order {placed.order_id} was bought before that") as error:
+        buyer.wait(placed, deadline=datetime.now(timezone.utc) + timedelta(seconds=20), poll_interval=0.1)
+    assert error.value.money == "charged" and "Nothing was" not in str(error.value)
 
 
 def test_what_the_vendor_took_is_not_lost_meanwhile(shop: Shop, frozen: Connection) -> None:

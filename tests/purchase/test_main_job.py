@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -50,10 +51,12 @@ def test_result_is_plain_json_without_secrets(shop: Shop) -> None:
     purchase = shop.delivered("k")
     result = result_of(purchase, purchase.vendor)
     assert list(result) == [
-        "order_key", "order_id", "vendor", "kind", "status", "vendor_status", "price", "currency", "expires_at", "delivered",
-        "ledger_url",
+        "order_key", "order_id", "vendor", "kind", "status", "vendor_status", "price", "refund", "currency", "expires_at",
+        "delivered", "handles", "ledger_url",
     ]  # fmt: skip
     assert json.loads(json.dumps(result)) == result
+    handles = result.pop("handles") or {}
+    assert all(isinstance(value, str) for value in handles.values()) and bool(handles) is (shop.name in ("proxyscrape", "proxy6"))
     assert all(value is None or isinstance(value, (str, int)) for value in result.values())
     assert Decimal(str(result["price"])) == PRICES[shop.name] and result["status"] == "delivered"
 
@@ -121,3 +124,15 @@ def test_what_a_vendor_cannot_do_is_refused_before_anything_is_sent(shop_of: Cal
         shop.buyer().extend("1", {}, order_key="e")
     assert shop.box.book.count(vendor, "extend") == 0 and shop.bought() == []
     assert shop.ledger.find("e") is None
+
+
+def test_a_clock_that_is_far_off_is_said_once_before_money_moves(shop: Shop) -> None:
+    """It decides nothing about the purchase; dates of expiry would be judged by it."""
+    buyer = shop.buyer()
+    buyer.http._clock = lambda: time.time() - 3600
+    for key in ("a", "b"):
+        buyer.place(shop.request, order_key=key)
+    said = [line for line in shop.said if "clock of this machine" in line]
+    assert len(said) == 1 and "s behind that of" in said[0]
+    assert shop.said.index(said[0]) < next(number for number, line in enumerate(shop.said) if "placed as order" in line)
+    assert len(shop.bought()) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.purchase.attempt import Attempt
 from airflow_provider_proxyorders.purchase.buyer import Buyer
+from airflow_provider_proxyorders.purchase.permit import Permit
 
 from .conftest import Shop
 
@@ -20,12 +20,10 @@ CARD = 31
 TERM: dict[str, Any] = {"product_plan_id": 22}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+@pytest.fixture
+def ledger(url: str) -> Ledger:
     """Both databases: what others took is reckoned there."""
-    if request.param == "postgres":
-        return open_ledger(request.getfixturevalue("postgres_url"))
-    return open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    return open_ledger(url)
 
 
 @pytest.fixture
@@ -41,20 +39,21 @@ def shop(shop_of: Callable[[str], Shop]) -> Shop:
 class Extension:
     """One extension, taken through its life a step at a time, as workers that die or overlap would."""
 
-    def __init__(self, shop: Shop, number: int, body: dict[str, Any] | None = None):
-        self.shop, self.key, self.body = shop, f"k{number}", {**TERM, **(body or {})}
+    def __init__(self, shop: Shop, number: int, body: dict[str, Any] | None = None, settle: float = 0.3):
+        self.shop, self.key, self.body, self.settle = shop, f"k{number}", {**TERM, **(body or {})}, settle
         self.target = str(shop.ledger.find(("one", "two")[number - 1]).order_id)  # type: ignore[union-attr]
-        self.buyer: Buyer = shop.buyer()
+        self.buyer: Buyer = shop.buyer(settle=settle)
         self.prepared = self.buyer.vendor.prepare_extend(self.target, self.body)
 
     def intend(self) -> Extension:
-        request = self.buyer.request_for("extend", self.key, self.prepared, self.target)
-        self.order = self.buyer.intend(Attempt(request))
+        self.attempt = Attempt(self.buyer.request_for("extend", self.key, self.prepared, self.target))
+        self.order = self.buyer.intend(self.attempt)
         return self
 
     def look(self) -> Extension:
-        snapshot = self.buyer.vendor.snapshot("extend", self.prepared.body, self.target)
-        self.evidence = self.buyer.http.run(snapshot)
+        permit = Permit(self.buyer.turns, None, self.attempt, self.order)
+        permit.read_evidence()
+        self.evidence = permit.evidence
         return self
 
     def claim(self) -> Extension:
@@ -74,7 +73,7 @@ class Extension:
         return self.intend().look().claim()
 
     def retry(self, **options: Any) -> Purchase:
-        return self.shop.buyer(**options).extend(self.target, self.body, order_key=self.key)
+        return self.shop.buyer(settle=self.settle, **options).extend(self.target, self.body, order_key=self.key)
 
 
 def extensions(shop: Shop) -> list[str]:
@@ -116,8 +115,8 @@ def test_a_purchase_that_was_sent_later_and_taken_explains_its_price(shop: Shop)
 
 def test_a_purchase_that_was_on_its_way_explains_its_price_by_what_was_read_before_it(shop: Shop) -> None:
     """Whether it was charged before our look or after is not known, but it surely was after the look for itself."""
-    second = Extension(shop, 2).sent()
-    first = Extension(shop, 1).sent()
+    second = Extension(shop, 2, settle=3.0).sent()  # on a slow machine, too, it is charged within that time
+    first = Extension(shop, 1, settle=3.0).sent()
     second.reach().answer()
     assert first.retry().step is Step.PLACED
     assert extensions(shop) == [second.target, first.target]

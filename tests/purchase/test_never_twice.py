@@ -158,14 +158,15 @@ def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(sho
     buyer = shop.buyer()
     real, gone = buyer.http.send, shop.buyer(base_url="http://127.0.0.1:1").http.send
 
-    def vanish(request: Any) -> Any:
-        return gone(request) if request.spends else real(request)
+    def vanish(request: Any, permit: Any = None) -> Any:
+        return (gone if request.spends else real)(request, permit)
 
     buyer.http.send = vanish  # type: ignore[method-assign]
     with pytest.raises(NeverSent, match="nothing was bought"):
         buyer.place(shop.request, order_key="k")
     purchase = shop.ledger.find("k")
     assert purchase is not None and purchase.step is Step.INTENDED and shop.bought() == []
+    assert {entry.step for entry in shop.ledger.history("k")} == {Step.INTENDED}, "without a connection nothing is claimed"
     assert shop.delivered("k") and len(shop.bought()) == 1
 
 

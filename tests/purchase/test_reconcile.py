@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,6 +15,7 @@ from airflow_provider_proxyorders.domain.model import Actor, Money, Step
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
+from tests.counted import counted
 
 from .conftest import VENDORS, Shop
 from .test_never_twice import leave_behind
@@ -103,12 +105,13 @@ class TestWhileAnOrderIsBeingMade:
         """ProxyScrape's list tells sub-accounts, and which one an order opened shows only when it is finished."""
         shop = shop_of("proxyscrape")
         reconcile(shop.buyer())
-        buy_elsewhere(shop)
-        shop.box.control([{"advance": 60.0}])
         shop.box.control({"vendor": "proxyscrape", "processing": 86_400.0})
         shop.buyer().place(shop.request, order_key="slow")
+        shop.box.control({"vendor": "proxyscrape", "processing": 0.2})
+        buy_elsewhere(shop)
+        shop.box.control([{"advance": 60.0}])
         first = reconcile(shop.buyer())
-        assert first.foreign == [] and shop.ledger.freeze_reason("proxyscrape:main") is None
+        assert first.foreign == [] and "did not intend" not in (shop.ledger.freeze_reason("proxyscrape:main") or "")
         assert [*first.maybe_ours.values()] == ["slow"]
         assert any("MAY BE OURS" in line and "slow" in line for line in first.lines())
         second = reconcile(shop.buyer())
@@ -176,7 +179,7 @@ class TestWhatStandsToBeSentAgain:
         assert [*report.unresolved] == ["k"]
         purchase = left.ledger.find("k")
         assert purchase is not None and purchase.step is Step.UNKNOWN
-        assert left.buyer().ledger.charge_bounds("voodoo:main")[1] == Decimal("25.00"), "it counts as spent"
+        assert counted(left.buyer().ledger, "voodoo:main") == Decimal("25.00"), "it counts as spent"
 
     def test_its_webhook_settles_it(self, left: Shop) -> None:
         left.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
@@ -188,3 +191,16 @@ class TestWhatStandsToBeSentAgain:
         report = reconcile(left.buyer())
         assert [key.split(" ")[0] for key in report.settled] == ["k"] and not report.unresolved
         assert [order.order_key for order in left.ledger.by_order_id("voodoo:main", bought.order_id)] == ["k"]
+
+
+def test_an_odd_entry_of_the_list_is_named_and_stops_nothing(shop_of: Callable[[str], Shop]) -> None:
+    """It is not foreign, and an order of the ledger with an odd entry is not missing."""
+    shop = shop_of("iproyal")
+    reconcile(shop.buyer())
+    mine = shop.delivered("k")
+    meta = {"current_page": 1, "last_page": 1}
+    body = json.dumps({"data": [7, {"id": int(mine.order_id or 0), "status": []}], "meta": meta})
+    shop.box.fault("iproyal", "list", action="body", status=200, body=body)
+    report = reconcile(shop.buyer())
+    assert sorted(report.unreadable) == sorted(["entry 1 of the list", str(mine.order_id)])
+    assert report.clean and (report.foreign, report.missing) == ([], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -134,6 +135,17 @@ class TestLeftOut:
         assert lines[0].startswith("1 of 9 orders end") and "8 left out" in lines[0]
         assert sum("(auto_extends): IPRoyal renews it by itself" in line for line in lines) == 3
         assert lines[-1] == "left out (auto_extends): and 5 more"
+
+    def test_an_odd_entry_of_the_list_is_left_out_and_named(self, shops: Shops, now: datetime) -> None:
+        good = {"id": 7001, "status": "confirmed", "quantity": 1, "expire_date": f"{now + DAY:%Y-%m-%d %H:%M:%S}"}
+        good["proxy_data"] = {"proxies": ["203.0.113.1:8000:u:p"]}
+        odd = [7, None, {**good, "id": 7002, "status": None}, {**good, "id": "{{ conn.x.password }}"}]
+        body = json.dumps({"data": [*odd, good], "meta": {"current_page": 1, "last_page": 1}})
+        shops.box.fault("iproyal", "list", action="body", status=200, body=body)
+        orders = find(shops, now)
+        assert due(orders) == ["7001"]
+        places = ("entry 1 of the list", "entry 2 of the list", "7002", "entry 4 of the list")
+        assert reasons(orders) == dict.fromkeys(places, "unreadable")
 
 
 class TestFilters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,10 +16,12 @@ from airflow_provider_proxyorders.domain.errors import (
     NotDue,
     NotFarEnough,
     OrderNotFound,
+    RequestRefused,
 )
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator
 from airflow_provider_proxyorders.renewal.due import DueRule
+from tests.counted import counted
 from tests.hooks.connections import Shops
 from tests.tasks.tasks import Run, context, run
 
@@ -54,6 +56,20 @@ class TestState:
         with pytest.raises(AirflowSkipException, match=rf"paid through {until:%Y-%m-%d %H:%M} UTC.*Nothing was bought"):
             extend(shops, paid_through=until - less)().execute(context())
         assert shops.bought("iproyal") == []
+
+    def test_a_refused_extension_that_landed_is_the_task_s_own(self, shops: Shops, until: datetime) -> None:
+        """Reads lag after the refusal. The cleared task looks for its own extension before it finds the order paid."""
+        shops.box.fault("iproyal", "extend", action="repeat", times=1)
+        lag = shops.box.fault("iproyal", "*", action="lag", seconds=3600)
+        task = extend(shops, paid_through=until + DAY)
+        with pytest.raises(RequestRefused, match="bought as far as IPRoyal shows") as refused:
+            task().execute(context())
+        assert (refused.value.money, refused.value.retry) == ("unknown", "never")
+        lag.release()
+        shops.box.clear_faults()
+        result = task().execute(context())
+        assert datetime.fromisoformat(result["expires_at"]) == until + 30 * DAY and len(shops.bought("iproyal")) == 1
+        assert task().execute(context()) == result
 
     def test_templates_give_text(self, shops: Shops, until: datetime) -> None:
         text = (until - DAY).isoformat(sep=" ")
@@ -175,10 +191,7 @@ class TestOnce:
         assert len(shops.bought("iproyal")) == 1
         slower = ProxyOrdersHook(conn_id).ledger.find("slower")
         assert slower is not None and slower.step.value == "intended"
-        day = datetime.now(timezone.utc)
-        assert ProxyOrdersHook(conn_id).ledger.charge_bounds("iproyal:iproyal_default")[1] == 3, (
-            day
-        )  # its reservation is given back
+        assert counted(ProxyOrdersHook(conn_id).ledger, "iproyal:iproyal_default") == 3, "its reservation is given back"
 
     def test_the_desk_is_asked_with_what_was_read_last(self, shops: Shops, until: datetime) -> None:
         expiries = []

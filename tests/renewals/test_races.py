@@ -15,7 +15,6 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.operators.orders import ExtendProxyOrderOperator, FindExpiringOrdersOperator
 from airflow_provider_proxyorders.renewal.search import find_due
 from tests.hooks.connections import Shops
@@ -46,7 +45,6 @@ def database(request: pytest.FixtureRequest, shops: Shops) -> Iterator[str]:
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgres_url")
         shops.patch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", url)
-        open_ledger(url)
     yield request.param
 
 

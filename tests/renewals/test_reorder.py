@@ -96,7 +96,8 @@ class TestOnce:
         other = bought(shops, "proxyscrape", "elsewhere").order_id
         outcomes = []
         for number in range(3):
-            conn = shops.connect("proxyscrape", "second", extra={"wallet": "another"})
+            elsewhere = shops.box.url("proxyscrape").replace("127.0.0.1", "localhost")  # another account, as the ledger sees it
+            conn = shops.connect("proxyscrape", "second", host=elsewhere, extra={"wallet": "another"})
             task = ExtendProxyOrderOperator(
                 task_id="renew",
                 conn_id=conn,

@@ -39,6 +39,8 @@ class Buyer:
 
     def auth(self, vendor: str, wallet: str = "main") -> dict[str, str]:
         token = self.box.token(vendor, wallet)
+        if ROWS[vendor].key_in_path:
+            return {}
         if ROWS[vendor].key_header:
             return {ROWS[vendor].key_header: token}
         if wallet not in self._jwt:
@@ -63,6 +65,8 @@ class Buyer:
     ) -> Said:
         if headers is None:
             headers = self.auth(vendor, wallet)
+        if vendor and ROWS[vendor].key_in_path:
+            path = path.replace("/:key", f"/{self.box.token(vendor, wallet)}")
         root = self.box.url(vendor) if vendor else f"http://127.0.0.1:{self.box.port}"
         return send(method, root + path + (f"?{urlencode(params)}" if params else ""), body, headers, timeout)
 

@@ -18,8 +18,11 @@ from airflow_provider_proxyorders.ledger import Ledger, open_ledger, schema
 from .clockwork import Worker
 from .scenario import Weather
 
-READS = ("find", "get", "own_ids", "charge_bounds", "order_ids_of_reference", "spent_since_intent", "freeze_reason", "purchases")
-WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze")
+READS = (
+    "find", "get", "own_ids", "owned_by_another", "last_step", "sent_after", "order_ids_of_reference", "maybe_refunded",
+    "freeze_reason", "purchases", "looks_at_last_sending", "check_alone",
+)  # fmt: skip
+WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze", "add_look", "cut_sending", "cut_turn")
 
 
 @cache
@@ -58,8 +61,9 @@ class Books(Ledger):
         result = real(self, *arguments, **options)
         if name == "intend":
             self.intended_at = worker.clockwork.now
-        if name in WRITES:
-            self.written(worker, name, result, arguments)
+        changed = result[0] if name == "add_look" else result
+        if name in WRITES and (not arguments or changed is not arguments[0]):  # some calls may find nothing to change
+            self.written(worker, name, changed, arguments)
         worker.pause(chance.choice((0.0, 0.0, 0.004)), f"after {name}")
         if failing:
             worker.say(f"*** the ledger did {name}, but did not say so")

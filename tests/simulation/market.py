@@ -10,25 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import reduce
-from operator import getitem
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
-import simplejson
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.sandbox.answers import manner as as_asked
 from airflow_provider_proxyorders.sandbox.charges import Entry
+from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.sandbox.proxyscrape import SandboxProxyScrape
 from airflow_provider_proxyorders.sandbox.state import SandboxState
-from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Call
+from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Call, Manner
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import CLOCK_SKEW
-from airflow_provider_proxyorders.wire.messages import Response
+from airflow_provider_proxyorders.wire.messages import KEY_IN_PATH, Response
 from airflow_provider_proxyorders.wire.reading import when
-from tests.vendors import ROWS, VENDORS
+from tests.vendors import VENDORS
 
 #: Who bought what was bought in the vendor's dashboard, past the ledger.
 SOMEBODY = "somebody else"
@@ -74,14 +73,15 @@ class Market:
     """The sandbox without its HTTP server.
 
     :param start: unix seconds at which the run begins.
-    :param hidden: for how many seconds a new order is missing in lists and unknown to reads.
+    :param hidden: for how many seconds lists and reads do not show a new order, nor an extension.
     :param lagging: for how many seconds the balance does not show a movement.
+    :param always: faults of every answer.
     """
 
-    def __init__(self, seed: int, start: float, *, hidden: float = 0.0, lagging: float = 0.0):
-        self.state = SandboxState(seed=seed, speed=0)
+    def __init__(self, seed: int, start: float, *, hidden: float = 0.0, lagging: float = 0.0, always: Sequence[Rule] = ()):
+        self.seed, self.state = seed, SandboxState(seed=seed, speed=0)
         self.state.clock._origin = start
-        self.hidden, self.lagging = hidden, lagging
+        self.hidden, self.lagging, self.always = hidden, lagging, always
         self.charges: list[Charge] = []
         #: called with every charge
         self.on_charge: Callable[[Charge], None] = lambda charge: None
@@ -97,56 +97,29 @@ class Market:
         call = self.state.vendors[vendor].route(asked.ask)
         return call.operation if call else "unknown"
 
-    def serve(self, vendor: str, asked: Asked, key: str, worker: str) -> Response:
-        """Let the vendor work on a request now."""
-        shop, book = self.state.vendors[vendor], self.state.book
-        call = shop.route(asked.ask) or Call("unknown", shop.not_found)
+    def serve(self, vendor: str, asked: Asked, key: str, worker: str, rules: Sequence[Rule] = ()) -> Response:
+        """Let the vendor work on a request now.
+
+        :param rules: what is odd about it, as faults of the sandbox.
+        """
+        shop, book, ask = self.state.vendors[vendor], self.state.book, asked.ask
+        call = shop.route(ask) or Call("unknown", shop.not_found)
         book.saw(vendor, call.operation)
         before = len(book.charges())
-        answer = self.state.answer(call)
+        manner = Manner(lag=self.lagging if call.operation == "balance" else self.hidden)
+        for rule in rules:
+            manner = as_asked(rule, manner) or manner
+        answer = self.state.answer(call, shop, manner)
         for entry in book.charges()[before:]:
             if entry.kind in ("create", "extend"):
                 charge = Charge(key, worker, self.state.clock.timestamp(), entry, shop.wallet(entry.wallet).balance)
                 self.charges.append(charge)
                 self.on_charge(charge)
-        response = Response(answer.status, {"content-type": answer.content_type}, answer.body)
-        if (self.hidden or self.lagging) and response.ok:
-            return self._as_seen(vendor, call.operation, asked, response)
-        return response
-
-    def _as_seen(self, vendor: str, operation: str, asked: Asked, response: Response) -> Response:
-        """The answer of a vendor whose reads are behind what it has taken."""
-        since = self.state.clock.timestamp() - self.hidden
-        young = {charge.entry.order_id for charge in self.charges if charge.at > since and charge.entry.kind == "create"}
-        if operation == "get" and any(order_id in asked.path for order_id in young):
-            return Response(404, {"content-type": "application/json"}, b'{"message": "Order not found."}')
-        if operation == "list":
-            data = load_json(response.body)
-            data["data"] = [row for row in data["data"] if str(row["id"]) not in young]
-            return _with(response, data)
-        if operation == "subaccounts":
-            data = load_json(response.body)
-            data["data"]["subaccounts"] = [row for row in data["data"]["subaccounts"] if row["time_added"] <= since]
-            return _with(response, data)
-        if operation == "balance" and self.lagging:
-            return self._behind(vendor, response)
-        return response
-
-    def _behind(self, vendor: str, response: Response) -> Response:
-        since = self.state.clock.timestamp() - self.lagging
-        missing = Decimal(0)
-        for entry in self.state.book.charges(vendor):
-            at = when(entry.time)
-            if at is not None and at.timestamp() > since:  # one wallet a vendor where the balance lags
-                missing += Decimal(entry.amount) * (-1 if entry.kind == "refund" else 1)
-        data = load_json(response.body)
-        if not ROWS[vendor].balance_at:
-            return _with(response, data + missing)
-        *path, last = ROWS[vendor].balance_at
-        place = reduce(getitem, path, data)
-        shown = place[last]
-        place[last] = str(Decimal(shown) + missing) if isinstance(shown, str) else shown + missing
-        return _with(response, data)
+        for rule in (*rules, *self.always):
+            answer = self.state.changed(rule, shop, ask, call, answer) or answer
+        date = {"date": format_datetime(self.state.clock.now(), usegmt=True)}
+        headers = {**date, **{name.lower(): value for name, value in answer.headers.items()}}
+        return Response(answer.status, {"content-type": answer.content_type, **whole(answer.body), **headers}, answer.body)
 
     # -- what others do --------------------------------------------------------------------------------------------
 
@@ -158,11 +131,13 @@ class Market:
     def buy_elsewhere(self, vendor: str, wallet: str, body: Mapping[str, Any]) -> str | None:
         """A purchase in the vendor's dashboard; returns its order id, None where it was refused."""
         before, token = len(self.charges), self.state.vendors[vendor].wallet(wallet).token
-        flow = VENDORS[vendor](Account(vendor, SOMEBODY, SOMEBODY, "http://127.0.0.1", token)).create(body)
+        buyer = VENDORS[vendor](Account(vendor, SOMEBODY, SOMEBODY, "http://127.0.0.1", token))
+        flow = buyer.create(buyer.prepare_create(body, f"{SOMEBODY} {len(self.moved)}").body)
         with suppress(ProxyOrdersError, StopIteration):
             request = next(flow)
             while True:
-                asked = Asked(request.method, request.path, request.params, request.body or b"", request.headers)
+                path = request.path.replace(f"/{KEY_IN_PATH}/", f"/{token}/")
+                asked = Asked(request.method, path, request.params, request.body or b"", request.headers)
                 request = flow.send(self.serve(vendor, asked, SOMEBODY, SOMEBODY))
         self.moved.append((self.state.clock.timestamp(), vendor, wallet))
         return self.charges[before].entry.order_id if len(self.charges) > before else None
@@ -200,5 +175,6 @@ class Market:
         return False
 
 
-def _with(response: Response, data: Any) -> Response:
-    return Response(response.status, response.headers, simplejson.dumps(data, use_decimal=True).encode())
+def whole(body: bytes) -> dict[str, str]:
+    """The header that proves where an answer ends."""
+    return {"content-length": str(len(body))}

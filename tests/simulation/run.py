@@ -12,7 +12,9 @@ from typing import Any
 
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
+from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.sandbox.iproyal import SandboxIPRoyal
+from airflow_provider_proxyorders.sandbox.proxy6 import SandboxProxy6
 from airflow_provider_proxyorders.sandbox.vendor_base import Outcome
 from airflow_provider_proxyorders.sandbox.voodoo import SandboxVoodoo
 from airflow_provider_proxyorders.vendors import voodoo
@@ -52,7 +54,8 @@ class Run:
 
     def __init__(self, scenario: Scenario, chance: Random):
         self.scenario, self.chance = scenario, chance
-        self.market = Market(scenario.seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging)
+        always = [Rule(action="clock", seconds=scenario.off)] if scenario.off else []
+        self.market = Market(scenario.seed, scenario.start, hidden=scenario.hidden, lagging=scenario.lagging, always=always)
         self.clockwork = Clockwork(self.market.state.clock, chance)
         self.network = Network(self.market, scenario.weather, chance, self._gone_beyond)
         self.engine = emptied()
@@ -66,6 +69,10 @@ class Run:
         self.checker = Checker(self)
         self.market.on_charge = self.checker.charged
         self.person = Person(self)
+        #: how far the clock of a task's first worker is ahead, in seconds, by the worker's name
+        self.skews: dict[str, float] = {}
+        #: the connection of a task by the task's name, where the ledger decides the wallet
+        self.connections: dict[str, str] = {}
         self.audits = 0
         #: unix seconds of the last comparison of each wallet
         self.audited: dict[str, float] = {}
@@ -156,12 +163,12 @@ class Run:
         for name, balance in scenario.wallets.items():
             shop.open_wallet(name, balance=balance)
         shop.processing = scenario.processing
-        if isinstance(shop, SandboxIPRoyal):
+        if isinstance(shop, (SandboxIPRoyal, SandboxProxy6)):
             shop.extend_processing = scenario.extend_processing
         if isinstance(shop, SandboxVoodoo) and scenario.webhooks:
             shop.webhook_sender = Post(self, shop)
         for order_id, name in scenario.targets:
-            shop.seed_order(shop.wallet(name), {"id": int(order_id), "quantity": 2, "status": "confirmed"})
+            shop.seed_order(shop.wallet(name), {"id": int(order_id), "quantity": 2, "status": ROWS[shop.name].usable})
         for _ in range(12):
             bad = self.chance.random() < scenario.bad_ends
             shop.outcomes.append(Outcome(self.chance.choice(BAD_ENDS[shop.name]) if bad else shop.success))
@@ -180,7 +187,7 @@ class Run:
 
     def _bought_elsewhere(self, wallet: str, number: int) -> None:
         body, _ = GOODS[self.scenario.vendor][number]
-        order_id = self.market.buy_elsewhere(self.scenario.vendor, wallet, {**body, "auto_extend": False})
+        order_id = self.market.buy_elsewhere(self.scenario.vendor, wallet, body)
         self.clockwork.note(SOMEBODY, f"buys {order_id} from {wallet}")
 
     def _grow_dear(self) -> None:
@@ -195,7 +202,7 @@ class Run:
         self.calm = True
         enough(self)
         for task in self.tasks:
-            if not task.done and task.current is None:
+            if task.tries and not task.done and task.current is None:
                 task.clear()
 
     def _visit(self) -> None:

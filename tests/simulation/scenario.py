@@ -9,7 +9,7 @@ from the same wallet).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from random import Random
@@ -44,6 +44,12 @@ class Weather:
     :param unwritten: a call of the ledger fails, before or after its commit.
     :param wire_freezes: whether a worker can be held up between its last check and the first byte.
     :param jumps: how far a host's clock can jump, in seconds.
+    :param misnamed: the answer to a purchase names another order.
+    :param refused: a purchase is taken, and a copy of it that an inner proxy made is refused.
+    :param overcharged: a purchase is charged above its cap.
+    :param slow: a purchase waits long for its connection, perhaps on a machine that is suspended meanwhile.
+    :param cut: a read's answer has no length and is cut short.
+    :param blank: whether one read of the run shows no order at all.
     """
 
     until: float
@@ -59,6 +65,12 @@ class Weather:
     unwritten: float = 0.0
     wire_freezes: bool = False
     jumps: float = 0.0
+    misnamed: float = 0.0
+    refused: float = 0.0
+    overcharged: float = 0.0
+    slow: float = 0.0
+    cut: float = 0.0
+    blank: bool = False
 
     def out(self, now: float) -> bool:
         return any(begin <= now <= end for begin, end in self.outages)
@@ -88,13 +100,15 @@ class Scenario:
     """A whole seed.
 
     :param start: unix seconds.
-    :param settle: the connection's setting, in seconds.
+    :param settle: the connection's setting, in seconds; None: the vendor's default.
     :param hidden: see :class:`~tests.simulation.market.Market`.
     :param fenced: whether Airflow's own fence stops tries that it has replaced.
     :param foreign: purchases by somebody else: seconds after the start, wallet, number of the goods.
     :param audits: when ledger and vendor are compared, in seconds after the start.
     :param webhooks: whether Voodoo's webhooks are set up.
     :param dear: when the vendor raises its prices beyond the caps, in seconds after the start; 0 = never.
+    :param unattended: whether nobody waits for what is bought.
+    :param off: how far the vendor's clock is ahead, in seconds.
     """
 
     seed: int
@@ -106,7 +120,7 @@ class Scenario:
     wallets: dict[str, Decimal]
     caps: Caps
     zone: str = "UTC"
-    settle: float = 60.0
+    settle: float | None = 60.0
     timeout: float = 30.0
     hidden: float = 0.0
     lagging: float = 0.0
@@ -123,6 +137,13 @@ class Scenario:
     audits: list[float] = field(default_factory=list)
     webhooks: bool = False
     dear: float = 0.0
+    unattended: bool = False
+    off: float = 0.0
+
+    @property
+    def surprising(self) -> bool:
+        """Whether the vendor charges more than it said."""
+        return bool(self.dear or self.weather.overcharged)
 
 
 def kind_of(seed: int) -> Kind:
@@ -141,6 +162,8 @@ def draw(seed: int) -> tuple[Scenario, Random]:
     settle, timeout = chance.choice((10.0, 60.0, 60.0, 200.0)), chance.choice((5.0, 30.0))
     hidden = chance.choice((0.0, 0.0, 0.0, 0.4, 0.8)) * (settle - 5)
     extend_processing = chance.choice((0.0, 0.0, 0.5)) * (settle - 5)
+    if hidden + extend_processing > 0.8 * (settle - 5):  # an extension shows after both
+        extend_processing = 0.0
     lagging = hidden if chance.random() < 0.3 else 0.0
     wallets = {"main": Decimal(1000)}
     if not lagging and chance.random() < 0.2:
@@ -153,7 +176,7 @@ def draw(seed: int) -> tuple[Scenario, Random]:
         kind=kind,
         vendor=vendor,
         start=start,
-        weather=_weather(chance, kind, start, settle, max(hidden, extend_processing)),
+        weather=_weather(chance, kind, start, settle, hidden + extend_processing),
         wishes=[],
         wallets=wallets,
         caps=_caps(chance, usual, wallets),
@@ -174,7 +197,33 @@ def draw(seed: int) -> tuple[Scenario, Random]:
         scenario.targets = [(f"70{n + 1:02}", chance.choice(list(wallets))) for n in range(chance.choice((0, 0, 1, 2)))]
     scenario.wishes = _wishes(chance, scenario)
     _others(chance, scenario)
+    _second_round(Random(f"second round of {seed}"), scenario)
     return scenario, chance
+
+
+def _second_round(chance: Random, scenario: Scenario) -> None:
+    """What vendors, networks and proxies do beyond losing answers; drawn apart, in two of three seeds."""
+    if chance.random() < 0.34:
+        return
+    plain = scenario.kind == "plain"
+    assert scenario.settle is not None
+    if plain and not scenario.hidden and chance.random() < 0.3:
+        scenario.lagging = 0.5 * (scenario.settle - 5)
+        scenario.weather = replace(scenario.weather, late=min(scenario.weather.late, scenario.settle - scenario.lagging - 4.0))
+    scenario.weather = replace(
+        scenario.weather,
+        misnamed=chance.choice((0.0, 0.0, 0.2, 0.5)),
+        refused=chance.choice((0.0, 0.0, 0.2, 0.5)),
+        overcharged=chance.choice((0.0, 0.5)) if plain and chance.random() < 0.1 else 0.0,
+        slow=chance.choice((0.0, 0.2)),
+        cut=chance.choice((0.0, 0.2)),
+        blank=chance.random() < 0.2,
+        jumps=6 * 3600.0 if scenario.kind == "clocks" and chance.random() < 0.3 else scenario.weather.jumps,
+    )
+    scenario.off = chance.choice((0.0, 0.0, -600.0, 600.0))
+    scenario.unattended = chance.random() < (0.5 if scenario.surprising else 0.1)
+    if scenario.surprising and not scenario.audits:
+        scenario.audits = [0.0]
 
 
 def _weather(chance: Random, kind: Kind, start: float, settle: float, behind: float) -> Weather:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersError, Quarantined
 from airflow_provider_proxyorders.domain.model import Actor, Purchase
+from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
+from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
 from tests.vendors import VENDORS
 
 from .books import Books
@@ -30,6 +32,16 @@ HEARTBEAT = 300.0
 TRIES, ROUNDS = 3, 24
 
 
+class State(dict[str, KeptAnswer]):
+    """What Airflow keeps for all tries of a task; Clear deletes it."""
+
+    def keep(self, order_key: str, answer: KeptAnswer) -> None:
+        self[order_key] = answer
+
+    def find(self, order_key: str) -> KeptAnswer | None:
+        return self.get(order_key)
+
+
 class Task:
     """One task instance."""
 
@@ -43,6 +55,7 @@ class Task:
         self.order: Purchase | None = None
         self.error: Exception | None = None
         self.done = False
+        self.state = State()
         #: the key, once it is known
         self.key = wish.key
 
@@ -55,6 +68,7 @@ class Task:
         scenario = self.run.scenario
         skew = self.chance.choice((-scenario.skew, 0.0, scenario.skew))
         worker = Worker(self.run.clockwork, f"{self.wish.name}{self.tries}", mishap=self.run.mishap, skew=skew)
+        worker.skew = self.run.skews.get(worker.name, worker.skew)
         worker.calm = False
         self.current = worker
         self.run.task_of[worker] = self
@@ -83,7 +97,8 @@ class Task:
 
     def _work(self, worker: Worker) -> Purchase:
         run, wish = self.run, self.wish
-        buyer = run.buyer(worker, wish.vendor, wish.wallet, actor=self._actor(), fence=self._fence(worker))
+        options = {"actor": self._actor(), "fence": self._fence(worker), "answers": self.state}
+        buyer = run.buyer(worker, wish.vendor, wish.wallet, conn_id=run.connections.get(wish.name, ""), **options)
         assert isinstance(buyer.http, Wire)
         if wish.kind == "extend":
             assert wish.target is not None
@@ -95,6 +110,8 @@ class Task:
             buyer.http.key = wish.key
             order = buyer.place(wish.request, order_key=wish.key)
         run.checker.check_order(worker, self, order)
+        if run.scenario.unattended:
+            return order
         deadline = buyer.ledger.clock() + timedelta(seconds=self.chance.choice((2.0, 1200.0)))
         order = buyer.wait(order, deadline=deadline)
         return buyer.require_usable(order, on_partial="accept")
@@ -148,6 +165,7 @@ class Task:
             self.run.clockwork.note("person", f"clears task {self.wish.name}")
             self.left = TRIES
             self.current = None
+            self.state.clear()
             self._again(self.chance.choice((0.0, 1.0)))
 
     def _again(self, seconds: float) -> None:
@@ -180,13 +198,16 @@ class Task:
 def account(run: Run, vendor: str, wallet: str) -> Account:
     """The connection of one try, as a new process reads it."""
     scenario = run.scenario
+    settings: dict[str, Any] = {"webhook_secret": "not-used-here"} if scenario.webhooks else {}
+    if scenario.settle is not None:
+        settings["settle"] = scenario.settle
     return Account(
         vendor=vendor,
         conn_id=f"{vendor}_{wallet}",
         wallet=f"{vendor}:{wallet}",
         base_url=f"http://127.0.0.1/{vendor}",
         secret=run.market.state.vendors[vendor].wallet(wallet).token,
-        settings={"settle": scenario.settle, **({"webhook_secret": "not-used-here"} if scenario.webhooks else {})},
+        settings=settings,
         caps=scenario.caps,
         currency="USD",
         timezone=scenario.zone,
@@ -195,9 +216,15 @@ def account(run: Run, vendor: str, wallet: str) -> Account:
     )
 
 
-def buyer_of(run: Run, worker: Worker, vendor: str, wallet: str, **options: Any) -> Buyer:
-    """A buyer as a new process has it: only the ledger is from before."""
+def buyer_of(run: Run, worker: Worker, vendor: str, wallet: str, *, conn_id: str = "", **options: Any) -> Buyer:
+    """A buyer as a new process has it: only the ledger is from before.
+
+    :param conn_id: of a connection whose wallet the ledger decides.
+    """
     own = account(run, vendor, wallet)
+    if conn_id:
+        own.conn_id, own.wallet = conn_id, f"{vendor}:{conn_id}"
+        own.wallet = Accounts(run.engine, worker.clock).resolve(own).name
     ledger = Books(run.engine, worker, run.scenario.weather, run.checker.wrote)
     return Buyer(
         VENDORS[vendor](own),

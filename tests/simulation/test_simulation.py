@@ -1,4 +1,4 @@
-"""Seeded random runs: every promise kept by 500 seeds, a seed replays to the letter, and a guard that is missing is noticed."""
+"""Seeded random runs: every promise kept by 120 seeds, a seed replays to the letter, and a guard that is missing is noticed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import pytest
 from sqlalchemy import bindparam, or_, true, update
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.ledger import evidence, spending, turns, writes
 from airflow_provider_proxyorders.ledger.schema import purchases
 from airflow_provider_proxyorders.purchase import sending
+from airflow_provider_proxyorders.purchase.refusals import Refusals
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 
 from .books import Books
@@ -33,20 +35,20 @@ def command(project: Path, *arguments: str, **environment: str) -> subprocess.Co
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
 
 
-def test_500_seeds_keep_every_promise(project: Path, tmp_path: Path) -> None:
+def test_120_seeds_keep_every_promise(project: Path, tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    done = command(project, "--seeds", "500", "--jobs", "2", "--state", str(path))
+    done = command(project, "--seeds", "120", "--jobs", "2", "--state", str(path))
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     stats = State.load(path).stats
     assert {f"seeds, {kind}" for kind in ("plain", "late", "clocks", "foreign")} <= set(stats)
-    assert stats["seeds, plain"] >= 370
+    assert stats["seeds, plain"] >= 80
     # They went through what they are for.
-    assert stats["killed"] > 500 and stats["frozen"] > 200 and stats["tries"] > 2000
-    assert stats["bought"] > 700 and stats["quarantined"] > 20 and stats["compared"] > 200
+    assert stats["killed"] > 200 and stats["frozen"] > 80 and stats["tries"] > 500
+    assert stats["bought"] > 170 and stats["quarantined"] > 5 and stats["compared"] > 80
 
 
 @pytest.mark.parametrize("seed", [8, 28])
@@ -96,6 +98,7 @@ def without_settling(patch: pytest.MonkeyPatch) -> None:
 def without_owners(patch: pytest.MonkeyPatch) -> None:
     """What others bought can be taken for what is looked for."""
     patch.setattr(Books, "own_ids", lambda *_, **__: frozenset())
+    patch.setattr(Books, "owned_by_another", lambda *_, **__: False)
 
 
 def without_limits(patch: pytest.MonkeyPatch) -> None:
@@ -103,19 +106,25 @@ def without_limits(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_doubt(patch: pytest.MonkeyPatch) -> None:
-    """A lost answer counts as a refusal, as most clients have it."""
+    """A lost answer counts as a refusal, and a refusal is believed, as most clients have it."""
+
+    def believe(refusals: Refusals, attempt: Any, claimed: Any, error: Any) -> Any:
+        refusals.ledger.record(claimed, Step.REJECTED, str(error), refusals.tracker.actor)
+        raise error
+
     patch.setattr(sending, "PROOFS", (*sending.PROOFS, OutcomeUnknown))
+    patch.setattr(Refusals, "judge", believe)
 
 
 @pytest.mark.parametrize(
     ("remove", "noticed"),
     [
         (without_fence, r"bought twice|adopted another|lost|taken unseen|history"),
-        (without_turns, r"adopted another"),
-        (without_settling, r"lost|bought twice|taken unseen"),
+        (without_turns, r"adopted another|asked without need|lost"),
+        (without_settling, r"lost|bought twice|taken unseen|asked without need"),
         (without_owners, r"adopted another|false alarm"),
         (without_limits, r"daily_limit|monthly_limit"),
-        (without_doubt, r"lost|bought twice"),
+        (without_doubt, r"lost|bought twice|taken unseen"),
     ],
 )
 def test_a_missing_guard_is_noticed(monkeypatch: pytest.MonkeyPatch, remove: Remove, noticed: str) -> None:

@@ -21,7 +21,8 @@ from .market import Charge
 if TYPE_CHECKING:
     from .run import Run
 
-_ROW = select(purchases.c.step, purchases.c.maybe_sent, purchases.c.counted).where(purchases.c.order_key == bindparam("key"))
+_SHOWN = (purchases.c.step, purchases.c.maybe_sent, purchases.c.counted, purchases.c.confirmed, purchases.c.order_id)
+_ROW = select(*_SHOWN).where(purchases.c.order_key == bindparam("key"))
 
 #: What can break once a purchase came after its settle time, or a clock jumped.
 TIMING = frozenset(

@@ -52,7 +52,10 @@ class StateStore:
     def set(self, key: str, value: Any) -> None:
         if self.replaced:
             raise RuntimeError("task instance not found")
-        self.kept[key] = value
+        self.kept[key] = through_json(value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default if self.replaced else self.kept.get(key, default)
 
 
 def context(*, run: Run | None = None, **ti: Any) -> Any:

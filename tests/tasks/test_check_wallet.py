@@ -113,6 +113,27 @@ class TestCrossing:
         wallets.check(low_balance="60")
         assert len(wallets.subjects()) == 2
 
+    @pytest.mark.parametrize("name", [{}, {"alert_name": "wallet"}])
+    def test_a_check_without_notifiers_takes_no_alert_from_one_with_notifiers(
+        self, wallets: Wallets, name: dict[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        wallets.holds("10")
+        wallets.check(given=context(dag_id="watching"), notifiers=(), **name)
+        assert capsys.readouterr().out.count("ALERT: ") == 1 and wallets.subjects() == []
+        wallets.check(given=context(dag_id="alerting"), **name)
+        assert wallets.subjects() == ["Wallet iproyal:iproyal_default is low: 10.00 USD"]
+        wallets.holds("1000")
+        wallets.check(given=context(dag_id="alerting"), **name)
+        wallets.check(given=context(dag_id="watching"), notifiers=(), **name)
+        assert wallets.subjects() == ["Wallet iproyal:iproyal_default has recovered: 1000.00 USD"]
+
+    def test_two_dags_are_both_heard(self, wallets: Wallets) -> None:
+        wallets.holds("10")
+        for message in ("to the buyers: {{ alert.subject }}", "to the accountants: {{ alert.subject }}"):
+            for _ in range(2):
+                wallets.check(given=context(dag_id=message[:8]), notifiers=Post(wallets.told, message))
+        assert [said.partition(":")[0] for said in wallets.told] == ["to the buyers", "to the accountants"]
+
     def test_without_notifiers_the_log_says_it(self, wallets: Wallets, capsys: pytest.CaptureFixture[str]) -> None:
         wallets.holds("10")
         for _ in range(2):

@@ -24,12 +24,11 @@ from airflow_provider_proxyorders.domain.errors import (
     OrderPending,
     OutcomeUnknown,
     RequestRefused,
-    VendorUnavailable,
 )
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, default_key
-from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink, PurchaseLink
 from tests.hooks.connections import PRICES, REQUESTS, Shops
 from tests.vendors import ROWS
 
@@ -37,7 +36,7 @@ from .tasks import START, Run, StateStore, context, run
 
 RESULT = {
     *("order_key", "order_id", "vendor", "kind", "status", "vendor_status"),
-    *("price", "currency", "expires_at", "delivered", "ledger_url"),
+    *("price", "refund", "currency", "expires_at", "delivered", "handles", "ledger_url"),
 }
 KEY = "create:shop:buy:2026-03-01T00:00:00+00:00/2026-03-02T00:00:00+00:00"
 
@@ -100,7 +99,11 @@ class TestResult:
         result = buy(shops, vendor)().execute(context())
         assert set(result) == RESULT
         assert json.loads(json.dumps(result)) == result
-        assert all(value is None or isinstance(value, (str, int)) for value in result.values())
+        handles = result["handles"] or {}
+        assert all(isinstance(value, str) for value in handles.values()) and bool(handles) is (
+            vendor in ("proxyscrape", "proxy6")
+        )
+        assert all(value is None or isinstance(value, (str, int)) for name, value in result.items() if name != "handles")
         assert {name: result[name] for name in ("order_key", "vendor", "kind", "status", "currency")} == {
             "order_key": KEY,
             "vendor": vendor,
@@ -331,7 +334,18 @@ class TestOrderPage:
 
     def test_the_operators_have_the_button(self) -> None:
         operator = CreateProxyOrderOperator(task_id="t", conn_id="c", request={})
-        assert [type(link) for link in operator.operator_extra_links] == [OrderPageLink]
+        assert [type(link) for link in operator.operator_extra_links] == [PurchaseLink, OrderPageLink]
+
+    def test_the_purchase_has_a_page(self, shops: Shops, vendor: str) -> None:
+        """In the result and as a link. A failed task has no result, so its link names the task."""
+        shops.patch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/af/")
+        page = "https://airflow.example.com/team/af/plugin/proxyorders?"
+        operator = buy(shops, vendor, order_key="a key/with:signs&more")()
+        address = f"{page}purchase=a%20key%2Fwith%3Asigns%26more"
+        ti = context()["ti"]
+        assert PurchaseLink().get_link(operator, ti_key=ti).startswith(f"{page}dag_id=shop&run_id=")
+        assert operator.execute(context())["ledger_url"] == address
+        assert PurchaseLink().get_link(operator, ti_key=ti) == address
 
 
 class TestWaiting:
@@ -343,7 +357,8 @@ class TestWaiting:
         shops.box.control({"vendor": vendor, "processing": 3600})
         result = buy(shops, vendor, wait_for_completion=False)().execute(context())
         assert (result["status"], result["order_id"]) == ("placed", shops.bought(vendor)[0].order_id)
-        assert shops.box.book.count(vendor, "get") == 0
+        looked_before = ROWS[vendor].vendor.capabilities.create_evidence == "search"
+        assert shops.box.book.count(vendor, "get") == looked_before
 
     @pytest.mark.parametrize("timeout", [0, 0.3, timedelta(seconds=0.3)])
     def test_until_the_deadline(self, shops: Shops, timeout: Any) -> None:
@@ -468,9 +483,7 @@ class TestDeferred:
         with pytest.raises(AuthenticationFailed, match="does not accept the key"):
             run(make, context(), while_deferred=revoke)
 
-    def test_a_vendor_that_is_away_when_the_task_resumes_is_worth_a_retry(
-        self, shops: Shops, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_vendor_that_is_away_when_the_task_resumes_is_waited_for(self, shops: Shops) -> None:
         make = self.slow(shops, "iproyal")
         with pytest.raises(TaskDeferred) as deferred:
             make().execute(context())
@@ -478,9 +491,10 @@ class TestDeferred:
         shops.box.fault("iproyal", "get", action="status", status=500)
         operator = make()
         operator.hook.http._sleep = lambda seconds: None
-        with pytest.raises(VendorUnavailable) as error:
+        with pytest.raises(TaskDeferred):
             operator.execute_complete(context(), {"outcome": "final"}, **kwargs)
-        assert error.value.retry == "soon"
+        with pytest.raises(OrderPending):
+            operator.execute_complete(context(), {"outcome": "deadline"}, **kwargs)
 
     def test_another_ledger_than_before_is_said(self, shops: Shops, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         make = self.slow(shops, "iproyal")

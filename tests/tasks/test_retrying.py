@@ -23,7 +23,7 @@ SAID: dict[str, str] = {
     **dict.fromkeys(("InsufficientFunds", "SpendRefused", "OutcomeUnknown", "Quarantined", "OrderNotUsable"), "never"),
     **dict.fromkeys(("NotDue", "NotFarEnough"), "never"),
     **dict.fromkeys(("WalletHeld", "LedgerError", "NeverSent", "VendorUnavailable", "UnreadableAnswer"), "soon"),
-    **dict.fromkeys(("Throttled", "OrderPending"), "later"),
+    **dict.fromkeys(("Throttled", "OrderPending", "OrderMissing"), "later"),
 }
 CLASSES = {
     name: kind

@@ -42,10 +42,9 @@ class Task:
         self.options = {"conn_id": "iproyal_default", "deferrable": True, "poll_interval": 0.1, "timeout": 60, **options}
         expiry = f"{datetime.now(timezone.utc) + timedelta(days=5):%Y-%m-%d %H:%M:%S}"
         known = {"id": 7001, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": expiry}
-        shops.box.control({"vendor": "iproyal", "order": known})
+        shops.box.control([{"vendor": "iproyal", "order": known}, {"vendor": "iproyal", "wallet": {"balance": "20"}}])
         shops.box.control([{"vendor": "iproyal", "processing": 3600}, {"vendor": "iproyal", "extend_processing": 3600}])
         self.order_id = str(shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k").order_id)
-        shops.box.control({"vendor": "iproyal", "wallet": {"balance": "20"}})
 
     def __call__(self) -> BaseOperator:
         self.shops.connect("iproyal")

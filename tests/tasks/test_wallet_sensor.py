@@ -39,7 +39,11 @@ def test_enough_to_the_cent(shops: Shops, vendor: str) -> None:
     holds(shops, "50", vendor)
     seen = operator.poke(context())
     assert seen.is_done
-    assert seen.xcom_value == {"wallet": f"{vendor}:{vendor}_default", "balance": "50", "currency": "USD"}
+    assert seen.xcom_value == {
+        "wallet": f"{vendor}:{vendor}_default",
+        "balance": "50.00" if vendor == "proxy6" else "50",  # as the vendor writes it
+        "currency": "USD",
+    }
     assert shops.bought(vendor) == []
 
 
@@ -107,3 +111,13 @@ def test_an_amount_from_a_template(shops: Shops) -> None:
     given = {**context(), "params": {"needed": "2000"}}
     operator.render_template_fields(given)  # type: ignore[arg-type]
     assert not operator.poke(given).is_done  # type: ignore[arg-type]
+
+
+def test_the_result_names_the_wallet_of_the_account(shops: Shops) -> None:
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+    for conn_id in ("one", "two"):
+        shops.connect("iproyal", conn_id)
+    ProxyOrdersHook("one").buyer()
+    sensor = WalletBalanceSensor(task_id="wait", conn_id="two", at_least="1")
+    assert sensor.poke({}).xcom_value["wallet"] == "iproyal:one"  # type: ignore[typeddict-item, index]

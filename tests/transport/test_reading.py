@@ -12,17 +12,22 @@ import pytest
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     OrderNotFound,
+    OutcomeUnknown,
     ProxyOrdersError,
+    SpendRefused,
     Throttled,
+    UnreadableAnswer,
     VendorUnavailable,
 )
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, READ_TRIES, reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
+from airflow_provider_proxyorders.transport.worker import Http
+from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from tests.vendors import VENDORS
 
-from .conftest import Naps, Side, account, ask, vendor_of
+from .conftest import Naps, Side, account, ask, create, vendor_of
 from .wires import Talk, answer, wire
 
 #: the longest pause before each further try
@@ -112,11 +117,54 @@ class TestTries:
 
 
 def unreached() -> Response:
-    raise Unreached("nobody there", left=False)
+    raise Unreached("nobody there")
 
 
 def http_date(seconds: float) -> str:
     return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+
+
+#: Answers of 200 that cannot be read.
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "empty": {"action": "empty"},
+    "html": {"action": "body", "body": "<html>busy</html>"},
+    "cut": {"action": "body", "body": '{"balance": 12'},
+    "null": {"action": "body", "body": "null"},
+}
+
+
+class TestReadingAgain:
+    """A read that decides about money is made again when its answer cannot be read."""
+
+    @pytest.mark.parametrize("fault", UNREADABLE)
+    def test_the_first_readable_answer_counts(self, vendor: Vendor, box: Sandbox, naps: Naps, fault: str) -> None:
+        box.fault(vendor.name, "balance", times=2, **UNREADABLE[fault])
+        assert Http(vendor.account, naps).run_reading(vendor.balance).available.amount > 0
+        assert box.book.count(vendor.name, "balance") == 3
+        assert all(0 <= nap <= bound for nap, bound in zip(naps, BOUNDS, strict=False))
+        assert len(naps) == 2
+
+    def test_the_tries_are_bounded(self, box: Sandbox, naps: Naps) -> None:
+        vendor = vendor_of(box, "iproyal")
+        box.fault("iproyal", "balance", action="empty")
+        with pytest.raises(UnreadableAnswer, match="moves no money"):
+            Http(vendor.account, naps).run_reading(vendor.balance)
+        assert box.book.count("iproyal", "balance") == READ_TRIES
+
+    def test_a_refusal_and_silence_are_left_as_they_are(self, box: Sandbox, naps: Naps) -> None:
+        vendor = vendor_of(box, "iproyal", secret="not-a-token")
+        with pytest.raises(AuthenticationFailed):
+            Http(vendor.account, naps).run_reading(vendor.balance)
+        assert box.book.count("iproyal", "balance") == 1
+        box.fault("iproyal", "balance", action="status", status=503)
+        with pytest.raises(VendorUnavailable):
+            Http(vendor.account, naps).run_reading(vendor.balance)
+        assert box.book.count("iproyal", "balance") == 1 + READ_TRIES
+
+    def test_a_purchase_has_no_place_in_it(self, vendor: Vendor, box: Sandbox, naps: Naps) -> None:
+        with pytest.raises(SpendRefused):
+            Http(vendor.account, naps).run_reading(lambda: create(vendor))
+        assert box.book.charges() == []
 
 
 class TestRetryAfter:
@@ -167,6 +215,34 @@ class TestRetryAfter:
         assert response.status == 429
         assert response.retry_after is None
         assert len(server.asked) == side.tries
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_purchase_that_is_not_answered_says_how_long_to_wait(self, vendor: Vendor, box: Sandbox, status: int) -> None:
+        box.fault(vendor.name, "create", action="status", status=status, headers={"Retry-After": "90"})
+        with pytest.raises(OutcomeUnknown) as error:
+            Http(vendor.account).run(create(vendor), lambda request: None)
+        assert error.value.retry_after == 90.0
+
+    @pytest.mark.parametrize(
+        ("asked", "waits"), [("12", [12]), ("55", [20, 20, 15]), ("604800", [20] * 5)], ids=["short", "long", "a week"]
+    )
+    def test_what_follows_a_purchase_waits_as_it_asked(self, box: Sandbox, naps: Naps, asked: str, waits: list[int]) -> None:
+        """Each request waits for a while, so no single one holds a worker for ever."""
+        vendor = vendor_of(box, "iproyal")
+        box.fault("iproyal", "create", action="status", status=429, headers={"Retry-After": asked})
+        http = Http(vendor.account, naps)
+        with pytest.raises(OutcomeUnknown):
+            http.run(create(vendor), lambda request: None)
+        assert naps == []
+        for _ in range(5):
+            http.run(vendor.balance())
+        assert [round(nap) for nap in naps] == waits
+
+    def test_a_purchase_that_is_taken_asks_for_no_pause(self, vendor: Vendor, box: Sandbox, naps: Naps) -> None:
+        http = Http(vendor.account, naps)
+        http.run(create(vendor), lambda request: None)
+        http.run(vendor.balance())
+        assert naps == []
 
     @pytest.mark.parametrize("value", ["9" * 12, "9" * 400])
     def test_an_absurd_pause_harms_nobody(self, side: Side, box: Sandbox, value: str) -> None:

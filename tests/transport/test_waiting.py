@@ -23,7 +23,7 @@ from airflow_provider_proxyorders.domain.errors import (
     UnsupportedOperation,
     VendorUnavailable,
 )
-from airflow_provider_proxyorders.purchase.polling import LONGEST_TROUBLE, PollIntervals
+from airflow_provider_proxyorders.purchase.polling import LEAST_MISSES, LONGEST_TROUBLE, SHORTEST_MISS, PollIntervals
 from airflow_provider_proxyorders.vendors.base import Polling
 
 from .conftest import VENDORS
@@ -40,11 +40,11 @@ chances = st.floats(0, 1)
 ceilings = st.one_of(st.none(), st.floats(0.05, 1e5))
 
 PASSING: list[ProxyOrdersError] = [Throttled("slow down"), VendorUnavailable("away"), UnreadableAnswer("html")]
+#: one read that did not show the order
+MISS = OrderNotFound("404", status=404)
 ENDING: list[ProxyOrdersError] = [
     AuthenticationFailed("401", status=401),
     OrderingNotPermitted("403", status=403),
-    RequestRefused("400", status=400),
-    InsufficientFunds("402", status=402),
     UnsupportedOperation("no such call"),
     ConfigError("wrong"),
     OutcomeUnknown("nobody knows"),
@@ -135,11 +135,39 @@ class TestTrouble:
     def test_what_cannot_change_ends_the_wait(self, error: ProxyOrdersError) -> None:
         assert pauses(Polling()).after_trouble(error, 0) is None
 
-    @given(st.floats(0, 3600), st.floats(0, 3600))
-    def test_an_unknown_order_is_tolerated_for_the_settle_time(self, settle: float, age: float) -> None:
+    @given(st.floats(0, 3600), st.floats(0, 1e7))
+    def test_an_unknown_order_is_asked_for_again_for_the_settle_time(self, settle: float, age: float) -> None:
+        """However old it is: a read of an old order may miss as well."""
         waiting = pauses(Polling(), settle=settle)
-        pause = waiting.after_trouble(OrderNotFound("404", status=404), age)
-        assert pause == (waiting.after_look(age) if age < settle else None)
+        looks, now = 0, age
+        while (pause := waiting.after_trouble(MISS, now)) is not None:
+            looks, now = looks + 1, now + pause
+            assert SHORTEST_MISS <= pause <= 60
+        assert looks + 1 >= LEAST_MISSES
+        assert settle <= now - age + 1e-6 and now - age <= 1.5 * settle + LEAST_MISSES * SHORTEST_MISS + 1e-6
+
+    @given(st.integers(0, LEAST_MISSES - 1))
+    def test_too_few_misses_prove_nothing_however_far_apart(self, misses: int) -> None:
+        waiting = pauses(Polling(), settle=1.0)
+        assert all(waiting.after_trouble(MISS, 1000.0 * number) is not None for number in range(misses))
+
+    def test_a_read_that_shows_it_starts_the_count_anew(self) -> None:
+        waiting = pauses(Polling(), settle=1.0)
+        for number in range(20):
+            assert waiting.after_trouble(MISS, 10.0 * number) is not None
+            assert waiting.after_trouble(MISS, 10.0 * number + 5) is not None
+            waiting.after_look(10.0 * number + 6)
+
+    def test_passing_trouble_is_no_miss_and_ends_none(self) -> None:
+        waiting = pauses(Polling(), settle=1.0)
+        for number in range(LEAST_MISSES - 1):
+            assert waiting.after_trouble(MISS, number) is not None
+            assert waiting.after_trouble(VendorUnavailable(""), number) is not None
+        assert waiting.after_trouble(MISS, 10.0) is None
+
+    @pytest.mark.parametrize("error", [MISS, RequestRefused("", status=410), InsufficientFunds("", status=402)])
+    def test_a_refused_read_is_a_miss(self, error: ProxyOrdersError) -> None:
+        assert pauses(Polling(), settle=1.0).after_trouble(error, 1e6) is not None
 
 
 @pytest.mark.parametrize("name", sorted(VENDORS))

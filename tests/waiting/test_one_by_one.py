@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_proxyorders.purchase.polling import LEAST_MISSES
 from airflow_provider_proxyorders.triggers.gate import IN_FLIGHT
 from airflow_provider_proxyorders.triggers.schedule import PollSchedule
 from airflow_provider_proxyorders.vendors import vendor_class
@@ -114,7 +115,7 @@ def test_who_has_left_is_not_asked_for(shops: Shops, order_ids: list[str]) -> No
 
 
 @pytest.mark.parametrize("kind", ["not-there", "shows-none"])
-def test_an_order_that_is_not_there_either_is_told_so_after_one_look_at_it(shops: Shops, kind: str) -> None:
+def test_an_order_that_is_not_there_either_is_told_so_after_a_few_looks_at_it(shops: Shops, kind: str) -> None:
     shops.box.fault("iproyal", "list", **LISTS[kind])
 
     async def story(room: Room) -> None:
@@ -123,7 +124,7 @@ def test_an_order_that_is_not_there_either_is_told_so_after_one_look_at_it(shops
 
     room = waiting_room(story)
     assert room.outcomes == {("unreadable", "OrderNotFound")} and len(room.events) == MANY
-    assert singles(shops) == MANY
+    assert LEAST_MISSES * MANY <= singles(shops) <= 2 * LEAST_MISSES * MANY
 
 
 def test_a_young_order_that_a_list_does_not_show_is_not_asked_for_alone(shops: Shops) -> None:

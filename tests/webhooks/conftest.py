@@ -17,6 +17,7 @@ import uvicorn
 from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
 from airflow_provider_proxyorders.webhooks.app import receiver
 from airflow_provider_proxyorders.wire.signatures import Scheme
+from tests.ledgers import sqlite_ledger
 
 SECRET = "test-webhook-secret"
 SCHEME = Scheme()
@@ -41,7 +42,7 @@ class Running:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
+        return sqlite_ledger(tmp_path)
     return str(request.getfixturevalue("postgres_url"))
 
 

@@ -26,6 +26,7 @@ from airflow_provider_proxyorders.triggers.inbox_listener import InboxListener
 from airflow_provider_proxyorders.triggers.orders import OrderEventTrigger
 from airflow_provider_proxyorders.vendors.base import Polling
 from airflow_provider_proxyorders.vendors.voodoo import Voodoo
+from tests.ledgers import sqlite_ledger
 
 
 class Shop:
@@ -45,7 +46,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    url = sqlite_ledger(tmp_path)
     monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", url)
     brisk = Polling(first=0.2, fastest=0.2, slowest=2.0)  # its pauses in trouble grow from here
     monkeypatch.setattr(Voodoo, "capabilities", replace(Voodoo.capabilities, polling=brisk))
@@ -181,7 +182,7 @@ def test_a_restart_reads_what_is_kept_a_page_at_a_time(shop: Shop, monkeypatch: 
     monkeypatch.setattr(events, "PAGE", 10)
     monkeypatch.setattr(events, "AGAIN", 0.2)
     made, read, hint_of = list[int](), list[int](), inbox_module._hint
-    monkeypatch.setattr(inbox_module, "_hint", lambda row: made.append(row["id"]) or hint_of(row))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(inbox_module, "_hint", lambda row, *names: made.append(row["id"]) or hint_of(row, *names))  # type: ignore[func-returns-value]
     page_of = Inbox.newest_of_orders
 
     def newest_of_orders(self: Inbox, *which: Any) -> list[Hint]:
@@ -317,3 +318,26 @@ def test_another_key_is_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
             assert await watching.until(1) == ["o-1 delivered"]
 
     asyncio.run(main())
+
+
+def test_a_trigger_hears_of_its_wallet_under_a_new_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wallet got a name while the trigger was listening; webhooks come in under that name from then on."""
+    shop.order("o-1", "completed")
+
+    async def main() -> list[str]:
+        async with Watching() as watching:
+            connection = json.loads(os.environ["AIRFLOW_CONN_VOODOO_DEFAULT"]) | {"extra": {"wallet": "fleet"}}
+            monkeypatch.setenv("AIRFLOW_CONN_VOODOO_DEFAULT", json.dumps(connection))
+            await asyncio.to_thread(buy_with, "voodoo_default")
+            await asyncio.to_thread(shop.inbox.keep, [Hint("d", "voodoo_default", "voodoo:fleet", "o-1", None, "completed")])
+            return await watching.until(1)
+
+    buy_with("voodoo_default")
+    assert asyncio.run(main()) == ["o-1 delivered"]
+
+
+def buy_with(conn_id: str) -> None:
+    """Let the ledger decide the wallet of a connection, as every purchase does first."""
+    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+    ProxyOrdersHook(conn_id).buyer()

@@ -53,7 +53,7 @@ def free_port() -> int:
 
 def send(port: int, process: subprocess.Popen[bytes]) -> int | None:
     """One try of the vendor; ``None`` if the receiver died."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # it imports Airflow first
     while time.monotonic() < deadline:
         try:
             url, body = f"http://127.0.0.1:{port}/voodoo_default", webhook_body()
@@ -91,6 +91,10 @@ def test_killed_and_started_again(database: str, tmp_path: Path, moment: str, ke
     assert hint.times == kept + 1
 
 
+#: Enough for twelve senders to be in the middle of many when the receiver is killed.
+ORDERS = 400
+
+
 def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> None:
     """The command itself, killed twice under load: every acknowledged webhook is stored, and in the end all are, once each."""
     connection = {"conn_type": "voodoo", "password": "ak_key", "extra": {"webhook_secret": SECRET}}
@@ -102,7 +106,7 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
     inbox, port = open_inbox(database), free_port()
     words = [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", "webhooks", "serve", "--port", str(port)]
     answered: set[str] = set()
-    waiting = [f"order-{number}" for number in range(1500)]
+    waiting = [f"order-{number}" for number in range(ORDERS)]
     stop = threading.Event()
 
     def vendor() -> None:
@@ -126,8 +130,8 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
         for kills_left in (2, 1, 0):
             process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
             try:
-                wanted = len(answered) + 300 if kills_left else 1500
-                deadline = time.monotonic() + 60
+                wanted = len(answered) + ORDERS // 5 if kills_left else ORDERS
+                deadline = time.monotonic() + 120
                 while len(answered) < wanted and time.monotonic() < deadline:
                     time.sleep(0.002)
             finally:
@@ -141,7 +145,7 @@ def test_killed_again_and_again_under_load(database: str, tmp_path: Path) -> Non
         stop.set()
         for thread in vendors:
             thread.join()
-    assert len(answered) == len(kept_ids(inbox)) == 1500
+    assert len(answered) == len(kept_ids(inbox)) == ORDERS
 
 
 def kept_ids(inbox: Inbox) -> list[str]:

@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.vendors.voodoo import Voodoo
 from airflow_provider_proxyorders.webhooks import senders as module
 from airflow_provider_proxyorders.webhooks.receiver import Receiver
 from airflow_provider_proxyorders.webhooks.senders import Busy, Senders
+from tests.ledgers import sqlite_ledger
 
 from .conftest import SCHEME, SECRET, webhook_body
 
@@ -218,7 +219,7 @@ class Post:
 
 
 def test_a_flood_of_made_up_names_is_refused_unread_and_true_webhooks_pass(tmp_path: Path) -> None:
-    backend, url = Backend(c=SECRET), f"sqlite:///{tmp_path / 'ledger.db'}"
+    backend, url = Backend(c=SECRET), sqlite_ledger(tmp_path)
 
     async def main() -> None:
         receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
@@ -241,7 +242,7 @@ def test_a_flood_of_made_up_names_is_refused_unread_and_true_webhooks_pass(tmp_p
 
 
 def test_a_changed_secret_counts_at_once_for_its_signer(tmp_path: Path) -> None:
-    backend, url = Backend(c="old"), f"sqlite:///{tmp_path / 'ledger.db'}"
+    backend, url = Backend(c="old"), sqlite_ledger(tmp_path)
 
     async def main() -> None:
         receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)
@@ -265,7 +266,7 @@ def test_a_changed_secret_counts_at_once_for_its_signer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mount", ["", "/proxyorders/webhooks"])
 def test_it_is_reached_below_a_base_path_whether_the_proxy_strips_it_or_not(tmp_path: Path, base: str, mount: str) -> None:
     """As Airflow mounts it, with the path of ``[api] base_url`` as ``root_path``."""
-    backend, url = Backend(c=SECRET), f"sqlite:///{tmp_path / 'ledger.db'}"
+    backend, url = Backend(c=SECRET), sqlite_ledger(tmp_path)
 
     async def main() -> None:
         receiver = Receiver(backend.senders(), lambda: open_inbox(url), rate=500.0, retention=30.0)

@@ -6,6 +6,7 @@ Documentation: docs.iproyal.com/proxies/isp/api/orders, .../api/products, /proxi
 - Success is 200. Errors have the shapes of public clients (401, 403 and 404 ``{"message"}``, 422 with ``errors``, also for too
   little balance).
 - ``expire_date`` is UTC and null before delivery. The term counts from delivery, and an extension adds to the rest of it.
+- An extension of some proxies is priced by their number and moves no date. ``selection`` without a plan gets the first one.
 - An order can be extended while it is ``confirmed``. A renewal is charged at the moment of expiry; without money the order
   expires.
 """
@@ -13,32 +14,23 @@ Documentation: docs.iproyal.com/proxies/isp/api/orders, .../api/products, /proxi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Selection, invalid, select
-from airflow_provider_proxyorders.sandbox.iproyal.catalogue import default_products as default_products
+from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Selection, check_answer, invalid, select
 from airflow_provider_proxyorders.sandbox.iproyal.orders import DAY, Order, seeded
-from airflow_provider_proxyorders.sandbox.iproyal.orders import page as page
-from airflow_provider_proxyorders.sandbox.iproyal.reads import SandboxIPRoyalReading
-from airflow_provider_proxyorders.sandbox.proxy_pool import HOST as HOST
+from airflow_provider_proxyorders.sandbox.iproyal.reads import (
+    SandboxIPRoyalReading,
+    change_product,
+    require_product,
+    show_extensions_after,
+    show_parts,
+)
 from airflow_provider_proxyorders.sandbox.proxy_pool import ProxyBatch
-from airflow_provider_proxyorders.sandbox.vendor_base import (
-    Answer,
-    Ask,
-    Call,
-    Outcome,
-    Refusal,
-    Wallet,
-    whole,
-)
-from airflow_provider_proxyorders.sandbox.vendor_base import (
-    SandboxVendor as SandboxVendor,
-)
-from airflow_provider_proxyorders.sandbox.vendor_base import (
-    number as number,
-)
+from airflow_provider_proxyorders.sandbox.till import Wallet
+from airflow_provider_proxyorders.sandbox.vendor_base import Answer, Ask, Call, Outcome, Refusal, dump, whole
 
 POOR = "Insufficient balance."
 
@@ -47,35 +39,30 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
     name = "iproyal"
     default_token = "ip-test-token"
     success = "confirmed"
+    own_times = frozenset({"created_at", "updated_at"})
+    refusals = {
+        "balance": (422, {"message": POOR, "errors": {"balance": [POOR]}}),
+        "duplicate": (409, {"message": "This order was sent before."}),
+        "forbidden": (403, {"message": "Ordering is not activated."}),
+        "invalid": (422, {"message": "The selected location is out of stock.", "errors": {}}),
+    }
 
     def route(self, ask: Ask) -> Call | None:
         match (ask.method, *ask.parts):
-            case ("GET", "balance"):
-                return Call("balance", partial(self._balance, ask))
-            case ("GET", "cards"):
-                return Call("cards", partial(self._cards, ask))
-            case ("GET", "products"):
-                return Call("products", partial(self._products, ask))
-            case ("GET", "orders"):
-                return Call("list", partial(self._list, ask))
-            case ("GET", "orders", "calculate-pricing"):
-                return Call("quote", partial(self._quote, ask))
-            case ("GET", "orders", order_id):
-                return Call("get", partial(self._get, ask, order_id))
             case ("POST", "orders"):
                 return Call("create", partial(self._create, ask))
             case ("POST", "orders", "toggle-auto-extend"):
                 return Call("set_auto_extend", partial(self._toggle, ask))
             case ("POST", "orders", order_id, "extend"):
                 return Call("extend", partial(self._extend, ask, order_id))
-        return None
+        return super().route(ask)
 
     # -- operations that change something -------------------------------------------------------------------------
 
     def _create(self, ask: Ask) -> Answer:
         wallet, body = self._buyer(ask), ask.json
         selection = select(self.products, body)
-        answers = self._answers(selection, body.get("product_question_answers"))
+        answers = _answers(selection, body.get("product_question_answers"))
         auto_extend = body.get("auto_extend", True)
         if not isinstance(auto_extend, bool):
             raise invalid("auto_extend", "The auto extend field must be true or false.")
@@ -87,8 +74,9 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
             order.auto_extend = _settings(order, selection.plan.plan_id, paid_by, body.get("card_id"))
         self._keep(order)
         reference = answers[0]["answer"] if answers else None
-        self.charge(wallet, str(order.order_id), "create", selection.price, body, reference, paid_by)
-        order.price = selection.price if paid_by == "balance" else Decimal(0)
+        price = self.to_pay(selection.price)
+        self.till.charge(wallet, str(order.order_id), "create", price, body, reference, paid_by)
+        order.price = price if paid_by == "balance" else Decimal(0)
         answer = Answer(order.wire(self.pool.port))
         self.clock.after(self.processing, partial(self._provided, order, self.next_outcome()))
         return answer
@@ -98,15 +86,17 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         order = self._order(wallet, order_id)
         if order.status != "confirmed" or order.expires is None:
             raise invalid("order_id", f"The order is {order.status} and cannot be extended.")
-        if body.get("proxies"):
-            raise invalid("proxies", "Extending a part of an order is not offered here.")
-        selection = self._again(order, body.get("product_plan_id"))
+        part = body.get("proxies") or []
+        if part and (not isinstance(part, list) or len(part) > order.quantity or self.partial == "refused"):
+            raise invalid("proxies", "The selected proxies are invalid.")
+        selection = self._again(order, body.get("product_plan_id"), len(part))
         paid_by = self._payment(wallet, body.get("card_id"), selection.price)
-        self.charge(wallet, str(order.order_id), "extend", selection.price, body, None, paid_by)
+        self.till.charge(wallet, str(order.order_id), "extend", self.to_pay(selection.price), body, None, paid_by)
+        prolong = self._prolong if not part or self.partial == "date" else self._prolong_part
         if self.extend_processing:
-            self.clock.after(self.extend_processing, partial(self._prolong, order, selection.plan))
+            self.clock.after(self.extend_processing, partial(prolong, order, selection.plan))
         else:
-            self._prolong(order, selection.plan)
+            prolong(order, selection.plan)
         return Answer(order.wire(self.pool.port))
 
     def _toggle(self, ask: Ask) -> Answer:
@@ -126,24 +116,13 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         said = {"product_plan_id": plan, "payment_type": payment, "card_id": body.get("card_id")}
         return Answer(order.auto_extend or {"order_id": order.order_id, "is_enabled": False, **said})
 
-    def _answers(self, selection: Selection, answers_by_id: Any) -> list[dict[str, str]]:
-        answers_by_id = answers_by_id if isinstance(answers_by_id, dict) else {}
-        answers = []
-        for question_id, (text, required) in selection.product.questions.items():
-            said = answers_by_id.get(str(question_id))
-            if said:
-                answers.append({"question": text, "answer": str(said)})
-            elif required:
-                raise invalid(f"product_question_answers.{question_id}", "The answer is required.")
-        return answers
-
     def _payment(self, wallet: Wallet, card_id: Any, price: Decimal) -> str:
         if card_id is not None:
             if not any(card.get("id") == card_id for card in self.cards.get(wallet.name, [])):
                 raise invalid("card_id", "The selected card id is invalid.")
             return "card"
         if wallet.balance < price:
-            raise Refusal(422, {"message": POOR, "errors": {"balance": [POOR]}})
+            raise Refusal(*self.refusals["balance"])
         return "balance"
 
     # -- the life of an order -------------------------------------------------------------------------------------
@@ -160,7 +139,7 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         elif order.status == "confirmed" and order.batch is None:
             self._deliver(order, order.quantity)
         if order.status == "refunded":
-            self.pay_back(order.wallet, str(order.order_id), order.price)
+            self.till.pay_back(order.wallet, str(order.order_id), order.price)
             order.price = Decimal(0)
 
     def _deliver(self, order: Order, count: int) -> None:
@@ -174,8 +153,14 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
 
     def _prolong(self, order: Order, plan: Plan) -> None:
         assert order.expires is not None
+        order.earlier.append((self.clock.timestamp(), order.expires, len(order.extended)))
         order.extended.append({"plan_name": plan.name, "created_at": order.written(self.clock.timestamp())})
         self._until(order, order.expires + plan.days * DAY)
+
+    def _prolong_part(self, order: Order, plan: Plan) -> None:
+        """The order keeps its date; whether its history tells of a part is a choice of the test."""
+        if self.partial == "history":
+            order.extended.append({"plan_name": plan.name, "created_at": order.written(self.clock.timestamp())})
 
     def _until(self, order: Order, expires: float) -> None:
         order.expires = expires
@@ -195,7 +180,7 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
             paid_by = self._payment(order.wallet, settings.get("card_id"), selection.price)
         except Refusal:  # no money, no card
             return False
-        self.charge(order.wallet, str(order.order_id), "auto_extend", selection.price, paid_by=paid_by)
+        self.till.charge(order.wallet, str(order.order_id), "auto_extend", selection.price, paid_by=paid_by)
         self._prolong(order, selection.plan)
         return True
 
@@ -220,6 +205,17 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
     def set_status(self, order_id: str, outcome: Outcome) -> None:
         self._end(self.orders[int(order_id)], outcome)
 
+    def created(self, order_id: str) -> Any:
+        return self.orders[int(order_id)].wire(self.pool.port)
+
+    def unused_id(self) -> str:
+        return str(self.next_id + 1000)
+
+    def deliver_less(self, order_id: str, units: int) -> None:
+        order = self.orders[int(order_id)]
+        if order.batch is not None:
+            order.batch = replace(order.batch, logins=order.batch.logins[:units])
+
     def add_card(self, wallet: Wallet, fields: Mapping[str, Any]) -> None:
         """Store a card with a wallet; purchases with it leave the balance alone."""
         card = {
@@ -239,10 +235,28 @@ class SandboxIPRoyal(SandboxIPRoyalReading):
         }
         self.cards.setdefault(wallet.name, []).append({**card, **fields})
 
-    def _show_extensions_after(self, _: Wallet, value: Any) -> None:
-        self.extend_processing = float(value)
+    own_commands = {
+        "card": add_card,
+        "extend_processing": show_extensions_after,
+        "partial_extensions": show_parts,
+        "product": change_product,
+        "product_required": require_product,
+    }
 
-    own_commands = {"card": add_card, "extend_processing": _show_extensions_after}
+
+def _answers(selection: Selection, answers: Any) -> list[dict[str, str]]:
+    """The answers as the order shows them; a list answers the questions in turn."""
+    questions = selection.product.questions
+    by_id = dict(zip(map(str, questions), answers, strict=False)) if isinstance(answers, list) else answers or {}
+    shown = []
+    for question_id, (text, required) in questions.items():
+        said = by_id.get(str(question_id)) if isinstance(by_id, dict) else None
+        check_answer(selection.product, question_id, said)
+        if said is not None:
+            shown.append({"question": text, "answer": said if isinstance(said, str) else dump(said)})
+        elif required:
+            raise invalid(f"product_question_answers.{question_id}", "The answer is required.")
+    return shown
 
 
 def _settings(order: Order, plan: int, payment: str, card_id: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the sandbox's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +28,12 @@ class Plan:
 
 @dataclass
 class Product:
-    """:param discounts: percent off from a quantity on, smallest quantity first."""
+    """One product.
+
+    :param discounts: percent off from a quantity on, smallest quantity first.
+    :param kinds: the type of a question that takes another answer than a text: boolean, or select with its options; by its id.
+    :param listed: whether the catalogue shows it; orders of it go on without.
+    """
 
     product_id: int
     name: str
@@ -36,6 +41,8 @@ class Product:
     locations: dict[int, str]
     questions: dict[int, tuple[str, bool]]
     discounts: tuple[tuple[int, int], ...]
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    listed: bool = True
 
     def wire(self) -> dict[str, Any]:
         return {
@@ -56,7 +63,8 @@ class Product:
                 for number_, name in self.locations.items()
             ],
             "questions": [
-                {"id": number_, "text": text, "is_required": required} for number_, (text, required) in self.questions.items()
+                {"id": number_, "text": text, "is_required": required, **self.kinds.get(str(number_), {})}
+                for number_, (text, required) in self.questions.items()
             ],
             "quantity_discounts": [
                 {"quantity_from": quantity, "discount_percent": percent} for quantity, percent in self.discounts
@@ -127,10 +135,12 @@ def select(products: Mapping[int, Product], fields: Mapping[str, Any]) -> Select
     product = products.get(whole(fields.get("product_id")) or 0)
     if product is None:
         raise invalid("product_id", "The selected product id is invalid.")
+    chosen = fields.get("selection")
     plan = product.plans.get(whole(fields.get("product_plan_id")) or 0)
+    if plan is None and fields.get("product_plan_id") is None and chosen:
+        plan = next(iter(product.plans.values()))
     if plan is None:
         raise invalid("product_plan_id", "The selected product plan id is invalid.")
-    chosen = fields.get("selection")
     rows = chosen.get("locations") if isinstance(chosen, dict) else None
     if not isinstance(rows, list) or not rows:
         rows = [fields]
@@ -151,3 +161,18 @@ def select(products: Mapping[int, Product], fields: Mapping[str, Any]) -> Select
 
 def invalid(field: str, text: str) -> Refusal:
     return Refusal(422, {"message": text, "errors": {field: [text]}})
+
+
+def check_answer(product: Product, question_id: int, said: Any, asked: bool = False) -> None:
+    """Read an answer as Laravel does: a truth value is true or false in JSON, 1 or 0 in a query.
+
+    :param asked: whether it came in a query.
+    :raises Refusal: 422 for an answer of another type.
+    """
+    kind = product.kinds.get(str(question_id), {})
+    if said is None or not kind:
+        return
+    truths = ("1", "0") if asked else (True, False)
+    options = [option["value"] for option in kind.get("options", ())]
+    if (kind["type"] == "boolean" and said not in truths) or (kind["type"] == "select" and said not in options):
+        raise invalid(f"product_question_answers.{question_id}", f"The answer must be of type {kind['type']}.")

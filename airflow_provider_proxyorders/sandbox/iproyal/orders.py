@@ -15,7 +15,8 @@ from typing import Any
 from airflow_provider_proxyorders.sandbox.clock import Clock
 from airflow_provider_proxyorders.sandbox.iproyal.catalogue import Plan, Product, Selection, invalid
 from airflow_provider_proxyorders.sandbox.proxy_pool import HOST, ProxyBatch
-from airflow_provider_proxyorders.sandbox.vendor_base import Ask, Wallet
+from airflow_provider_proxyorders.sandbox.till import Wallet
+from airflow_provider_proxyorders.sandbox.vendor_base import Ask
 from airflow_provider_proxyorders.wire.reading import when
 
 DAY = 86400
@@ -28,6 +29,7 @@ class Order:
 
     :param price: what a refund would give back to the wallet.
     :param expires: unix seconds; None before delivery.
+    :param earlier: of each extension the moment, and what was shown before: expiry and number of earlier extensions.
     :param proxies: the list as a test gave it; else it is made from ``batch``.
     :param extra: other fields as a test gave them; they win over ours.
     """
@@ -45,6 +47,7 @@ class Order:
     expires: float | None = None
     auto_extend: dict[str, Any] | None = None
     extended: list[Any] = field(default_factory=list)
+    earlier: list[tuple[float, float, int]] = field(default_factory=list)
     batch: ProxyBatch | None = None
     proxies: list[Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -58,7 +61,13 @@ class Order:
     def written(self, moment: float) -> str:
         return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
-    def wire(self, port: int) -> dict[str, Any]:
+    def wire(self, port: int, behind: float | None = None) -> dict[str, Any]:
+        """The order as the vendor shows it.
+
+        :param behind: unix seconds after which an extension is not shown yet.
+        """
+        hidden = (state[1:] for state in self.earlier if behind is not None and state[0] > behind)
+        expires, extensions = next(hidden, (self.expires, len(self.extended)))
         names = [self.product.locations.get(location, str(location)) for location in self.locations]
         proxies = self.proxies
         if proxies is None:
@@ -69,7 +78,7 @@ class Order:
             "note": self.note,
             "product_name": self.product.name,
             "plan_name": self.plan.name,
-            "expire_date": None if self.expires is None else self.written(self.expires),
+            "expire_date": None if expires is None else self.written(expires),
             "status": self.status,
             "location": names[0] if names else "",
             "locations": ", ".join(names),
@@ -77,7 +86,7 @@ class Order:
             "questions_answers": self.answers,
             "proxy_data": {"ports": {"socks5": port, "http|https": port}, "proxies": proxies},
             "auto_extend_settings": self.auto_extend,
-            "extended_history": self.extended,
+            "extended_history": self.extended[:extensions],
             **self.extra,
         }
 
@@ -123,11 +132,12 @@ _SORT: Mapping[str, Callable[[Order], float]] = {
 }
 
 
-def page(orders: Sequence[Order], ask: Ask, path: str, port: int, soon: float) -> dict[str, Any]:
+def page(orders: Sequence[Order], ask: Ask, path: str, port: int, soon: float, behind: float | None = None) -> dict[str, Any]:
     """The documented list answer.
 
     :param orders: those of the asking wallet, ascending by id.
     :param soon: unix seconds before which an order is expiring soon.
+    :param behind: see :meth:`Order.wire`.
     :raises Refusal: 422 for a parameter that the documentation does not allow.
     """
     selected = list(orders)
@@ -145,7 +155,7 @@ def page(orders: Sequence[Order], ask: Ask, path: str, port: int, soon: float) -
     start = (number - 1) * size
     rows = selected[start : start + size]
     return {
-        "data": [order.wire(port) for order in rows],
+        "data": [order.wire(port, behind) for order in rows],
         "meta": {
             "current_page": number,
             "from": start + 1 if rows else None,

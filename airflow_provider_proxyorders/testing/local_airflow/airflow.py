@@ -246,7 +246,14 @@ def _settings(home: Path, dags_folder: Path, database: str, port: int) -> dict[s
         "api_auth": {"jwt_secret": secrets.token_hex(32)},
         "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}" if database == "sqlite" else database},
         # a person or a test is waiting, so Airflow polls often
-        "scheduler": {"job_heartbeat_sec": 1, "scheduler_heartbeat_sec": 1, "scheduler_idle_sleep_time": 0.2},
+        "scheduler": {
+            "job_heartbeat_sec": 1,
+            "scheduler_heartbeat_sec": 1,
+            "scheduler_idle_sleep_time": 0.2,
+            "trigger_timeout_check_interval": 1,
+        },
+        # by default the end of a task may be noticed five seconds late, see RETRIES of the operators
+        "workers": {"min_heartbeat_interval": 1},
         "triggerer": {"job_heartbeat_sec": 1, "triggerer_health_check_threshold": 6},
         "dag_processor": {"refresh_interval": 5},
         "logging": {"colored_console_log": False},

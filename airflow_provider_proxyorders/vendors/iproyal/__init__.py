@@ -9,14 +9,13 @@ Pages below are paths of docs.iproyal.com: /proxies/isp/api/orders (orders, quot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from airflow_provider_proxyorders.domain.errors import VendorError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
+from airflow_provider_proxyorders.domain.model import VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
     Filters,
@@ -27,11 +26,18 @@ from airflow_provider_proxyorders.vendors.base import (
     Prepared,
     about,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
-from airflow_provider_proxyorders.vendors.iproyal.answers import just_sent, read_id, read_order, unwrapped
-from airflow_provider_proxyorders.vendors.iproyal.evidence import fits, names_of, same_quantity
-from airflow_provider_proxyorders.vendors.iproyal.reads import IDS_A_CALL, LIST, IPRoyalReading
-from airflow_provider_proxyorders.vendors.iproyal.requests import order_number, prepare_extension, prepare_order, toggle_body
+from airflow_provider_proxyorders.vendors.evidence import balance_evidence, missing_money
+from airflow_provider_proxyorders.vendors.iproyal.answers import just_sent, read_named, unwrapped
+from airflow_provider_proxyorders.vendors.iproyal.evidence import fits, names_of, same_quantity, wanted_locations, why_not
+from airflow_provider_proxyorders.vendors.iproyal.lists import IDS_A_CALL, read_beside_others
+from airflow_provider_proxyorders.vendors.iproyal.reads import IPRoyalReading
+from airflow_provider_proxyorders.vendors.iproyal.requests import (
+    extended_part,
+    order_number,
+    prepare_extension,
+    prepare_order,
+    toggle_body,
+)
 from airflow_provider_proxyorders.wire.messages import Flow, Request
 from airflow_provider_proxyorders.wire.reading import pick
 
@@ -51,6 +57,7 @@ class IPRoyal(IPRoyalReading):
         quote_create=True,
         quote_extend=True,
         list_orders=True,
+        list_by="product_id",
         extend=True,
         create_evidence="order",
         extend_evidence="order",
@@ -69,19 +76,45 @@ class IPRoyal(IPRoyalReading):
         order_number(order_id)
         return prepare_extension(request)
 
+    def contradiction(self, kind: Operation, body: Mapping[str, Any], evidence: Mapping[str, Any], order: VendorOrder) -> str:
+        return why_not(order, body, evidence) if kind == "create" else ""
+
+    def units(self, body: Mapping[str, Any]) -> int | None:
+        return sum(int(quantity or 0) for _, quantity in wanted_locations(body))
+
+    def part_of(self, body: Mapping[str, Any]) -> str:
+        return extended_part(body)
+
+    def shows_extension(self, evidence: Mapping[str, Any]) -> bool:
+        """The one ``expire_date`` of an order need not move with a part of its proxies."""
+        return not evidence.get("part")
+
+    def pays_from_wallet(self, body: Mapping[str, Any]) -> bool:
+        return body.get("card_id") is None
+
+    def renews_by_itself(self, body: Mapping[str, Any]) -> bool:
+        return bool(body.get("auto_extend"))
+
+    def with_marks(self, evidence: dict[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """Ids ascend, so an id that was once the newest bounds a list that is short for one read."""
+        if "newest" not in evidence:
+            return evidence, marks
+        newest = max(evidence["newest"], int(marks.get("newest", 0)))
+        return {**evidence, "newest": newest}, {"newest": newest}
+
     # -- flows that spend -----------------------------------------------------------------------------------------
 
     def create(self, body: Mapping[str, Any]) -> Flow[VendorOrder]:
-        zone = self.zone()  # raises for a wrong setting before the purchase leaves
+        read = self.order_reader()  # raises for a wrong setting before the purchase leaves
         request = Request("POST", "/orders", "create order", json=body, spends=True)
         response = yield from self.call(request)
-        return self.placed(response, request, lambda data: just_sent(read_order(data, zone)))
+        return self.placed(response, request, lambda data: just_sent(read(data)), read_named)
 
     def extend(self, order_id: str, body: Mapping[str, Any]) -> Flow[VendorOrder]:
-        zone = self.zone()
+        read = self.order_reader()
         request = Request("POST", f"/orders/{order_number(order_id)}/extend", "extend order", json=body, spends=True)
         response = yield from self.call(request)
-        return self.placed(response, request, lambda data: just_sent(about(order_id, read_order(data, zone))))
+        return self.placed(response, request, lambda data: just_sent(about(order_id, read(data))))
 
     # -- flows that change a setting ------------------------------------------------------------------------------
 
@@ -103,13 +136,12 @@ class IPRoyal(IPRoyalReading):
         if kind == "extend" and order_id is not None:
             order = yield from self.get(order_id)
             expires = order.expires_at.isoformat() if order.expires_at else None
-            return {**balance, "expires_at": expires, "extensions": order.extensions}
-        newest = yield from self.rows_above(None, body["product_id"])
-        try:
-            names = names_of(body, (yield from self.products()))
-        except VendorError:
-            names = {}  # optional: without names, matching is less precise
-        return {**balance, "newest": max((int(read_id(row)) for row in newest), default=0), **names}
+            part = {"part": named} if (named := self.part_of(body)) else {}
+            return {**balance, "expires_at": expires, "extensions": order.extensions, **part}
+        newest, nameless = yield from self.rows_above(None, body["product_id"])
+        names = names_of(body, (yield from self.products()))
+        odd = {"nameless": nameless} if nameless else {}
+        return {**balance, "newest": max(newest, default=0), **names, **odd}
 
     def resolve(
         self,
@@ -118,7 +150,7 @@ class IPRoyal(IPRoyalReading):
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
-        owned: frozenset[str],
+        owned: Container[str],
     ) -> Flow[Look]:
         if kind == "extend" and order_id is not None:
             return (yield from self._resolve_extension(order_id, body, evidence))
@@ -127,29 +159,50 @@ class IPRoyal(IPRoyalReading):
     def inventory(self) -> Flow[Orders | None]:
         return (yield from self.list(Filters()))
 
-    def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: frozenset[str]) -> Flow[Look]:
-        """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained."""
+    def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: Container[str]) -> Flow[Look]:
+        """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained.
+
+        An entry that cannot be read may be the purchase, so with one above the mark nothing is absent. Where the list before the
+        purchase had an entry without an id, an order above the mark may be older, so nothing is found.
+        """
         mark = evidence.get("newest")
         if not isinstance(mark, int):
-            return Look("inconclusive", "the newest order id before the purchase is not known")
-        newer = [order for order in (yield from self._newer(mark, body)) if order.order_id not in owned]
+            return Look("inconclusive", "the newest order id before the purchase is not known", trace=False)
+        listed, nameless = yield from self._newer(mark, body)
+        newer = [order for order in listed if order.order_id not in owned and not order.unreadable]
+        odd = nameless + sum(order.order_id not in owned for order in listed if order.unreadable)
         fitting = [order for order in newer if fits(order, body, evidence)]
+        if fitting:
+            fitting = yield from self._in_wanted_locations(fitting, body, evidence, mark)
         if len(fitting) > 1:
             named = [order for order in fitting if order.traits.get("product") == evidence.get("product")]
             fitting = named if len(named) == 1 else fitting
         detail = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
-        if len(fitting) == 1:
+        detail += f"; {odd} entries of the list cannot be read" if odd else ""
+        if len(fitting) == 1 and evidence.get("plan") and not evidence.get("nameless"):
             return Look("found", f"{detail}: {fitting[0].order_id}", fitting[0])
         if fitting:
-            return Look("inconclusive", detail)
+            return Look("inconclusive", detail if evidence.get("plan") else f"{detail}; the catalogue did not name the plan")
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
             return Look("inconclusive", f"{detail}, but one has the same quantity")
-        return (yield from self._nothing_found(body, evidence, detail))
+        look = yield from self._nothing_found(body, evidence, detail)
+        return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
-    def _newer(self, mark: int, body: Mapping[str, Any]) -> Flow[Orders]:
-        zone = self.zone()
-        listed = yield from self.rows_above(mark, body["product_id"])
-        return self.understood(LIST, lambda: [read_order(row, zone) for row in listed])
+    def _in_wanted_locations(
+        self, orders: Orders, body: Mapping[str, Any], evidence: Mapping[str, Any], mark: int
+    ) -> Flow[Orders]:
+        """Those of the orders that the list has for each location without a name in the catalogue."""
+        if len(evidence.get("locations") or ()) == len(wanted_locations(body)):
+            return orders
+        for location_id, _ in wanted_locations(body):
+            there, _ = yield from self.rows_above(mark, body["product_id"], location_id)
+            orders = [order for order in orders if int(order.order_id) in there]
+        return orders
+
+    def _newer(self, mark: int, body: Mapping[str, Any]) -> Flow[tuple[Orders, int]]:
+        read = self.order_reader()
+        listed, nameless = yield from self.rows_above(mark, body["product_id"])
+        return [read_beside_others(row, str(number), read) for number, row in listed.items()], nameless
 
     def _resolve_extension(self, order_id: str, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> Flow[Look]:
         order = yield from self.get(order_id)
@@ -162,28 +215,26 @@ class IPRoyal(IPRoyalReading):
             evidence.get("extensions") is not None and order.extensions is not None
         )
         if not comparable:
-            return Look("inconclusive", detail)
-        if body.get("card_id") is not None:  # an expiry may show late, and nothing else tells
-            return Look("inconclusive", f"{detail}; paid by card, so the balance tells nothing: look at the card's charges")
+            return Look("inconclusive", detail, trace=False)
+        if not self.pays_from_wallet(body):  # an expiry may show late, and nothing else tells
+            why = f"{detail}; paid by card, so the balance tells nothing: look at the card's charges"
+            return Look("inconclusive", why, trace=False)
         return (yield from self._nothing_found(body, evidence, detail))
 
     def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], detail: str) -> Flow[Look]:
-        """Absent, if other charges explain the missing money to the cent.
+        """Absent, if other charges explain the missing money to the last digit.
 
         Only certain charges explain money: an uncertain one may be this purchase's own. Without an explanation the look is
         inconclusive or not visible. A card leaves the wallet alone: there only the list of orders counts.
         """
-        if body.get("card_id") is not None:
+        if not self.pays_from_wallet(body):
             return Look("absent", f"{detail}; paid by card, so the balance tells nothing")
-        balance = yield from self.balance()
-        change = balance_change(evidence, balance)
-        detail = f"{detail}; {describe_balance(evidence, balance, change)}"
-        others = decimal(evidence.get("others", "0"))
-        if change is None or not -others <= change <= 0:
+        missing = missing_money(evidence, (yield from self.balance()))
+        detail = f"{detail}; {missing.detail}"
+        if missing.explained:
+            return Look("absent", detail)
+        if missing.fell:
             return Look("inconclusive", detail)
-        for before in evidence.get("balance_checkpoints") or [{**evidence, "charged": []}]:  # each of them is a proof
-            charged = [decimal(other["price"]) for other in before["charged"] if other["body"].get("card_id") is None]
-            if balance_change(before, balance) == -sum(charged, Decimal(0)):
-                why = f"; {len(charged)} other purchases of this ledger explain {sum(charged):f}" if charged else ""
-                return Look("absent", f"{detail}{why}")
-        return Look("not visible", f"{detail}, which may be another purchase's ({others:f} in all) or this one's")
+        if missing.rose:
+            return Look("inconclusive", detail, trace=False)
+        return Look("not visible", f"{detail}, which may be another purchase's or this one's", trace=True)

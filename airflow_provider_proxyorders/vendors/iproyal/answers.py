@@ -14,10 +14,22 @@ from dataclasses import replace
 from sys import intern
 from typing import Any
 
+from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Delivery, Money, OrderStatus, Proxy, Quote, VendorOrder
+from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Quote, VendorOrder
+from airflow_provider_proxyorders.domain.secrets import masked
 from airflow_provider_proxyorders.vendors.proxies import proxy, proxy_from_line
-from airflow_provider_proxyorders.wire.reading import identifier, number, optional_number, optional_text, pick, rows, text, when
+from airflow_provider_proxyorders.wire.reading import (
+    identifier,
+    number,
+    optional_number,
+    optional_text,
+    pick,
+    rows,
+    status_in,
+    status_word,
+    when,
+)
 
 #: The reading of the five words is ours (the page defines none); anything else is still pending.
 STATUSES: Mapping[str, OrderStatus] = {
@@ -35,18 +47,19 @@ QUOTE_DETAILS = ("pre_discount_price", "price", "vat", "price_per_item", "total_
 Listed = list[Any]
 
 
-def read_order(data: Any, zone: str) -> VendorOrder:
+def read_order(data: Any, zone: str, short: bool = False) -> VendorOrder:
     """One order, without price and date of purchase.
 
     :param zone: IANA zone of ``expire_date``, which comes without one.
+    :param short: whether ``confirmed`` with fewer proxies than ordered is a delivery in part, else the order is still pending.
     """
     data = unwrapped(data)
-    word = text(data, "status")
-    status = STATUSES.get(word, OrderStatus.UNKNOWN)
+    word = status_word(data)
+    status = status_in(STATUSES, word)
     quantity = optional_number(data, "quantity")
     proxies = _entries(data.get("proxy_data"))
     if status is OrderStatus.DELIVERED and len(proxies) < (1 if quantity is None else quantity):
-        status = OrderStatus.PENDING  # the word comes before the whole delivery
+        status = OrderStatus.PARTIAL if short else OrderStatus.PENDING  # the word comes before the whole delivery
     history = data.get("extended_history")
     traits = {"product": "product_name", "plan": "plan_name", "location": "location", "locations": "locations", "note": "note"}
     return VendorOrder(
@@ -70,6 +83,10 @@ def read_quote(data: Any, currency: str | None) -> Quote:
     if price < 0:
         raise UnreadableBody(f"the price is {price}")
     details = {name: optional_text(data, name) for name in QUOTE_DETAILS}
+    better = data.get("quantity_required_for_next_discount")
+    quantity, discount = optional_number(better, "quantity"), optional_number(better, "discount")
+    if quantity is not None and discount is not None:
+        details["next discount"] = f"{discount:f} % from a quantity of {quantity:f} on"
     return Quote(Money(price, currency), {name: value for name, value in details.items() if value is not None})
 
 
@@ -103,6 +120,11 @@ def read_id(data: Any) -> str:
     return order_id
 
 
+def read_named(data: Any) -> str:
+    """The id in the answer to a purchase."""
+    return read_id(unwrapped(data))
+
+
 def _auto_extends(data: Mapping[str, Any]) -> bool | None:
     """Null was seen to mean off; what the object holds is documented for the answer of the switch only."""
     settings = data.get("auto_extend_settings", ...)
@@ -129,9 +151,11 @@ def read_delivery(data: Any, order_id: str, zone: str, scheme: str) -> Delivery:
 
 
 def _entries(data: Any) -> Listed:
-    if data is None or (isinstance(data, dict) and data.get("proxies") is None):
+    """The proxies, none for anything else in their place; PHP writes an empty map as []."""
+    try:
+        return rows(data, "proxies")
+    except UnreadableBody:
         return []
-    return rows(data, "proxies")
 
 
 def _proxy(entry: Any, port: Any, shared: dict[str, Any]) -> Proxy | None:
@@ -152,4 +176,4 @@ def _port(data: Any, scheme: str) -> Any:
 def read_objects(data: Any) -> list[dict[str, Any]]:
     """The entries of a plain list (products, cards)."""
     listed = rows(data, "data")
-    return [entry for entry in listed if isinstance(entry, dict)]
+    return [masked(entry) for entry in listed if isinstance(entry, dict)]

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_proxyorders.domain.model import VendorOrder
+from airflow_provider_proxyorders.wire.reading import optional_text
 
 
 def wanted_locations(body: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -29,11 +30,11 @@ def names_of(body: Mapping[str, Any], products: Sequence[Any]) -> dict[str, Any]
     product = _with_id(products, body.get("product_id"))
     plan = _with_id(_entries(product, "plans"), body.get("product_plan_id"))
     places = list(_all_locations(product))
-    names = [_with_id(places, location_id).get("name") for location_id, _ in wanted_locations(body)]
+    names = [optional_text(_with_id(places, location_id), "name") for location_id, _ in wanted_locations(body)]
     return {
-        "product": _text(product.get("name")),
-        "plan": _text(plan.get("name")),
-        "locations": [name for name in names if isinstance(name, str) and name],
+        "product": optional_text(product, "name"),
+        "plan": optional_text(plan, "name"),
+        "locations": [name for name in names if name],
     }
 
 
@@ -46,6 +47,26 @@ def fits(order: VendorOrder, body: Mapping[str, Any], evidence: Mapping[str, Any
     if any(str(name).casefold() not in where for name in evidence.get("locations") or ()):
         return False
     return same_quantity(order, body)
+
+
+def why_not(order: VendorOrder, body: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
+    """Why an order cannot be what the body asked for, as half a sentence; "" if it fits as far as the order shows it.
+
+    An order from a list must fit, see :func:`fits`. The order in an answer need not show all of it.
+    """
+    mark, plan = evidence.get("newest"), evidence.get("plan")
+    if isinstance(mark, int) and int(order.order_id) <= mark:
+        return f"its id is at most {mark}, the newest before the purchase"
+    shown = order.traits.get("plan")
+    if plan and shown and shown.casefold() != str(plan).casefold():
+        return f"its plan is {shown!r}, asked was {plan!r}"
+    where = f"{order.traits.get('location', '')} {order.traits.get('locations', '')}".strip()
+    for name in evidence.get("locations") or ():
+        if where and str(name).casefold() not in where.casefold():
+            return f"its location is {where!r}, asked was {name!r}"
+    if not same_quantity(order, body) and (wanted := wanted_locations(body)[0][1]) is not None:
+        return f"its quantity is {order.quantity}, asked was {wanted}"
+    return ""
 
 
 def same_quantity(order: VendorOrder, body: Mapping[str, Any]) -> bool:
@@ -71,7 +92,3 @@ def _all_locations(parent: Mapping[str, Any], children: str = "locations") -> It
         yield place
         if isinstance(place, Mapping):
             yield from _all_locations(place, "child_locations")
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

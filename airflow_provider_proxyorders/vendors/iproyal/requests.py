@@ -8,13 +8,17 @@ Page: docs.iproyal.com/proxies/isp/api/orders; toggle-auto-extend: docs.iproyal.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from airflow_provider_proxyorders.domain.errors import InvalidRequest
 from airflow_provider_proxyorders.vendors.contract import Filters, Prepared
-from airflow_provider_proxyorders.vendors.fields import Field, check, convert
+from airflow_provider_proxyorders.vendors.fields import Field, check, convert, query
 
 VENDOR = "IPRoyal"
+#: Characters of a part in an order key; a longer one is its hash.
+LONGEST_PART = 80
 
 _ID = "must be the whole number of"
 _LOCATION = Field("integer", f"{_ID} a location", 77, least=1)
@@ -23,15 +27,17 @@ _PLAN = Field("integer", f"{_ID} a plan (the term)", 22, required=True, least=1)
 _CARD = Field("integer", f"{_ID} a stored card; without it the balance pays", 31, least=1)
 _SELECTION = {"locations": [{"product_location_id": 77, "quantity": 2}, {"product_location_id": 78, "quantity": 1}]}
 
-#: The page marks no field as mandatory; product and plan are in all of its examples, and no price can be asked without them.
+#: The page marks no field as mandatory. A product is in all of its examples; beside ``selection`` it calls the plan unnecessary.
 CREATE: Mapping[str, Field] = {
     "product_id": Field("integer", f"{_ID} a product", 9, required=True, least=1),
-    "product_plan_id": _PLAN,
+    "product_plan_id": replace(_PLAN, required=False),
     "product_location_id": _LOCATION,
     "quantity": _QUANTITY,
     "coupon_code": Field("text", "must be text"),
     "auto_extend": Field("boolean", "must be true or false", False),
-    "product_question_answers": Field("object", "must map question ids to answers", {"5": "ref af-7c1e9b02"}),
+    "product_question_answers": Field(
+        "collection", "must map question ids to answers, or be their list", {"5": "ref af-7c1e9b02"}
+    ),
     "card_id": _CARD,
     "selection": Field("object", "must hold the list locations", _SELECTION),
 }
@@ -39,6 +45,14 @@ EXTEND: Mapping[str, Field] = {
     "product_plan_id": _PLAN,
     "card_id": _CARD,
     "proxies": Field("list", "must be a list of IP addresses", ["203.0.113.21"]),
+}
+#: Of change-credentials, as seen in use.
+CREDENTIALS: Mapping[str, Field] = {
+    "proxies": Field("list", "must be a list of IP addresses", ["203.0.113.21"]),
+    "username": Field("text", "must be text"),
+    "password": Field("text", "must be text"),
+    "random_password": Field("boolean", "must be true or false", True),
+    "is_reset": Field("boolean", "must be true or false", True),
 }
 TOGGLE: Mapping[str, Field] = {
     "product_plan_id": Field("integer", f"{_ID} a plan", 22, least=1),
@@ -50,6 +64,7 @@ _WORD = Field("text", f"must be one of {', '.join(STATUS_WORDS)}", "confirmed", 
 _COUNT = Field("integer", "must be a whole number", 50, least=1)
 FILTERS: Mapping[str, Field] = {
     "product_id": _COUNT,
+    "page": _COUNT,
     "per_page": _COUNT,
     "location_id": _COUNT,
     "status": _WORD,
@@ -73,8 +88,13 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
             if name in body:
                 raise _wrong(name, "must be left out beside selection, which has it for each location", _SELECTION)
         body["selection"] = _selection(body["selection"])
+        if "product_plan_id" not in body:
+            warnings.append(
+                f"{VENDOR}: without product_plan_id the vendor chooses the term, and a person decides about a lost answer: "
+                "no order can be recognised by its plan"
+            )
     else:
-        for name in ("product_location_id", "quantity"):
+        for name in ("product_plan_id", "product_location_id", "quantity"):
             if name not in body:
                 raise _wrong(name, f"is needed without selection: it {CREATE[name].rule}", CREATE[name].example)
     if body.setdefault("auto_extend", False):
@@ -92,8 +112,28 @@ def prepare_extension(request: Mapping[str, Any]) -> Prepared:
     """
     body, warnings = check(VENDOR, request, EXTEND)
     if body.get("proxies"):
-        warnings.append(f"{VENDOR}: extending only some proxies of an order was seen in use, but is not documented")
+        warnings.append(
+            f"{VENDOR}: the extension of some proxies of an order was seen in use. The order shows one end for all of them, so "
+            "only the vendor's answer tells that they are extended"
+        )
     return Prepared(body, warnings)
+
+
+def extended_part(body: Mapping[str, Any]) -> str:
+    """The proxies that an extension names, in their order of text; "" for the whole order."""
+    named = "+".join(sorted({str(address) for address in body.get("proxies") or ()}))
+    return named if len(named) <= LONGEST_PART else f"sha256={sha256(named.encode()).hexdigest()}"
+
+
+def credentials_body(order_id: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of change-credentials.
+
+    :raises InvalidRequest: without anything to change.
+    """
+    body, _ = check(VENDOR, options, CREDENTIALS)
+    if not any(body.get(name) for name in ("username", "password", "random_password", "is_reset")):
+        raise _wrong("password", "or username, random_password or is_reset is needed", {"random_password": True})
+    return {"order_id": order_id, **body}
 
 
 def toggle_body(order_id: int, enabled: bool, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -126,7 +166,7 @@ def list_params(filters: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name == "statuses":
             params += [("statuses[]", convert(VENDOR, "statuses", word, _WORD)) for word in value]
         else:
-            params.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
+            params += query(name, value)
     return params
 
 

@@ -9,15 +9,16 @@ Pages below are paths of docs.proxyscrape.com: /api/account/api-ordering (orderi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from airflow_provider_proxyorders.domain.errors import OrderingNotPermitted, OrderNotFound, UnreadableAnswer
+from airflow_provider_proxyorders.domain.delivered import Delivery as Delivery
+from airflow_provider_proxyorders.domain.errors import OrderingNotPermitted as OrderingNotPermitted
 from airflow_provider_proxyorders.domain.errors import UnsupportedOperation as UnsupportedOperation
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody as UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance as Balance
-from airflow_provider_proxyorders.domain.model import Delivery as Delivery
 from airflow_provider_proxyorders.domain.model import Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
@@ -44,7 +45,7 @@ from airflow_provider_proxyorders.vendors.base import (
 from airflow_provider_proxyorders.vendors.base import (
     path_part as path_part,
 )
-from airflow_provider_proxyorders.vendors.evidence import balance_change, balance_evidence, describe_balance
+from airflow_provider_proxyorders.vendors.evidence import Missing, balance_evidence, missing_money
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
     ADOPTED,
     adopted_order,
@@ -64,10 +65,21 @@ from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
 from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
     read_subaccounts as read_subaccounts,
 )
-from airflow_provider_proxyorders.vendors.proxyscrape.reads import CREATE_ORDER, REFUSALS, ProxyScrapeReading
-from airflow_provider_proxyorders.vendors.proxyscrape.requests import prepare_order
+from airflow_provider_proxyorders.vendors.proxyscrape.reads import (
+    CREATE_ORDER,
+    PERMISSIONS,
+    REFUSALS,
+    SUBACCOUNTS,
+    OtherOrders,
+    ProxyScrapeReading,
+)
+from airflow_provider_proxyorders.vendors.proxyscrape.requests import pool_size, prepare_order
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from airflow_provider_proxyorders.wire.reading import optional_text as optional_text
+from airflow_provider_proxyorders.wire.reading import when
+
+#: An order that was created so long before a purchase is not that purchase, whatever the difference of the clocks.
+MUCH_OLDER = timedelta(days=1)
 
 
 class ProxyScrape(ProxyScrapeReading):
@@ -92,13 +104,43 @@ class ProxyScrape(ProxyScrapeReading):
         # The page suggests a look every 1 to 2 s, and says that well below a second is usual but not promised.
         polling=Polling(first=1, fastest=1.5, slowest=15, timeout=600),
     )
+
     # -- before money moves ---------------------------------------------------------------------------------------
 
     def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
         return prepare_order(request)
 
+    @classmethod
+    def handles(cls, handle: str, body: Mapping[str, Any]) -> dict[str, str]:
+        """The sub-account, and the path of its calls, such as ``proxy-list`` (/api/account/api-ordering)."""
+        product = str(body.get("type", "")).removeprefix("new_") or "{product}"
+        return {"subaccount": handle, "path": f"/v4/account/{path_part(handle)}/{product}/{{call}}"}
+
+    def units(self, body: Mapping[str, Any]) -> int | None:
+        return pool_size(body)
+
+    def renews_by_itself(self, body: Mapping[str, Any]) -> bool:
+        return bool(body.get("is_subscription"))
+
     def names(self, order: VendorOrder) -> frozenset[str]:
         return frozenset({order.order_id, *([ADOPTED + order.handle] if order.handle else [])})
+
+    def contradiction(self, kind: Operation, body: Mapping[str, Any], evidence: Mapping[str, Any], order: VendorOrder) -> str:
+        """The answer to create holds an id only. A read shows the type as sent, and then the sub-account, which must be new."""
+        shown, wanted = order.traits.get("type"), body.get("type")
+        if shown is not None and shown != wanted:
+            return f"its type is {shown!r}, asked was {wanted!r}"
+        before = evidence.get("subaccounts")
+        if order.handle is not None and isinstance(before, (list, tuple)) and order.handle in before:
+            return f"its sub-account {order.handle} is older than the purchase"
+        read_at = when(evidence.get("read_at"))
+        if order.created_at is not None and read_at is not None and order.created_at < read_at - MUCH_OLDER:
+            return f"it was created at {order.created_at.isoformat()}, long before the purchase"
+        return ""
+
+    def confirms(self, order: VendorOrder) -> bool:
+        """Before its sub-account an order shows nothing of its own but the type."""
+        return order.handle is not None
 
     # -- flows ----------------------------------------------------------------------------------------------------
 
@@ -111,14 +153,22 @@ class ProxyScrape(ProxyScrapeReading):
     # -- purchases whose answer was lost --------------------------------------------------------------------------
 
     def snapshot(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Flow[dict[str, Any]]:
-        """Balance and sub-accounts; where those may not be read, the balance is all the evidence there is."""
-        balance = yield from self.balance()
-        ids: list[str] | None = None
+        """Balance and sub-accounts; where the key may not read those, the balance is all the evidence there is."""
+        balance = balance_evidence((yield from self.balance()))
         try:
-            ids = sorted(entry["AccountID"] for entry in (yield from self.subaccounts()))
-        except (OrderingNotPermitted, OrderNotFound, UnreadableAnswer):
-            pass  # optional: the list needs its own permission, and its shape is undocumented
-        return {**balance_evidence(balance), "subaccounts": ids}
+            listed, odd = yield from self.listed_subaccounts()
+        except OrderingNotPermitted:  # the list needs a permission of its own
+            lacking = f"the key may not list sub-accounts (permission {PERMISSIONS[SUBACCOUNTS]})"
+            return {**balance, "subaccounts": None, "lacking": lacking}
+        ids = sorted(entry["AccountID"] for entry in listed)
+        return {**balance, "subaccounts": ids, **({"nameless": len(odd)} if odd else {})}
+
+    def with_marks(self, evidence: dict[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """A sub-account that was once there is no new one, even if the list is empty for one read."""
+        if evidence.get("subaccounts") is None:
+            return evidence, marks
+        ids = sorted({*evidence["subaccounts"], *marks.get("subaccounts", ())})
+        return {**evidence, "subaccounts": ids}, {"subaccounts": ids}
 
     def resolve(
         self,
@@ -127,73 +177,69 @@ class ProxyScrape(ProxyScrapeReading):
         order_id: str | None,
         evidence: Mapping[str, Any],
         sent_at: datetime,
-        owned: frozenset[str],
+        owned: Container[str],
     ) -> Flow[Look]:
-        """Found: exactly one new sub-account of the right type and a lower balance. Absent: neither changed.
+        """Found: exactly one new sub-account of the right type, and missing money that no other purchase took. Absent: neither.
 
-        Other orders of ours can hide the answer. An unreadable order may own the new sub-account. A failed order may have been
-        refunded, and then the balance looks untouched.
+        An entry without an id may be the new sub-account, so beside one nothing is absent. Where the list before the purchase had
+        one, a new sub-account may be older, so nothing is found. Other orders of ours can hide the answer. An unreadable order
+        may own the new sub-account. A failed order may have been refunded, and then the balance looks untouched.
         """
         balance = yield from self.balance()
-        change = balance_change(evidence, balance)
-        detail = describe_balance(evidence, balance, change)
+        missing = missing_money(evidence, balance)
+        detail, reading = missing.detail, OtherOrders(self)
+        if missing.explained:
+            paid_back = yield from self._paid_back(evidence.get("maybe_refunded") or (), sent_at, reading)
+            if paid_back is not None:
+                return Look(paid_back[0], f"{detail}, but order {paid_back[1]} may have been paid back meanwhile")
         before = evidence.get("subaccounts")
-        if change == 0:
-            for other in evidence.get("maybe_refunded") or ():
-                paid_back = yield from self._perhaps_paid_back(other, sent_at)
-                if paid_back is not False:
-                    return Look(
-                        "inconclusive" if paid_back else "not visible",
-                        f"{detail}, but order {other} may have been paid back meanwhile",
-                    )
         if before is None:
-            detail = f"{detail}; sub-accounts could not be read before the purchase"
-            return Look("absent" if change == 0 else "inconclusive", detail)
-        listed = yield from self.subaccounts()
-        fresh = [entry for entry in listed if entry["AccountID"] not in before and ADOPTED + entry["AccountID"] not in owned]
-        fresh = [entry for entry in fresh if may_be(entry, str(body.get("type", "")), sent_at)]
+            return self._by_balance(missing, f"{detail}; sub-accounts could not be read before the purchase")
+        listed, odd = yield from self.listed_subaccounts()
+        fresh = [entry for entry in listed if entry["AccountID"] not in before and entry["AccountID"] not in owned]
+        fresh = [entry for entry in fresh if ADOPTED + entry["AccountID"] not in owned]
+        fresh = [entry for entry in fresh if may_be(entry, str(body.get("type", "")))]
         if fresh:
-            taken, unread = yield from self._subaccounts_of(owned, {*before, *(entry["AccountID"] for entry in listed)})
-            fresh = [entry for entry in fresh if entry["AccountID"] not in taken]
+            handles, unread = yield from reading.handles(evidence.get("unread") or ())
+            fresh = [entry for entry in fresh if entry["AccountID"] not in handles]
             if fresh and unread:
                 detail = f"{detail}; a new sub-account may be that of order {unread}, which cannot be found now"
-                return Look("not visible" if change == 0 else "inconclusive", detail)
-        detail = f"{detail}; {len(fresh)} new sub-accounts could be it"
-        if len(fresh) == 1 and change is not None and change < 0:
-            order = adopted_order(fresh[0], Money(-change, balance.available.currency))
+                return Look("not visible", detail, trace=missing.fell)
+        detail = "; ".join([detail, f"{len(fresh)} new sub-accounts could be it", *odd])
+        if len(fresh) == 1 and missing.fell and not evidence.get("nameless"):
+            price = missing.price
+            order = adopted_order(fresh[0], None if price is None else Money(price, balance.available.currency))
             return Look("found", f"{detail}: {fresh[0]['AccountID']}", order)
-        return Look("absent" if not fresh and change == 0 else "inconclusive", detail)
+        if fresh and not (len(fresh) == 1 and missing.explained and missing.of_another):  # or it is that one's sub-account
+            waits = missing.amount is not None and 0 < missing.amount <= missing.others
+            return Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None)
+        look = self._by_balance(missing, detail)
+        return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
-    def _subaccounts_of(self, owned: frozenset[str], accounts: set[str]) -> Flow[tuple[set[str], str | None]]:
-        """The sub-accounts of the ledger's own orders; one may have opened after our snapshot.
+    def _by_balance(self, missing: Missing, detail: str) -> Look:
+        """The verdict without any new sub-account."""
+        if missing.explained:
+            return Look("absent", detail)
+        if missing.fell:
+            return Look("inconclusive", detail)
+        if missing.amount is None or missing.rose:
+            return Look("inconclusive", detail, trace=False)
+        return Look("not visible", f"{detail}, which may be another purchase's or this one's", trace=True)
 
-        :param accounts: ids of sub-accounts; all other ids are orders.
-        :returns: and the id of an order unknown to the vendor, if any.
-        """
-        taken, unread = set(owned), None
-        for order_id in sorted(owned - accounts):
+    def _paid_back(
+        self, order_ids: Iterable[str], since: datetime, reading: OtherOrders
+    ) -> Flow[tuple[Literal["inconclusive", "not visible"], str] | None]:
+        """The verdict for an order that may have been paid back since then, with its id; a refund is undocumented."""
+        for order_id in order_ids:
             if order_id.startswith(ADOPTED):
                 continue
-            try:
-                order = yield from self.get(order_id)
-            except OrderNotFound:
-                unread = order_id
-                continue
-            taken.add(order.handle or "")
-        return taken, unread
-
-    def _perhaps_paid_back(self, order_id: str, since: datetime) -> Flow[bool | None]:
-        """Whether an order ended badly since then; its refund is undocumented.
-
-        :returns: None for an order unknown to the vendor.
-        """
-        if order_id.startswith(ADOPTED):
-            return False
-        try:
-            order, data = yield from self._read(order_id)
-        except OrderNotFound:
-            return None
-        return order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since)
+            answer = yield from reading.read(order_id)
+            if answer is None:
+                return "not visible", order_id
+            order, data = answer
+            if order.status in (OrderStatus.REFUNDED, OrderStatus.FAILED) and changed_since(data, since):
+                return "inconclusive", order_id
+        return None
 
     # -- answers --------------------------------------------------------------------------------------------------
 
@@ -202,7 +248,7 @@ class ProxyScrape(ProxyScrapeReading):
 
         A 2xx with ``success: false`` is a refusal for the documented texts only: any other may come after the debit.
         """
-        said = response.data_or_none()
+        said = self.said(response)
         success = said.get("success") if isinstance(said, Mapping) else None
         if response.ok and success is False:
             meaning = REFUSALS.get(self.words(response))

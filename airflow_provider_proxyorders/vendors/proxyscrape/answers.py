@@ -13,11 +13,25 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow_provider_proxyorders.domain.delivered import Delivery
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, Money, OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.model import Balance, Money, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.proxies import proxy_from_line
 from airflow_provider_proxyorders.wire.messages import Response
-from airflow_provider_proxyorders.wire.reading import identifier, number, optional_number, optional_text, pick, rows, text, when
+from airflow_provider_proxyorders.wire.reading import (
+    currency_in,
+    explanation_in,
+    identifier,
+    number,
+    optional_amount,
+    optional_text,
+    pick,
+    rows,
+    status_in,
+    status_word,
+    unreadable_amount,
+    when,
+)
 
 #: How the id of an order begins whose own id was lost with the answer to create.
 ADOPTED = "subaccount:"
@@ -33,7 +47,7 @@ STATUSES: Mapping[str, OrderStatus] = {
     "refunded": OrderStatus.REFUNDED,
 }
 
-#: How far the vendor's clock may be behind ours before a sub-account counts as older than the purchase.
+#: How far the vendor's clock may be behind ours. An order that changed up to so long before a purchase may have changed after it.
 CLOCK_SKEW = timedelta(minutes=10)
 
 
@@ -51,24 +65,33 @@ def read_order(answer: Any, currency: str | None) -> VendorOrder:
     :param currency: of the connection, for answers that name none.
     """
     data = pick(answer, "data")
-    word = text(data, "status")
+    word = status_word(data)
     account = data.get("subaccount")
     traits = {"type": optional_text(data, "type"), **_traits(account)}
-    status = STATUSES.get(word, OrderStatus.UNKNOWN)
+    status = status_in(STATUSES, word)
     handle = _handle(account)
     if status is OrderStatus.DELIVERED and handle is None:
         status = OrderStatus.PENDING  # nothing to use yet
-    price = optional_number(data, "price")
+    price = optional_amount(data, "price")
     return VendorOrder(
         order_id=identifier(data, "order_id"),
         status=status,
         vendor_status=word,
-        price=None if price is None else Money(price, optional_text(data, "currency") or currency),
+        price=None if price is None else Money(price, currency_in(data) or currency),
         created_at=when(data.get("created_at")),
-        reason=optional_text(data, "block_reason") or "",
+        reason=explanation_in(data, "block_reason"),
         handle=handle,
         traits={name: value for name, value in traits.items() if value},
+        unreadable_charge=unreadable_amount(data, "price"),
     )
+
+
+def read_end(answer: Any, product: str) -> datetime | None:
+    """The end of one service of a sub-account in the answer to overview, ``None`` without one."""
+    data = answer.get("data") if isinstance(answer, Mapping) else None
+    services = data.get("services") if isinstance(data, Mapping) else None
+    service = services.get(product) if isinstance(services, Mapping) else None
+    return when(service.get("expiration_time")) if isinstance(service, Mapping) else None
 
 
 def changed_since(answer: Any, moment: datetime) -> bool:
@@ -80,17 +103,31 @@ def changed_since(answer: Any, moment: datetime) -> bool:
 def read_balance(answer: Any, currency: str | None) -> Balance:
     """The wallet; ``currency`` as for :func:`read_order`."""
     data = pick(answer, "data")
-    return Balance(Money(number(data, "balance"), optional_text(data, "currency") or currency))
+    return Balance(Money(number(data, "balance"), currency_in(data) or currency))
 
 
-def read_subaccounts(answer: Any) -> list[dict[str, Any]]:
-    """``data.subaccounts``, or a bare ``data`` list; an entry without an id makes the whole list unreadable."""
+def read_subaccounts(answer: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """``data.subaccounts``, or a bare ``data`` list.
+
+    :returns: the sub-accounts, and for each entry without a readable id a sentence that names it.
+    """
     data = pick(answer, "data")
-    accounts = []
-    for entry in rows(data) if isinstance(data, list) else rows(data, "subaccounts"):
-        account = {"AccountID": identifier(entry, "AccountID")}
-        accounts.append({**account, **{name: entry[name] for name in ("AccountType", "label", "time_added") if name in entry}})
-    return accounts
+    accounts, odd = list[dict[str, Any]](), list[str]()
+    for place, entry in enumerate(rows(data) if isinstance(data, list) else rows(data, "subaccounts"), 1):
+        try:
+            accounts.append(_subaccount(entry))
+        except UnreadableBody as error:
+            odd.append(f"entry {place} of the sub-accounts cannot be read: {error}")
+    return accounts, odd
+
+
+def _subaccount(entry: Any) -> dict[str, Any]:
+    """:raises UnreadableBody: it has no id."""
+    account: dict[str, Any] = {"AccountID": identifier(entry, "AccountID")}
+    account |= {name: optional_text(entry, name) for name in ("AccountType", "label")}
+    added = entry.get("time_added")
+    account["time_added"] = added if isinstance(added, int) else optional_text(entry, "time_added")
+    return {name: value for name, value in account.items() if value is not None}
 
 
 def _traits(account: Any) -> dict[str, str]:
@@ -120,17 +157,14 @@ def adopted_order(entry: Mapping[str, Any], price: Money | None = None) -> Vendo
     )
 
 
-def may_be(entry: Mapping[str, Any], order_type: str, sent_at: datetime) -> bool:
-    """Whether a sub-account can be what an order of this type opened.
+def may_be(entry: Mapping[str, Any], order_type: str) -> bool:
+    """Whether a sub-account can be what an order of this type opened. The list before the purchase says whether it is new.
 
     The pages say only for datacenter_shared that ``new_X`` opens a sub-account of type ``X``. An unknown type is therefore
-    accepted.
+    accepted. The vendor's own time of the opening decides nothing, since its clock may be wrong.
     """
     kind = optional_text(entry, "AccountType")
-    if kind in PRODUCTS and kind != order_type.removeprefix("new_"):
-        return False
-    added = when(entry.get("time_added"))
-    return added is None or added >= sent_at - CLOCK_SKEW
+    return kind not in PRODUCTS or kind == order_type.removeprefix("new_")
 
 
 def read_proxies(response: Response, order_id: str, scheme: str) -> Delivery:

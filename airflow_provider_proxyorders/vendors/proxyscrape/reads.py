@@ -7,13 +7,22 @@ Pages are paths of docs.proxyscrape.com: /api/account/api-ordering (status, wall
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 
-from airflow_provider_proxyorders.domain.errors import OrderingNotPermitted, OrderNotFound, UnreadableAnswer, UnsupportedOperation
+from airflow_provider_proxyorders.domain.delivered import Delivery
+from airflow_provider_proxyorders.domain.errors import (
+    OrderingNotPermitted,
+    OrderNotFound,
+    UnreadableAnswer,
+    UnsupportedOperation,
+    VendorUnavailable,
+)
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
-from airflow_provider_proxyorders.domain.model import Balance, Delivery, VendorOrder
+from airflow_provider_proxyorders.domain.model import Balance, OrderStatus, VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Orders,
     Rows,
@@ -26,6 +35,7 @@ from airflow_provider_proxyorders.vendors.proxyscrape.answers import (
     ADOPTED,
     adopted_order,
     read_balance,
+    read_end,
     read_order,
     read_proxies,
     read_subaccounts,
@@ -45,16 +55,22 @@ REFUSALS: Mapping[str, int] = {
 }
 
 CREATE_ORDER, _STATUS, _BALANCE = "create order", "read order", "read balance"
-_SUBACCOUNTS, _PROXY_LIST = "list sub-accounts", "read proxy list"
+SUBACCOUNTS, _PROXY_LIST, _OVERVIEW = "list sub-accounts", "read proxy list", "read overview"
 #: Permissions that begin so are off by default and granted by the vendor's support only.
 ORDERING = "account:api_ordering"
 PERMISSIONS: Mapping[str, str] = {
     CREATE_ORDER: f"{ORDERING}:write",
     _STATUS: f"{ORDERING}:read",
     _BALANCE: f"{ORDERING}:read",
-    _SUBACCOUNTS: "subaccount:read",
+    SUBACCOUNTS: "subaccount:read",
     _PROXY_LIST: "datacenter_shared:read",
 }
+
+
+#: Where the session counts refused overviews in a row. After so many the process does without them.
+REFUSED, MOST_REFUSED = "overviews_refused", 3
+#: Before every order.
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class ProxyScrapeReading(Vendor):
@@ -86,15 +102,35 @@ class ProxyScrapeReading(Vendor):
         return {"api-token": self.account.secret}
 
     def get(self, order_id: str) -> Flow[VendorOrder]:
+        """An order. A delivered one gets the end of its service, where the overview of its sub-account tells it."""
+        return (yield from self._dated((yield from self._undated(order_id))))
+
+    def _undated(self, order_id: str) -> Flow[VendorOrder]:
         if order_id.startswith(ADOPTED):
             return (yield from self._adopted(order_id))
-        return (yield from self._read(order_id))[0]
+        return (yield from self.read_order(order_id))[0]
 
-    def _read(self, order_id: str) -> Flow[tuple[VendorOrder, Any]]:
+    def read_order(self, order_id: str) -> Flow[tuple[VendorOrder, Any]]:
         """An order, and the answer it was in."""
         request = Request("GET", f"/v4/account/orders/{path_part(order_id)}/status", _STATUS)
         data = yield from self.read(request)
         return self.understood(request, lambda: about(order_id, read_order(data, self.account.currency))), data
+
+    def _dated(self, order: VendorOrder) -> Flow[VendorOrder]:
+        """The order with its end. The call was seen in use, so without a usable answer the end stays unknown."""
+        product = order.traits.get("subaccount_type")
+        refused = self.account.session.get(REFUSED, 0)
+        if order.status is not OrderStatus.DELIVERED or order.handle is None or not product or refused >= MOST_REFUSED:
+            return order
+        path = f"/v4/account/{path_part(order.handle)}/{path_part(product)}/overview"
+        try:
+            response = yield from self.call(Request("GET", path, _OVERVIEW))
+        except VendorUnavailable:
+            return order
+        self.account.session[REFUSED] = refused + 1 if response.status in (403, 404) else 0
+        end = read_end(response.data_or_none(), product) if response.ok else None
+        began = order.created_at or EPOCH
+        return replace(order, expires_at=end) if end is not None and end > began else order  # 0 is no date
 
     def _adopted(self, order_id: str) -> Flow[VendorOrder]:
         for entry in (yield from self.subaccounts()):
@@ -111,11 +147,17 @@ class ProxyScrapeReading(Vendor):
         return self.understood(request, lambda: read_balance(data, self.account.currency))
 
     def subaccounts(self) -> Flow[Rows]:
+        """The sub-accounts that can be read; see :meth:`listed_subaccounts`."""
+        return (yield from self.listed_subaccounts())[0]
+
+    def listed_subaccounts(self) -> Flow[tuple[Rows, list[str]]]:
         """All sub-accounts: ``AccountID``, and ``AccountType``, ``label``, ``time_added`` where the vendor gives them.
+
+        Beside them a sentence for each entry that cannot be read; it stops none of the others.
 
         The path is documented, the wrapper around the list was only seen in use; a bare ``data`` list passes as well.
         """
-        request = Request("GET", "/v4/account/subaccounts", _SUBACCOUNTS)
+        request = Request("GET", "/v4/account/subaccounts", SUBACCOUNTS)
         data = yield from self.read(request)
         return self.understood(request, lambda: read_subaccounts(data))
 
@@ -124,7 +166,7 @@ class ProxyScrapeReading(Vendor):
 
         :raises UnsupportedOperation: for the other products; their lists are undocumented.
         """
-        order = yield from self.get(order_id)
+        order = yield from self._undated(order_id)
         subaccount = order.handle
         if subaccount is None:
             return Delivery(order_id)
@@ -137,7 +179,7 @@ class ProxyScrapeReading(Vendor):
         query = tuple(parse_qsl(self.setting("list_query"), keep_blank_values=True))
         request = Request("GET", f"/v4/account/{path_part(subaccount)}/datacenter_shared/proxy-list", _PROXY_LIST, params=query)
         response = yield from self.call(request)
-        said = response.data_or_none()
+        said = self.said(response)
         if isinstance(said, Mapping) and (response.ok or "info" in said):  # about the sub-account, not about the key
             raise self.refusal(response, request, meaning=400)
         self.check(response, request)
@@ -148,15 +190,17 @@ class ProxyScrapeReading(Vendor):
     def check_access(self) -> Flow[str]:
         accepted = yield from super().check_access()
         try:
-            accounts = yield from self.subaccounts()
+            accounts, odd = yield from self.listed_subaccounts()
         except (OrderingNotPermitted, OrderNotFound, UnreadableAnswer) as error:
             return f"{accepted}; sub-accounts cannot be read, so a lost answer can only be judged by the balance: {error}"
-        return f"{accepted}, {len(accounts)} sub-accounts readable"
+        return "; ".join([f"{accepted}, {len(accounts)} sub-accounts readable", *odd])
 
     def inventory(self) -> Flow[Orders | None]:
         """The sub-accounts in place of orders: every order opens one."""
         try:
-            return [adopted_order(entry) for entry in (yield from self.subaccounts())]
+            accounts, odd = yield from self.listed_subaccounts()
+            unreadable = (VendorOrder(f"entry {why.split()[1]}", OrderStatus.UNKNOWN, "", unreadable=why) for why in odd)
+            return [*map(adopted_order, accounts), *unreadable]
         except OrderingNotPermitted:
             return None  # the list needs a permission of its own
 
@@ -186,3 +230,38 @@ class ProxyScrapeReading(Vendor):
         """``{"success": false, "error"}``; the proxy list was seen to answer ``{"status", "info"}``."""
         said = super().error_text(data)
         return said or (optional_text(data, "info") or "" if isinstance(data, Mapping) else "")
+
+
+class OtherOrders:
+    """Reads other orders of ours during one look: each order once, and a few at most."""
+
+    #: Orders that one look reads at most.
+    MOST = 20
+
+    def __init__(self, vendor: ProxyScrapeReading):
+        self.vendor = vendor
+        self.answers: dict[str, tuple[VendorOrder, Any] | None] = {}
+
+    def read(self, order_id: str) -> Flow[tuple[VendorOrder, Any] | None]:
+        """An order and the answer it was in; None for an order unknown to the vendor, and after too many orders."""
+        if order_id not in self.answers:
+            if len(self.answers) >= self.MOST:
+                return None
+            try:
+                self.answers[order_id] = yield from self.vendor.read_order(order_id)
+            except OrderNotFound:
+                self.answers[order_id] = None
+        return self.answers[order_id]
+
+    def handles(self, order_ids: Iterable[str]) -> Flow[tuple[set[str], str | None]]:
+        """The sub-accounts of orders, and the id of an order that could not be read, if any."""
+        handles, unread = set[str](), None
+        for order_id in order_ids:
+            if order_id.startswith(ADOPTED):
+                continue
+            answer = yield from self.read(order_id)
+            if answer is None:
+                unread = order_id
+            elif answer[0].handle:
+                handles.add(answer[0].handle)
+        return handles, unread

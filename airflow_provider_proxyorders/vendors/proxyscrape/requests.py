@@ -9,6 +9,7 @@ docs.proxyscrape.com/api-reference/api-ordering/place-a-wallet-paid-order.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,11 +24,13 @@ DATACENTER = "new_datacenter_shared"
 RESIDENTIAL, UNLIMITED, SERP = "new_residential", "new_residential_unlimited", "new_serp_api"
 TYPES = (DATACENTER, RESIDENTIAL, UNLIMITED, SERP)
 LOCATIONS = ("mixed", "us", "gb", "de", "fr", "ca", "es", "it", "br", "th")
+#: How alike two words of products are, from 0 to 1, when one is a misspelt form of the other.
+NEARLY = 0.93
 _POOL = re.compile(r"proxies\[([a-z]+)\]")
 _EXAMPLE_POOL = {"proxies[us]": 500}
 
 FIELDS: Mapping[str, Field] = {
-    "type": Field("text", f"must be one of {', '.join(TYPES)}", DATACENTER, required=True, choices=TYPES),
+    "type": Field("text", f"must be the word of a product, such as {', '.join(TYPES)}", DATACENTER, required=True),
     "country": Field("text", "must be the full name of a country, not an ISO code; it decides the VAT", "Belgium", least=4),
     "is_subscription": Field("boolean", "must be true or false", False),
     "days": Field("integer", "must be a whole number of days", 30, least=1),
@@ -61,7 +64,10 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
     if isinstance(request, Mapping):
         _refuse_wrong_names(request)
     body, warnings = check(VENDOR, request, FIELDS, accepts=lambda name: _POOL.fullmatch(name) is not None)
-    warnings += [*_unusual_fields(body), *_convert_pools(body)]
+    if body["type"] in TYPES:
+        warnings += [*_unusual_fields(body), *_convert_pools(body)]
+    else:
+        warnings.append(_unfamiliar_product(body["type"]))
     if body.setdefault("is_subscription", False):
         warnings.append(
             f"{VENDOR}: is_subscription is true: the vendor may charge the wallet again and again by itself, outside the "
@@ -70,6 +76,26 @@ def prepare_order(request: Mapping[str, Any]) -> Prepared:
     if "country" not in body:
         warnings.append(f"{VENDOR}: no country is given; it decides the VAT")
     return Prepared(body, warnings)
+
+
+def pool_size(body: Mapping[str, Any]) -> int | None:
+    """How many proxies a body asks for; ``None`` for a product that is not counted in proxies."""
+    sizes = [size for name, size in body.items() if _POOL.fullmatch(name) and isinstance(size, int)]
+    return sum(sizes) if sizes else None
+
+
+def _unfamiliar_product(word: str) -> str:
+    """The warning about a product from outside the documentation this package was written from.
+
+    :raises InvalidRequest: for a word that is nearly the one of another product.
+    """
+    meant = difflib.get_close_matches(re.sub(r"[\W_]+", "_", word.casefold()), TYPES, n=1, cutoff=NEARLY)
+    if meant:
+        raise _wrong("type", f"is not documented as {word!r} (did you mean {meant[0]!r}?)", meant[0])
+    return (
+        f"{VENDOR}: type {word!r} is not in the documentation this package was written from; sent as it is, with its fields "
+        f"unchecked. Its price is only known from the order. Known products: {', '.join(TYPES)}"
+    )
 
 
 def _unusual_fields(body: Mapping[str, Any]) -> list[str]:
@@ -81,7 +107,7 @@ def _unusual_fields(body: Mapping[str, Any]) -> list[str]:
     for name, types in USED_BY.items():
         if name in body and order_type not in types:
             if name == "location":
-                raise _wrong(name, f"is only for {UNLIMITED}, not for {order_type}")
+                raise _wrong(name, f"is only for {UNLIMITED}; type is {order_type}")
             warnings.append(f"{VENDOR}: request field {name!r} is documented for {', '.join(types)}, not for {order_type}")
     return warnings
 
@@ -94,7 +120,7 @@ def _convert_pools(body: dict[str, Any]) -> list[str]:
     order_type = body["type"]
     pools = [name for name in body if _POOL.fullmatch(name)]
     if pools and order_type != DATACENTER:
-        raise _wrong(pools[0], f"is only for {DATACENTER}, not for {order_type}")
+        raise _wrong(pools[0], f"is only for {DATACENTER}; type is {order_type}")
     if order_type == DATACENTER and not pools:
         raise _wrong("proxies[<location>]", f"is needed for {order_type}: the size of the IP pool, as a flat key", _EXAMPLE_POOL)
     for name in pools:
@@ -112,7 +138,7 @@ def _refuse_wrong_names(request: Mapping[str, Any]) -> None:
             pool = _POOL.fullmatch(name)
             if pool is None:
                 raise _wrong(name, "must be a flat key with its brackets, one for each location", _EXAMPLE_POOL)
-            if pool[1] not in LOCATIONS:
+            if pool[1] not in LOCATIONS and request.get("type") in TYPES:
                 raise _wrong(name, f"must name one of the locations {', '.join(LOCATIONS)}", _EXAMPLE_POOL)
 
 

@@ -1,0 +1,101 @@
+"""What the doctor looks at around one account: its host, other connections with its key, its orders, and the triggerer.
+
+One rule: a part that cannot be looked at from here is left out, and never called broken.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.doctor.checkup import Check
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.ledger import Ledger, facts
+from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere, connections_elsewhere
+
+#: Orders of the vendor that are named one by one.
+MOST_NAMED = 5
+
+
+def in_clear_text(base_url: str) -> bool:
+    """Whether the key travels over a network unencrypted. This host is no network."""
+    parts = urlsplit(base_url)
+    if parts.scheme != "http":
+        return False
+    host = parts.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost" and not host.endswith(".localhost")
+
+
+def check_connection(check: Check, account: Account, ledger: Ledger | None, key_of: Callable[[str], str | None]) -> Check:
+    """The check of the connection, with what its neighbours and its host add.
+
+    :param key_of: the key of another connection, ``None`` where it cannot be read.
+    """
+    if in_clear_text(account.base_url):
+        text = f"{check.text}, in clear text: everybody on the way can read the key and buy with it"
+        check = replace(check, state="note", text=text, advice="Write the host with https://.")
+    salt = secrets.token_bytes(32)
+
+    def digest(key: str) -> bytes:
+        return hmac.digest(salt, key.encode("utf-8", "surrogatepass"), "sha256")
+
+    for other in connections_elsewhere(ledger.engine, account.vendor, account.wallet) if ledger else ():
+        key = key_of(other.conn_id) if other.conn_id != account.conn_id else None
+        if key is not None and hmac.compare_digest(digest(key), digest(account.secret)):
+            text = (
+                f"{check.text}; connection {other.conn_id!r} holds the same key and pays from wallet {other.wallet!r}, not from "
+                f"{account.wallet!r}: the limits of one balance count twice, and orders of one look foreign to the other"
+            )
+            advice = f"Set the same 'wallet' in {account.conn_id!r} and {other.conn_id!r}."
+            return replace(check, state="note", text=text, advice=f"{check.advice} {advice}".strip())
+    return check
+
+
+def check_orders(check: Check, account: Account, ledger: Ledger | None, order_ids: list[str]) -> Check:
+    """The check of the vendor's list, with its orders that this ledger lacks."""
+    if ledger is None or not order_ids or check.state != "ok":
+        return check
+    at_start = facts.orders_at_start(ledger, account.wallet).get()
+    own = {vendor_id.lower() for vendor_id in ledger.own_ids(account.wallet)}
+    unknown = [order_id for order_id in order_ids if order_id.lower() not in own]
+    if at_start is None:
+        many = f"; {len(unknown)} of them are not in this ledger" if unknown and own else ""
+        return replace(check, text=f"{check.text}{many}")
+    older = set(load_json(at_start))
+    foreign = [order_id for order_id in unknown if order_id not in older]
+    if not foreign:
+        return check
+    elsewhere = bought_elsewhere(ledger.engine, account.vendor, account.wallet, foreign)
+    named = [
+        f"{order_id} (bought through {elsewhere[order_id].conn_id!r})" if order_id in elsewhere else order_id
+        for order_id in foreign[:MOST_NAMED]
+    ]
+    more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
+    text = f"{check.text}; {len(foreign)} of them are not in this ledger: {', '.join(named)}{more}"
+    advice = "Reconcile the wallet: ReconcileLedgerOperator, or proxyorders ledger reconcile. Another buyer may use the account."
+    return replace(check, state="note", text=text, advice=advice)
+
+
+def check_triggerer() -> Check | None:
+    """Whether a triggerer runs: tasks that wait need one. ``None`` where Airflow's own database cannot be read."""
+    seconds = _compat.seconds_since_triggerer()
+    if seconds is None:
+        return None
+    if seconds < _compat.TRIGGERER_GONE:
+        return Check("triggerer", "ok", f"a triggerer runs; it was heard {seconds:.0f} s ago")
+    heard = "it is unheard of" if seconds == float("inf") else f"the last one was heard {seconds:.0f} s ago"
+    return Check(
+        "triggerer",
+        "broken",
+        f"the triggerer is gone ({heard}): tasks that wait for an order stay deferred, and the orders stay as they are",
+        "Start one: airflow triggerer. Without one, give the operators deferrable=False.",
+    )

@@ -1,0 +1,40 @@
+"""The fingerprint of a request, keyed with the ledger's salt.
+
+The ledger masks the secrets of a request. A plain hash would give a short one, such as a PIN, away: each PIN can be tried. The
+ledger therefore keeps a keyed hash of the plain one. Older rows have the plain hash, which stands for the same request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from functools import cached_property
+
+from airflow_provider_proxyorders.domain.model import Purchase
+from airflow_provider_proxyorders.ledger import facts
+
+
+def keyed(salt: str, fingerprint: str) -> str:
+    """The keyed hash of a plain fingerprint.
+
+    :param salt: the ledger's salt, in hex.
+    """
+    return hmac.new(bytes.fromhex(salt), f"request {fingerprint}".encode(), hashlib.sha256).hexdigest()
+
+
+class LedgerFingerprints(facts.FactStore):
+    """The part of a ledger that tells whether two requests are the same."""
+
+    @cached_property
+    def salt(self) -> str:
+        """The random key of the ledger's keyed hashes, in hex; decided at its first use."""
+        salt = facts.salt(self)
+        return salt.get() or salt.decide_once(secrets.token_hex(32))
+
+    def is_same_request(self, purchase: Purchase, fingerprint: str) -> bool:
+        """Whether a purchase was intended with this request.
+
+        :param fingerprint: the plain SHA-256 of the request.
+        """
+        return purchase.fingerprint in (keyed(self.salt, fingerprint), fingerprint)

@@ -1,0 +1,69 @@
+"""Rights that end by themselves, and what ends those that would last too long.
+
+Rule: a right ends when it was to end, and no later than one full length after any look at it. A host whose clock runs ahead may
+write down an end that is hours away, and die. The first worker that meets such an end cuts it, in the ledger, so that every other
+worker sees the same end. A cut leaves a full length, so a worker that is still at work keeps all of its time.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import bindparam, select, update
+
+from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.ledger import turns
+from airflow_provider_proxyorders.ledger.database import Database
+from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.rows import purchase_of
+from airflow_provider_proxyorders.ledger.schema import purchases, wallets
+
+#: Seconds for which a purchase has the turn on its wallet without being sent.
+TURN = 120.0
+
+_FIND_PURCHASE = select(purchases).where(purchases.c.order_key == bindparam("_key"))
+_CUT_TURN = (
+    update(wallets)
+    .where(wallets.c.wallet == bindparam("_wallet"), wallets.c.turn_until > bindparam("_longest"))
+    .values(turn_until=bindparam("_longest"))
+)
+_CUT_SENDING = (
+    update(purchases)
+    .where(
+        purchases.c.order_key == bindparam("_key"),
+        purchases.c.step == Step.SENT.value,
+        purchases.c.fence == bindparam("_fence"),
+        purchases.c.sent_at > bindparam("_now"),
+    )
+    .values(sent_at=bindparam("_now"), sent_until=bindparam("_longest"))
+)
+
+
+class LedgerLeases(Database):
+    """The part of a ledger that ends rights in time."""
+
+    def cut_turn(self, wallet: str) -> None:
+        """Let the turn on a wallet end in time."""
+        longest = stamp(self.clock() + timedelta(seconds=TURN))
+        with self.autocommit() as connection:
+            row = turns.read(connection, wallet)
+        if row is None or (row["turn_until"] or "") <= longest:
+            return
+        with self.transaction() as connection:
+            name = turns.lock(connection, wallet)["wallet"]
+            connection.execute(_CUT_TURN, {"_wallet": name, "_longest": longest})
+
+    def cut_sending(self, purchase: Purchase) -> Purchase:
+        """Let the wait of a sender end in time. It was sent later than now only by the clock of its sender.
+
+        :returns: the purchase as it stands.
+        """
+        now = self.clock()
+        if purchase.step is not Step.SENT or purchase.sent_at is None or purchase.sent_until is None or purchase.sent_at <= now:
+            return purchase
+        longest = now + (purchase.sent_until - purchase.sent_at)
+        with self.transaction() as connection:
+            turns.lock(connection, purchase.wallet)
+            cut = {"_key": purchase.order_key, "_fence": purchase.fence, "_now": stamp(now), "_longest": stamp(longest)}
+            connection.execute(_CUT_SENDING, cut)
+            return purchase_of(connection.execute(_FIND_PURCHASE, {"_key": purchase.order_key}).mappings().one())

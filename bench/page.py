@@ -1,0 +1,97 @@
+"""The page in Airflow with many purchases: the first page of every filter, as the server makes it.
+
+A ledger of a thousand purchases and one of a hundred thousand (with --full a million) are asked in turns, on SQLite and on
+PostgreSQL. The first page of any filter takes at most 50 ms, and at most twice the time of the ledger with a thousand.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import measuring
+from measuring import Verdicts
+
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.listing import Filters, Listing
+from airflow_provider_proxyorders.page import shapes
+from tests.page.many import fill
+
+SMALL = 1_000
+LONGEST, LIMIT = 50.0, 2.0
+FIRST = datetime(2025, 1, 1, tzinfo=timezone.utc)
+
+FILTERS: Mapping[str, tuple[Filters, Mapping[str, Any]]] = {
+    "no filter": (Filters(), {}),
+    "oldest first": (Filters(), {"ascending": True}),
+    "first intended": (Filters(), {"sorted_by": "created_at"}),
+    "end of term": (Filters(), {"sorted_by": "expires_at", "ascending": True}),
+    "vendor": (Filters(vendor="iproyal"), {}),
+    "wallet": (Filters(wallet="iproyal:iproyal_3"), {}),
+    "connection": (Filters(conn_id="iproyal_3"), {}),
+    "DAG": (Filters(dag_id="bulk_7"), {}),
+    "rare DAG": (Filters(dag_id="rare"), {}),
+    "state": (Filters(state="failed"), {}),
+    "unresolved": (Filters(state="unresolved"), {}),
+    "wallet and state": (Filters(wallet="iproyal:iproyal_3", state="failed"), {}),
+    "time": (Filters(since=FIRST, until=FIRST + timedelta(seconds=500)), {}),
+    "text": (Filters(text="order/77"), {}),
+    "text of nothing": (Filters(text="nowhere"), {}),
+    "kind, DAG and text": (Filters(kind="extend", dag_id="bulk_8", text="8"), {}),
+    "two connections": (Filters(conn_ids=frozenset({"iproyal_1", "iproyal_4"})), {}),
+}
+
+
+def questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
+    """The first page of each filter, as the text of an answer."""
+    listing = Listing(ledger.engine)
+
+    def ask(filters: Filters, order: Mapping[str, Any]) -> Callable[[], object]:
+        return lambda: json.dumps([shapes.line(row) for row in listing.page(filters, **order).rows])
+
+    return {name: ask(*asked) for name, asked in FILTERS.items()}
+
+
+def measure(name: str, small: Ledger, large: Ledger, many: int, turns: Mapping[str, int], verdicts: Verdicts) -> None:
+    fill(small.engine, SMALL)
+    fill(large.engine, many)
+    ours, theirs = questions(large), questions(small)
+    rows = []
+    for what in ours:
+        for _ in range(2):  # a miss is measured once more, since the machine may have been busy
+            series = measuring.in_turns({"large": ours[what], "small": theirs[what]}, **turns)
+            share = measuring.ratio_by_round(series["large"], series["small"])
+            if statistics.median(share) <= LIMIT:
+                break
+        middle, longest = statistics.median(share), series["large"].median * 1e3
+        rows.append([what, f"{series['small'].median * 1e3:.2f}", f"{longest:.2f}", f"{middle:.2f}"])
+        verdicts.at_most(f"{name}: {what}", longest, LONGEST, " ms")
+        if len(json.loads(str(ours[what]()))) == len(json.loads(str(theirs[what]()))):  # or the small one has less to show
+            verdicts.at_most(f"{name}: {what}, large ÷ small", middle, LIMIT, "", share)
+    print(f"\n{name}:\n")
+    print(measuring.table([f"{many:,} purchases beside {SMALL:,}", "small, ms", "large, ms", "ratio"], rows))
+
+
+def main() -> int:
+    full = measuring.options(__doc__ or "").full
+    many, turns = (1_000_000, {"rounds": 7, "calls": 20}) if full else (100_000, {"rounds": 5, "calls": 10})
+    print(measuring.machine())
+    verdicts = Verdicts()
+    with tempfile.TemporaryDirectory(prefix="proxyorders-bench-") as folder, measuring.postgres() as database:
+        lite = [open_ledger(f"sqlite:///{Path(folder) / size}.db") for size in ("small", "large")]
+        measure("SQLite", *lite, many, turns, verdicts)
+        if database is not None:
+            measure("PostgreSQL", open_ledger(database()), open_ledger(database()), many, turns, verdicts)
+    return verdicts.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The oracle: it finds each thing that must not be, and nothing in a run without one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from . import oracle, report
+from .book import Book, Entry
+from .plan import BODIES, CALM, Plan, Task, Wallet
+from .run import Result
+
+BODY, PRICE = BODIES["iproyal"][0]
+WALLET = Wallet("iproyal", "key", Decimal("100.00"), (("shop", ""),), Decimal("10.00"))
+
+
+def bought(key: str, order_id: str, *, at: float = 10.0, amount: str = "6.00", **changes: Any) -> Entry:
+    """A line of the book."""
+    entry = Entry(0, key, 1, at - 0.1, at, "create", order_id, amount, "6.00", names=(order_id,))
+    return replace(entry, **changes)
+
+
+def got(key: str, order_id: str, at: float = 20.0) -> dict[str, Any]:
+    """What a task says that has its order."""
+    return {"key": key, "pid": 1, "run": "run0", "try": 1, "at": at, "story": [], "result": {"order_id": order_id}}
+
+
+def failed(key: str, error: str, money: str, text: str = "", *, at: float = 20.0, pid: int = 1) -> dict[str, Any]:
+    """What a task says that failed."""
+    said = {"key": key, "pid": pid, "run": "run0", "try": 1, "at": at, "story": [], "error": error, "money": money}
+    return {**said, "text": text, "ours": True, "final": True, "delay": 20.0}
+
+
+def judge(entries: list[Entry], said: list[dict[str, Any]], **wallet: Any) -> oracle.Verdict:
+    tasks = tuple(Task(key, 0, "shop", "create", BODY, PRICE, (0.0,)) for key in ("a", "b"))
+    plan = Plan(0, "sqlite", 2, (replace(WALLET, **wallet),), tasks, CALM)
+    senders = {entry.key: [entry.pid] for entry in entries}
+    said = sorted(said, key=lambda each: float(each["at"]))
+    return oracle.judge(Result(plan, Book(entries, senders=senders), said, len(said), 0, 0, 0, 1.0))
+
+
+def kinds(verdict: oracle.Verdict) -> set[str]:
+    return {violation.kind for violation in verdict.violations}
+
+
+def test_a_good_run() -> None:
+    refused = failed("b", "CapExceeded", "untouched", "Nothing was bought.")
+    verdict = judge([bought("a", "8001")], [got("a", "8001"), refused])
+    assert not verdict.violations and not verdict.asked
+
+
+def test_bought_twice() -> None:
+    assert kinds(judge([bought("a", "8001"), bought("a", "8002", at=12)], [got("a", "8002")])) == {"twice", "lost"}
+
+
+def test_lost() -> None:
+    """The task was told that nothing was bought before, and says no more of it."""
+    assert "lost" in kinds(judge([bought("a", "8001")], [failed("a", "CapExceeded", "untouched", "Nothing was bought.", at=5)]))
+
+
+def test_an_extension_is_known_by_the_extended_order() -> None:
+    entry = bought("a", "8001", kind="extend", target="7001", names=("7001",))
+    assert not judge([entry], [got("a", "7001")]).violations
+
+
+def test_an_order_of_another_key() -> None:
+    verdict = judge([bought("a", "8001"), bought("b", "8002")], [got("a", "8001"), got("b", "8001")])
+    assert kinds(verdict) == {"wrong order", "lost"}
+
+
+@pytest.mark.parametrize("fault", ["names another order", ""])
+def test_two_equal_orders_that_changed_places(fault: str) -> None:
+    """Both answers named a false order, and the keys asked for the same: each has what it paid for."""
+    entries = [bought("a", "8001", fault=fault), bought("b", "8002", fault=fault)]
+    verdict = judge(entries, [got("a", "8002"), got("b", "8001")])
+    assert kinds(verdict) == (set() if fault else {"wrong order", "lost"})
+    assert verdict.exchanged == (["a", "b"] if fault else [])
+
+
+def test_an_order_that_nobody_bought() -> None:
+    assert kinds(judge([], [got("a", "8001")])) == {"wrong order"}
+
+
+@pytest.mark.parametrize("at", [10.05, 20.0])
+def test_untouched_said_of_money_that_moved(at: float) -> None:
+    """Also while the purchase is on its way: it left before the sentence was said."""
+    said = [failed("a", "RequestRefused", "untouched", "Nothing was bought.", at=at), got("a", "8001", at=30)]
+    assert kinds(judge([bought("a", "8001")], said)) == {"untouched"}
+
+
+def test_a_try_that_speaks_of_itself_alone() -> None:
+    said = [failed("a", "LedgerError", "untouched", "This try bought nothing.", pid=2), got("a", "8001", at=30)]
+    assert not judge([bought("a", "8001")], said).violations
+
+
+def test_a_person_who_is_asked_is_no_loss() -> None:
+    verdict = judge([bought("a", "8001")], [failed("a", "Quarantined", "unknown", "A person has to decide.")])
+    assert not verdict.violations and verdict.asked == [("a", "A person has to decide.")]
+    assert (verdict.decided, verdict.alone) == (1, 0)
+
+
+def test_neither_settled_nor_a_question() -> None:
+    assert kinds(judge([bought("a", "8001")], [failed("a", "OutcomeUnknown", "unknown", "later")])) == {"unsettled"}
+
+
+@pytest.mark.parametrize(
+    "limits", [{"daily_limit": Decimal("11.99")}, {"min_balance": Decimal("88.01")}, {"max_order_price": Decimal("5.99")}]
+)
+def test_limits_by_the_true_charges(limits: dict[str, Decimal]) -> None:
+    entries = [bought("a", "8001"), bought("b", "8002", at=11)]
+    said = [got("a", "8001"), got("b", "8002")]
+    assert kinds(judge(entries, said, **limits)) == {"caps"}
+    assert not judge(entries, said, daily_limit=Decimal("12.00"), min_balance=Decimal("88.00")).violations
+
+
+def test_after_an_overcharge_everything_stands_still() -> None:
+    """The overcharge itself is the vendor's; what is sent after reads have shown it is ours."""
+    said = [got("a", "8001"), got("b", "8002", at=40)]
+    dear, limits = bought("a", "8001", amount="60.00"), {"daily_limit": Decimal("20.00")}
+    assert not judge([dear, bought("b", "8002", at=11)], said, **limits).violations
+    assert kinds(judge([dear, bought("b", "8002", at=30)], said, **limits)) == {"caps"}
+
+
+def test_an_error_that_is_not_ours() -> None:
+    said = {**failed("a", "KeyError", "", "boom"), "ours": False}
+    assert kinds(judge([], [said])) == {"raw error"}
+
+
+def test_the_report_names_the_seeds() -> None:
+    verdict = judge([bought("a", "8001"), bought("a", "8002", at=12)], [got("a", "8002")])
+    text = report.text([verdict], 1, 60.0, 4)
+    assert "bought twice: 1 (seeds 0)" in text and "limits passed: 0" in text
+
+
+def test_the_report_counts_of_what() -> None:
+    """A lost answer that settled by itself, and one that a person is asked about, of two keys."""
+    asked = failed("b", "Quarantined", "unknown", "A person has to decide.")
+    verdict = judge([bought("a", "8001"), bought("b", "8002", at=11)], [got("a", "8001"), asked])
+    text = report.text([verdict], 1, 60.0, 4)
+    assert "where the vendor leaves evidence: 1 of 2 keys; settled without a person: 0 (0.00 %" in text
+    assert "  seed 0 b: A person has to decide." in text
+
+
+def test_too_many_questions_break_a_promise() -> None:
+    good = [oracle.Verdict(seed, decided=10, alone=10) for seed in range(100)]
+    assert not report.is_broken([*good, oracle.Verdict(100, decided=5)])
+    assert report.is_broken([*good, oracle.Verdict(100, decided=6)])
+
+
+def test_charged_for_another_order() -> None:
+    """The task says what it was charged for, and that is not what it bought."""
+    said = [failed("a", "OrderMissing", "charged", "order 9999 (a) was taken for 6.00 USD and no read shows it")]
+    assert "lost" in kinds(judge([bought("a", "8001")], said))

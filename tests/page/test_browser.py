@@ -1,0 +1,250 @@
+"""The page in a real browser, in a real API server under a path prefix.
+
+One server and one browser serve all tests of this file, in their order: the ledger is unreachable, then missing, then full. The
+tests need a Chromium; ``make`` installs Debian's where it may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.sandbox import Sandbox
+from docs.screenshots.browser import NAMES, Browser
+from tests.ledgers import ready_file
+
+from .conftest import buy
+from .many import fill
+from .server import ROLES, api_server, token
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not any(map(shutil.which, NAMES)), reason="needs a Chromium, as in: apt-get install chromium"),
+]
+
+MANY = 100_000
+EVIL = "<img src=x onerror=\"document.title='run'\">\x1b[31mred {{ 1 + 1 }}"
+LOST = "buying/order/lost & found"
+
+
+#: The brightness of a field's ground and of its letters, 0 to 765, however the theme writes a colour.
+_SHADES = """(() => {
+  const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+  const style = getComputedStyle(document.querySelector("[aria-label=State]"));
+  return [style.backgroundColor, style.color].map((colour) => {
+    brush.fillStyle = colour;
+    brush.fillRect(0, 0, 1, 1);
+    return brush.getImageData(0, 0, 1, 1).data.slice(0, 3).reduce((sum, part) => sum + part, 0);
+  });
+})()"""
+
+
+class Tab:
+    """The browser's one tab, with calls that wait."""
+
+    def __init__(self, url: str):
+        self.url, self._loop = url, asyncio.new_event_loop()
+        self._browser = Browser(1280, 900)
+        self.run(self._browser.__aenter__())
+        self.run(self._browser.call("Network.enable", {}))
+        self.tokens = {role: token(url, role) for role in ROLES}
+
+    def close(self) -> None:
+        self.run(self._browser.__aexit__())
+        self._loop.close()
+
+    def run(self, call: Any) -> Any:
+        return self._loop.run_until_complete(call)
+
+    def log_in(self, role: str) -> None:
+        self.run(self._browser.call("Network.clearBrowserCookies", {}))
+        cookie = {"name": "_token", "value": self.tokens[role], "url": f"{self.url}/", "path": "/"}
+        self.run(self._browser.call("Network.setCookie", cookie))
+
+    def open(self, query: str, *texts: str) -> str:
+        """Go to the page; returns its text once it shows all the texts."""
+        self.run(self._browser.open(f"{self.url}/plugin/proxyorders{query}", *texts))
+        return self.text()
+
+    def text(self) -> str:
+        return str(self.value("document.body.innerText"))
+
+    def value(self, expression: str) -> Any:
+        return self.run(self._browser.value(expression))
+
+    def wait(self, *texts: str) -> str:
+        for text in texts:
+            self.run(self._browser.wait(f"document.body.innerText.includes({json.dumps(text)})"))
+        return self.text()
+
+    def click(self, text: str, elements: str = "button") -> None:
+        self.run(self._browser.click(text, elements))
+
+    def choose(self, label: str, value: str) -> None:
+        """Put a value into a field, as React hears it."""
+        self.value(f"""(() => {{
+          const field = document.querySelector('[aria-label={json.dumps(label)}]');
+          const kind = field.tagName === "SELECT" ? HTMLSelectElement : HTMLInputElement;
+          Object.getOwnPropertyDescriptor(kind.prototype, "value").set.call(field, {json.dumps(value)});
+          field.dispatchEvent(new Event(field.tagName === "SELECT" ? "change" : "input", {{ bubbles: true }}));
+        }})()""")
+
+    def call(self, method: str, **params: Any) -> None:
+        self.run(self._browser.call(method, params))
+
+    def media(self, scheme: str) -> None:
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def key(self, name: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def site(home: Path) -> Iterator[str]:
+    """The server. Its ledger is a broken file so far."""
+    (home / "ledger.db").write_bytes(b"this is no database" * 300)
+    with Sandbox.start(processing=0) as box:
+        extra = {"max_order_price": "100.00", "daily_limit": "14.00", "currency": "USD", "timeout": 5, "settle": 0.3}
+        connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo"), "extra": extra}
+        env = {"AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection)}
+        with api_server(home / "airflow", f"sqlite:///{home / 'ledger.db'}", env) as url:
+            yield url
+
+
+@pytest.fixture(scope="module")
+def tab(site: str) -> Iterator[Tab]:
+    made = Tab(site)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def ledger(home: Path, tab: Tab) -> Ledger:
+    """A full ledger in the place of the missing one."""
+    (home / "ledger.db").write_bytes(ready_file())
+    ledger = open_ledger(f"sqlite:///{home / 'ledger.db'}")
+    fill(ledger.engine, MANY)
+    buy(ledger, LOST, Step.QUARANTINED, reason="the balance fits two orders")
+    buy(ledger, "buying/order/evil", Step.FAILED, vendor_status=EVIL, reason="=HYPERLINK(1)")
+    buy(ledger, "buying/order/good", Step.DELIVERED, order_id="v-77")
+    return ledger
+
+
+def test_an_unreachable_ledger_is_said(tab: Tab) -> None:
+    tab.log_in("admin")
+    assert "Nothing was changed" in tab.open("", "The ledger is out of reach")
+
+
+def test_an_empty_ledger_is_said(tab: Tab, home: Path) -> None:
+    (home / "ledger.db").unlink()
+    assert "None." in tab.open("", "The ledger is empty: nothing was bought so far.", "Waits for a person (0)")
+    assert not (home / "ledger.db").exists(), "reading makes no ledger"
+
+
+@pytest.mark.parametrize(("role", "sees"), [("admin", True), ("op", True), ("user", False), ("viewer", False)])
+def test_each_role_sees_what_its_connections_allow(tab: Tab, ledger: Ledger, role: str, sees: bool) -> None:
+    tab.log_in(role)
+    text = tab.open("", "Waits for a person (1)" if sees else "You may read no connection with purchases")
+    assert (LOST in text) is sees
+    if not sees:
+        assert "Waits for a person (0)" in tab.wait("Waits for a person")
+        assert "missing" in tab.open(f"?purchase={quote(LOST)}", "The purchase is missing")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_themes(tab: Tab, ledger: Ledger, scheme: str) -> None:
+    tab.log_in("admin")
+    tab.media(scheme)
+    tab.open("?tab=purchases", "CSV of what is filtered")
+    ground, ink = tab.value(_SHADES)
+    assert (ground > ink) is (scheme == "light") and abs(ground - ink) > 300, (ground, ink)
+    tab.media("light")
+
+
+def test_filters_and_paging_among_100_000_purchases(tab: Tab, ledger: Ledger) -> None:
+    tab.open("?tab=purchases", "50 and more purchases")
+    tab.click("Go on")
+    tab.wait("100 and more purchases")
+    tab.choose("State", "quarantined")
+    assert LOST in tab.wait("1 purchases")
+    tab.choose("State", "")
+    tab.choose("DAG", "rare")
+    assert "bulk/order/99001" in tab.wait("50 and more purchases", "bulk/order/99001")
+    tab.click("All")
+    tab.choose("Text", "v-77")
+    assert "buying/order/good" in tab.wait("buying/order/good")
+
+
+def test_the_csv_has_what_is_filtered_and_no_formula(tab: Tab, ledger: Ledger) -> None:
+    tab.open("?tab=purchases", "50 and more purchases")
+    tab.choose("Vendor", "voodoo")
+    tab.wait("3 purchases")
+    lines = list(
+        csv.DictReader(io.StringIO(tab.value("fetch(document.querySelector('a[download]').href).then((a) => a.text())")))
+    )
+    assert {line["order_key"] for line in lines} == {LOST, "buying/order/evil", "buying/order/good"}
+    assert [line["reason"] for line in lines if line["order_key"].endswith("evil")] == ["'=HYPERLINK(1)"]
+
+
+def test_a_vendors_text_is_text(tab: Tab, ledger: Ledger) -> None:
+    text = tab.open("?purchase=buying/order/evil", "History")
+    assert '<img src=x onerror="document.title=' in text and "\x1b" not in text
+    assert tab.value("document.title") != "run" and not tab.value("document.querySelector('img[src=x]')")
+
+
+def test_keyboard_labels_and_a_narrow_screen(tab: Tab, ledger: Ledger) -> None:
+    tab.open("", "Waits for a person (1)")
+    tab.value("document.getElementById('po-tab-attention').focus()")
+    tab.key("ArrowRight")
+    tab.wait("Runway")
+    assert tab.value("document.activeElement.id") == "po-tab-wallets"
+    nameless = """[...document.querySelectorAll("main button, main select, main input, main [role=img]")].filter(
+      (e) => !(e.innerText || e.getAttribute("aria-label") || e.labels?.length)).length"""
+    assert tab.value(nameless) == 0
+    tab.call("Emulation.setDeviceMetricsOverride", width=375, height=700, deviceScaleFactor=1, mobile=True)
+    for name in ("attention", "wallets", "purchases", "guarantees"):
+        tab.open(f"?tab={name}", "Proxy orders")
+        assert tab.value("(() => { const m = document.querySelector('main'); return m.scrollWidth - m.clientWidth; })()") <= 1, (
+            name
+        )
+    tab.call("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
+
+
+def test_a_wallet_near_its_limit(tab: Tab, ledger: Ledger) -> None:
+    text = tab.open("?tab=wallets", "Runway")
+    assert "of 14.00 USD" in text and "limit reached" in text  # 12.50 reserved, and two purchases of 11.00
+    assert tab.value("document.querySelectorAll('[aria-label^=\"Spending of wallet voodoo\"] rect').length") == 30
+
+
+def test_a_decision_with_its_dialog(tab: Tab, ledger: Ledger) -> None:
+    tab.open("", LOST)
+    tab.click("It was not taken …")
+    dialog = "document.querySelector('dialog').innerText"
+    shown = tab.value(dialog)
+    assert "up to 12.50 USD" in shown and "voodoo:voodoo_default" in shown and "may buy it again" in shown
+    tab.click("Look first")
+    tab.wait("NOT taken")
+    tab.click("Record for good")
+    tab.wait("Recorded.", "Clear its task")
+    purchase = ledger.find(LOST)
+    assert purchase is not None and (purchase.step, purchase.unresolved) == (Step.INTENDED, False)
+    assert "admin (Airflow user)" in str(ledger.history(LOST)[-1].actor)
+    tab.click("Close")
+    tab.wait("Waits for a person (0)")

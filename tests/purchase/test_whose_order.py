@@ -1,0 +1,450 @@
+"""One creation owns an order id: an answer, a read, a webhook or a person can give it to one order key only."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.domain.errors import (
+    ConfigError,
+    OrderNotFound,
+    OutcomeUnknown,
+    ProxyOrdersError,
+    Quarantined,
+    RequestRefused,
+    UnreadableAnswer,
+)
+from airflow_provider_proxyorders.domain.model import TAKEN, Actor, OrderStatus, Purchase, Step, VendorOrder
+from airflow_provider_proxyorders.ledger import Ledger, OwnedElsewhere, open_ledger
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
+from airflow_provider_proxyorders.purchase import resolving
+from airflow_provider_proxyorders.purchase.attempt import Attempt
+from airflow_provider_proxyorders.purchase.permit import Permit
+from tests.counted import counted
+
+from .conftest import REQUESTS, Shop
+
+ShopOf = Callable[[str], Shop]
+WHO = Actor("dag", "run", "task", 0, 1, "host")
+
+
+@pytest.fixture
+def ledger(url: str) -> Ledger:
+    return open_ledger(url)
+
+
+class Ahead:
+    """The ledger's clock, moved by hand by whoever sleeps."""
+
+    def __init__(self, shop: Shop):
+        self.seconds = 0.0
+        shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=self.seconds)
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def find(shop: Shop, key: str) -> Purchase:
+    purchase = shop.ledger.find(key)
+    assert purchase is not None
+    return purchase
+
+
+def owned_by(shop: Shop, *keys: str) -> set[str | None]:
+    """Orders of these keys; at most one key for each order that was bought."""
+    orders = [find(shop, key).order_id for key in keys]
+    assert len({order for order in orders if order}) == len([order for order in orders if order])
+    return set(orders)
+
+
+def settled(shop: Shop, key: str, **options: Any) -> Purchase | ProxyOrdersError:
+    """Buy and wait, as a task does."""
+    buyer = shop.buyer(**options)
+    try:
+        purchase = buyer.place(shop.request, order_key=key)
+        return buyer.wait(purchase, deadline=buyer.ledger.clock() + timedelta(seconds=60), poll_interval=0.2)
+    except ProxyOrdersError as error:
+        return error
+
+
+@pytest.mark.parametrize("action", ["another_order", "another_id", "doubled_id"])
+@pytest.mark.parametrize("order", ["previous", "foreign", "missing"])
+def test_an_answer_that_names_another_order_is_not_believed(shop: Shop, action: str, order: str) -> None:
+    """The vendor took the second order, and its answer names the first one, or none that exists: both keys get their own."""
+    shop.delivered("first")
+    time = Ahead(shop)
+    if order == "foreign":
+        order = seed_foreign(shop)
+    shop.box.fault(vendor=shop.name, operation="create", action=action, order=order, times=1)
+    outcome = settled(shop, "second", sleep=time.sleep)
+    again = settled(shop, "second", sleep=time.sleep)
+    assert len(shop.bought()) == 2, "never bought twice"
+    first, second = find(shop, "first"), find(shop, "second")
+    mine = [entry.order_id for entry in shop.bought() if entry.order_id != first.order_id][0]
+    assert second.order_id != first.order_id
+    if second.order_id is None:
+        assert second.unresolved and isinstance(again, OutcomeUnknown), "in doubt, and said so"
+    elif second.order_id.startswith("subaccount:"):
+        order_of = shop.buyer().http.run(shop.buyer().vendor.get(mine))
+        assert second.order_id.removeprefix("subaccount:") == order_of.handle
+    else:
+        assert second.order_id == mine
+    if shop.name == "iproyal":
+        assert second.step is Step.DELIVERED, (outcome, again)
+
+
+def seed_foreign(shop: Shop) -> str:
+    """An order at the vendor that this ledger did not buy, from before; returns its id."""
+    seeds = {
+        "iproyal": {"product_id": 9, "product_plan_id": 22, "quantity": 7},
+        "proxyscrape": {"type": "new_datacenter_shared", "status": "processed"},
+        "voodoo": {"item_id": 5120, "quantity": 7},
+        "proxy6": {"count": 7},
+    }
+    return str(shop.box.control([{"vendor": shop.name, "order": seeds[shop.name]}])[0])
+
+
+def test_an_id_that_nobody_finds_goes_back_to_the_evidence(shop_of: ShopOf) -> None:
+    """Reads of the id get 404: asked again, and after the settle time the list decides."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    buyer = shop.buyer(sleep=time.sleep, settle=30)
+    placed = buyer.place(shop.request, order_key="k")
+    assert placed.step is Step.PLACED and not placed.confirmed
+    with pytest.raises(UnreadableAnswer, match="asked again"):
+        buyer.refresh(placed)
+    assert find(shop, "k").step is Step.PLACED, "one read without it proves nothing"
+    time.sleep(29)
+    with pytest.raises(UnreadableAnswer):
+        buyer.refresh(find(shop, "k"))
+    time.sleep(2)
+    doubted = buyer.refresh(find(shop, "k"))
+    assert doubted.step is Step.UNKNOWN and doubted.order_id is None and doubted.maybe_sent
+    assert placed.order_id is not None and shop.ledger.owner_of(placed.wallet, placed.order_id) is None
+    assert counted(shop.ledger, placed.wallet) == placed.reserved.amount, "the limits still count it"
+    adopted = buyer.place(shop.request, order_key="k")
+    assert [adopted.order_id] == [entry.order_id for entry in shop.bought()] and adopted.confirmed
+
+
+def test_an_order_that_may_be_an_earlier_purchases(shop_of: ShopOf) -> None:
+    """An answer names no order, and reads are behind. The next purchase is not taken, and its look finds the order of the first
+    one. That is decided first, so each key gets what its own request bought."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="before", times=1)
+
+    def sleep(seconds: float) -> None:
+        lag.release()
+        time.sleep(seconds)
+
+    shop.buyer(sleep=sleep, settle=30).place(shop.request, order_key="second")
+    bought = [entry.order_id for entry in shop.bought()]
+    assert [find(shop, "first").order_id, find(shop, "second").order_id] == bought
+
+
+def test_an_id_that_nobody_finds_holds_up_no_other_purchase(shop_of: ShopOf) -> None:
+    """An answer names no order. The next purchase is not taken, and that order might have been paid back: the look reads it."""
+    shop = shop_of("proxyscrape")
+    time = Ahead(shop)
+    shop.box.control([{"processing": 0.0, "vendor": "proxyscrape"}])
+    shop.box.fault(vendor="proxyscrape", operation="create", action="another_id", order="missing", times=1)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    shop.box.fault(vendor="proxyscrape", operation="create", action="reset", when="before", times=1)
+    shop.buyer(sleep=time.sleep, settle=30).place(shop.request, order_key="second")
+    shop.buyer(sleep=time.sleep, settle=30).place(shop.request, order_key="first")
+    assert {find(shop, "first").step, find(shop, "second").step} <= {Step.PLACED, Step.DELIVERED}
+    assert len(shop.bought()) == 2
+
+
+def test_an_order_that_may_be_a_later_purchases(shop_of: ShopOf) -> None:
+    """An answer named no order and took nothing; the next purchase landed, and its answer is lost as well. What a look at the
+    first one finds came after the second one's evidence, so it is of the second, and the first one is sent again, once."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    nobodys = json.dumps({"id": 9999999, "status": "in-progress", "quantity": 2})
+    shop.box.fault(vendor="iproyal", operation="create", action="body", body=nobodys, when="before", times=1)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    time.sleep(3600)
+    buyer = shop.buyer(settle=30)
+    second = buyer.intend(Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, ""))))
+    permit = Permit(
+        buyer.turns, None, Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, ""))), second
+    )
+    permit.read_evidence()
+    shop.ledger.claim(second, WHO, evidence=permit.evidence, sent_seconds=0.0)
+    buyer.http.run(buyer.vendor.create(shop.request), lambda request: None)
+    buyer.settling.tracker.disown(find(shop, "first"), "no read finds its order")
+    look = shop.buyer(settle=30).settling.evidence.look(find(shop, "first"))
+    assert (look.verdict, look.order) == ("not visible", None)
+    second = shop.buyer(settle=30, sleep=time.sleep).place(shop.request, order_key="second")
+    first = shop.buyer(settle=30, sleep=time.sleep).place(shop.request, order_key="first")
+    assert [second.order_id, first.order_id] == [entry.order_id for entry in shop.bought()]
+
+
+def test_a_refused_purchase_that_landed_does_not_hold_up_another(shop_of: ShopOf) -> None:
+    """Reads lag while a copy is refused. Then money is missing that only that one can have taken: it is looked for again."""
+    shop = shop_of("iproyal")
+    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    assert find(shop, "refused").step is Step.REJECTED
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="before", times=1)
+
+    def sleep(seconds: float) -> None:
+        lag.release()
+        time.sleep(seconds)
+
+    placed = shop.buyer(sleep=sleep, settle=30).place(shop.request, order_key="k")
+    assert placed.step is Step.PLACED and find(shop, "refused").step in TAKEN
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend", "create"]
+
+
+def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf) -> None:
+    """Reads lag while a copy is refused. The next extension of the order never arrives, and its look sees the first one."""
+    shop = shop_of("iproyal")
+    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="before", times=1)
+
+    def sleep(seconds: float) -> None:
+        lag.release()
+        time.sleep(seconds)
+
+    with pytest.raises(Quarantined, match="may be of 'refused'"):
+        shop.buyer(sleep=sleep, settle=30).extend(order_id, {"product_plan_id": 22}, order_key="k")
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+
+
+def test_a_refusal_beside_missing_money_is_unresolved(shop_of: ShopOf) -> None:
+    """An answer names no order, and reads are behind. The next purchase is taken and refused: the missing money is of one of
+    the two. What its own balance shows tells them apart, so each key gets what its own request bought."""
+    shop = shop_of("proxyscrape")
+    time = Ahead(shop)
+    shop.box.control([{"processing": 0.0, "vendor": "proxyscrape"}])
+    nobodys = json.dumps({"success": True, "data": "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77"})
+    shop.box.fault(vendor="proxyscrape", operation="create", action="body", body=nobodys, when="before", times=1)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    time.sleep(120)
+    shop.box.fault(vendor="proxyscrape", operation="create", action="refuse", reason="balance", when="after", times=1)
+    second = shop.buyer(sleep=time.sleep, settle=30).place(shop.request, order_key="second")
+    assert second.step in TAKEN and len(shop.bought()) == 1
+    shop.buyer(sleep=time.sleep, settle=30).place(shop.request, order_key="first")
+    assert len(shop.bought()) == 2 and find(shop, "first").step in TAKEN
+
+
+def test_reads_without_an_order_count_from_the_last_one_that_showed_it(shop_of: ShopOf) -> None:
+    """Two reads without it, far apart, with a read between them that shows it without a sub-account: it is there."""
+    shop = shop_of("proxyscrape")
+    time = Ahead(shop)
+    shop.box.control([{"processing": 3600, "vendor": "proxyscrape"}])
+    buyer = shop.buyer(sleep=time.sleep, settle=30)
+    buyer.place(shop.request, order_key="k")
+    for _ in range(2):
+        shop.box.fault(vendor="proxyscrape", operation="get", action="unseen", times=1)
+        with pytest.raises(UnreadableAnswer, match="asked again"):
+            buyer.refresh(find(shop, "k"))
+        assert buyer.refresh(find(shop, "k")).step is Step.PLACED and not find(shop, "k").confirmed
+        time.sleep(31)
+
+
+def test_an_order_that_was_read_once_is_confirmed(shop: Shop) -> None:
+    delivered = shop.delivered("k")
+    assert delivered.confirmed
+    assert delivered.order_id is not None and shop.ledger.owner_of(delivered.wallet, delivered.order_id.upper()) == "k"
+
+
+def test_a_sub_account_from_before_is_another_order(shop_of: ShopOf) -> None:
+    """The answer names an order that was bought before, outside of this ledger: its first read shows an old sub-account."""
+    shop = shop_of("proxyscrape")
+    time = Ahead(shop)
+    shop.box.control([{"processing": 0, "vendor": "proxyscrape"}])  # nobody really waits between the two looks
+    foreign = seed_foreign(shop)
+    shop.box.fault(vendor="proxyscrape", operation="create", action="another_id", order=foreign, times=1)
+    outcome = settled(shop, "k", sleep=time.sleep)
+    assert isinstance(outcome, Purchase) and outcome.step is Step.UNKNOWN, outcome
+    adopted = settled(shop, "k", sleep=time.sleep)
+    assert isinstance(adopted, Purchase) and adopted.step is Step.DELIVERED and len(shop.bought()) == 1
+
+
+def test_two_purchases_with_one_reference_that_settle_at_one_instant(shop_of: ShopOf) -> None:
+    """The user's own reference, used twice: the webhook's order goes to one of the two."""
+    shop = shop_of("voodoo")
+    request = {**REQUESTS["voodoo"], "merchant_order_id": "daily"}
+    for key in ("a", "b"):
+        shop.box.fault(vendor="voodoo", operation="create", when="after", times=1, action="reset")
+        with pytest.raises(Quarantined):
+            shop.buyer().place(request, order_key=key)
+        shop.box.clear_faults()
+    [bought] = shop.bought()
+    hint = Hint("d", "voodoo_default", "voodoo:main", bought.order_id, "daily", "completed")
+    Inbox(shop.ledger.engine).keep([hint])
+    buyers = {key: shop.buyer() for key in ("a", "b")}
+    together = threading.Barrier(2)
+
+    def adopt_together(key: str) -> None:
+        adopt = buyers[key].settling.adopt
+
+        def at_one_instant(*args: Any) -> Purchase:
+            buyers[key].settling.adopt = adopt  # type: ignore[method-assign]
+            together.wait(10)
+            return adopt(*args)
+
+        buyers[key].settling.adopt = at_one_instant  # type: ignore[method-assign]
+
+    def settle(key: str) -> None:
+        try:
+            buyers[key].place(request, order_key=key)
+        except ProxyOrdersError:
+            pass
+
+    for key in buyers:
+        adopt_together(key)
+    threads = [threading.Thread(target=settle, args=(key,)) for key in buyers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert owned_by(shop, "a", "b") == {bought.order_id, None}
+
+
+def test_a_look_that_finds_anothers_order_looks_again(shop_of: ShopOf) -> None:
+    """Between the look and its note another purchase gets the order: it is one more order that is not this one's."""
+    shop = shop_of("iproyal")
+    neighbour = shop.delivered("b")
+    shop.box.fault(vendor="iproyal", operation="create", when="after", times=1, action="reset")
+    buyer = shop.buyer()
+    look, looks = buyer.settling.evidence.look, []
+
+    def finds_the_neighbours_first(purchase: Purchase, *args: Any) -> Any:
+        result = look(purchase, *args)
+        looks.append(result)
+        if len(looks) == 1:
+            order = VendorOrder(str(neighbour.order_id), OrderStatus.DELIVERED, "confirmed")
+            return type(result)("found", "one fits", order)
+        return result
+
+    buyer.settling.evidence.look = finds_the_neighbours_first  # type: ignore[method-assign]
+    mine = buyer.place(shop.request, order_key="a")
+    assert mine.order_id not in (None, neighbour.order_id) and len(looks) == 2
+
+
+def test_a_person_cannot_give_an_order_twice(shop_of: ShopOf) -> None:
+    """Under none of its names, in whatever letters, and not in the moment between check and decision."""
+    shop = shop_of("proxyscrape")
+    owner = shop.delivered("owner")
+    handle = shop.buyer().http.run(shop.buyer().vendor.get(str(owner.order_id))).handle
+    purchase = shop.ledger.record(claim(shop, "k", shop.buyer()), Step.UNKNOWN, "its worker is gone", WHO)
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(hours=1)
+    for name in (str(owner.order_id), str(owner.order_id).upper(), f"subaccount:{handle}", str(handle)):
+        with pytest.raises(ConfigError, match=r"belongs to order key 'owner' already.*Nothing was changed"):
+            resolving.check_order_id(shop.ledger, purchase, name)
+        with pytest.raises(ConfigError, match=r"belongs to order key 'owner' already.*Nothing was changed"):
+            resolving.resolve_as_taken(shop.ledger, purchase, resolving.unread_taken_order(name), WHO)
+        with pytest.raises(OwnedElsewhere):
+            order = VendorOrder(name, OrderStatus.PENDING, "")
+            shop.ledger.record(purchase, Step.PLACED, "", WHO, vendor_order=order)
+    assert find(shop, "k").order_id is None
+
+
+def test_a_late_answer_with_anothers_order_leaves_the_purchase_in_doubt(shop_of: ShopOf) -> None:
+    shop = shop_of("iproyal")
+    neighbour = shop.delivered("b")
+    buyer = shop.buyer()
+    claimed = claim(shop, "a", buyer)
+    shop.ledger.record(claimed, Step.UNKNOWN, "its worker is gone", WHO)
+    order = VendorOrder(str(neighbour.order_id), OrderStatus.PENDING, "in-progress")
+    assert buyer.sending.placed(claimed, order).step is Step.UNKNOWN
+    owned_by(shop, "a", "b")
+
+
+def claim(shop: Shop, key: str, buyer: Any) -> Purchase:
+    from airflow_provider_proxyorders.purchase.attempt import Attempt
+
+    prepared = buyer.vendor.prepare_create(shop.request, buyer.reference(key))
+    intended = buyer.intend(Attempt(buyer.request_for("create", key, prepared)))
+    evidence = buyer.http.run(buyer.vendor.snapshot("create", prepared.body, None))
+    claimed: Purchase = shop.ledger.claim(intended, WHO, evidence=evidence, sent_seconds=0.0)
+    return claimed
+
+
+NEW_YEAR = datetime(2030, 1, 1, tzinfo=timezone.utc)
+CONTRADICTIONS: dict[str, list[tuple[dict[str, Any], dict[str, Any], str]]] = {
+    "iproyal": [
+        ({"order_id": "7000"}, {"newest": 7000}, "the newest before the purchase"),
+        ({"order_id": "7001", "quantity": 3}, {"newest": 7000}, "its quantity is 3, asked was 2"),
+        ({"order_id": "7001", "traits": {"plan": "90 Days"}}, {"plan": "30 Days"}, "its plan is '90 Days'"),
+        ({"order_id": "7001", "traits": {"location": "Malta"}}, {"locations": ["Netherlands"]}, "its location is 'Malta'"),
+        ({"order_id": "7001", "quantity": 2, "traits": {"plan": "30 days"}}, {"newest": 7000, "plan": "30 Days"}, ""),
+        ({"order_id": "7001"}, {"newest": 7000, "plan": "30 Days", "locations": ["Netherlands"]}, ""),
+    ],
+    "voodoo": [
+        ({"order_id": "u", "traits": {"reference": "af-2"}}, {}, "its merchant_order_id is af-2, asked was af-1"),
+        ({"order_id": "u", "traits": {"item": "7"}}, {}, "its item_id is 7, asked was 5120"),
+        ({"order_id": "u", "quantity": 4}, {}, "its quantity is 4, asked was 3"),
+        ({"order_id": "u", "quantity": 3, "traits": {"reference": "af-1", "item": "5120"}}, {}, ""),
+        ({"order_id": "u"}, {}, ""),
+    ],
+    "proxyscrape": [
+        ({"order_id": "u", "handle": "s1"}, {"subaccounts": ["s1"]}, "its sub-account s1 is older than the purchase"),
+        ({"order_id": "u", "traits": {"type": "new_residential"}}, {}, "its type is 'new_residential'"),
+        ({"order_id": "u", "created_at": NEW_YEAR}, {"read_at": "2030-01-03T00:00:00+00:00"}, "long before the purchase"),
+        ({"order_id": "u", "created_at": NEW_YEAR}, {"read_at": "2030-01-01T06:00:00+00:00"}, ""),
+        ({"order_id": "u", "handle": "s2", "traits": {"type": "new_datacenter_shared"}}, {"subaccounts": ["s1"]}, ""),
+        ({"order_id": "u", "handle": "s2"}, {"subaccounts": None}, ""),
+    ],
+}
+BODIES = {"iproyal": {"quantity": 2}, "voodoo": {"merchant_order_id": "af-1", "item_id": 5120, "quantity": 3}}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "number"), [(vendor, number) for vendor, cases in CONTRADICTIONS.items() for number in range(len(cases))]
+)
+def test_what_contradicts_a_purchase(shop_of: ShopOf, vendor: str, number: int, url: str) -> None:
+    fields, evidence, why = CONTRADICTIONS[vendor][number]
+    order = VendorOrder(**{"status": OrderStatus.PENDING, "vendor_status": "", **fields})
+    body = BODIES.get(vendor) or dict(REQUESTS[vendor])
+    said = shop_of(vendor).buyer().vendor.contradiction("create", body, json.loads(json.dumps(evidence)), order)
+    assert (why in said) if why else said == ""
+
+
+def test_a_miss_through_another_account_takes_no_order_away(shop_of: ShopOf) -> None:
+    """Only its own account shows an order. Another one of the same wallet gets 404 for it, however often."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    mine, other = shop.buyer(settle=30), shop.buyer(settle=30)
+    mine.account = replace(mine.account, digest="mine")
+    placed = mine.place(shop.request, order_key="k")
+    other.account = replace(other.account, conn_id="another", digest="another")
+    for _ in range(3):
+        with pytest.raises(OrderNotFound):
+            other.refresh(find(shop, "k"))
+        time.sleep(60)
+    assert find(shop, "k").step is Step.PLACED and find(shop, "k").order_id == placed.order_id
+
+
+def test_a_disowned_order_leaves_no_refund(shop: Shop) -> None:
+    """What was paid back for another one's order lowers no charge of the purchase."""
+    placed = shop.buyer().place(shop.request, order_key="k")
+    order = VendorOrder(placed.order_id or "", OrderStatus.PENDING, "x", price=placed.reserved, refund=placed.reserved)
+    placed = shop.ledger.record(find(shop, "k"), Step.PLACED, "read", WHO, vendor_order=order)
+    assert placed.refund == placed.reserved and counted(shop.ledger, placed.wallet) == 0
+    disowned = shop.ledger.disown(placed, "no read finds it", WHO)
+    assert disowned.refund is None and counted(shop.ledger, placed.wallet) == placed.reserved.amount
