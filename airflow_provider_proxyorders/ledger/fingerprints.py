@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from functools import cached_property
 
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.ledger import facts
@@ -26,11 +25,18 @@ def keyed(salt: str, fingerprint: str) -> str:
 class LedgerFingerprints(facts.FactStore):
     """The part of a ledger that tells whether two requests are the same."""
 
-    @cached_property
+    _salt = ""
+
+    @property
     def salt(self) -> str:
-        """The random key of the ledger's keyed hashes, in hex; decided at its first use."""
-        salt = facts.salt(self)
-        return salt.get() or salt.decide_once(secrets.token_hex(32))
+        """The random key of the ledger's keyed hashes, in hex; decided at its first use.
+
+        It is no cached property: before Python 3.12 that has one lock for all ledgers of a process, held while one is read.
+        """
+        if not self._salt:
+            salt = facts.salt(self)
+            self._salt = salt.get() or salt.decide_once(secrets.token_hex(32))
+        return self._salt
 
     def is_same_request(self, purchase: Purchase, fingerprint: str) -> bool:
         """Whether a purchase was intended with this request.

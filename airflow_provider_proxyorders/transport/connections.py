@@ -188,7 +188,8 @@ class _SecurePool(HTTPSConnectionPool):
 class Adapter(HTTPAdapter):
     """Makes every connection of a session one of these, also those through a proxy.
 
-    :param address: see :class:`_Connection`.
+    :param address: see :class:`_Connection`. If it led to the session, nothing could end that: urllib3 keeps each open connection
+        until its pool is gone.
     """
 
     def __init__(self, address: Callable[[str], str]):

@@ -26,6 +26,15 @@ USER_AGENT = "airflow-provider-proxyorders"
 _ONE_PART = re.compile(r"(?!\.{1,2}$)[^\s/?#\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
+def with_key(account: Account, url: str) -> str:
+    """An address as it leaves: with the account's key in the place of :data:`KEY_IN_PATH`."""
+    path, mark, query = url.partition("?")
+    if not _holds_key(path):
+        return url
+    key = quote(account.secret, safe="")
+    return "/".join(key if part == KEY_IN_PATH else part for part in path.split("/")) + mark + query
+
+
 class Endpoint:
     """Base of both HTTP clients.
 
@@ -52,14 +61,6 @@ class Endpoint:
                 "signs; copy the key into the password again"
             )
         return self._base_url + request.path
-
-    def with_key(self, url: str) -> str:
-        """An address as it leaves: with the key in the place of :data:`KEY_IN_PATH`."""
-        path, mark, query = url.partition("?")
-        if not _holds_key(path):
-            return url
-        key = quote(self.account.secret, safe="")
-        return "/".join(key if part == KEY_IN_PATH else part for part in path.split("/")) + mark + query
 
     def headers(self, request: Request) -> dict[str, str]:
         """The headers of a request.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.transport import unreached
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint, with_key
 from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Request, Response
@@ -56,7 +56,7 @@ class AsyncHttp(Endpoint):
             raise self.unavailable(request, error) from None
 
     async def _ask(self, request: Request, check: Callable[[], None] | None) -> Response:
-        headers, url = self.headers(request), self.with_key(self.url(request))
+        headers, url = self.headers(request), with_key(self.account, self.url(request))
         if check is not None:
             check()
         if self._pacer is not None and (delay := self._pacer.reserve()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
 from airflow_provider_proxyorders.transport import unreached
 from airflow_provider_proxyorders.transport.clocks import VendorClock
-from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint
+from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint, with_key
 from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
 from airflow_provider_proxyorders.transport.flow import Permit, T, run
 from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, read_again_if_unreadable, reading_tries
@@ -102,7 +103,7 @@ class Http(Endpoint):
         if self.proxy:
             session.proxies = {"http": self.proxy, "https": self.proxy}
         for scheme in ("http://", "https://"):
-            session.mount(scheme, Adapter(self.with_key))
+            session.mount(scheme, Adapter(partial(with_key, self.account)))
         return session
 
     def _wait_for_place(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.schema import facts, purchases
 from airflow_provider_proxyorders.purchase.attempt import fingerprint
 from airflow_provider_proxyorders.sandbox import Sandbox
+from tests.ledgers import sqlite_ledger
 
 from .conftest import Shop
 
@@ -64,6 +69,23 @@ def test_two_ledgers_key_one_request_differently(ledger: Ledger, tmp_path: Any) 
     assert again.salt == ledger.salt != other.salt
     with ledger.engine.connect() as connection:
         assert list(connection.execute(select(facts.c.value)).scalars()) == [ledger.salt]
+
+
+def test_a_ledger_that_is_held_up_holds_up_no_other(tmp_path: Path) -> None:
+    slow, other = (open_ledger(sqlite_ledger(tmp_path, name)) for name in ("slow.db", "other.db"))
+    with slow.engine.connect() as connection:
+        connection.execute(select(facts))  # a transaction of ours begins by taking the lock, so nobody else can write the salt
+        waiting = threading.Thread(target=lambda: slow.salt)
+        waiting.start()
+        time.sleep(0.2)
+        assert waiting.is_alive()
+        answers = queue.Queue[str]()
+        threading.Thread(target=lambda: answers.put(other.salt), daemon=True).start()
+        assert answers.get(timeout=3)
+        assert waiting.is_alive()
+        connection.rollback()
+    waiting.join(60)
+    assert not waiting.is_alive() and slow.salt != other.salt
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["keyed", "of an older ledger"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,14 +220,18 @@ class TestAfterThePermit:
         assert (server.connections, server.asked) == (1, [])
 
     def test_a_kept_connection_that_the_vendor_closed_is_replaced_before(self, naps: Naps) -> None:
+        closed = threading.Event()
+
         def one_answer(talk: Talk) -> None:
             talk.hear()
             talk.say(answer())
+            talk.sock.shutdown(socket.SHUT_RDWR)
+            closed.set()
 
         with wire(one_answer) as server:
             http = Http(account(server.url), naps)
             http.send(Request("GET", "/thing"))
-            time.sleep(0.1)
+            assert closed.wait(10)
             permit = Permit(server, then=lambda: time.sleep(0.1))
             assert http.send(BUY, permit).ok
         assert permit.seen == [(2, 1)]
