@@ -31,16 +31,19 @@ SLACK = 3.0
 
 
 class Permit:
-    """Allows a purchase, and notes what the servers had seen by then."""
+    """Allows a purchase, and notes what the servers had seen by then.
 
-    def __init__(self, *servers: Wire, then: Callable[[], None] | None = None):
-        self.servers, self.then = servers, then
+    :param connections: how many each server is expected to have.
+    """
+
+    def __init__(self, *servers: Wire, then: Callable[[], None] | None = None, connections: int = 1):
+        self.servers, self.then, self.connections = servers, then, connections
         self.seen: list[tuple[int, int]] = []
 
     def __call__(self, request: Request) -> None:
         assert request.spends
         deadline = time.monotonic() + SLACK  # the server's thread counts a connection a moment later
-        while time.monotonic() < deadline and not all(server.connections for server in self.servers):
+        while time.monotonic() < deadline and min(server.connections for server in self.servers) < self.connections:
             time.sleep(0.01)
         self.seen = [(server.connections, len(server.asked)) for server in self.servers]
         if self.then is not None:
@@ -232,7 +235,7 @@ class TestAfterThePermit:
             http = Http(account(server.url), naps)
             http.send(Request("GET", "/thing"))
             assert closed.wait(10)
-            permit = Permit(server, then=lambda: time.sleep(0.1))
+            permit = Permit(server, connections=2)
             assert http.send(BUY, permit).ok
         assert permit.seen == [(2, 1)]
         assert [asked.line.split()[0] for asked in server.asked] == ["GET", "POST"]
