@@ -61,6 +61,15 @@ def _no_open_ledgers() -> Iterator[None]:
         engines.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests() -> Iterator[None]:
+    """Airflow compiles one pattern of all secrets at each new one, so thousands of tests would cost more and more."""
+    yield
+    for name in ("airflow.sdk._shared.secrets_masker", "airflow._shared.secrets_masker"):
+        if name in sys.modules:
+            sys.modules[name].reset_secrets_masker()
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The root of the checkout."""
