@@ -328,7 +328,7 @@ def test_settle_time_between_two_looks(shop_of: ShopOf, guard: Guard, vendor: st
     guarded = guard("settle")
     shop = shop_of(vendor)
     rule = shop.box.fault(vendor=vendor, operation="create", when="before", times=1, action="pause")
-    buyer = shop.buyer(timeout=0.4, settle=1.5)
+    buyer = shop.buyer(timeout=1.5, settle=1.5)
     look = buyer.settling.evidence.look
 
     def taken_after_the_second_look(purchase: Purchase, *others: Any) -> Any:
@@ -564,7 +564,7 @@ def test_a_vendor_that_works_on_after_its_edge_gave_up(shop_of: ShopOf, guard: G
     shop = shop_of("iproyal")
     time = Time(shop)
     rule = shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="pause")
-    buyer = shop.buyer(timeout=0.4, sleep=time.sleep)
+    buyer = shop.buyer(timeout=1.5, sleep=time.sleep)
     buyer.account.settings = {}
     look = buyer.settling.evidence.look
 

@@ -96,7 +96,7 @@ def test_a_lost_answer_to_an_extension_extends_once(shop_of: Callable[[str], Sho
 
 def test_a_vendor_that_cannot_be_asked_proves_nothing(shop: Shop) -> None:
     """Reads that fail leave the purchase unknown, whatever they answer; it is resolved when they work again."""
-    buyer = shop.buyer(timeout=0.4)
+    buyer = shop.buyer(timeout=1.5)
     shop.box.fault(vendor=shop.name, operation="create", when="after", times=1, action="reset")
     for operation in ("balance", "list", "get", "subaccounts"):
         shop.box.fault(vendor=shop.name, operation=operation, action="status", status=404, nth=None, when="before")
@@ -136,8 +136,8 @@ def test_reads_that_fail_after_the_purchase_leave_it_unknown(shop_of: Callable[[
 
 def test_a_purchase_that_arrives_late_is_still_one_where_the_vendor_settles_in_time(shop: Shop) -> None:
     """The vendor takes the order after the buyer has hung up, but within its settle time."""
-    shop.box.fault(vendor=shop.name, operation="create", when="before", times=1, action="delay", seconds=1.0)
-    buyer = shop.buyer(timeout=0.4, settle=1.5)
+    shop.box.fault(vendor=shop.name, operation="create", when="before", times=1, action="delay", seconds=2.0)
+    buyer = shop.buyer(timeout=1.5, settle=1.5)
     try:
         buyer.place(shop.request, order_key="k")
     except Quarantined:
