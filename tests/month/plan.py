@@ -97,7 +97,7 @@ MONTH = Size(
     ),
 )
 WEEK = Size(
-    orders=12,
+    orders=8,
     days=6,
     horizon=2,
     look_ahead=3,
