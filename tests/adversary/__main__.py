@@ -28,7 +28,7 @@ from . import report, warming
 from .campaign import Campaign, postgres
 from .guards import SCENES
 from .oracle import Verdict
-from .plan import VENDORS, Plan, draw
+from .plan import ALL_VENDORS, Plan, draw
 from .run import Place, prepare
 from .scenes import missed, scene
 
@@ -92,7 +92,12 @@ def _seeds(text: str) -> list[int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make adversary", description=__doc__.partition("\n")[0], epilog=PACED)
-    parser.add_argument("--seeds", type=_seeds, default=_seeds("0-99"), help="such as 0-999 or 3,7,12-20 (default 0-99)")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=_seeds("0-99"),
+        help="such as 0-999 or 3,7,12-20 (default 0-99); four vendors from 1000 on",
+    )
     parser.add_argument("--jobs", type=int, default=10, help="seeds at a time (default 10); most of the time is waiting")
     parser.add_argument("--replay", type=int, metavar="SEED", help="play one seed and tell its story")
     parser.add_argument(
@@ -108,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="play the scene of a guard without it, seed after seed until the oracle finds it; exit status 0 when all are found",
     )
     parser.add_argument("--control", action="store_true", help="with --without: play the same scenes with all guards in place")
-    parser.add_argument("--vendor", choices=sorted(set(VENDORS)), help="this vendor only")
+    parser.add_argument("--vendor", choices=sorted(set(ALL_VENDORS)), help="this vendor only")
     parser.add_argument("--database", choices=("sqlite", "postgres"), help="this database only")
     parser.add_argument("--fault", action="append", default=[], help="only this fault on purchases; can be given several times")
     parser.add_argument("--apart", action="store_true", help="no account has two connections")

@@ -32,6 +32,8 @@ PLAN_PRICES = {PLAN: Decimal("3.00"), LONG_PLAN: Decimal("5.50")}
 PLACES = {77: "Netherlands", 78: "Germany"}
 ITEM_PRICES = {5120: Decimal("4.50"), 6001: Decimal("1.00")}
 POOL_PRICE, GIGABYTE_PRICE = Decimal("0.05"), Decimal("3.00")
+#: PROXY6: one proxy for a day, by version.
+DAY_PRICES = {6: Decimal("0.05"), 4: Decimal("0.10")}
 
 BODIES: Mapping[str, Sequence[tuple[Mapping[str, Any], Decimal]]] = {
     "iproyal": (
@@ -48,10 +50,21 @@ BODIES: Mapping[str, Sequence[tuple[Mapping[str, Any], Decimal]]] = {
         ({"item_id": 5120, "quantity": 2}, Decimal("9.00")),
         ({"item_id": 6001, "quantity": 5, "fields": {"player_id": "A-1", "region": 4}}, Decimal("5.00")),
     ),
+    "proxy6": (
+        ({"count": 2, "period": 30, "country": "nl", "version": 6}, Decimal("3.00")),
+        ({"count": 2, "period": 30, "country": "pl", "version": 6}, Decimal("3.00")),
+        ({"count": 1, "period": 7, "country": "nl", "version": 4}, Decimal("0.70")),
+    ),
 }
-EXTENSION = ({"product_plan_id": PLAN}, Decimal("6.00"))
-#: How often each vendor is drawn.
+#: An extension of an order that was there before, at the vendors that extend.
+EXTENSIONS: Mapping[str, tuple[Mapping[str, Any], Decimal]] = {
+    "iproyal": ({"product_plan_id": PLAN}, Decimal("6.00")),
+    "proxy6": ({"period": 30}, Decimal("3.00")),
+}
+#: How often each vendor is drawn. The seeds before the first new one keep the plans that they always had.
 VENDORS = ("iproyal", "iproyal", "iproyal", "proxyscrape", "proxyscrape", "voodoo")
+FIRST_NEW_SEED = 1000
+ALL_VENDORS = (*VENDORS, "proxy6", "proxy6", "proxy6")
 
 
 @dataclass(frozen=True)
@@ -178,7 +191,8 @@ def draw(seed: int, *, joined: bool = True, only: str | None = None, database: s
     :param only: the one vendor to draw, and ``database``: the one database.
     """
     dice = Random(f"{seed}/plan")
-    wallets = tuple(_wallet(dice, number, joined, only) for number in range(dice.choice((1, 1, 1, 2, 2, 3))))
+    vendors = (only,) if only else VENDORS if seed < FIRST_NEW_SEED else ALL_VENDORS
+    wallets = tuple(_wallet(dice, number, joined, vendors) for number in range(dice.choice((1, 1, 1, 2, 2, 3))))
     tasks = _tasks(dice, wallets)
     calm_one = dice.random() < 0.1  # now and then a seed almost without trouble, to see that nothing is said of it
     storm = Storm(
@@ -213,8 +227,8 @@ def secret(number: int) -> str:
     return f"adversary-key-{number}-91c4"
 
 
-def _wallet(dice: Random, number: int, joined: bool, only: str | None) -> Wallet:
-    vendor = only or dice.choice(VENDORS)
+def _wallet(dice: Random, number: int, joined: bool, vendors: Sequence[str]) -> Wallet:
+    vendor = vendors[0] if len(vendors) == 1 else dice.choice(vendors)
     price = max(price for _, price in BODIES[vendor])
     names = [f"shop{number}"]
     if joined and dice.random() < 0.3:  # the second is the same environment variable, or another connection with the same key
@@ -229,7 +243,7 @@ def _wallet(dice: Random, number: int, joined: bool, only: str | None) -> Wallet
         max_order_price=dice.choice((Decimal("10.00"), Decimal("25.00"))),
         daily_limit=dice.choice((None, None, Decimal("60.00"), Decimal("40.00"), Decimal("25.50"))),
         min_balance=dice.choice((None, None, balance - price * 4, balance - price * 2 - 1)),
-        targets=tuple(str(7001 + each) for each in range(dice.randint(0, 2))) if vendor == "iproyal" else (),
+        targets=tuple(str(7001 + each) for each in range(dice.randint(0, 2))) if vendor in EXTENSIONS else (),
     )
 
 
@@ -240,7 +254,8 @@ def _tasks(dice: Random, wallets: Sequence[Wallet]) -> tuple[Task, ...]:
         at = dice.randrange(len(wallets))
         wallet = wallets[at]
         target = dice.choice(wallet.targets) if wallet.targets and dice.random() < 0.4 else ""
-        body, price = EXTENSION if target else BODIES[wallet.vendor][0 if alike else dice.randrange(len(BODIES[wallet.vendor]))]
+        bodies = BODIES[wallet.vendor]
+        body, price = EXTENSIONS[wallet.vendor] if target else bodies[0 if alike else dice.randrange(len(bodies))]
         starts = tuple(dice.uniform(0, 2.5) for _ in range(dice.choice((1, 1, 2, 3))))
         conn_id = dice.choice(wallet.conns)[0]
         tasks.append(Task(f"k{number}", at, conn_id, "extend" if target else "create", dict(body), price, starts, target))

@@ -1,4 +1,4 @@
-"""The three vendors as their documentation describes them: orders, charges, and the wire.
+"""Three of the vendors as their documentation describes them: orders, charges, and the wire.
 
 Two rules: written from the vendors' pages alone, never from the package or its sandbox, so that an error of theirs cannot hide
 here; and a shop knows of no fault: it takes, charges and shows, by the moment that it is asked about.
@@ -102,14 +102,14 @@ class Shop:
         if amount > self.left():
             return self.poor
         order = Order(
-            order_id=self.new_id(),
+            order_id=self.id_of(sale),
             kind=sale.kind,
             at=now,
             ready=now + self.dice.uniform(0, plan.READY),
             amount=amount,
             body=sale.body,
             target=sale.target,
-            account=str(UUID(int=self.dice.getrandbits(128), version=4)),
+            account=self.new_account(),
             lags={aspect: self.dice.uniform(0, plan.LAG) for aspect in ("balance", "list", "order")},
         )
         self.orders.append(order)
@@ -120,6 +120,14 @@ class Shop:
     def problem(self, sale: Sale, now: float) -> Answer | None:
         """Why a purchase is refused."""
         return None
+
+    def new_account(self) -> str:
+        """What an order opens at the vendor beside itself."""
+        return str(UUID(int=self.dice.getrandbits(128), version=4))
+
+    def id_of(self, sale: Sale) -> str:
+        """The id of what is bought."""
+        return self.new_id()
 
     def new_id(self) -> str:
         return str(UUID(int=self.dice.getrandbits(128), version=4))

@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 from . import faults
 from .book import Entry, Pen
 from .plan import EDGE, TIMEOUT, Plan
+from .shop_proxy6 import Proxy6
 from .shops import SHOPS, Answer, Order, Sale, Sees, Shop
 
 #: The header by which a worker's transport says whose purchase it is: key, process, moment of the first byte. The package
@@ -64,8 +65,9 @@ class Server:
 
     def __init__(self, plan: Plan, pen: Pen):
         self.plan, self.pen = plan, pen
+        shops = {**SHOPS, Proxy6.vendor: Proxy6}
         self.shops: list[Shop] = [
-            SHOPS[wallet.vendor](wallet, plan.dice("shop", number), plan.storm.vendor_clock, plan.storm.floats)
+            shops[wallet.vendor](wallet, plan.dice("shop", number), plan.storm.vendor_clock, plan.storm.floats)
             for number, wallet in enumerate(plan.wallets)
         ]
         self.calm: float | None = None
@@ -89,20 +91,20 @@ class Server:
         :returns: whether the connection ends with it.
         """
         vendor, _, path = call.path.lstrip("/").partition("/")
-        call = replace(call, path="/" + path)
+        call = replace(call, path="/" + path.rstrip("/"))
         shop = self.shop_of(vendor, call)
         if call.path == "/api/v1/auth/token/client":
             return await self.write(writer, Answer(200, json.dumps({"access_token": _session(call.body["api_key"])})))
         if shop is None:
             return await self.write(writer, Answer(401, "{}"))
-        sale = shop.sale(call.method, call.path, call.body)
+        sale = shop.sale(call.method, call.path, call.body or {name: values[0] for name, values in call.query.items()})
         if sale is not None:
             return await self.sell(shop, sale, Marker.of(call), writer)
         return await self.show(shop, call, writer)
 
     def shop_of(self, vendor: str, call: Call) -> Shop | None:
         headers = call.headers
-        token = headers.get("api-token") or headers.get("x-access-token")
+        token = headers.get("api-token") or headers.get("x-access-token") or _key_in(call.path)
         for shop in self.shops:
             secret = shop.wallet.secret
             if shop.wallet.vendor == vendor and (token == secret or headers.get("authorization") == f"Bearer {_session(secret)}"):
@@ -218,6 +220,12 @@ class Server:
         writer.write(head.encode() + (data[: len(data) // 2] if cut else data))
         await writer.drain()
         return closes
+
+
+def _key_in(path: str) -> str:
+    """The key of PROXY6 is a part of the path, ``/api/KEY/method/``."""
+    parts = path.split("/")
+    return parts[2] if path.startswith("/api/") and len(parts) > 2 else ""
 
 
 def _session(key: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..crash.forks import Child
 from . import engines, shims, vendor, worker
-from .plan import BODIES, CALM, EXTENSION, Plan, Task, Wallet, secret
+from .plan import BODIES, CALM, EXTENSIONS, Plan, Task, Wallet, secret
 
 _MODULES = (
     "requests",
@@ -90,10 +90,10 @@ def practise(urls: Mapping[str, str], vendors: Iterable[str], folder: Path) -> N
 
 def _plan(kind: str, name: str) -> Plan:
     """A purchase and an extension in good weather."""
-    targets = ("7001",) if name == "iproyal" else ()
+    targets = ("7001",) if name in EXTENSIONS else ()
     wallet = Wallet(name, secret(0), Decimal(1000), (("warm", ""),), Decimal(25), Decimal(100), Decimal(10), targets)
     body, price = BODIES[name][0]
     create = Task("a", 0, "warm", "create", body, price, (0.0,))
     tasks = [create, replace(create, key="b")]
-    tasks += [Task("c", 0, "warm", "extend", EXTENSION[0], EXTENSION[1], (0.0,), target) for target in targets]
+    tasks += [Task("c", 0, "warm", "extend", *EXTENSIONS[name], (0.0,), target) for target in targets]
     return Plan(0, kind, 1, (wallet,), tuple(tasks), CALM)

@@ -175,6 +175,7 @@ def _connection(world: World, wallet: Wallet, named: str) -> dict[str, Any]:
         "settle": SETTLE,
         **{name: f"{limit:f}" for name, limit in limits.items() if limit is not None},
         **({"wallet": named} if named else {}),
+        **({"requests_per_second": 50} if wallet.vendor == "proxy6" else {}),  # by default it keeps a slow pace
     }
     host = f"http://127.0.0.1:{world.port}/{wallet.vendor}"
     return {"conn_type": wallet.vendor, "host": host, "password": wallet.secret, "extra": json.dumps(extra)}
