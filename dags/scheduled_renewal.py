@@ -71,8 +71,9 @@ PARAMS = {
 EXTENSION = ("order_id", "expires_before", "expires_at", "price", "currency")
 #: The full result of ``find``, in templates.
 FOUND = "ti.xcom_pull(task_ids='find', key='found')"
-BODY = f"{{% for order in {FOUND}['due'] %}}" + (
-    "* {{ order.order_id }}, {{ order.product }}, ends {{ order.expires_at }}: "
+#: Airflow shows it as Markdown. An indented line is code there, so a vendor's text stays text.
+BODY = f"The orders, with their ends and prices:\n\n{{% for order in {FOUND}['due'] %}}" + (
+    "    {{ order.order_id }}, {{ order.product }}, ends {{ order.expires_at }}: "
     "{{ order.price or 'price unknown' }} {{ order.currency or '' }} ({{ order.price_from }})\n{% endfor %}"
 )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
+from jinja2 import Template
+from markdown_it import MarkdownIt
 
 
 @pytest.fixture
@@ -58,6 +62,16 @@ def test_when_a_person_is_asked(
     decide = dag["approval_needed"].function
     monkeypatch.setitem(decide.__globals__, "get_current_context", lambda: {"ti": Ti()})
     assert decide({"approve_above": above}) == expected
+
+
+@pytest.mark.parametrize("text", ["[x](https://evil.example/)", "<img src=x onerror=alert(1)>", "``` **big** # x", "| a | b |"])
+def test_a_vendors_text_stays_text_in_the_question(dag: Any, text: str) -> None:
+    """Its line breaks and control characters are gone already: it came through the gate."""
+    due = {"order_id": text, "product": text, "expires_at": "2030-01-01", "price": None, "currency": None, "price_from": "none"}
+    found = {"due": [due, due]}
+    body = Template(dag["BODY"]).render(ti=SimpleNamespace(xcom_pull=lambda **_: found))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+    assert {*re.findall(r"<(\w+)", html)} == {"p", "pre", "code"} and html.count("<pre>") == 1, html
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ class TestTrouble:
         [
             {"action": "status", "status": 500},
             {"action": "status", "status": 429},
-            {"action": "body", "body": "<html>maintenance</html>"},
+            {"action": "body", "status": 403, "body": "<html>a firewall</html>", "headers": {"Content-Type": "text/html"}},
         ],
-        ids=["500", "429", "html"],
+        ids=["500", "429", "web page"],
     )
     def test_pauses_grow(self, shops: Shops, waiting: int, fault: dict[str, Any]) -> None:
         shops.box.fault(**fault)
