@@ -114,6 +114,8 @@ class LocalAirflow:
             self.parts[name].start()
         for name in _PARTS:
             self._wait_until_up(name, since=None)
+            if _PARTS[name] is None:
+                self.api.wake_tasks_api()
             self._say(f"{name} is up")
         for conn_id, connection in self._connections.items():
             self.api.add_connection(conn_id, connection)
@@ -133,6 +135,8 @@ class LocalAirflow:
         since = datetime.now(timezone.utc)
         self.parts[part].start()
         self._wait_until_up(part, since)
+        if _PARTS[part] is None:
+            self.api.wake_tasks_api()
 
     def pid(self, part: str) -> int:
         """Process id of a part."""

@@ -61,6 +61,11 @@ class RestApi:
         answer: dict[str, Any] = self.call("GET", "/monitor/health", timeout=5.0)
         return answer
 
+    def wake_tasks_api(self) -> None:
+        """Ask the API of the tasks once. The first question takes Airflow seconds of work, and a task waits five for its answer."""
+        with self._opener.open(f"{self.base_url}/execution/health", timeout=300.0) as answer:
+            answer.read()
+
     def add_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
         """Store a connection.
 
