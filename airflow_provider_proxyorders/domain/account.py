@@ -6,8 +6,9 @@ The hook builds an :class:`Account` from an Airflow connection; tests and the co
 from __future__ import annotations
 
 import base64
+import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -115,7 +116,7 @@ class Account:
         return self.settings.get("webhook_secret")
 
     def redact(self, text: str) -> str:
-        """The text with this account's secrets replaced: as they are, URL-encoded and in base64."""
+        """The text with this account's secrets replaced: as they are, URL-encoded, as HTML and in base64."""
         secrets = {self.secret, *(str(v) for v in self.session.values() if isinstance(v, str))}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 4:
@@ -128,8 +129,18 @@ class Account:
 def _forms_of(secret: str) -> tuple[str, ...]:
     """A secret as a vendor may echo it, the longest form first."""
     raw = secret.encode("utf-8", "surrogatepass")
-    encoded = (base64.b64encode(raw), base64.urlsafe_b64encode(raw))
     in_address = quote(raw, safe="")
     lower = re.sub("%..", lambda sign: sign[0].lower(), in_address)
-    forms = {secret, in_address, lower, *(form.decode().rstrip("=") for form in encoded)}
+    forms = {secret, in_address, lower, html.escape(secret), *_base64_of(raw)}
     return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _base64_of(raw: bytes) -> Iterator[str]:
+    """Base64 of a secret, alone and inside of a longer text, where it begins at any of three places of a group."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(raw).decode().rstrip("=")
+        for before in range(3):
+            padded = bytes(before) + raw
+            inside = encode(padded[: len(padded) // 3 * 3]).decode()[4 if before else 0 :]
+            if len(inside) >= 8:
+                yield inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +15,9 @@ from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.wire.gate import DEEPEST, LONGEST_TEXT, admit, is_shallow, plain
 from airflow_provider_proxyorders.wire.messages import Response
 from tests.contract.replay import VENDORS, named, play
+from tests.leaks.scan import Canary, Scanner
 
-SECRET = "s3cr3t/Key+12345="
+SECRET = "s3cr3t/Key+&12345="
 ACCOUNT = Account("iproyal", "c", "iproyal:c", "https://vendor.example", SECRET)
 #: Forms in which a vendor may echo a key.
 ECHOES = [
@@ -23,6 +25,7 @@ ECHOES = [
     quote(SECRET, safe=""),
     base64.b64encode(SECRET.encode()).decode(),
     base64.urlsafe_b64encode(SECRET.encode()).decode(),
+    html.escape(SECRET),
 ]
 
 
@@ -64,7 +67,19 @@ def test_a_delivery_keeps_its_texts_to_the_letter() -> None:
     assert read["codes"] == [load_json(body)["codes"][0].replace(SECRET, "***")]
 
 
-@pytest.mark.parametrize("echo", ECHOES, ids=["as it is", "URL", "base64", "base64 of URLs"])
+@pytest.mark.parametrize("user", ["u", "us", "use", "user"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_no_secret_comes_back_inside_of_a_longer_text_in_base64(user: str, encode: Any) -> None:
+    echo = encode(f"{user}:{SECRET} and more".encode()).decode()
+    scanner = Scanner([Canary("key", SECRET)])
+    scanner.text("before", echo)
+    assert {hit.form for hit in scanner.hits} == {"base64"}
+    scanner = Scanner([Canary("key", SECRET)])
+    scanner.text("after", dump_json(admitted(json.dumps({"note": f"Basic {echo}"}).encode())))
+    assert scanner.hits == set()
+
+
+@pytest.mark.parametrize("echo", ECHOES, ids=["as it is", "URL", "base64", "base64 of URLs", "HTML"])
 @pytest.mark.parametrize("escape_slash", [True, False])
 def test_no_secret_comes_back(echo: str, escape_slash: bool) -> None:
     text = json.dumps({"status": echo, "name": f"order for {echo}!", echo: 1, "rows": [[{"note": echo}]]})

@@ -79,8 +79,11 @@ def test_from_an_order_to_the_dag_that_waits_for_its_results(airflow: LocalAirfl
 def test_secrets_are_nowhere_in_what_airflow_leaves_behind(project: Path, tmp_path: Path) -> None:
     result = play(project, tmp_path / "scan")
     assert result.clean == []
-    assert result.places > 100 and all(result.flowed.values())
+    assert result.places > 100 and all(result.flowed.values()) and min(result.spoilt.values()) > 0 and len(result.spoilt) == 4
     # a user's own print is hidden in the task's log; the output of the process that runs tasks is Airflow's, and not masked
     assert {hit.where for hit in result.careless} <= {"console/scheduler.log"}
     places = {(hit.form, hit.where.partition("/")[0].partition(",")[0]) for hit in result.planted}
     assert {("raw", "logs"), ("base64", "airflow.db")} <= places
+    # the same template, as a text of no vendor, is rendered and found: the scan sees where a vendor's would be
+    rendered = {hit.where for hit in result.planted if hit.kind == "rendered template"}
+    assert {f"airflow.db, table {table}" for table in ("rendered_task_instance_fields", "task_instance", "xcom")} <= rendered

@@ -19,6 +19,7 @@ def main() -> int:
         result = play(Path(__file__).resolve().parents[2], folder, say=lambda text: print(f"  {text}", flush=True))
     print(f"\nlooked into {result.places} files and tables, {result.size / 1e6:.1f} MB")
     print(f"secrets that were delivered where they belong: {result.flowed}")
+    print(f"fields that hostile vendors filled with keys and templates: {result.spoilt}")
     print(f"leaks: {len(result.clean)}")
     for hit in result.clean:
         print(f"  {hit}")
@@ -26,7 +27,9 @@ def main() -> int:
     print(f"a planted leak was found in {len({hit.where for hit in result.planted})} places:")
     for (kind, form), count in sorted(Counter((hit.kind, hit.form) for hit in result.planted).items()):
         print(f"  {kind} ({form}): {count}")
-    return 0 if not result.clean and result.planted and all(result.flowed.values()) else 1
+    planted = {hit.kind for hit in result.planted}
+    proved = all(result.flowed.values()) and all(result.spoilt.values()) and "rendered template" in planted and len(planted) > 1
+    return 0 if not result.clean and proved else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Sends secrets that are known through a real Airflow that logs everything, then looks for them in all it left behind.
 
 Everything is in one folder: Airflow's home with database, task logs and the output of every process, the ledger, what the
-REST API shows a user, and what our command prints. What was bought is delivered to a folder beside it, which must hold the
-secrets: else nothing was tried.
+REST API and the page show a user, and what our command prints. What was bought is delivered to a folder beside it, which must
+hold the secrets: else nothing was tried. All vendors are hostile: they write the key and templates into every field of every
+answer.
 """
 
 from __future__ import annotations
@@ -10,31 +11,37 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow, RestError
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors import vendor_class
 from tests.vendors import NAMES as VENDORS
+from tests.vendors import ROWS
 
+from . import users
+from .hostile import RENDERED, TEMPLATE, Hostile
 from .scan import Canary, Hit, Scanner
 
-#: letters that every encoding changes; a key may hold them
+#: letters that every encoding changes; a key may hold them, that of PROXY6 all but the slashes
 ODD = "+/=&%\"'<\\"
+DAGS = ("leaking", "hostile")
+#: Orders that end soon. Their notes get the key, a template, two templates behind control characters, and signs for a terminal.
+SEEDED = (8001, 8004, 8007, 8011)
 EXPECTED = {
     "wrong_key": "failed",
     "echoed": "failed",
@@ -43,6 +50,7 @@ EXPECTED = {
     "dead": "failed",
     "codes": "success",
     "delivered": "success",
+    "strange_id": "failed",
 }
 
 
@@ -55,12 +63,14 @@ class Result:
         task's log, and shows them in the output of the process that runs tasks, which it does not mask.
     :param planted: where they were found after a task leaked them on purpose.
     :param flowed: kinds of secrets that truly went through, by where they were meant to arrive.
+    :param spoilt: how many fields each vendor filled with secrets and templates.
     """
 
     clean: list[Hit]
     careless: list[Hit]
     planted: list[Hit]
     flowed: dict[str, int]
+    spoilt: dict[str, int]
     places: int
     size: int
 
@@ -75,13 +85,14 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
     home, goods, dags = folder / "home", folder / "goods", folder / "dags"
     for path in (home, goods, dags):
         path.mkdir(parents=True)
-    for source in ("dags/order_to_pipeline.py", "dags/order_and_use.py", "tests/leaks/dags/leaking.py"):
+    for source in ("dags/order_to_pipeline.py", "dags/order_and_use.py", *(f"tests/leaks/dags/{name}.py" for name in DAGS)):
         (dags / Path(source).name).write_bytes((project / source).read_bytes())
-    keys = {vendor: f"key-{ODD}-{secrets.token_hex(12)}" for vendor in VENDORS}
+    odd = {vendor: re.sub(r"[/\\]", "", ODD) if ROWS[vendor].key_in_path else ODD for vendor in VENDORS}
+    keys = {vendor: f"key-{odd[vendor]}-{secrets.token_hex(12)}" for vendor in VENDORS}
     hook_secret, wrong = f"whsec-{ODD}-{secrets.token_hex(12)}", f"wrong-{ODD}-{secrets.token_hex(12)}"
-    with Sandbox.start(processing=6.0) as box:
+    with Sandbox.start(processing=6.0) as box, Hostile.before(box, keys) as hostile:
         box.control([{"vendor": vendor, "token": {"name": "main", "token": key}} for vendor, key in keys.items()])
-        connections = {f"{vendor}_default": connection(box, vendor, hook_secret) for vendor in VENDORS}
+        connections = {f"{vendor}_default": connection(hostile, vendor, hook_secret) for vendor in VENDORS}
         connections["wrong_key"] = {**connections["iproyal_default"], "password": wrong}
         with LocalAirflow(
             home, dags_folder=dags, connections=connections, env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}, say=say
@@ -92,24 +103,31 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
             box.fault("iproyal", "create", when="after", action="reset", times=1)
             echo = json.dumps({"error": f"bad key {keys['voodoo']}, do not repeat", "code": "validation_error"})
             box.fault("voodoo", "create", when="before", action="body", status=400, body=echo, times=1)
+            strange = json.dumps({"success": True, "data": f"{TEMPLATE} {{{{ conn.proxyscrape_default.password }}}}"})
+            box.fault("proxyscrape", "create", when="after", action="body", body=strange, times=1)
             conf = {"order_id": orders["iproyal"], "codes_id": orders["voodoo"], "goods": str(goods)}
             runs["leaking"] = airflow.trigger("leaking", conf)
             airflow.wait("leaking", runs["leaking"], timeout=180)
             ended = {task["task_id"]: task["state"] for task in airflow.tasks("leaking", runs["leaking"])}
             assert ended == EXPECTED, _story(airflow, runs, ended)
+            say("renewals, with orders that have templates for ids")
+            hostile.strange = True
+            runs["hostile"] = _renewals(airflow, box, runs)
+            hostile.strange = False
             canaries = [
                 *(Canary("API key", key) for key in keys.values()),
                 *(Canary("webhook secret", hook_secret), Canary("refused API key", wrong)),
                 *(Canary("JWT", part) for token in _issued(box) for part in (token, token.rpartition(".")[2])),
                 *(Canary("proxy password", task) for task in _goods(box, "iproyal") + _goods(box, "proxyscrape")[:5]),
                 *(Canary("code", task) for task in _goods(box, "voodoo")),
+                Canary("rendered template", RENDERED),
             ]
             say("webhooks, true and forged")
             _webhooks(airflow, orders["voodoo"], hook_secret)
             say("what users see")
-            _what_users_see(airflow, runs, home / "seen")
-            _what_the_command_prints(airflow, home / "printed")
-            for name in ("careless", "planting"):
+            users.see(airflow, runs, home / "seen")
+            users.print_with_the_command(airflow, list(connections), home / "printed")
+            for name in ("careless", "planting", "rendering"):
                 airflow.api.wait_for_dag(name)
             for part in ("triggerer", "dag-processor"):  # they may say something while they end
                 airflow.stop(part)
@@ -121,7 +139,8 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
             careless = Scanner(canaries)
             careless.folder(home)
             say("a leak, planted")
-            assert airflow.wait("planting", airflow.trigger("planting", conf)) == "success"
+            leaks = {"planting": airflow.trigger("planting", conf), "rendering": airflow.trigger("rendering", {"text": TEMPLATE})}
+            assert [airflow.wait(*run) for run in leaks.items()] == ["success"] * 2
             planted = Scanner(canaries)
             planted.folder(home)
     arrived = Scanner(canaries)
@@ -132,14 +151,17 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
         sorted(careless.hits - clean.hits),
         sorted(planted.hits - careless.hits),
         flowed,
+        dict(hostile.spoilt),
         clean.places,
         clean.size,
     )
 
 
-def connection(box: Sandbox, vendor: str, hook_secret: str) -> dict[str, Any]:
-    extra = {"max_order_price": "100.00", "currency": "USD", "settle": 0.3, "webhook_secret": hook_secret}
-    return {"conn_type": vendor, "host": box.url(vendor), "password": box.token(vendor), "extra": extra}
+def connection(hostile: Hostile, vendor: str, hook_secret: str) -> dict[str, Any]:
+    extra = {"max_order_price": "100.00", "currency": "USD", "settle": 0.3}
+    if vendor_class(vendor).webhook:
+        extra["webhook_secret"] = hook_secret
+    return {"conn_type": vendor, "host": hostile.url(vendor), "password": hostile.keys[vendor], "extra": extra}
 
 
 def _good_runs(
@@ -161,6 +183,22 @@ def _good_runs(
         orders[vendor] = airflow.xcom(dag_id, run_id, "order")["order_id"]
         say(f"{dag_id}: {state}")
     return runs, orders
+
+
+def _renewals(airflow: LocalAirflow, box: Sandbox, runs: dict[str, str]) -> str:
+    """Orders that end soon, found, extended by mapped tasks, and told on by every way from task to task."""
+    tomorrow = f"{datetime.now(timezone.utc) + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
+    usual = {"product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": tomorrow}
+    box.control([{"vendor": "iproyal", "order": {**usual, "id": number, "note": f"note {number}"}} for number in SEEDED])
+    run = airflow.trigger("hostile")
+    state = airflow.wait("hostile", run, timeout=240)
+    tasks = airflow.api.call("GET", f"/dags/hostile/dagRuns/{quote(run, safe='')}/taskInstances", limit=100)["task_instances"]
+    ended = {(task["task_id"], task["map_index"]): task["state"] for task in tasks}
+    assert state == "success", _story(airflow, {"hostile": run}, ended)
+    assert [ended["extend", number] for number in range(len(SEEDED))] == ["success"] * len(SEEDED), ended
+    names = [task["rendered_map_index"] for task in tasks if task["task_id"] == "mapped"]
+    assert len(names) > len(SEEDED) and any("{\ufffd{" in name for name in names), names
+    return run
 
 
 def _watch_triggers(airflow: LocalAirflow, run_id: str, timeout: float = 90.0) -> None:
@@ -198,45 +236,6 @@ def _webhooks(airflow: LocalAirflow, order_id: str, secret: str) -> None:
     for signature, status in ((signed, 200), (signed[:-1] + "?", 401), (secret, 401)):
         answer = requests.post(url, body, headers={"X-Webhook-Signature": signature}, timeout=10)
         assert (answer.status_code, answer.text) == (status, ""), answer.text
-
-
-def _what_users_see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path) -> None:
-    """Answers of the REST API, which are what the page shows: connections, rendered fields, XComs, events, logs."""
-    folder.mkdir()
-    paths = ["/connections", "/assets", "/assets/events", "/eventLogs", "/dags/~/dagRuns/~/taskInstances", "/importErrors"]
-    for dag_id, run_id in runs.items():
-        run = f"/dags/{dag_id}/dagRuns/{run_id.replace(':', '%3A').replace('+', '%2B')}"
-        paths.append(f"{run}/taskInstances/~/xcomEntries")
-        for task in airflow.tasks(dag_id, run_id):
-            for number in range(1, int(task["try_number"]) + 1):
-                paths.append(f"{run}/taskInstances/{task['task_id']}/logs/{number}")
-            if task["map_index"] < 0:
-                paths.append(f"{run}/taskInstances/{task['task_id']}")
-    for number, path in enumerate(paths):
-        try:
-            answer = airflow.api.call("GET", path, limit=100)
-        except RestError as error:
-            answer = str(error)
-        (folder / f"{number}.json").write_text(f"{path}\n{json.dumps(answer)}")
-
-
-def _what_the_command_prints(airflow: LocalAirflow, folder: Path) -> None:
-    folder.mkdir()
-    orders = open_ledger(f"sqlite:///{airflow.home / 'proxyorders.db'}").purchases()
-    assert len(orders) >= 4
-    words = [
-        ["guarantees"],
-        ["ledger", "list"],
-        *(["ledger", "show", order.order_key] for order in orders),
-        ["ledger", "show", "?"],
-    ]
-    for number, arguments in enumerate(words):
-        done = subprocess.run(
-            [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", *arguments],
-            env=airflow.env, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == (1 if arguments[-1] == "?" else 0), done.stderr
-        (folder / f"{number}.txt").write_text(f"{arguments}\n{done.stdout}\n{done.stderr}")
 
 
 def _story(airflow: LocalAirflow, runs: Mapping[str, str], ended: object) -> str:

@@ -62,7 +62,7 @@ class RestApi:
         return answer
 
     def wake_tasks_api(self) -> None:
-        """Ask the API of the tasks once. The first question takes Airflow seconds of work, and a task waits five for its answer."""
+        """Ask the API of the tasks once. The first question costs Airflow seconds, and a task waits for five."""
         with self._opener.open(f"{self.base_url}/execution/health", timeout=300.0) as answer:
             answer.read()
 

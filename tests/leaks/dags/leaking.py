@@ -16,6 +16,13 @@ from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperat
 
 IPROYAL: dict[str, Any] = {"product_id": 9, "product_plan_id": 22, "product_location_id": 77, "quantity": 2}
 VOODOO: dict[str, Any] = {"item_id": 5120, "quantity": 2}
+PROXYSCRAPE: dict[str, Any] = {
+    "type": "new_datacenter_shared",
+    "country": "Malta",
+    "days": 30,
+    "proxies[us]": 4,
+    "bandwidth": 0,
+}
 PARAMS = {
     "order_id": Param("0", type="string", description="An IPRoyal order that is delivered"),
     "codes_id": Param("0", type="string", description="A Voodoo order that is delivered"),
@@ -26,6 +33,7 @@ AGAIN: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=1)}
 with DAG("leaking", schedule=None, catchup=False, params=PARAMS):
     CreateProxyOrderOperator(task_id="wrong_key", conn_id="wrong_key", request=IPROYAL, retries=0)
     CreateProxyOrderOperator(task_id="echoed", conn_id="voodoo_default", request=VOODOO, retries=0)
+    CreateProxyOrderOperator(task_id="strange_id", conn_id="proxyscrape_default", request=PROXYSCRAPE, retries=0)
     CreateProxyOrderOperator(task_id="lost", conn_id="iproyal_default", request=IPROYAL, deferrable=True, **AGAIN)
     proxies = {"conn_id": "iproyal_default", "order_id": "{{ params.order_id }}"}
     DeliverProxiesOperator(task_id="no_disk", path="/proc/nowhere/goods", **proxies, **AGAIN)  # type: ignore[arg-type]
