@@ -21,7 +21,7 @@ help: ## list these commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## buy from three sandbox vendors under a real Airflow; KEEP=1 keeps Airflow up afterwards
+demo: $(READY) ## buy from four sandbox vendors under a real Airflow; KEEP=1 keeps Airflow up afterwards
 	@$(BIN)/proxyorders demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: test

@@ -175,7 +175,7 @@ def machine() -> str:
 
 
 class SandboxProcess:
-    """The three vendors in a process of their own, so that only our work is counted."""
+    """The vendors in a process of their own, so that only our work is counted."""
 
     def __init__(self, root: str):
         self.root = root

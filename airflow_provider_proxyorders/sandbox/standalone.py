@@ -70,7 +70,7 @@ def welcome(state: SandboxState) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="proxyorders sandbox",
-        description="ProxyScrape, IPRoyal and Voodoo on this machine, with invented money, for trying things out.",
+        description="ProxyScrape, IPRoyal, Voodoo and PROXY6 on this machine, with invented money, for trying things out.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
