@@ -119,8 +119,8 @@ _PROXYSCRAPE = Row(
     pending="paid",
     usable="processed",
     bad_ends={
-        "blocked": (Step.FAILED, "it was charged"),
-        "failed": (Step.FAILED, "it was charged"),
+        "blocked": (Step.FAILED, "it was charged, the pages of ProxyScrape do not say whether it is paid back"),
+        "failed": (Step.FAILED, "it was charged, the pages of ProxyScrape do not say whether it is paid back"),
         "refunded": (Step.REFUNDED, "the money was returned"),
     },
     goods=(
@@ -168,7 +168,7 @@ _VOODOO = Row(
     pending="processing",
     usable="completed",
     bad_ends={
-        "failed": (Step.FAILED, "it was charged"),
+        "failed": (Step.FAILED, "it was charged, and the vendor refunds it"),
         "partial": (Step.PARTIAL, "1 units were delivered, the vendor refunds the rest"),
     },
     goods=(

@@ -103,12 +103,12 @@ def missing(purchase: Purchase, vendor: Vendor, error: VendorError, looks: int, 
 
 def _not_usable(order: Purchase | VendorOrder, vendor: Vendor, step: Step) -> OrderNotUsable:
     name = f"order {order.order_id}{f' ({order.order_key})' if isinstance(order, Purchase) else ''}"
+    refunds = vendor.refunds_undelivered
+    undocumented = f"the pages of {vendor.title} do not say whether {'the rest' if step is Step.PARTIAL else 'it'} is paid back"
     money = {
-        Step.PARTIAL: f"{order.delivered} units were delivered, the vendor refunds the rest",
+        Step.PARTIAL: f"{order.delivered} units were delivered, {'the vendor refunds the rest' if refunds else undocumented}",
         Step.REFUNDED: "the vendor says the money was returned",
-        Step.FAILED: "it was charged"
-        if order.refund
-        else "it was charged; its page at the vendor tells whether it was paid back",
+        Step.FAILED: f"it was charged, {'and the vendor refunds it' if refunds else undocumented}",
         Step.EXPIRED: "its paid term is over",
     }.get(step, "")
     money += f"; {order.refund} was paid back" if order.refund else ""

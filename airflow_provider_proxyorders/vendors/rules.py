@@ -35,6 +35,8 @@ class VendorRules(BodyRules):
     webhook_sample: ClassVar[Mapping[str, str]] = {}
     #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
     renews_login: ClassVar[bool] = False
+    #: Its pages say that it pays back what it did not deliver.
+    refunds_undelivered: ClassVar[bool] = False
     #: help of the connection's password field
     secret_help: ClassVar[str] = ""
 

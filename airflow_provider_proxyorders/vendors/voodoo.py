@@ -87,7 +87,8 @@ class Voodoo(Vendor):
     base_url = "https://api.voodoo.center"
     secret_label = "API key"
     secret_help = "The key from the dashboard's API page; it begins with ak_ and is shown once."
-    renews_login = True
+    #: /authentication: a token of two hours; /orders: what was not delivered is paid back
+    renews_login = refunds_undelivered = True
     #: /webhooks: HMAC-SHA256 over the raw body, ``X-Webhook-Signature: sha256=<lower-case hex>``, no timestamp
     webhook = Scheme("body", header="x-webhook-signature", prefix="sha256=", encoding="hex")
     webhook_sample = {"order_id": "{order_id}", "status": "completed"}
@@ -96,8 +97,7 @@ class Voodoo(Vendor):
         # create-order: merchant_order_id is unique per account; /errors: a repeat is refused and costs nothing
         create_evidence="reference",
         settle=30,
-        # How long pending may last is not documented; the webhook is the fast way, polling the back-stop (/webhooks).
-        polling=Polling(first=2, fastest=2, slowest=60, timeout=24 * 3600),
+        polling=Polling(first=2, fastest=2, slowest=60, timeout=24 * 3600),  # no page says how long pending may last
     )
 
     # -- before money moves ---------------------------------------------------------------------------------------
