@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import Engine, Integer, RowMapping, bindparam, func, literal, or_, select
+from sqlalchemy import Engine, Integer, RowMapping, bindparam, or_, select
 
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Actor, Money, Step
 from airflow_provider_proxyorders.ledger import distinct
@@ -26,7 +26,7 @@ from airflow_provider_proxyorders.ledger.schema import purchases
 
 SortedBy = Literal["updated_at", "created_at", "expires_at"]
 #: Rows that one page looks at, and indexed parts of a list that are read beside each other.
-SCANNED, MOST_PARTS = 2_000, 12
+SCANNED, MOST_PARTS = 1_000, 12
 #: In place of a step: every purchase that may or may not have landed.
 UNRESOLVED_STATE = "unresolved"
 
@@ -259,7 +259,7 @@ def _paths(engine: Engine, filters: Filters, sorted_by: SortedBy) -> tuple[list[
     if filters.conn_ids is not None and not used & {"conn_id", "conn_ids"}:
         checks["conn_ids"] = sorted(filters.conn_ids)
     if filters.text:
-        checks["text"] = f"%{_LIKE_SIGNS.sub(_ESCAPED, filters.text.lower())}%"
+        checks["text"] = f"%{_LIKE_SIGNS.sub(_ESCAPED, filters.text)}%"
     return paths, checks
 
 
@@ -294,14 +294,16 @@ def _statement(shape: _Shape) -> Any:
     if not shape.checks:
         return _scan(shape, _COLUMNS).limit(limit)
     scanned = _scan(shape, _COLUMNS).limit(bindparam("_scanned", type_=Integer)).subquery()
-    return select(scanned).where(*(_check(scanned.c, name) for name in shape.checks)).limit(limit)
+    return select(scanned).where(*(_check(scanned.c, name, shape.dialect) for name in shape.checks)).limit(limit)
 
 
 @lru_cache(512)
 def _last_scanned(shape: _Shape) -> Any:
     """The last row that a page looks at; none where the part ends before. The number of rows is the same for every page."""
-    columns = [purchases.c[shape.sorted_by], purchases.c.order_key]
-    return _scan(shape, columns).limit(1).offset(bindparam("_scanned", type_=Integer) - 1)
+    number: Any = bindparam("_scanned", type_=Integer)
+    # with a LIMIT of 1 alone, SQLite may sort the whole table
+    scanned = _scan(shape, [purchases.c[shape.sorted_by], purchases.c.order_key]).limit(number).subquery()
+    return select(scanned).limit(1).offset(number - 1)
 
 
 def _scan(shape: _Shape, columns: Sequence[Any]) -> Any:
@@ -326,14 +328,12 @@ def _scan(shape: _Shape, columns: Sequence[Any]) -> Any:
     return query.order_by(column.asc(), key.asc()) if shape.ascending else query.order_by(column.desc(), key.desc())
 
 
-def _check(columns: Any, name: str) -> Any:
+def _check(columns: Any, name: str, dialect: str) -> Any:
     """A filter as a condition on the scanned rows."""
     value: Any = bindparam(f"_check_{name}")
-    if name == "text":
-        joined: Any = literal("")
-        for each in _SEARCHED:
-            joined = joined.concat(func.coalesce(columns[each], "")).concat("\n")
-        return func.lower(joined).like(value, escape="/")
+    if name == "text":  # SQLite's LIKE takes letters of any case as it is
+        like = "ilike" if dialect == "postgresql" else "like"
+        return or_(*(getattr(columns[each], like)(value, escape="/") for each in _SEARCHED))
     if name == "maybe_sent":
         return or_(columns.maybe_sent, columns.step.in_(bindparam("_check_maybe_sent", expanding=True)))
     if name in ("conn_ids", "steps"):

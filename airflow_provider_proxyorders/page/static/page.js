@@ -253,7 +253,7 @@ function Wallets({ decide, version }) {
 
 const NO_FILTER = { state: "", vendor: "", wallet: "", conn_id: "", dag_id: "", kind: "", since: "", until: "", text: "", sort: "updated_at", ascending: "" };
 const SORTS = { updated_at: "last change", created_at: "first intended", expires_at: "end of term" };
-const MOST_CALLS = 25; // a call looks at a bounded number of rows; a page goes on until it is full, or asks
+const MOST_CALLS = 50; // a call looks at a bounded number of rows; a page goes on until it is full, or asks
 
 function Purchases({ start, open, version }) {
   const [filter, setFilter] = useState(NO_FILTER);
