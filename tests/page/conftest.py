@@ -1,9 +1,8 @@
-"""The page's API in this process: Airflow's own app, database, log-in and rights, with real ledgers."""
+"""The page's API in this process: Airflow's own database, log-in and rights, the plugin's apps, and real ledgers."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,6 +13,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
+from airflow_provider_proxyorders.plugin import ProxyOrdersPlugin
 from tests.ledgers import sqlite_ledger
 
 ROLES = ("admin", "op", "user", "viewer")
@@ -34,9 +34,12 @@ class Visitor:
         return self.client.post(f"{PAGE}/{path}", json=body, headers={"X-Proxyorders": "1", **self.headers})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Airflow's API server with this package's plugin, and four users."""
+    """The plugin's part of an API server, behind Airflow's log-in, with four users.
+
+    The rest of the server takes ten times as long to build; the tests in a browser have a whole one.
+    """
     folder = tmp_path_factory.mktemp("api")
     passwords = folder / "passwords.json"
     passwords.write_text(json.dumps({role: role for role in ROLES}))
@@ -47,22 +50,23 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "AIRFLOW__API__SECRET_KEY": "another-secret-of-the-tests",
         "_AIRFLOW_PROCESS_CONTEXT": "server",
     }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    from airflow.api_fastapi.app import create_app, purge_cached_app
-    from airflow.utils.db import initdb
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        from airflow.api_fastapi.app import init_auth_manager, purge_cached_app
+        from airflow.utils.db import initdb
+        from fastapi import FastAPI
 
-    initdb()
-    yield create_app()
-    purge_cached_app()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+        initdb()
+        api = FastAPI()
+        for part in ProxyOrdersPlugin.fastapi_apps:
+            api.mount(part["url_prefix"], part["app"])
+        init_auth_manager(api)
+        yield api
+        purge_cached_app()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(airflow_app: Any) -> Iterator[Any]:
     from fastapi.testclient import TestClient
 
@@ -70,7 +74,7 @@ def client(airflow_app: Any) -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def log_in(client: Any) -> Callable[[str], Visitor]:
     """Logs a user in by name, which is also the password."""
     tokens: dict[str, str] = {}

@@ -22,9 +22,6 @@ from airflow_provider_proxyorders.page.calls import MISSING
 
 from .conftest import PAGE, Visitor, buy
 
-#: Airflow's whole API server is built for them, so they run in one process.
-pytestmark = pytest.mark.e2e
-
 READS = ("start", "attention", "wallets", "purchases", "purchases.csv", "purchase?order_key=a", "webhooks", "guarantees")
 
 
