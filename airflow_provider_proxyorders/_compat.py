@@ -76,6 +76,13 @@ def act_as_airflow_command() -> None:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
+def tabs_of_operators() -> bool:
+    """Whether Airflow can show a plugin's tab on the tasks of chosen operators alone, as from 3.4 on. For the API server."""
+    from airflow.api_fastapi.core_api.datamodels.plugins import ReactAppResponse
+
+    return "applies_to" in ReactAppResponse.model_fields
+
+
 #: Seconds without a heartbeat after which a triggerer counts as gone.
 TRIGGERER_GONE = 120.0
 

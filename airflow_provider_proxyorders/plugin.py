@@ -11,11 +11,13 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_proxyorders import __version__
+from airflow_provider_proxyorders import __version__, _compat
 from airflow_provider_proxyorders.hooks.test_button import middlewares
 
 #: Where the page lives below Airflow's own address, and its name in the menu.
 PAGE, PAGE_NAME = "proxyorders/page", "Proxy orders"
+#: The operators whose tasks have the tab *Purchase*.
+BUYING = ("CreateProxyOrderOperator", "ExtendProxyOrderOperator")
 
 
 class _BuiltOnRead:
@@ -43,8 +45,13 @@ def _apps() -> list[dict[str, Any]]:
 
 def _pages() -> list[dict[str, Any]]:
     static = f"{PAGE}/static"  # relative, so that it holds under a path prefix
+    module = {"bundle_url": f"{static}/page.js?v={__version__}", "icon": f"{static}/icon.svg"}
     page = {"name": PAGE_NAME, "url_route": "proxyorders", "destination": "nav", "category": "browse"}
-    return [{**page, "bundle_url": f"{static}/page.js?v={__version__}", "icon": f"{static}/icon.svg"}]
+    pages: list[dict[str, Any]] = [{**page, **module}]
+    if _compat.tabs_of_operators():  # elsewhere the tab would be on every task; the link Purchase leads to the same
+        of_task = {"name": "Purchase", "url_route": "proxyorders_purchase", "destination": "task_instance"}
+        pages.append({**of_task, "applies_to": {"operator_name": [*BUYING]}, **module})
+    return pages
 
 
 class ProxyOrdersPlugin(AirflowPlugin):

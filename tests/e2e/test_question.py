@@ -1,12 +1,14 @@
-"""Under a real Airflow lost answers at Voodoo ask in Required Actions. Answered there, by the command, and as a page does."""
+"""Under a real Airflow lost answers at Voodoo ask in Required Actions. Answered there, by the command, and on the page."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from typing import Any
 from urllib.parse import quote
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
@@ -21,16 +23,7 @@ from .conftest import WITHOUT_WEBHOOKS
 
 pytestmark = pytest.mark.e2e
 
-#: What a page does: the one function for a decision, in a process with Airflow's own database.
-AS_A_PAGE = """
-import sys
-from airflow_provider_proxyorders import _compat
-_compat.act_as_airflow_command()
-from airflow_provider_proxyorders.hooks import deciding
-from airflow_provider_proxyorders.hooks.settings import ledger
-from airflow_provider_proxyorders.purchase.decision import Answer
-deciding.decide(ledger(), sys.argv[1], Answer("adopt", sys.argv[2]), deciding.person("grace"))
-"""
+PAGE = "/proxyorders/page/api/"
 
 
 def path(run_id: str) -> str:
@@ -69,15 +62,14 @@ def test_three_lost_answers_are_decided_in_three_ways(airflow: LocalAirflow, box
     answer = {"chosen_options": [WAS_TAKEN], "params_input": {"order_id": order_id}}
     airflow.api.call("PATCH", f"{path(run_id)}/-1/hitlDetails", answer)
 
-    environment = {**airflow.env}
-    decided = subprocess.run(
-        [sys.executable, "-c", AS_A_PAGE, page, runs[page][1]], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert decided.returncode == 0, decided.stderr
+    decision = {"order_key": page, "word": "adopt", "order_id": runs[page][1], "note": "seen in the dashboard"}
+    assert "order" in on_the_page(airflow, "decision/check", decision)["outcome"]
+    assert on_the_page(airflow, "decision", decision)["order_id"] == runs[page][1]
+
     resolve = ["ledger", "resolve", command, "--adopt", runs[command][1], "--yes"]
     done = subprocess.run(
         [sys.executable, "-m", "airflow_provider_proxyorders.cli.main", *resolve],
-        env=environment,
+        env={**airflow.env},
         capture_output=True,
         text=True,
         timeout=120,
@@ -91,6 +83,14 @@ def test_three_lost_answers_are_decided_in_three_ways(airflow: LocalAirflow, box
         purchase = ledger.find(key)
         assert purchase is not None and purchase.step is Step.DELIVERED and purchase.order_id == order_id
     assert len(box.book.charges("voodoo")) == len(keys), "one charge each"
+
+
+def on_the_page(airflow: LocalAirflow, path: str, body: dict[str, str]) -> Any:
+    """A call of the page, as its module sends it."""
+    headers = {"Content-Type": "application/json", "X-Proxyorders": "1"}
+    call = Request(f"{airflow.url}{PAGE}{path}", json.dumps(body).encode(), headers, method="POST")
+    with build_opener(ProxyHandler({})).open(call, timeout=60) as answer:
+        return json.loads(answer.read())
 
 
 def key_in(body: str, key: str) -> bool:

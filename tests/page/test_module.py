@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from airflow import __version__ as airflow_version
+from airflow.plugins_manager import _get_ui_plugins
+
 from airflow_provider_proxyorders import page
+from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, ExtendProxyOrderOperator
+from airflow_provider_proxyorders.plugin import BUYING
 
 MOST_BYTES = 40 * 1024
 #: As a worker does: the DAG's operators, and the plugin with what Airflow reads of it in a task.
@@ -27,3 +32,10 @@ def test_the_module_is_small() -> None:
 def test_a_task_process_imports_nothing_of_the_page() -> None:
     done = subprocess.run([sys.executable, "-c", _AS_A_WORKER], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stdout + done.stderr
+
+
+def test_airflow_takes_the_page_and_from_3_4_on_the_tab_of_a_task() -> None:
+    _views, apps = _get_ui_plugins()
+    tab = [("Purchase", "task_instance")] if [*map(int, airflow_version.split(".")[:2])] >= [3, 4] else []
+    assert [(app["name"], app["destination"]) for app in apps] == [("Proxy orders", "nav"), *tab]
+    assert {operator.__name__ for operator in (CreateProxyOrderOperator, ExtendProxyOrderOperator)} == {*BUYING}
