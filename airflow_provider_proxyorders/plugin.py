@@ -1,4 +1,4 @@
-"""The Airflow plugin: the webhook receiver, the page *Browse -> Proxy orders*, and a button *Test connection* that works.
+"""The Airflow plugin: the webhook receiver, the page *Browse -> Proxy orders*, and what the connection form sends.
 
 One rule: every task process imports this module, so its parts are built only when the API server asks for them.
 """
@@ -12,7 +12,6 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_provider_proxyorders import __version__, _compat
-from airflow_provider_proxyorders.hooks.test_button import middlewares
 
 #: Where the page lives below Airflow's own address, and its name in the menu.
 PAGE, PAGE_NAME = "proxyorders/page", "Proxy orders"
@@ -43,6 +42,12 @@ def _apps() -> list[dict[str, Any]]:
     return apps
 
 
+def _middlewares() -> list[Any]:
+    from airflow_provider_proxyorders.hooks.form_requests import middlewares
+
+    return [*middlewares()]
+
+
 def _pages() -> list[dict[str, Any]]:
     static = f"{PAGE}/static"  # relative, so that it holds under a path prefix
     module = {"bundle_url": f"{static}/page.js?v={__version__}", "icon": f"{static}/icon.svg"}
@@ -59,5 +64,5 @@ class ProxyOrdersPlugin(AirflowPlugin):
 
     name = "proxyorders"
     fastapi_apps: Any = _BuiltOnRead(_apps)
-    fastapi_root_middlewares: Any = _BuiltOnRead(middlewares)
+    fastapi_root_middlewares: Any = _BuiltOnRead(_middlewares)
     react_apps: Any = _BuiltOnRead(_pages)

@@ -17,6 +17,8 @@ from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTINGS
 from airflow_provider_proxyorders.vendors.base import Setting, Vendor
 from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
 
+#: Stands among the standard fields of the form, in the place of the login: the others are shown on request only.
+FIRST_LIMIT = next(setting for setting in CONNECTION_SETTINGS if setting.name == "max_order_price")
 PACKAGE = "airflow_provider_proxyorders"
 FILE = Path(__file__).with_name("provider.json")
 
@@ -69,7 +71,7 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
             setting.label, setting.help + capability_help(vendor, setting.name), setting.kind, setting.example, **setting.schema
         )
         for setting in CONNECTION_SETTINGS
-        if vendor.webhook or not setting.webhook
+        if (vendor.webhook or not setting.webhook) and setting.name != FIRST_LIMIT.name
     }
     fields |= {setting.name: setting_field(setting) for setting in vendor.settings}
     return {
@@ -77,12 +79,17 @@ def connection_type(vendor: type[Vendor], hook_class_name: str) -> dict[str, Any
         "hook-class-name": hook_class_name,
         "hook-name": vendor.title,
         "ui-field-behaviour": {
-            "hidden-fields": ["login", "port", "schema"],
-            "relabeling": {"host": "Base URL", "password": vendor.secret_label[:1].upper() + vendor.secret_label[1:]},
+            "hidden-fields": ["port", "schema"],
+            "relabeling": {
+                "host": "Base URL",
+                "login": FIRST_LIMIT.label,
+                "password": vendor.secret_label[:1].upper() + vendor.secret_label[1:],
+            },
             "placeholders": {
                 "host": vendor.base_url,
+                "login": f"{FIRST_LIMIT.help}{capability_help(vendor, FIRST_LIMIT.name)}",
                 "password": vendor.secret_help or f"{vendor.secret_label} of your {vendor.title} account",
-                **{name: str(field["schema"]["examples"][0]) for name, field in fields.items() if "examples" in field["schema"]},
+                **{name: str(field["schema"]["example"]) for name, field in fields.items() if "example" in field["schema"]},
             },
         },
         "conn-fields": fields,
@@ -105,9 +112,12 @@ def capability_help(vendor: type[Vendor], field: str) -> str:
 
 
 def form_field(label: str, help: str, kind: str = "string", example: object = None, **schema: Any) -> dict[str, Any]:
-    """One field of a form; it may be left empty. The form offers the example while the user types."""
+    """One field of a form; it may be left empty.
+
+    :param example: for readers of the metadata. Airflow's form would call several ``examples`` options.
+    """
     if example is not None:
-        schema["examples"] = [example]
+        schema["example"] = example
     return {"label": label, "description": help, "schema": {"type": [kind, "null"], **schema}}
 
 

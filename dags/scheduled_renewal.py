@@ -44,7 +44,7 @@ PARAMS = {
         "P3D",
         type="string",
         title="Horizon",
-        description="Every order is paid through this; P3D or P1M, with days in the connection's time zone",
+        description="Every order is paid through this: 3 days, P3D or P1M, with days in the connection's time zone",
     ),
     "request": Param(
         {"product_plan_id": 22}, type="object", title="Request", description="The vendor's own body fields of an extension"

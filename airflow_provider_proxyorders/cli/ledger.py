@@ -16,7 +16,7 @@ from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.domain.text import amount, utc
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.domain.model import Money, Purchase
+    from airflow_provider_proxyorders.domain.model import Purchase
     from airflow_provider_proxyorders.ledger import Ledger
     from airflow_provider_proxyorders.ledger.listing import Filters, ListedPurchase
 
@@ -111,7 +111,7 @@ def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
         "price": amount(purchase.price.amount) if purchase.price else None,
         "reserved": amount(purchase.reserved.amount),
         "currency": money.currency,
-        "amount": _money(money) + ("" if purchase.price else "?"),
+        "amount": str(money) + ("" if purchase.price else "?"),
         "changed": _moment(purchase.updated_at),
         "expires_at": purchase.expires_at.isoformat() if purchase.expires_at else None,
         "delivered": purchase.delivered,
@@ -121,10 +121,6 @@ def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
 
 def _moment(moment: datetime | None) -> str | None:
     return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}" if moment else None
-
-
-def _money(money: Money) -> str:
-    return f"{amount(money.amount)} {money.currency or ''}".rstrip()
 
 
 def _totals(rows: list[dict[str, Any]]) -> list[str]:
@@ -192,8 +188,8 @@ def _describe(ledger: Ledger, purchase: Purchase) -> None:
         ("order id", purchase.order_id or "unknown"),
         ("extends", purchase.target),
         ("request", dump_json(purchase.request)),
-        ("reserved", _money(purchase.reserved)),
-        ("price", _money(purchase.price) if purchase.price else "unknown"),
+        ("reserved", purchase.reserved),
+        ("price", purchase.price or "unknown"),
         ("refund", purchase.refund),
         ("vendor says", purchase.vendor_status),
         ("expires", purchase.expires_at),

@@ -20,6 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich_argparse import RichHelpFormatter
 
 #: The forms of an answer. The first one is the default.
 OUTPUTS = ("table", "json", "yaml", "plain")
@@ -29,9 +30,22 @@ UNBOUNDED = 100_000
 _answer: list[TextIO] = []
 
 
-def output_option() -> argparse.ArgumentParser:
+class Help(RichHelpFormatter):
+    """Airflow's own form of a help page. ``[proxyorders]`` in a text names a section and is no markup."""
+
+    text_markup = help_markup = False
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of the command, and of each command below it."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"formatter_class": Help, **kwargs})
+
+
+def output_option() -> Parser:
     """The parent parser of the commands with an answer for programs."""
-    parent = argparse.ArgumentParser(add_help=False)
+    parent = Parser(add_help=False)
     parent.add_argument("-o", "--output", choices=OUTPUTS, default=OUTPUTS[0], help="form of the answer (default table)")
     return parent
 

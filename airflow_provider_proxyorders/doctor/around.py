@@ -5,9 +5,7 @@ One rule: a part that cannot be looked at from here is left out, and never calle
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -16,8 +14,9 @@ from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.doctor.checkup import Check
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.exact_json import load_json
+from airflow_provider_proxyorders.hooks.wallets import describe_same_key, same_key_elsewhere
 from airflow_provider_proxyorders.ledger import Ledger, facts
-from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere, connections_elsewhere
+from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere
 
 #: Orders of the vendor that are named one by one.
 MOST_NAMED = 5
@@ -43,21 +42,11 @@ def check_connection(check: Check, account: Account, ledger: Ledger | None, key_
     if in_clear_text(account.base_url):
         text = f"{check.text}, in clear text: everybody on the way can read the key and buy with it"
         check = replace(check, state="note", text=text, advice="Write the host with https://.")
-    salt = secrets.token_bytes(32)
-
-    def digest(key: str) -> bytes:
-        return hmac.digest(salt, key.encode("utf-8", "surrogatepass"), "sha256")
-
-    for other in connections_elsewhere(ledger.engine, account.vendor, account.wallet) if ledger else ():
-        key = key_of(other.conn_id) if other.conn_id != account.conn_id else None
-        if key is not None and hmac.compare_digest(digest(key), digest(account.secret)):
-            text = (
-                f"{check.text}; connection {other.conn_id!r} holds the same key and pays from wallet {other.wallet!r}, not from "
-                f"{account.wallet!r}: the limits of one balance count twice, and orders of one look foreign to the other"
-            )
-            advice = f"Set the same 'wallet' in {account.conn_id!r} and {other.conn_id!r}."
-            return replace(check, state="note", text=text, advice=f"{check.advice} {advice}".strip())
-    return check
+    other = same_key_elsewhere(account, ledger, key_of) if ledger else None
+    if other is None:
+        return check
+    text, advice = describe_same_key(account, other)
+    return replace(check, state="note", text=f"{check.text}; {text}", advice=f"{check.advice} {advice}".strip())
 
 
 def check_orders(check: Check, account: Account, ledger: Ledger | None, order_ids: list[str]) -> Check:

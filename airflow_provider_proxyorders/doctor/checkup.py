@@ -124,7 +124,11 @@ class Checkup:
             return Check("balance", "note", f"{text} of an unknown currency", "Name it in the connection: 'currency', e.g. USD.")
         keep = account.caps.min_balance or Decimal(0)
         if balance.amount <= keep:
-            why = f"{text}; {keep:f} must remain (min_balance), so every purchase is refused" if keep else f"{text}: it is empty"
+            why = (
+                f"{text}; {Money(keep)} must remain (min_balance), so every purchase is refused"
+                if keep
+                else f"{text}: it is empty"
+            )
             return Check("balance", "note", why, "Top it up.")
         return Check("balance", "ok", text)
 

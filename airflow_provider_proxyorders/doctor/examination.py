@@ -14,6 +14,8 @@ from typing import Any
 from airflow_provider_proxyorders.doctor import around
 from airflow_provider_proxyorders.doctor.checkup import Check, Checkup, check_ledger, now_utc
 from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersError
+from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+from airflow_provider_proxyorders.hooks.reading import key_of
 from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 from airflow_provider_proxyorders.ledger import Ledger
@@ -29,8 +31,6 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time, *, brief: bool
 
     :param brief: name an error of a secrets backend by its type only; its text may name hosts and paths.
     """
-    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-
     hook = ProxyOrdersHook(conn_id)
     vendor = wallet = None
     try:
@@ -57,7 +57,7 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time, *, brief: bool
         finally:
             hook.http.close()
         connection = Check("connection", "ok", f"{conn_id}: {vendor} at {account.base_url}")
-        checks = [around.check_connection(connection, account, ledger, _key_of), *vendor_checks]
+        checks = [around.check_connection(connection, account, ledger, key_of), *vendor_checks]
         checks = [
             around.check_orders(check, account, ledger, checkup.order_ids) if check.name == "list" else check for check in checks
         ]
@@ -76,13 +76,3 @@ def _existing_ledger() -> Ledger | None:
         engine = existing_engine(ledger_url())
         return Ledger(engine) if engine is not None else None
     return None
-
-
-def _key_of(conn_id: str) -> str | None:
-    """The key of another connection, ``None`` where it cannot be read."""
-    from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-
-    try:
-        return ProxyOrdersHook(conn_id).vendor.account.secret
-    except Exception:  # it may be gone, or broken in any way
-        return None

@@ -29,6 +29,8 @@ and the ledger::
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 MoneyState = Literal["untouched", "charged", "unknown"]
@@ -62,6 +64,16 @@ class ProxyOrdersError(Exception):
             self.args = (f"{text.rstrip('. ')}. {sentence}",)
 
 
+@contextmanager
+def telling_of_the_wallet() -> Iterator[None]:
+    """Around a call that can buy: a refused request or parameter also says that nothing was bought."""
+    try:
+        yield
+    except InvalidRequest as error:
+        error.tell("Nothing was bought.")
+        raise
+
+
 class InvalidRequest(ProxyOrdersError, ValueError):
     """A field of the request breaks a rule of the vendor's documentation. Nothing was sent.
 
@@ -77,7 +89,7 @@ class InvalidRequest(ProxyOrdersError, ValueError):
             text += f"; got {_short(got)}"
         if example is not None:
             text += f". For example: {_short(example)}"
-        super().__init__(text + ". Nothing was bought.")
+        super().__init__(f"{text}.")
 
     def _subject(self) -> str:
         return f"request field {self.field!r}"

@@ -238,11 +238,11 @@ def count_of(name: str, value: object, default: int | None = None) -> int | None
 
 
 def duration_of(name: str, value: object, *, least: timedelta | None = None) -> timedelta | None:
-    """How long: a timedelta, seconds as number or text, a number with a unit (``36h``), or ISO text (``P3D``).
+    """How long: a timedelta, a number with a unit (``36h``, ``3 days``), or ISO text (``P3D``).
 
     :param least: the shortest that is accepted; None = anything above 0.
     :returns: None where it is not given; pendulum's Duration where days and months are the calendar's.
-    :raises InvalidParameter: for anything else, and for more than ten years.
+    :raises InvalidParameter: for anything else, a number without a unit included, and for more than ten years.
     """
     return duration(name, value, least=least) if is_given(value) else None
 
@@ -254,12 +254,14 @@ def seconds_of(name: str, value: object, default: float, *, least: float | None 
 
 
 def seconds_of(name: str, value: object, default: float | None = None, *, least: float | None = None) -> float | None:
-    """The same in seconds. A day is 86,400 seconds and a month 30 days.
+    """The same in seconds, which a number alone means here, as in Airflow's own parameters. A month has 30 days.
 
     :param default: the seconds where it is not given.
     """
-    length = duration_of(name, value, least=None if least is None else timedelta(seconds=least))
-    return default if length is None else length.total_seconds()
+    if not is_given(value):
+        return default
+    shortest = None if least is None else timedelta(seconds=least)
+    return duration(name, value, least=shortest, bare_seconds=True).total_seconds()
 
 
 def required_duration(name: str, value: object) -> timedelta:
@@ -269,7 +271,7 @@ def required_duration(name: str, value: object) -> timedelta:
     """
     length = duration_of(name, value)
     if length is None:
-        raise InvalidParameter(name, "is needed and empty", "P3D", got=value)
+        raise InvalidParameter(name, "is needed and empty", "3 days", got=value)
     return length
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-# ---------------------------------------------------------------------------------------------- money
+from airflow_provider_proxyorders.domain.text import amount
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Money:
         return self.currency == currency_code(currency)
 
     def __str__(self) -> str:
-        return f"{self.amount:f} {self.currency}" if self.currency else f"{self.amount:f}"
+        return f"{amount(self.amount, minor_digits(self.currency))} {self.currency or ''}".rstrip()
 
 
 #: Currencies with another number of digits than two, by ISO 4217.
@@ -64,9 +64,9 @@ def minor_digits(currency: str | None) -> int:
     return _DIGITS.get(currency or "", 2)
 
 
-def rounded(amount: Decimal, digits: int) -> Decimal:
+def rounded(exact: Decimal, digits: int) -> Decimal:
     """An amount with so many digits after the point. A vendor may answer 309.49999999999994 and mean 309.50."""
-    return amount.quantize(Decimal(1).scaleb(-digits))
+    return exact.quantize(Decimal(1).scaleb(-digits))
 
 
 def currency_code(text: str | None) -> str | None:

@@ -8,7 +8,6 @@ from typing import Literal
 
 #: The most characters of an error in a report or in a step of the history.
 LONGEST_LINE = 500
-_CENT = Decimal("0.01")
 
 
 def utc(moment: datetime, precision: Literal["minutes", "seconds", "microseconds"] = "minutes") -> str:
@@ -21,10 +20,8 @@ def one_line(error: BaseException, longest: int = LONGEST_LINE) -> str:
     return " ".join(str(error).split())[:longest]
 
 
-def amount(value: Decimal) -> str:
-    """``12.50``: cents, all further digits of the amount, without an exponent."""
-    if value == 0:
-        return "0.00"
-    if value.adjusted() < 20 and value == value.quantize(_CENT):
-        return f"{value:.2f}"
+def amount(value: Decimal, digits: int = 2) -> str:
+    """``12.50``: at least the digits of the currency, all further digits of the amount, without an exponent."""
+    if value.adjusted() < 20 and value == value.quantize(Decimal(1).scaleb(-digits)):
+        return f"{abs(value) if value == 0 else value:.{digits}f}"
     return f"{value:f}"

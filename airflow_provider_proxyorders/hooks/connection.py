@@ -1,8 +1,9 @@
 """The layout of an Airflow connection. Only this file knows it.
 
-``host`` overrides the vendor's base URL, ``password`` is the key or token, and the extra holds limits and settings. A misspelt
-limit would be without effect. So an unknown name is refused if it resembles a setting or speaks of money. Any other one is
-ignored with a warning.
+``host`` overrides the vendor's base URL, ``password`` is the key or token, ``login`` the most one order may cost, and the extra
+holds limits and settings. The form of a connection shows the extra on request only, so its first limit has the place of the
+login; ``max_order_price`` in the extra means the same. A misspelt limit would be without effect. So an unknown name is refused
+if it resembles a setting or speaks of money. Any other one is ignored with a warning.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
 
     :raises ConfigError: with the field, the rule and an example. Nothing was sent.
     """
-    reader = _Reader(connection)
+    reader = _Reader(connection.conn_id or "", connection.extra)
     secret = (connection.password or "").strip()  # a pasted key often ends in a line break
     if not secret:
         raise reader.wrong("password", f"must hold the {vendor.secret_label}")
@@ -87,17 +88,21 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
         base_url=_base_url(connection) or vendor.base_url,
         secret=secret,
         settings={name: value for name, value in settings.items() if value is not None},
-        caps=Caps(
-            max_order_price=reader.amount("max_order_price"),
-            daily_limit=reader.amount("daily_limit"),
-            monthly_limit=reader.amount("monthly_limit"),
-            min_balance=reader.amount("min_balance"),
-        ),
+        caps=reader.caps(connection.login),
         currency=currency,
         timezone=zone,
         requests_per_second=float(rate) if rate else vendor.capabilities.requests_per_second,
         timeout=float(timeout) if timeout else 30.0,
     )
+
+
+def check_limits(conn_id: str, login: object, extra: str | None) -> None:
+    """Check what a form says about money.
+
+    :param extra: JSON text, as in the field of a connection.
+    :raises ConfigError: the limits of such a connection are unreadable. Nothing was sent.
+    """
+    _Reader(conn_id, extra).caps(login)
 
 
 def _base_url(connection: Connection) -> str | None:
@@ -118,10 +123,10 @@ def _base_url(connection: Connection) -> str | None:
 class _Reader:
     """Reads the extra of one connection, one clear error at a time."""
 
-    def __init__(self, connection: Connection):
-        self.conn_id = connection.conn_id or ""
+    def __init__(self, conn_id: str, text: str | None):
+        self.conn_id = conn_id
         try:
-            extra = load_own_json(connection.extra) if connection.extra else {}
+            extra = load_own_json(text) if text else {}
         except UnreadableBody as error:
             raise ConfigError(f"connection {self.conn_id!r}: the extra must be JSON ({error}). Nothing was sent.") from None
         if not isinstance(extra, Mapping):
@@ -177,13 +182,38 @@ class _Reader:
         value = self.extra.get(name)
         if value is None:
             return None
-        try:
-            number = decimal(exact(value) if isinstance(value, float) else value)
-        except ValueError:
-            number = None
+        number = _number(value)
         if number is None or number < least or (most is not None and number > most):
             raise self.wrong(name, f"must be a number of at least {least:f}{f' and at most {most:f}' if most else ''}")
         return number
 
+    def caps(self, login: object) -> Caps:
+        """The limits.
+
+        :param login: of the connection; see the module.
+        """
+        in_extra, first = self.amount("max_order_price"), None
+        if isinstance(login, str) and login.strip():
+            first = _number(login.strip())
+            if first is None or not 0 <= first <= LARGEST_AMOUNT:
+                rule = "is the most one order may cost ('Most one order may cost' in the form), and must be an amount"
+                raise self.wrong("login", f"{rule} such as 50.00, or empty")
+            if in_extra is not None and in_extra != first:
+                rule = f"{first:f} and max_order_price {in_extra:f} in the extra are the same limit: leave one of them out"
+                raise self.wrong("login", rule)
+        return Caps(
+            max_order_price=in_extra if first is None else first,
+            daily_limit=self.amount("daily_limit"),
+            monthly_limit=self.amount("monthly_limit"),
+            min_balance=self.amount("min_balance"),
+        )
+
     def amount(self, name: str) -> Decimal | None:
         return self.number(name, least=Decimal(0), most=LARGEST_AMOUNT)
+
+
+def _number(value: object) -> Decimal | None:
+    try:
+        return decimal(exact(value) if isinstance(value, float) else value)
+    except ValueError:
+        return None

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_proxyorders import _compat
+from airflow_provider_proxyorders.domain.errors import telling_of_the_wallet
 from airflow_provider_proxyorders.domain.inputs import (
     body_of,
     order_id_of,
@@ -15,7 +16,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     required_flag,
     required_order_key,
 )
-from airflow_provider_proxyorders.hooks.reading import ReadingHook
+from airflow_provider_proxyorders.hooks.reading import ReadingHook, key_of
 from airflow_provider_proxyorders.hooks.task import actor_of, answers_of, fence_of
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class ProxyOrdersHook(ReadingHook):
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
         :raises OutcomeUnknown: it may have been bought; the next call looks for it first and never buys on a guess.
         """
-        key = required_order_key(order_key)
-        return self.buyer().place(body_of(request), order_key=key, max_price=price_cap(max_price))
+        with telling_of_the_wallet():
+            key = required_order_key(order_key)
+            return self.buyer().place(body_of(request), order_key=key, max_price=price_cap(max_price))
 
     def extend_order(
         self,
@@ -73,15 +75,16 @@ class ProxyOrdersHook(ReadingHook):
         from airflow_provider_proxyorders.renewal.due import DueRule
         from airflow_provider_proxyorders.renewal.keys import default_extension_key, expiry_to_extend
 
-        buyer, order_id, still_due = self.buyer(), order_id_of(order_id), None
-        key, cap = order_key_of(order_key), price_cap(max_price)
-        if key is None:
-            part = buyer.vendor.part_of(buyer.vendor.prepare_extend(order_id, body_of(request)).body)
-            expiry = expiry_to_extend(buyer, order_id)
-            key = default_extension_key(buyer, order_id, expiry, part)
-            if not part:
-                still_due = DueRule(buyer.vendor.title, expiry=expiry).last_check(order_id)
-        return buyer.extend(order_id, body_of(request), order_key=key, max_price=cap, still_due=still_due)
+        with telling_of_the_wallet():
+            buyer, order_id, still_due = self.buyer(), order_id_of(order_id), None
+            key, cap = order_key_of(order_key), price_cap(max_price)
+            if key is None:
+                part = buyer.vendor.part_of(buyer.vendor.prepare_extend(order_id, body_of(request)).body)
+                expiry = expiry_to_extend(buyer, order_id)
+                key = default_extension_key(buyer, order_id, expiry, part)
+                if not part:
+                    still_due = DueRule(buyer.vendor.title, expiry=expiry).last_check(order_id)
+            return buyer.extend(order_id, body_of(request), order_key=key, max_price=cap, still_due=still_due)
 
     def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. It moves no money now; if on, the vendor charges later.
@@ -100,10 +103,13 @@ class ProxyOrdersHook(ReadingHook):
         :param context: of the running task; ``None`` = look it up.
         :param say: receives the story of a purchase, line by line; ``None`` = the hook's log.
         """
-        from airflow_provider_proxyorders.hooks.wallets import resolve_wallet
+        from airflow_provider_proxyorders.hooks.wallets import describe_same_key, resolve_wallet, same_key_elsewhere
         from airflow_provider_proxyorders.purchase.buyer import Buyer
 
-        resolve_wallet(self.vendor.account, self.ledger)
+        account = self.vendor.account
+        if resolve_wallet(account, self.ledger) and (other := same_key_elsewhere(account, self.ledger, key_of)):
+            text, advice = describe_same_key(account, other)
+            self.log.warning("Connection %s: %s. %s", account.conn_id, text, advice)
         context = context or _compat.context_or_none()
         return Buyer(
             self.vendor,

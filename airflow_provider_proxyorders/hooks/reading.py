@@ -217,6 +217,14 @@ class ReadingHook(BaseHook):
         return self.http.run(flow)
 
 
+def key_of(conn_id: str) -> str | None:
+    """The key of another connection, ``None`` where it cannot be read: it may be gone, or broken in any way."""
+    try:
+        return ReadingHook(conn_id).vendor.account.secret
+    except Exception:
+        return None
+
+
 def _connection_of(hook: ReadingHook) -> Connection:
     """:raises ConfigError: there is no such connection. Nothing was sent."""
     conn_id = conn_id_of(hook.conn_id)

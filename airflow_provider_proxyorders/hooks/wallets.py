@@ -6,6 +6,9 @@ makes a ledger nor upgrades one.
 
 from __future__ import annotations
 
+import hmac
+import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
@@ -14,21 +17,53 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.account import Account
     from airflow_provider_proxyorders.ledger import Ledger
     from airflow_provider_proxyorders.ledger.accounts import Wallet
+    from airflow_provider_proxyorders.ledger.elsewhere import Elsewhere
 
 
-def resolve_wallet(account: Account, ledger: Ledger) -> None:
+def resolve_wallet(account: Account, ledger: Ledger) -> bool:
     """Give an account its wallet, which the ledger decides at the first use of the account.
 
+    :returns: whether this was the first use, or the first one after a change of the connection.
     :raises ConfigError: another connection of the account names another wallet. Nothing was bought.
     :raises LedgerError: the ledger cannot be used. Nothing was bought.
     """
     from airflow_provider_proxyorders.ledger.accounts import Accounts
 
     try:
-        _set(account, Accounts(ledger.engine, ledger.clock).resolve(account))
+        wallet = Accounts(ledger.engine, ledger.clock).resolve(account)
     except LedgerError as error:
         error.tell("This try bought nothing.")
         raise
+    _set(account, wallet)
+    return wallet.is_new
+
+
+def same_key_elsewhere(account: Account, ledger: Ledger, key_of: Callable[[str], str | None]) -> Elsewhere | None:
+    """Another connection with the key of an account and another wallet. Keys are compared by a keyed hash and never shown.
+
+    :param key_of: the key of another connection, ``None`` where it cannot be read.
+    """
+    from airflow_provider_proxyorders.ledger.elsewhere import connections_elsewhere
+
+    salt = secrets.token_bytes(32)
+
+    def digest(key: str) -> bytes:
+        return hmac.digest(salt, key.encode("utf-8", "surrogatepass"), "sha256")
+
+    for other in connections_elsewhere(ledger.engine, account.vendor, account.wallet):
+        key = key_of(other.conn_id) if other.conn_id != account.conn_id else None
+        if key is not None and hmac.compare_digest(digest(key), digest(account.secret)):
+            return other
+    return None
+
+
+def describe_same_key(account: Account, other: Elsewhere) -> tuple[str, str]:
+    """What two connections with one key and two wallets mean, and the advice."""
+    text = (
+        f"connection {other.conn_id!r} holds the same key and pays from wallet {other.wallet!r}, not from {account.wallet!r}: "
+        "the limits of one balance count twice, and orders of one look foreign to the other"
+    )
+    return text, f"Set the same 'wallet' in {account.conn_id!r} and {other.conn_id!r}."
 
 
 def look_up_wallet(account: Account, url: str | None = None) -> None:

@@ -68,11 +68,13 @@ class Wallet:
 
     :param former: names that it had before; purchases from then keep them in fingerprint, reference and default key.
     :param account: the keyed hash that names the account, "" before the ledger has one.
+    :param is_new: whether this was the first use of the account, or the first one after a change of its connection.
     """
 
     name: str
     former: tuple[str, ...] = ()
     account: str = field(default="", compare=False)
+    is_new: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Accounts(LedgerFingerprints):
             former = turns.former_names(connection, decision.wallet)
         if refusal is not None:
             raise refusal
-        return Wallet(decision.wallet, former, digest)
+        return Wallet(decision.wallet, former, digest, is_new=True)
 
     def look_up(self, account: Account) -> Wallet:
         """The wallet of an account as it stands; it writes nothing. An unused account has the name that it would get."""

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, bindparam, case, func, select, update
 
+from airflow_provider_proxyorders.domain import text
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
 from airflow_provider_proxyorders.ledger.engine import autocommitting, translated_errors
@@ -71,9 +72,9 @@ def check(connection: Connection, wallet: str, day: str, amount: int, caps: Caps
         used = int(counted)
         if limit is not None and used + amount > millionths(limit):
             raise CapExceeded(
-                f"{name} {limit:f} of wallet {wallet!r} would be passed: {amount_of(used)} is spent or reserved"
-                f" {when}, this purchase may cost {amount_of(amount)}. "
-                f"Nothing was bought. Raise {name!r} in the connection, or wait."
+                f"{name} {text.amount(limit)} of wallet {wallet!r} would be passed: "
+                f"{text.amount(amount_of(used))} is spent or reserved {when}, this purchase may cost "
+                f"{text.amount(amount_of(amount))}. Nothing was bought. Raise {name!r} in the connection, or wait."
             )
 
 

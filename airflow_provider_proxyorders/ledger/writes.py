@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, update
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, Purchase, Step, VendorOrder, step_after
+from airflow_provider_proxyorders.domain.text import amount
 from airflow_provider_proxyorders.ledger import evidence as ledger_evidence
 from airflow_provider_proxyorders.ledger import freezes, ownership, questions, spending, turns
 from airflow_provider_proxyorders.ledger.dialect import stamp
@@ -343,8 +344,8 @@ def _check_floor(connection: Connection, purchase: Purchase, floor: Floor) -> No
     if left - late >= floor.least:
         return
     what = (
-        f"min_balance {floor.least:f} of wallet {purchase.wallet!r} would be broken: it holds {floor.balance}, "
-        f"{under_way} is under way, and this purchase may cost {cost:f}"
+        f"min_balance {amount(floor.least)} of wallet {purchase.wallet!r} would be broken: it holds {floor.balance}, "
+        f"{under_way} is under way, and this purchase may cost {amount(cost)}"
     )
     if left >= floor.least:
         raise WalletHeld(

@@ -60,7 +60,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     :param expires_at: the expiry to extend, as an upstream task such as :class:`FindExpiringOrdersOperator` read it (templated).
         If the order ends later by now, it was extended meanwhile and the task skips it. For a replacement it is the end of the
         old order, at a vendor without end dates.
-    :param only_within: skip an order that expires later than this from now; a timedelta, seconds or ISO text such as ``P3D``
+    :param only_within: skip an order that expires later than this from now; a timedelta, or text such as ``3 days`` or ``P3D``
         (templated).
     :param max_price: the most it may cost, in major currency units (templated).
     :param on_auto_extend: for an order with the vendor's own renewal, since it could be paid for twice: ``skip`` the task,
@@ -93,7 +93,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         order_key: str | None = None,
         paid_through: datetime | str | None = None,
         expires_at: datetime | str | None = None,
-        only_within: timedelta | float | str | None = None,
+        only_within: timedelta | str | None = None,
         max_price: str | Decimal | None = None,
         on_auto_extend: Literal["skip", "fail", "disable", "extend"] = "skip",
         on_short: Literal["fail", "accept"] = "fail",

@@ -51,8 +51,8 @@ class FindExpiringOrdersOperator(BaseOperator):
     ``left_out_count`` and ``postponed`` (ids beyond ``limit``).
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
-    :param within: the horizon: a timedelta, seconds, or ISO text such as ``P3D`` or ``P1M`` (templated). Days and months of
-        ISO text are those of the calendar, in the connection's time zone.
+    :param within: the horizon: a timedelta, or text such as ``3 days``, ``P3D`` or ``P1M`` (templated). Days and months of
+        ISO text are those of the calendar, in the connection's time zone. A number without a unit is refused.
     :param as_of: the beginning of the horizon, as datetime or ISO text (templated); by default the time of the try. With
         ``{{ data_interval_end }}`` a repeated run has the same horizon. A bare date is refused: it would mean the end of the
         day, and the orders of that day have already ended by then.
@@ -87,7 +87,7 @@ class FindExpiringOrdersOperator(BaseOperator):
         self,
         *,
         conn_id: str,
-        within: timedelta | float | str,
+        within: timedelta | str,
         as_of: datetime | str | None = None,
         request: Mapping[str, Any] | str | None = None,
         product: str | None = None,
@@ -96,7 +96,7 @@ class FindExpiringOrdersOperator(BaseOperator):
         order_ids: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str = (),
         auto_extending: bool = False,
-        term: timedelta | float | str | None = None,
+        term: timedelta | str | None = None,
         limit: int | str | None = None,
         retries: int | None = RETRIES,
         retry_delay: timedelta | float = RETRY_DELAY,

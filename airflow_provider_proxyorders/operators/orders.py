@@ -47,8 +47,8 @@ class CreateProxyOrderOperator(OrderOperator):
     :param notifiers: Airflow notifiers, called when a person is asked.
     :param assigned_users: the users for the answer, each with ``id`` and ``name`` as for Airflow's ``HITLOperator``; ``None``
         = all with the right.
-    :param response_timeout: how long a question stays open, in the same forms; ``None`` = without an end. Afterwards the task
-        fails.
+    :param response_timeout: how long a question stays open, as timedelta or text such as ``3 days``; ``None`` = without an end.
+        Afterwards the task fails.
     """
 
     template_fields: Sequence[str] = ("conn_id", "request", "order_key", "max_price")

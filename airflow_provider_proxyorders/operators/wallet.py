@@ -60,7 +60,7 @@ class CheckWalletOperator(BaseOperator):
         ``None`` = only the runway counts.
     :param recovered_at: a balance of at least this has recovered; the same forms (templated). ``None`` = a tenth above
         ``low_balance``.
-    :param horizon: cover the renewals due so far ahead: a timedelta, seconds or ISO text such as ``P7D`` (templated).
+    :param horizon: cover the renewals due so far ahead: a timedelta, or text such as ``7 days`` or ``P7D`` (templated).
         ``None`` = only the balance counts.
     :param notifiers: any Airflow notifiers.
     :param term: how long an order lasts, for vendors without end dates; the same forms as ``horizon`` (templated).
@@ -89,9 +89,9 @@ class CheckWalletOperator(BaseOperator):
         conn_ids: str | Sequence[str],
         low_balance: Amount | Mapping[str, Amount] | None = None,
         recovered_at: Amount | Mapping[str, Amount] | None = None,
-        horizon: timedelta | float | str | None = timedelta(days=7),
+        horizon: timedelta | str | None = timedelta(days=7),
         notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
-        term: timedelta | float | str | None = None,
+        term: timedelta | str | None = None,
         extension: Mapping[str, Any] | str | None = None,
         alert_name: str | None = None,
         fail_when_low: bool = False,

@@ -279,7 +279,7 @@ class Buyer(OrderTracker):
         )
         purchase = self.turns.intend(intent)
         if purchase.step is Step.INTENDED:
-            text = f"quoted at {price}" if price else f"price unknown beforehand, {cap:f} reserved"
+            text = f"quoted at {price}" if price else f"price unknown beforehand, {intent.amount} reserved"
             self.say(f"Order key {purchase.order_key!r}: intended at {self.vendor.title}, {text}")
         return purchase
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.domain.model import TAKEN, Balance, Money, Purchase, Step
-from airflow_provider_proxyorders.domain.text import utc
+from airflow_provider_proxyorders.domain.text import amount, utc
 from airflow_provider_proxyorders.ledger import StaleClaim, facts
 from airflow_provider_proxyorders.ledger.evidence import SentPurchase, Shown
 from airflow_provider_proxyorders.purchase.balance_marks import (
@@ -230,7 +230,9 @@ class Checkpoints:
             return False
         for purchase in suspects:
             with contextlib.suppress(StaleClaim):
-                self.ledger.reopen(purchase, f"refused, and {gap:f} is missing that nothing else explains", self.tracker.actor)
+                self.ledger.reopen(
+                    purchase, f"refused, and {amount(gap)} is missing that nothing else explains", self.tracker.actor
+                )
         return True
 
     def _refused(self, sent: SentPurchase) -> Purchase | None:
@@ -249,6 +251,6 @@ class Checkpoints:
 
     def _alarm(self, mark: Mark, balance: Money, gap: Decimal, charges: Charges) -> str:
         return (
-            f"the balance fell from {mark.balance} to {balance} since {utc(mark.at, 'seconds')}, which is {gap:f} more than the "
-            f"{charges.most:f} that this ledger's purchases since then were charged or may cost"
+            f"the balance fell from {mark.balance} to {balance} since {utc(mark.at, 'seconds')}, which is {amount(gap)} more "
+            f"than the {amount(charges.most)} that this ledger's purchases since then were charged or may cost"
         )

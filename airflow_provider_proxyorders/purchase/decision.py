@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import order_id_of
-from airflow_provider_proxyorders.domain.text import amount, one_line
+from airflow_provider_proxyorders.domain.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import Actor, Purchase
@@ -99,7 +99,7 @@ def check(ledger: Ledger, purchase: Purchase, answer: Answer, tracker: OrderTrac
         except ProxyOrdersError as error:
             raise unread(purchase, answer, error) from None
     order = taken.vendor_order
-    price = f" for {amount(order.price.amount)} {order.price.currency or ''}".rstrip() if order.price else ""
+    price = f" for {order.price}" if order.price else ""
     outcome = f"{key} was taken as order {order_id} ({order.vendor_status}){price}"
     return Checked(purchase, answer, outcome, taken=taken)
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import CapExceeded, RequestRefused
 from airflow_provider_proxyorders.domain.model import Money, Purchase
+from airflow_provider_proxyorders.domain.text import amount
 from airflow_provider_proxyorders.purchase.attempt import Attempt
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -30,7 +31,7 @@ def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
             f'{account.conn_id!r} a line such as "max_order_price": "50.00". Nothing was sent.'
         )
     if min(caps) <= 0:
-        raise CapExceeded(f"the price cap must be above 0, got {min(caps):f}. Nothing was sent.")
+        raise CapExceeded(f"the price cap must be above 0, got {amount(min(caps))}. Nothing was sent.")
     return min(caps)
 
 
@@ -59,7 +60,7 @@ def quote(tracker: OrderTracker, attempt: Attempt, cap: Decimal) -> Money | None
     require_same_currency(account, price)
     if price.amount > cap:
         raise CapExceeded(
-            f"{vendor.title} quotes {price}, the cap is {cap:f}. Nothing was bought. Raise max_price or "
+            f"{vendor.title} quotes {price}, the cap is {amount(cap)}. Nothing was bought. Raise max_price or "
             f"'max_order_price' in connection {account.conn_id!r} if the price is right."
         )
     return Money(price.amount, price.currency or account.currency)

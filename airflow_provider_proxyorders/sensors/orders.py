@@ -11,7 +11,7 @@ from airflow.sdk import PokeReturnValue, RetryPolicy
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, is_given, one_of, order_id_of, seconds_of
-from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink, with_address
+from airflow_provider_proxyorders.tasks.links import OrderPageLink, begin_without_page, set_page, with_address
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY, SHORTEST_PAUSE
 from airflow_provider_proxyorders.tasks.waiting_sensor import WaitingSensor
 
@@ -109,6 +109,7 @@ class ProxyOrderSensor(WaitingSensor):
         """
         from airflow_provider_proxyorders.purchase.polling import is_miss
 
+        begin_without_page(self)
         age = self._age(context)
         try:
             order = self._read_order(context)
@@ -173,9 +174,7 @@ class ProxyOrderSensor(WaitingSensor):
         )
 
     def _result(self, order: VendorOrder, context: Context) -> dict[str, Any]:
-        page = self.hook.order_page(order.order_id)
-        if page:
-            context["ti"].xcom_push(key=PAGE, value=page)
+        set_page(self, context, self.hook.order_page(order.order_id))
         try:
             result = self.hook.buyer(context, self.log.info).result_for(order, on_partial=self.on_partial)
         except ProxyOrdersError as error:

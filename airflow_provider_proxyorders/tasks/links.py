@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseOperatorLink, conf
 from airflow.sdk.bases.xcom import BaseXCom
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 #: XCom key for the address of a task's order.
 PAGE = "order_page"
@@ -53,3 +56,15 @@ class OrderPageLink(BaseOperatorLink):
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         address = BaseXCom.get_value(key=PAGE, ti_key=ti_key)
         return str(address) if address else ""
+
+
+def begin_without_page(task: Any) -> None:
+    """Take the link *Order* from a task at work. When it ends, Airflow stores the address of each link, an empty one too."""
+    task.operator_extra_links = tuple(link for link in task.operator_extra_links if not isinstance(link, OrderPageLink))
+
+
+def set_page(task: Any, context: Context, page: str | None) -> None:
+    """Give a task the link to the page of its order, if there is one."""
+    if page:
+        context["ti"].xcom_push(key=PAGE, value=page)
+        task.operator_extra_links = type(task).operator_extra_links

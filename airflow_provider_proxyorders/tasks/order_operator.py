@@ -15,11 +15,11 @@ from airflow.sdk import BaseOperator, RetryPolicy, conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.domain.errors import LedgerError, OrderMissing, OrderPending
-from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, one_of, price_cap, seconds_of
+from airflow_provider_proxyorders.domain.errors import LedgerError, OrderMissing, OrderPending, telling_of_the_wallet
+from airflow_provider_proxyorders.domain.inputs import conn_id_of, duration_of, flag_of, one_of, price_cap, seconds_of
 from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step
 from airflow_provider_proxyorders.domain.text import utc
-from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink, PurchaseLink, with_address
+from airflow_provider_proxyorders.tasks.links import OrderPageLink, PurchaseLink, begin_without_page, set_page, with_address
 from airflow_provider_proxyorders.tasks.question import Waiting, asked_about, notifiers_of, take_answer, users_of
 from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 from airflow_provider_proxyorders.tasks.telling import Story, counted, explained
@@ -74,7 +74,7 @@ class OrderOperator(BaseOperator):
     :param notifiers: any Airflow notifiers, called when a person is asked. They find ``question`` in their context, with
         ``subject``, ``text``, ``url`` and ``order_key``.
     :param assigned_users: the users for the answer, as Airflow's own ``HITLOperator`` takes it; None = all with the right.
-    :param response_timeout: how long a question stays open, as seconds, timedelta or text such as ``P1D``; None = without an end.
+    :param response_timeout: how long a question stays open, as timedelta or text such as ``3 days``; None = without an end.
         Afterwards the task fails, and the purchase waits in the ledger.
     """
 
@@ -99,7 +99,7 @@ class OrderOperator(BaseOperator):
         on_unresolved: Literal["fail", "ask"] = "fail",
         notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
         assigned_users: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
-        response_timeout: timedelta | float | str | None = None,
+        response_timeout: timedelta | str | None = None,
         retries: int | None = RETRIES,
         retry_delay: timedelta | float = RETRY_DELAY,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
@@ -116,7 +116,7 @@ class OrderOperator(BaseOperator):
         self.on_unresolved = one_of("on_unresolved", on_unresolved, ("fail", "ask"))
         self.notifiers = notifiers_of(notifiers)
         self.assigned_users = users_of("assigned_users", assigned_users)
-        self.response_timeout = seconds_of("response_timeout", response_timeout, least=1.0)
+        self.response_timeout = duration_of("response_timeout", response_timeout, least=timedelta(seconds=1))
 
     def price_cap(self) -> Decimal | None:
         """The task's own price cap; None where the author of the DAG set none.
@@ -288,15 +288,14 @@ class OrderOperator(BaseOperator):
 
     def _push_page(self, purchase: Purchase, context: Context) -> None:
         self.order_key_of_purchase = purchase.order_key
-        page = self.hook.order_page(purchase.order_id) if purchase.order_id else None
-        if page:
-            context["ti"].xcom_push(key=PAGE, value=page)
+        set_page(self, context, self.hook.order_page(purchase.order_id) if purchase.order_id else None)
 
 
 @contextmanager
 def _trying(task: OrderOperator, context: Context, waiting: Waiting | None = None) -> Iterator[None]:
     """What every try of a task that buys does around its work: explain an error, count its end, and ask where it may."""
-    with explained(task.log), counted(task), asked_about(task, context, waiting):
+    begin_without_page(task)
+    with explained(task.log), telling_of_the_wallet(), counted(task), asked_about(task, context, waiting):
         yield
 
 

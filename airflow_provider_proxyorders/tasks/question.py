@@ -46,7 +46,7 @@ class Asking(Protocol):
     on_unresolved: str
     notifiers: list[BaseNotifier]
     assigned_users: list[dict[str, str]] | None
-    response_timeout: float | None
+    response_timeout: timedelta | None
     subject: str | None
     body: str | None
     options: Sequence[str]
@@ -153,7 +153,7 @@ def _ask(task: Asking, context: Context, error: Quarantined, order_key: str) -> 
     log.warning("%s The question is in Airflow's Required Actions; this task waits for its answer.", subject)
     until = None
     if task.response_timeout is not None:
-        until = (datetime.now(timezone.utc) + timedelta(seconds=task.response_timeout)).isoformat()
+        until = (datetime.now(timezone.utc) + task.response_timeout).isoformat()
     _wait(task, Waiting(order_key, _sending(purchase), until))
 
 

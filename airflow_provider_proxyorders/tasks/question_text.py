@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.text import amount, utc
+from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.wire.gate import plain
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LONGEST_FACT = 1000
 def subject_of(purchase: Purchase, vendor: Vendor) -> str:
     """The headline: ``Did Voodoo take this order (up to 100.00 USD)?``."""
     what = "extension" if purchase.kind == "extend" else "order"
-    return f"Did {vendor.title} take this {what} (up to {_reserved(purchase)})?"
+    return f"Did {vendor.title} take this {what} (up to {purchase.reserved})?"
 
 
 def body_of(purchase: Purchase, vendor: Vendor, looks: Sequence[NotedLook]) -> str:
@@ -35,7 +35,7 @@ def body_of(purchase: Purchase, vendor: Vendor, looks: Sequence[NotedLook]) -> s
     reference = vendor.reference_in(purchase.request)
     extension = purchase.kind == "extend"
     facts = {
-        "may cost": f"up to {_reserved(purchase)}",
+        "may cost": f"up to {purchase.reserved}",
         "sent at": utc(purchase.sent_at, "seconds") if purchase.sent_at else "",
         "extends order": purchase.target or "",
         "asked for": dump_json(purchase.request),
@@ -52,7 +52,7 @@ def body_of(purchase: Purchase, vendor: Vendor, looks: Sequence[NotedLook]) -> s
         f"{vendor.title} gave no usable answer to this purchase, and what it shows does not tell whether the purchase was taken. "
         f"Look for it in the vendor's dashboard, then answer.\n\n{_as_code(lines)}\n\n"
         f"**It was taken:** {id_is_known} The order is read and checked first. Then the task goes on with it.\n\n"
-        f"**It was not taken:** leave the field empty. The task buys again, for up to {_reserved(purchase)}.\n\n"
+        f"**It was not taken:** leave the field empty. The task buys again, for up to {purchase.reserved}.\n\n"
         "An answer that the checks refuse is asked again. The task's log tells why."
     )
 
@@ -68,10 +68,6 @@ def address_of(context: Any) -> str | None:
     path = "/dags/{}/runs/{}/tasks/{}".format(*names)
     mapped = f"/mapped/{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
     return f"{base.rstrip('/')}{path}{mapped}/required_actions"
-
-
-def _reserved(purchase: Purchase) -> str:
-    return f"{amount(purchase.reserved.amount)} {purchase.reserved.currency or ''}".rstrip()
 
 
 def _as_code(lines: Sequence[str]) -> str:

@@ -14,10 +14,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralTimeout
 
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, seconds_of
-from airflow_provider_proxyorders.tasks.order_operator import POLLED_IN_WORKER, default_deferrable, missed_of
+from airflow_provider_proxyorders.tasks.order_operator import (
+    NO_TRIGGERER,
+    POLLED_IN_WORKER,
+    TRIGGERER_PATIENCE,
+    default_deferrable,
+    missed_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -114,6 +120,18 @@ class WaitingSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(self.timeout_text())
         self._defer(until)
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral. If no triggerer looked in time, the worker looks once in its place."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            if not _is_deferral_timeout(error):
+                raise
+        look = self.poke(context)
+        if look.is_done:
+            return look.xcom_value
+        raise self.fail_or_skip(AirflowSensorTimeout(f"{self.timeout_text()}. {NO_TRIGGERER}"))
+
     def fail_or_skip(self, error: Exception) -> Exception:
         """The error to raise: with ``soft_fail`` or ``never_fail`` a bad end skips the task, as for every sensor."""
         if not (self.soft_fail or self.never_fail):
@@ -122,7 +140,12 @@ class WaitingSensor(BaseSensorOperator):
 
     def _defer(self, deadline: datetime) -> None:
         kwargs = {"deadline": deadline.isoformat()}
-        self.defer(trigger=self.trigger(deadline), method_name="execute_complete", kwargs=kwargs)
+        self.defer(
+            trigger=self.trigger(deadline),
+            method_name="execute_complete",
+            kwargs=kwargs,
+            timeout=max(timedelta(0), deadline - datetime.now(timezone.utc)) + TRIGGERER_PATIENCE,
+        )
 
     def _poll_in_worker(self, context: Context, reason: Any, deadline: datetime) -> PokeReturnValue:
         """Look for about a minute, up to the deadline.
@@ -143,6 +166,13 @@ class WaitingSensor(BaseSensorOperator):
                 return look
             left = (until - datetime.now(timezone.utc)).total_seconds()
         return PokeReturnValue(is_done=False)
+
+
+def _is_deferral_timeout(error: BaseException | None) -> bool:
+    """Whether Airflow ended a deferral; it may have wrapped that into the sensor's own timeout or skip."""
+    while error is not None and not isinstance(error, TaskDeferralTimeout):
+        error = error.__cause__
+    return error is not None
 
 
 __all__ = ["WaitingSensor"]

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_proxyorders.domain.model import Balance, Money, decimal, minor_digits, rounded
+from airflow_provider_proxyorders.domain.text import amount as shown
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ def missing_money(evidence: Mapping[str, Any], now: Balance) -> Missing:
     change = rounded(now.available.amount - before.amount, digits)
     detail = describe_balance(expected, now, change)
     if charged:
-        detail = f"{detail}; other purchases of this ledger explain {charged:f}"
+        detail = f"{detail}; other purchases of this ledger explain {shown(charged)}"
     if others:
-        detail = f"{detail}; others may have taken up to {others:f} more"
+        detail = f"{detail}; others may have taken up to {shown(others)} more"
     amount, own = before.amount - charged - now.available.amount, balance_in(evidence)
     of_another, least = False, amount - others
     if own is not None and own.same_currency(before.currency):

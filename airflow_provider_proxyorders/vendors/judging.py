@@ -155,7 +155,7 @@ class Judging:
         elif status == 403:
             kind, message = OrderingNotPermitted, self.permission_advice(doing, tail)
         elif status == 404:
-            kind, message = OrderNotFound, f"{self.title} does not know it ({doing}).{tail}"
+            kind, message = OrderNotFound, f"{self.unknown_order(request.order_id)} ({doing}).{tail}"
         elif 400 <= status < 500 and self.lacks_funds(response):
             kind, message = InsufficientFunds, self.funds_advice(doing, tail)
         elif 400 <= status < 500 and status not in (408, 425):
@@ -207,6 +207,11 @@ class Judging:
             f"the wallet behind connection {self.account.conn_id!r} holds less than the price ({doing}).{tail} "
             "Top the wallet up, then clear the task."
         )
+
+    def unknown_order(self, order_id: str) -> str:
+        """What is said about an order that the vendor does not have; without an id of whatever was asked for."""
+        what = f"order {order_id!r}" if order_id else "what was asked for"
+        return f"{self.title} does not know {what} with the key of connection {self.account.conn_id!r}"
 
     def unknown(self, request: Request, what: str, response: Response | None = None) -> OutcomeUnknown:
         return OutcomeUnknown(

@@ -253,7 +253,7 @@ class Voodoo(Vendor):
 
 
 def _reading(order_id: str) -> Request:
-    return Request("GET", f"/api/v1/orders/{path_part(order_id)}", "read order")
+    return Request("GET", f"/api/v1/orders/{path_part(order_id)}", "read order", order_id=order_id)
 
 
 def _order(data: Any, account: Account) -> VendorOrder:

@@ -88,7 +88,9 @@ class WalletCheck:
         days_left = self.rate.days_left(self.balance.amount - (keep or 0))
         if days_left is not None:
             last = f"{self.rate.days} days" if self.rate.days != 1 else "day"
-            sentences.append(f"At {self.rate.per_day:f} a day, as in the last {last}, the money lasts {days_left:f} days.")
+            sentences.append(
+                f"At {text.amount(self.rate.per_day)} a day, as in the last {last}, the money lasts {days_left:f} days."
+            )
         return " ".join(sentences)
 
 

@@ -46,9 +46,7 @@ class WalletReport:
         partly_sent = self.partly_sent()
         others += f" And {partly_sent}." if partly_sent else ""
         hopeless = all(isinstance(error, ProxyOrdersError) and error.retry == "never" for error in self.errors.values())
-        summary = ProxyOrdersError(
+        return ProxyOrdersError(
             f"{len(self.errors)} of {len(self.wallets)} wallets could not be checked: {details.rstrip('.')}.{others}",
             retry="never" if hopeless else "soon",
         )
-        summary.tell("Nothing was bought.")
-        return summary

@@ -40,6 +40,7 @@ class Request:
     :param json: the body, Decimals allowed; ``None`` sends an empty one. Texts leave it out, since a login's body holds the key.
     :param spends: whether it moves money. Such a request is the last of its flow, and its driver sends it at most once.
     :param delivers: whether its answer is read for proxies and codes, so that its texts stay as they are.
+    :param order_id: the order that it is about, for messages; "" = no single one.
     """
 
     method: str
@@ -50,10 +51,12 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     spends: bool = False
     delivers: bool = False
+    order_id: str = ""
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         merged = {**self.headers, **headers}  # replace() takes three times as long
-        return Request(self.method, self.path, self.name, self.params, self.json, merged, self.spends, self.delivers)
+        described = (self.method, self.path, self.name, self.params, self.json, merged, self.spends, self.delivers)
+        return Request(*described, self.order_id)
 
     @cached_property
     def body(self) -> bytes | None:

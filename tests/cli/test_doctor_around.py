@@ -60,6 +60,17 @@ class TestTwoConnections:
         assert check["advice"] == "Set the same 'wallet' in 'two' and 'one'."
         assert shops.box.token("iproyal") not in json.dumps(check)
 
+    def test_the_first_use_says_it_once(self, shops: Shops, two: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+        shops.connect("iproyal", "three", extra=LIMITS, host=f"{shops.box.url('iproyal')}/".replace("127.0.0.1", "127.1"))
+        ProxyOrdersHook("three").buyer()
+        said = capsys.readouterr()
+        text = said.out + said.err
+        assert "Connection three: connection 'one' holds the same key and pays from wallet 'iproyal:one'" in text
+        assert "Set the same 'wallet' in 'three' and 'one'." in text and shops.box.token("iproyal") not in text
+        ProxyOrdersHook("three").buyer()
+        said = capsys.readouterr()
+        assert "same key" not in said.out + said.err, "no later use looks the others up"
+
     def test_other_keys_are_no_finding(self, shops: Shops, command: Command, two: Ledger) -> None:
         shops.connect("iproyal", "one", password="another key")
         assert examine(command, "two")["connection"]["state"] == "ok"

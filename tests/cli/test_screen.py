@@ -172,6 +172,29 @@ def run(words: list[str], shops: Shops, **options: object) -> subprocess.Complet
     return subprocess.run([PROGRAM, *words], capture_output=True, timeout=120, check=False, **options)  # type: ignore[call-overload, no-any-return]
 
 
+HELP = (
+    (), ("doctor",), ("guarantees",), ("ledger",), ("ledger", "list"), ("ledger", "show"), ("ledger", "resolve"),
+    ("ledger", "unfreeze"), ("ledger", "spending"), ("ledger", "backup"), ("webhooks",), ("webhooks", "serve"),
+    ("webhooks", "list"), ("webhooks", "send-test"), ("demo",),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_help_of_every_command(command: Command, words: tuple[str, ...]) -> None:
+    said = command(*words, "--help")
+    assert said.status == 0 and said.err == "" and "\x1b" not in said.out
+    assert " ".join(["proxyorders", *words]) in said.out.splitlines()[0], "its own usage comes first"
+    if "--ledger-url" in said.out:
+        assert "[proxyorders] ledger_url" in " ".join(said.out.split()), "a section is no markup"
+
+
+def test_help_at_a_terminal_looks_like_airflows(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in command("ledger", "--help").out
+
+
 def test_json_is_alone_on_stdout(shops: Shops) -> None:
     """Airflow's masker warns about ``"currency": "USD"`` on stdout."""
     shops.connect("voodoo", extra={"currency": "USD"})

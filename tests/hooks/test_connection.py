@@ -125,6 +125,24 @@ class TestSettings:
             assert read(extra=f'{{"daily_limit": {written}}}').caps.daily_limit == amount
 
 
+class TestFirstLimit:
+    """The form shows the extra on request only, so the price cap has the place of the login there."""
+
+    def test_in_the_place_of_the_login(self) -> None:
+        assert read(login="12.50", extra={}).caps.max_order_price == Decimal("12.50")
+        assert read(login=" 12.5 ", extra={"max_order_price": "12.50"}).caps.max_order_price == Decimal("12.50")
+        assert read(login="", extra={"max_order_price": "7"}).caps.max_order_price == Decimal(7)
+
+    @pytest.mark.parametrize("login", ["ada", "-1", "NaN", "1,50", "$5", "1e99"])
+    def test_anything_else_is_refused(self, login: str) -> None:
+        with pytest.raises(ConfigError, match=r"'some_conn': login is the most one order may cost.*50\.00.*Nothing was sent"):
+            read(login=login, extra={})
+
+    def test_two_of_them_contradict_each_other(self) -> None:
+        with pytest.raises(ConfigError, match=r"login 5 and max_order_price 6 in the extra are the same limit"):
+            read(login="5", extra={"max_order_price": "6"})
+
+
 WRONG: list[tuple[str, Any, str]] = [
     *[
         (name, value, "number of at least 0")

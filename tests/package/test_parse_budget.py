@@ -50,6 +50,29 @@ from airflow.sdk import DAG
 print(json.dumps(sorted(name for name in sys.modules if name.startswith("airflow_provider_proxyorders"))))
 """
 
+_AS_A_TASK_DOES = """
+import json, sys
+from airflow.sdk.plugins_manager import _get_plugins, integrate_listener_plugins, integrate_macros_plugins
+from airflow.sdk.listener import get_listener_manager
+plugins, errors = _get_plugins()
+integrate_macros_plugins()
+integrate_listener_plugins(get_listener_manager())
+assert not errors and "proxyorders" in [plugin.name for plugin in plugins], (plugins, errors)
+of_the_plugin = sorted(name for name in sys.modules if name.startswith("airflow_provider_proxyorders"))
+{work}
+print(json.dumps({{"plugin": of_the_plugin, "all": sorted(sys.modules)}}))
+"""
+#: what the tasks of a DAG with everything import, and what they import while they work
+_WORK = """
+import importlib, pkgutil
+import airflow_provider_proxyorders as package
+rooms = "operators sensors tasks triggers hooks purchase renewal wallet delivery ledger transport"
+for room in rooms.split():
+    for module in pkgutil.walk_packages([f"{package.__path__[0]}/{room}"], f"{package.__name__}.{room}."):
+        if "migrations" not in module.name and not module.name.endswith("form_requests"):
+            importlib.import_module(module.name)
+"""
+
 OPERATORS = "airflow_provider_proxyorders.operators.orders"
 SENSORS = "airflow_provider_proxyorders.sensors.orders"
 WALLETS = ", ".join(f"airflow_provider_proxyorders.{name}.wallet" for name in ("operators", "sensors", "triggers"))
@@ -67,6 +90,23 @@ def test_a_process_that_imports_airflow_loads_no_module_of_ours() -> None:
 
 def test_the_metadata_loads_no_other_module() -> None:
     assert run(_MEASURE.format(imports=""))["metadata"] == ["airflow_provider_proxyorders"]
+
+
+def test_a_task_process_loads_the_plugin_alone() -> None:
+    """Airflow imports each plugin in every task process; the page, the receiver and the button are built in the API server."""
+    assert run(_AS_A_TASK_DOES.format(work=""))["plugin"] == [
+        "airflow_provider_proxyorders",
+        "airflow_provider_proxyorders.plugin",
+    ]
+
+
+def test_no_task_process_imports_the_page() -> None:
+    """Also not while it works: whatever a task of ours can import brings no part of page, receiver or web server."""
+    loaded = run(_AS_A_TASK_DOES.format(work=_WORK))["all"]
+    assert "airflow_provider_proxyorders.purchase.buyer" in loaded
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("airflow_provider_proxyorders.")}
+    assert not rooms & {"page", "webhooks", "cli", "testing", "sandbox"}
+    assert not {"fastapi", "starlette", "uvicorn"} & {name.partition(".")[0] for name in loaded}
 
 
 @pytest.mark.parametrize(

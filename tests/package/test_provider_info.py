@@ -84,14 +84,16 @@ class TestForm:
             assert definition["label"], field
             assert len(definition["description"]) > 20, field
             obvious = "boolean" in shape["type"] or shape.get("format") == "password"
-            assert obvious or {"examples", "enum", "default"} & set(shape), f"{field} shows no example"
+            assert obvious or {"example", "enum", "default"} & set(shape), f"{field} shows no example"
+            assert "examples" not in shape, "Airflow's form says 'Start typing to see options' then"
             if "pattern" in shape:
-                assert all(re.search(shape["pattern"], example) for example in shape["examples"]), field
+                assert re.search(shape["pattern"], shape["example"]), field
 
     def test_standard_fields_are_renamed_explained_or_hidden(self, name: str) -> None:
         form = CONNECTIONS[name]["ui-field-behaviour"]
-        shown = {"host", "password"}
-        assert set(form["hidden-fields"]) == {"login", "port", "schema"}
+        shown = {"host", "login", "password"}
+        assert set(form["hidden-fields"]) == {"port", "schema"}
+        assert form["relabeling"]["login"] == "Most one order may cost", "the price cap is shown without a click"
         assert shown <= set(form["relabeling"]) and shown <= set(form["placeholders"])
 
     def test_a_name_that_airflow_masks_belongs_to_a_secret(self, name: str) -> None:
@@ -106,21 +108,21 @@ class TestForm:
         read = {*CONNECTION_SETTING_NAMES, *(setting.name for setting in vendor.settings)} - (
             set() if vendor.webhook else {"webhook_secret", "webhook_scheme"}
         )
-        assert set(CONNECTIONS[name]["conn-fields"]) == read
+        assert set(CONNECTIONS[name]["conn-fields"]) == read - {"max_order_price"}, "that one has the place of the login"
 
     def test_every_example_is_accepted_by_the_hook(self, name: str) -> None:
         from airflow.sdk import Connection
 
         extra = {
-            field: definition["schema"]["examples"][0]
+            field: definition["schema"]["example"]
             for field, definition in CONNECTIONS[name]["conn-fields"].items()
-            if "examples" in definition["schema"]
+            if "example" in definition["schema"]
         }
-        connection = Connection(conn_id="c", conn_type=name, password="invented-key", extra=json.dumps(extra))
+        connection = Connection(conn_id="c", conn_type=name, login="50.00", password="invented-key", extra=json.dumps(extra))
         assert str(account_for(connection, vendor_class(name)).caps.max_order_price) == "50.00"
 
     def test_amounts_are_text(self, name: str) -> None:
-        for field in ("max_order_price", "daily_limit", "monthly_limit", "min_balance"):
+        for field in ("daily_limit", "monthly_limit", "min_balance"):
             assert CONNECTIONS[name]["conn-fields"][field]["schema"]["type"] == ["string", "null"]
 
 
@@ -143,7 +145,8 @@ def test_airflow_shows_the_forms_without_importing_a_hook() -> None:
         form = imported["forms"][name]
         assert form["hook_name"] == connection["hook-name"]
         assert form["standard_fields"]["password"]["title"] == connection["ui-field-behaviour"]["relabeling"]["password"]
-        assert form["standard_fields"]["login"]["hidden"]
+        assert form["standard_fields"]["login"]["title"] == "Most one order may cost"
+        assert not form["standard_fields"]["login"]["hidden"]
         assert set(form["extra_fields"]) == set(connection["conn-fields"])
 
 

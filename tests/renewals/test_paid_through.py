@@ -222,9 +222,9 @@ class TestRefused:
         assert shops.box.book.count("iproyal", "extend") == 0
 
     def test_an_order_that_is_not_there(self, shops: Shops, now: datetime) -> None:
-        with pytest.raises(OrderNotFound, match=r"IPRoyal does not know it.*Nothing was bought"):
+        with pytest.raises(OrderNotFound, match=r"IPRoyal does not know order '4242' .*'iproyal_default'.*Nothing was bought"):
             extend(shops, "4242", paid_through=now + DAY)().execute(context())
-        with pytest.raises(OrderNotFound, match=r"IPRoyal does not know it.*Nothing was bought"):
+        with pytest.raises(OrderNotFound, match=r"IPRoyal does not know order '4242' .*'iproyal_default'.*Nothing was bought"):
             extend(shops, "4242", order_key="mine")().execute(context())
 
     @pytest.mark.parametrize("asked", ["paid_through", "expires_at", "only_within"])

@@ -139,7 +139,7 @@ class TestOnce:
 
 class TestRefused:
     def test_nobody_says_when_it_ends(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:
-        for due in ({"paid_through": now + DAY}, {"only_within": 86400}):
+        for due in ({"paid_through": now + DAY}, {"only_within": DAY}):
             with pytest.raises(InvalidRequest, match=r"expires_at.*reports no end of order.*Nothing was bought"):
                 renew(shops, vendor, old.order_id, **due).execute(context())
         assert len(shops.bought(vendor)) == 1
@@ -148,7 +148,7 @@ class TestRefused:
         with pytest.raises(AirflowSkipException, match=r"reaches paid_through.*Nothing was bought"):
             renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, paid_through=now + 2 * DAY).execute(context())
         with pytest.raises(AirflowSkipException, match=r"runs until .*, beyond .*Nothing was bought"):
-            renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, only_within=86400).execute(context())
+            renew(shops, vendor, old.order_id, expires_at=now + 9 * DAY, only_within=DAY).execute(context())
         assert len(shops.bought(vendor)) == 1
 
     def test_it_is_due(self, shops: Shops, vendor: str, old: Purchase, now: datetime) -> None:

@@ -307,13 +307,17 @@ class TestOrderPage:
     def test_the_address_is_left_for_the_button(self, shops: Shops) -> None:
         given = context()
         page = "https://dashboard.example.com/orders/{order_id}"
-        result = buy(shops, "iproyal", connection={"extra": {"order_page": page}})().execute(given)
+        task = buy(shops, "iproyal", connection={"extra": {"order_page": page}})()
+        result = task.execute(given)
         assert given["ti"].xcoms == {PAGE: page.replace("{order_id}", result["order_id"])}
+        assert [link.name for link in task.operator_extra_links] == ["Purchase", "Order"]
 
     def test_without_a_setting_nothing_is_left(self, shops: Shops) -> None:
         given = context()
-        buy(shops, "iproyal")().execute(given)
+        task = buy(shops, "iproyal")()
+        task.execute(given)
         assert given["ti"].xcoms == {}
+        assert [link.name for link in task.operator_extra_links] == ["Purchase"], "Airflow stores empty links, too"
 
     @pytest.mark.parametrize("page", ["https://dashboard.example.com/orders/7001", None])
     def test_the_button_leads_there(self, monkeypatch: pytest.MonkeyPatch, page: str | None) -> None:

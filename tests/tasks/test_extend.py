@@ -100,19 +100,19 @@ class TestOnce:
 
 
 class TestWhen:
-    @pytest.mark.parametrize("within", [timedelta(days=6), 6 * 86400, "518400", 518400.5, "P6D", "144h", None, ""])
+    @pytest.mark.parametrize("within", [timedelta(days=6), "6 days", "P6D", "144h", None, ""])
     def test_an_order_that_is_due_is_extended(self, shops: Shops, until: datetime, within: Any) -> None:
         assert extend(shops, only_within=within)().execute(context())["status"] == "delivered"
 
-    @pytest.mark.parametrize("within", [timedelta(days=4), 4 * 86400, "345600", 0, "0"])
+    @pytest.mark.parametrize("within", [timedelta(days=4), "4 days", "0h"])
     def test_an_order_that_runs_for_longer_is_skipped(self, shops: Shops, until: datetime, within: Any) -> None:
         with pytest.raises(AirflowSkipException, match=rf"runs until {until:%Y-%m-%d %H:%M} UTC.*Nothing was bought"):
             extend(shops, only_within=within)().execute(context())
         assert shops.bought("iproyal") == []
 
-    @pytest.mark.parametrize("within", ["a week", "nan", "inf", -1, [7]])
+    @pytest.mark.parametrize("within", ["a week", "nan", "inf", "-1d", [7]])
     def test_what_is_no_duration(self, shops: Shops, until: datetime, within: Any) -> None:
-        with pytest.raises(InvalidRequest, match=r"only_within.*must be a timedelta, seconds.*P3D.*Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=r"only_within.*must be a number with a unit.*3 days.*Nothing was bought"):
             extend(shops, only_within=within)().execute(context())
         assert shops.bought("iproyal") == []
 
@@ -227,7 +227,7 @@ class TestOwnRenewal:
     def test_disable_before_the_order_is_due_changes_nothing(self, shops: Shops, until: datetime) -> None:
         renew(shops)
         with pytest.raises(AirflowSkipException, match="runs until"):
-            extend(shops, on_auto_extend="disable", only_within=60)().execute(context())
+            extend(shops, on_auto_extend="disable", only_within="1min")().execute(context())
         assert shops.hook("iproyal").get_order("7001").auto_extends is True
 
     def test_extend(self, shops: Shops, until: datetime) -> None:

@@ -8,11 +8,18 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+    TaskDeferred,
+)
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderNotFound, OrderNotUsable, UnsupportedOperation
 from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
-from airflow_provider_proxyorders.tasks.links import PAGE
+from airflow_provider_proxyorders.tasks.links import PAGE, OrderPageLink
+from airflow_provider_proxyorders.tasks.order_operator import TRIGGERER_PATIENCE
 from tests.hooks.connections import REQUESTS, Shops
 from tests.vendors import ROWS
 
@@ -33,6 +40,44 @@ def sensor(shops: Shops, vendor: str, order_id: str, **options: Any) -> Callable
     conn_id = shops.connect(vendor, **options.pop("connection", {}))
     given = {"poke_interval": 0.1, "poll_interval": 0.1, "timeout": 20, "deferrable": False, **options}
     return lambda: ProxyOrderSensor(task_id="wait", conn_id=conn_id, order_id=order_id, **given)
+
+
+class TestWithoutATriggerer:
+    """Airflow ends the deferral in the scheduler, since no triggerer has looked at the order."""
+
+    OVER = ("__fail__", {"error": "Trigger timeout"})
+
+    def deferred(self, shops: Shops, **options: Any) -> tuple[ProxyOrderSensor, str]:
+        order_id = ordered(shops, "voodoo")
+        task = sensor(shops, "voodoo", order_id, deferrable=True, timeout=60, **options)()
+        with pytest.raises(TaskDeferred) as deferral:
+            task.execute(context())
+        assert deferral.value.timeout is not None
+        assert timedelta(seconds=50) < deferral.value.timeout - TRIGGERER_PATIENCE <= timedelta(seconds=60)
+        return task, order_id
+
+    def test_the_error_names_it_and_is_final(self, shops: Shops) -> None:
+        task, order_id = self.deferred(shops)
+        with pytest.raises(
+            AirflowSensorTimeout, match=rf"order {order_id} was still pending.*airflow triggerer.*deferrable=False"
+        ):
+            task.resume_execution(*self.OVER, context())
+
+    def test_the_worker_looks_first(self, shops: Shops) -> None:
+        task, order_id = self.deferred(shops)
+        shops.box.control({"vendor": "voodoo", "order": {"id": order_id, "status": "completed", "quantity": 2}})
+        assert task.resume_execution(*self.OVER, context())["status"] == "delivered"
+
+    @pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+    def test_a_soft_end(self, shops: Shops, option: str) -> None:
+        task, _ = self.deferred(shops, **{option: True})
+        with pytest.raises(AirflowSkipException, match="airflow triggerer"):
+            task.resume_execution(*self.OVER, context())
+
+    def test_another_failure_stays(self, shops: Shops) -> None:
+        task, _ = self.deferred(shops)
+        with pytest.raises(TaskDeferralError):
+            task.resume_execution("__fail__", {"error": "Trigger failure"}, context())
 
 
 class TestResult:
@@ -61,6 +106,14 @@ class TestResult:
         page = "https://dashboard.example.com/orders/{order_id}"
         sensor(shops, "iproyal", "7001", connection={"extra": {"order_page": page}})().execute(given)
         assert given["ti"].xcoms == {PAGE: page.replace("{order_id}", "7001")}
+
+    def test_without_a_page_airflow_stores_no_empty_link(self, shops: Shops) -> None:
+        """When a task ends, Airflow stores an XCom for each of its links, whatever the address."""
+        shops.box.control({"vendor": "iproyal", "order": {"id": 7001, "status": "confirmed"}})
+        task, given = sensor(shops, "iproyal", "7001")(), context()
+        assert [link.name for link in task.operator_extra_links] == ["Order"], "the DAG has the button"
+        task.execute(given)
+        assert given["ti"].xcoms == {} and not any(isinstance(link, OrderPageLink) for link in task.operator_extra_links)
 
     def test_it_only_reads(self, shops: Shops, vendor: str) -> None:
         order_id = ordered(shops, vendor, processing=0.2)

@@ -112,7 +112,9 @@ class IPRoyal(IPRoyalReading):
 
     def extend(self, order_id: str, body: Mapping[str, Any]) -> Flow[VendorOrder]:
         read = self.order_reader()
-        request = Request("POST", f"/orders/{order_number(order_id)}/extend", "extend order", json=body, spends=True)
+        request = Request(
+            "POST", f"/orders/{order_number(order_id)}/extend", "extend order", (), body, spends=True, order_id=order_id
+        )
         response = yield from self.call(request)
         return self.placed(response, request, lambda data: just_sent(about(order_id, read(data))))
 
@@ -124,7 +126,7 @@ class IPRoyal(IPRoyalReading):
         :param options: ``product_plan_id``, ``payment_type`` (``card`` or ``balance``), ``card_id``.
         """
         body = toggle_body(order_number(order_id), enabled, options)
-        request = Request("POST", "/orders/toggle-auto-extend", "switch auto-extend", json=body)
+        request = Request("POST", "/orders/toggle-auto-extend", "switch auto-extend", json=body, order_id=order_id)
         data = unwrapped((yield from self.read(request)))
         if self.understood(request, lambda: pick(data, "is_enabled")) is not enabled:
             raise self.unreadable(request, UnreadableBody(f"is_enabled is not {str(enabled).lower()}, as was asked for"))

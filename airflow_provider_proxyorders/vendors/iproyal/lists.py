@@ -159,7 +159,7 @@ class IPRoyalLists(Vendor):
         return zone
 
     def reading(self, order_id: str) -> Request:
-        return Request("GET", f"/orders/{order_number(order_id)}", "read order")
+        return Request("GET", f"/orders/{order_number(order_id)}", "read order", order_id=order_id)
 
     # -- one list, or one for each product ------------------------------------------------------------------------
 

@@ -202,7 +202,9 @@ class Proxy6Reading(Vendor):
         if why := listing.odd_in(order_id):
             raise self.unreadable(READ, UnreadableBody(why))
         if not carrying:
-            raise OrderNotFound(f"{self.title} lists no proxy of order {order_id!r}. This call moves no money.", status=404)
+            raise OrderNotFound(
+                f"{self.unknown_order(order_id)}: it lists no proxy of this order. This call moves no money.", status=404
+            )
         return carrying
 
     def listing(self, order_id: str | None = None, state: str = "all", *, delivers: bool = False) -> Flow[Listing]:

@@ -112,7 +112,7 @@ class ProxyScrapeReading(Vendor):
 
     def read_order(self, order_id: str) -> Flow[tuple[VendorOrder, Any]]:
         """An order, and the answer it was in."""
-        request = Request("GET", f"/v4/account/orders/{path_part(order_id)}/status", _STATUS)
+        request = Request("GET", f"/v4/account/orders/{path_part(order_id)}/status", _STATUS, order_id=order_id)
         data = yield from self.read(request)
         return self.understood(request, lambda: about(order_id, read_order(data, self.account.currency))), data
 
@@ -137,8 +137,8 @@ class ProxyScrapeReading(Vendor):
             if ADOPTED + entry["AccountID"] == order_id:
                 return adopted_order(entry)
         raise OrderNotFound(
-            f"{self.title} lists no sub-account {order_id.removeprefix(ADOPTED)!r} (any more); refunded orders lose theirs. "
-            "This call moves no money."
+            f"{self.unknown_order(order_id)}: it lists no sub-account {order_id.removeprefix(ADOPTED)!r} (any more); refunded "
+            "orders lose theirs. This call moves no money."
         )
 
     def balance(self) -> Flow[Balance]:

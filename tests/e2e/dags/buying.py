@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, Param
 
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, ExtendProxyOrderOperator
@@ -28,6 +30,6 @@ with DAG("extending", schedule=None, catchup=False, params=PARAMS):
         conn_id="{{ params.conn_id }}",
         order_id="{{ params.order_id }}",
         request="{{ params.request | tojson }}",
-        only_within=40 * 86400,
+        only_within=timedelta(days=40),
         deferrable=True,
     )

@@ -1,4 +1,4 @@
-"""The button *Test connection*: the request that Airflow's page sends goes on without its port 0, every other as it came."""
+"""What Airflow's pages send about a connection: a test goes on without port 0, a wrong limit is not saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.hooks.test_button import LONGEST_BODY, ButtonMiddleware
+from airflow_provider_proxyorders.hooks.form_requests import LONGEST_BODY, FormMiddleware
 from airflow_provider_proxyorders.vendors.registry import vendor_names
 
 PATH = "/api/v2/connections/test"
@@ -43,7 +43,7 @@ def through(body: bytes, *, path: str = PATH, method: str = "POST", chunk: int =
 
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     scope: Any = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(ButtonMiddleware(airflow)(scope, receive, None))
+    asyncio.run(FormMiddleware(airflow)(scope, receive, None))
     (request,) = arrived
     return request
 
@@ -76,7 +76,60 @@ def test_every_other_body_goes_on_as_it_came(body: bytes) -> None:
     assert through(body, chunk=100_000) == (body, len(body))
 
 
-@pytest.mark.parametrize(("path", "method"), [("/api/v2/connections", "POST"), (PATH, "PUT"), (f"{PATH}/x", "POST")])
+@pytest.mark.parametrize(
+    ("path", "method"), [("/api/v2/connections", "POST"), (PATH, "PUT"), (f"{PATH}/x", "POST"), ("/x", "PATCH")]
+)
 def test_every_other_call_goes_on_as_it_came(path: str, method: str) -> None:
     body = json.dumps(FORM).encode()
     assert through(body, path=path, method=method) == (body, len(body))
+
+
+SAVES = [("/api/v2/connections", "POST"), ("/team/af/api/v2/connections/voodoo_default", "PATCH")]
+
+
+def refusal(connection: dict[str, Any], path: str, method: str) -> str | None:
+    """The answer to a save that Airflow does not hear of; ``None`` where it hears of it."""
+    body, sent, heard = json.dumps(connection).encode(), [], []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def airflow(scope: Any, receive: Any, send: Any) -> None:
+        heard.append(await receive())
+
+    scope: Any = {"type": "http", "method": method, "path": path, "headers": []}
+    asyncio.run(FormMiddleware(airflow)(scope, receive, send))
+    assert bool(sent) != bool(heard)
+    if heard:
+        assert heard[0]["body"] == body
+        return None
+    assert sent[0]["status"] == 422
+    detail: str = json.loads(sent[1]["body"])["detail"]
+    return detail
+
+
+@pytest.mark.parametrize(("path", "method"), SAVES)
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"login": "fifty"}, "login is the most one order may cost"),
+        ({"login": "-1"}, "login is the most one order may cost"),
+        ({"login": "5", "extra": '{"max_order_price": "6"}'}, "are the same limit"),
+        ({"extra": '{"daily_limit": "1,50"}'}, "daily_limit must be a number"),
+        ({"extra": '{"min_balance": "$5"}'}, "min_balance must be a number"),
+        ({"extra": "{"}, "the extra must be JSON"),
+    ],
+)
+def test_a_limit_that_no_purchase_could_read_is_not_saved(path: str, method: str, fields: dict[str, Any], says: str) -> None:
+    detail = refusal({**FORM, **fields}, path, method)
+    assert detail is not None and says in detail and "'voodoo_default'" in detail and detail.endswith("Nothing was saved.")
+    assert refusal({**FORM, **fields, "conn_type": "http"}, path, method) is None, "a connection of another provider"
+
+
+@pytest.mark.parametrize(("path", "method"), SAVES)
+@pytest.mark.parametrize("fields", [{}, {"login": "50.00"}, {"login": None, "extra": None}, {"extra": '{"daily_limit": "150"}'}])
+def test_a_good_one_is_saved(path: str, method: str, fields: dict[str, Any]) -> None:
+    assert refusal({**FORM, **fields}, path, method) is None
