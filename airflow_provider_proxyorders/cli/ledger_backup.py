@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.cli.options import confirmed, ledger_address, open_to_decide
-from airflow_provider_proxyorders.cli.screen import show
+from airflow_provider_proxyorders.cli.options import confirmed, ledger_address, open_to_decide, place_of
+from airflow_provider_proxyorders.cli.screen import show, tell
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.text import utc
 
@@ -50,11 +50,13 @@ def back_up_ledger(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.ledger.backup import back_up
     from airflow_provider_proxyorders.ledger.engine import engine_for
 
-    backup = back_up(engine_for(ledger_address(arguments)), arguments.file)
+    engine = engine_for(ledger_address(arguments))
+    backup = back_up(engine, arguments.file)
     show(f"{backup.file}: {backup.purchases} purchases, as of {utc(backup.at, 'seconds')}")
     if backup.marked:
         facts.last_backup(open_to_decide(arguments)).put(dump_json({"at": backup.at.isoformat(), "file": backup.file}))
     else:
+        tell(f"ledger: {place_of(engine)}")
         show("This ledger is of an older version. After a restore also run: proxyorders ledger restored")
     show(STEPS)
     return 0
@@ -80,6 +82,7 @@ def reconcile_wallet(arguments: argparse.Namespace) -> int:
 
     _compat.act_as_airflow_command()
     buyer = ProxyOrdersHook(arguments.conn_id).buyer(say=lambda line: None)
+    tell(f"ledger: {place_of(buyer.ledger.engine)}")
     report, wallet = reconcile(buyer), buyer.account.wallet
     for line in report.lines():
         show(line)

@@ -13,6 +13,8 @@ from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from airflow_provider_proxyorders.ledger import Ledger
 
 
@@ -52,7 +54,7 @@ def open_to_read(arguments: argparse.Namespace) -> Ledger:
     from airflow_provider_proxyorders.ledger.schema import HEAD
 
     engine = engine_for(ledger_address(arguments))
-    place, version = engine.url.render_as_string(hide_password=True), version_at(engine)
+    place, version = place_of(engine), version_at(engine)
     if version is None:
         raise ConfigError(f"the database {place} holds no ledger yet: the first task that buys makes it. Nothing was changed.")
     if version != HEAD:
@@ -65,14 +67,23 @@ def open_to_read(arguments: argparse.Namespace) -> Ledger:
 
 
 def open_to_decide(arguments: argparse.Namespace) -> Ledger:
-    """The ledger of the option, or of this Airflow, for a decision: a ledger of an older version is upgraded, none is made.
+    """The ledger of the option, or of this Airflow, for a decision; its place goes to stderr.
+
+    A ledger of an older version is upgraded, none is made.
 
     :raises ConfigError: it is missing.
     :raises LedgerError: it cannot be opened or upgraded.
     """
     from airflow_provider_proxyorders.ledger import open_ledger
 
-    return open_ledger(ledger_address(arguments))
+    ledger = open_ledger(ledger_address(arguments))
+    screen.tell(f"ledger: {place_of(ledger.engine)}")
+    return ledger
+
+
+def place_of(engine: Engine) -> str:
+    """The address of a ledger without its password."""
+    return engine.url.render_as_string(hide_password=True)
 
 
 def day_of(text: str) -> date:

@@ -26,6 +26,7 @@ from airflow_provider_proxyorders.domain.inputs import (
 )
 from airflow_provider_proxyorders.domain.text import one_line, utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.telling import explaining
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -89,6 +90,7 @@ class DeliverProxiesOperator(BaseOperator):
         self.check_timeout = seconds_of("check_timeout", check_timeout, 10.0)
         self.check_at_once = count_of("check_at_once", check_at_once, 20)
 
+    @explaining
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.delivery.formats import dump, first_expiry
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook

@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.errors import (
     NotFarEnough,
     OrderNotFound,
     UnsupportedOperation,
+    telling_of_the_wallet,
 )
 from airflow_provider_proxyorders.domain.inputs import (
     duration_of,
@@ -110,9 +111,10 @@ class ExtendProxyOrderOperator(OrderOperator):
         self.max_price = max_price
         self.cap_was_set = max_price is not None
         self._templated = {name for name in CONDITIONS if is_template(getattr(self, name))}
-        self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
-        self.on_short = one_of("on_short", on_short, ("fail", "accept"))
-        self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
+        with telling_of_the_wallet():
+            self.on_auto_extend = one_of("on_auto_extend", on_auto_extend, ("skip", "fail", "disable", "extend"))
+            self.on_short = one_of("on_short", on_short, ("fail", "accept"))
+            self.if_unsupported = one_of("if_unsupported", if_unsupported, ("fail", "reorder"))
 
     def buy(self, buyer: Buyer, context: Context) -> Purchase:
         order_id, key = order_id_of(self.order_id), order_key_of(self.order_key)

@@ -25,6 +25,7 @@ from airflow_provider_proxyorders.domain.inputs import (
 )
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.telling import explaining
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -117,6 +118,7 @@ class FindExpiringOrdersOperator(BaseOperator):
         self.term = term
         self.limit = limit
 
+    @explaining
     def execute(self, context: Context) -> list[dict[str, str]]:
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.wallet.plan import plan_renewals

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow_provider_proxyorders.tasks.telling import explaining
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,6 +50,7 @@ class ReconcileLedgerOperator(BaseOperator):
         self.conn_id = conn_id
         self.fail_on_findings = flag_of("fail_on_findings", fail_on_findings, default=True)
 
+    @explaining
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
         from airflow_provider_proxyorders.wallet.reconcile import reconcile

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.inputs import body_of, one_of, order_key_of
 from airflow_provider_proxyorders.operators.extend import ExtendProxyOrderOperator
 from airflow_provider_proxyorders.operators.find_expiring import FindExpiringOrdersOperator
@@ -68,7 +68,8 @@ class CreateProxyOrderOperator(OrderOperator):
         self.order_key = order_key
         self.max_price = max_price
         self.cap_was_set = max_price is not None
-        self.on_partial = one_of("on_partial", on_partial, ("fail", "accept"))
+        with telling_of_the_wallet():
+            self.on_partial = one_of("on_partial", on_partial, ("fail", "accept"))
 
     def buy(self, buyer: Buyer, context: Context) -> Purchase:
         key = order_key_of(self.order_key) or default_key(context)

@@ -27,7 +27,7 @@ from airflow_provider_proxyorders.domain.inputs import (
 from airflow_provider_proxyorders.domain.levels import Levels
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 from airflow_provider_proxyorders.tasks.question import notifiers_of
-from airflow_provider_proxyorders.tasks.telling import report_wallet
+from airflow_provider_proxyorders.tasks.telling import explaining, report_wallet
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -120,6 +120,7 @@ class CheckWalletOperator(BaseOperator):
         self.alert_name = alert_name
         self.fail_when_low = flag_of("fail_when_low", fail_when_low, default=False)
 
+    @explaining
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.wallet.report import WalletReport
 

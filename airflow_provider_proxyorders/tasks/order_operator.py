@@ -108,15 +108,16 @@ class OrderOperator(BaseOperator):
         # named here, since Airflow reads the defaults of mapped tasks from the signature
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
-        self.wait_for_completion = flag_of("wait_for_completion", wait_for_completion, default=True)
-        self.deferrable = flag_of("deferrable", deferrable, default=default_deferrable())
-        self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
-        self.timeout = seconds_of("timeout", timeout, least=0.0)
         self.on_partial = "fail"
-        self.on_unresolved = one_of("on_unresolved", on_unresolved, ("fail", "ask"))
         self.notifiers = notifiers_of(notifiers)
-        self.assigned_users = users_of("assigned_users", assigned_users)
-        self.response_timeout = duration_of("response_timeout", response_timeout, least=timedelta(seconds=1))
+        with telling_of_the_wallet():
+            self.wait_for_completion = flag_of("wait_for_completion", wait_for_completion, default=True)
+            self.deferrable = flag_of("deferrable", deferrable, default=default_deferrable())
+            self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
+            self.timeout = seconds_of("timeout", timeout, least=0.0)
+            self.on_unresolved = one_of("on_unresolved", on_unresolved, ("fail", "ask"))
+            self.assigned_users = users_of("assigned_users", assigned_users)
+            self.response_timeout = duration_of("response_timeout", response_timeout, least=timedelta(seconds=1))
 
     def price_cap(self) -> Decimal | None:
         """The task's own price cap; None where the author of the DAG set none.

@@ -9,11 +9,12 @@ logged. What can be read from the ledger is a gauge of that, so a retry or a Cle
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import OrderPending, OutcomeUnknown, ProxyOrdersError, Quarantined
@@ -21,6 +22,8 @@ from airflow_provider_proxyorders.domain.model import Step
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,17 @@ def explained(log: Any) -> Iterator[None]:
         for sentence in sentences(str(error)):
             log.error("%s", sentence)
         raise
+
+
+def explaining(method: Method) -> Method:
+    """The same around a method of a task that only reads."""
+
+    @functools.wraps(method)
+    def explain(task: Any, *args: Any, **kwargs: Any) -> Any:
+        with explained(task.log):
+            return method(task, *args, **kwargs)
+
+    return cast(Method, explain)
 
 
 #: The most unresolved purchases that are counted.

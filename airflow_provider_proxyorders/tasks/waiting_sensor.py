@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.tasks.order_operator import (
     default_deferrable,
     missed_of,
 )
+from airflow_provider_proxyorders.tasks.telling import explaining
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,6 +100,7 @@ class WaitingSensor(BaseSensorOperator):
         :param missed: how many reads in a row the triggerer made without the order, and over how many seconds.
         """
 
+    @explaining
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
@@ -120,6 +122,7 @@ class WaitingSensor(BaseSensorOperator):
             raise AirflowSensorTimeout(self.timeout_text())
         self._defer(until)
 
+    @explaining
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral. If no triggerer looked in time, the worker looks once in its place."""
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_proxyorders.domain.text import amount
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.renewal.results import DueOrder, ExpiringOrders
 from airflow_provider_proxyorders.wallet.prices import Prices, Renewal
@@ -43,7 +44,7 @@ class RenewalPlan:
             "source": orders.source,
             "looked_at": orders.looked_at,
             "due": [_line(order, renewal) for order, renewal in self.renewals],
-            "total": {currency: f"{amount:f}" for currency, amount in sorted(self.total.items())},
+            "total": {currency: amount(total) for currency, total in sorted(self.total.items())},
             "unpriced": sum(renewal.price is None for _, renewal in self.renewals),
             "left_out": [
                 {
@@ -76,7 +77,7 @@ def _line(order: DueOrder, renewal: Renewal) -> dict[str, Any]:
         "product": order.product,
         "location": order.location,
         "note": order.note,
-        "price": f"{renewal.price.amount:f}" if renewal.price else None,
+        "price": amount(renewal.price.amount) if renewal.price else None,
         "currency": renewal.price.currency if renewal.price else None,
         "price_from": renewal.source,
     }

@@ -69,6 +69,22 @@ class TestReading:
         said = command(*words)
         assert said.status == 0 and f"ledger: {ledger.engine.url}" in said.err and "ledger: " not in said.out
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("ledger", "resolve", "k", "--give-up", "--yes"),
+            ("ledger", "unfreeze", "iproyal:main", "--yes"),
+            ("ledger", "restored"),
+        ],
+        ids=" ".join,
+    )
+    def test_a_decision_names_its_ledger_too(
+        self, shops: Shops, command: Command, ledger: Ledger, words: tuple[str, ...]
+    ) -> None:
+        bought(ledger, "k", "3")
+        said = command(*words)
+        assert f"ledger: {ledger.engine.url}" in said.err and "ledger: " not in said.out
+
     def test_the_password_of_a_ledger_is_not_shown(self, command: Command) -> None:
         said = command("ledger", "list", "--ledger-url", "postgresql://me:db-password@127.0.0.1:1/x")
         assert said.status == 1 and "db-password" not in said.err

@@ -85,7 +85,7 @@ def test_every_vendor_buys_waits_and_uses(airflow: LocalAirflow, box: Sandbox, l
     assert (extension["kind"], extension["status"], extension["price"]) == ("extend", "delivered", "6")
     assert [entry.kind for entry in box.book.charges("iproyal")] == ["create", "extend"]
     story = all_logs(airflow, dag_id, runs["iproyal"])
-    assert "Intended at IPRoyal, quoted at 6 USD" in story and "Placed as order" in story
+    assert "Intended at IPRoyal, quoted at 6.00 USD" in story and "Placed as order" in story
 
 
 def test_a_triggerer_restarted_while_orders_wait_resumes_without_a_second_order(airflow: LocalAirflow, box: Sandbox) -> None:

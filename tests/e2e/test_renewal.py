@@ -62,8 +62,8 @@ def test_found_approved_extended_reported(airflow: LocalAirflow, box: Sandbox, l
     )
 
     asked, report = run(airflow, {"approve_above": "5.00"}, "Approve")
-    assert asked["subject"] == "Extend 3 orders for 12 USD?"
-    assert "\n    9003, " in asked["body"] and ": 3 USD (quote)" in asked["body"] and "9004" not in asked["body"]
+    assert asked["subject"] == "Extend 3 orders for 12.00 USD?"
+    assert "\n    9003, " in asked["body"] and ": 3.00 USD (quote)" in asked["body"] and "9004" not in asked["body"]
     assert [entry.order_id for entry in box.book.charges("iproyal")] and {e.kind for e in box.book.charges("iproyal")} == {
         "extend"
     }

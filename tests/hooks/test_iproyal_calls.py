@@ -54,8 +54,8 @@ def test_the_log_tells_what_the_quote_says(shops: Shops) -> None:
 def test_an_extension_is_quoted_by_the_hook(shops: Shops) -> None:
     order = {"id": 7001, "quantity": 2, "expire_date": "2030-02-01 09:15:00"}
     shops.box.control({"vendor": "iproyal", "order": order})
-    assert str(hook_of(shops).quote_extension("7001", {"product_plan_id": 23}).price) == "11 USD"
-    assert str(hook_of(shops).quote_extension("7001", {"product_plan_id": 23, "proxies": ["203.0.113.21"]}).price) == "5.5 USD"
+    assert str(hook_of(shops).quote_extension("7001", {"product_plan_id": 23}).price) == "11.00 USD"
+    assert str(hook_of(shops).quote_extension("7001", {"product_plan_id": 23, "proxies": ["203.0.113.21"]}).price) == "5.50 USD"
 
 
 def test_cards_are_listed_without_the_addresses_that_change_them(shops: Shops) -> None:

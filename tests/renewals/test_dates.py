@@ -64,7 +64,7 @@ class TestMoment:
         ["soon", "12:30", "2026", "2026-12", "2026-W48", "2026-13-01", "2027-02-29", "P3D", 5, True, ["2026-12-31"], "  "],
     )
     def test_what_is_none(self, value: Any) -> None:
-        with pytest.raises(InvalidRequest, match=r"paid_through.*ISO text.*Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=r"paid_through.*ISO text"):
             moment("paid_through", value, "UTC")
 
 

@@ -64,8 +64,8 @@ class TestHandedOn:
         assert (report["source"], report["looked_at"], report["left_out_count"], report["postponed"]) == ("vendor", 2, 1, [])
         (line,) = report["due"]
         assert (line["order_id"], line["note"], line["expires_from"]) == ("1", "crawler", "vendor")
-        assert (line["price"], line["currency"], line["price_from"]) == ("6", "USD", "quote")
-        assert (report["total"], report["unpriced"]) == ({"USD": "6"}, 0)
+        assert (line["price"], line["currency"], line["price_from"]) == ("6.00", "USD", "quote")
+        assert (report["total"], report["unpriced"]) == ({"USD": "6.00"}, 0)
         (left,) = report["left_out"]
         assert (left["order_id"], left["reason"]) == ("2", "auto_extends")
         assert datetime.fromisoformat(report["until"]) - datetime.fromisoformat(report["as_of"]) == 3 * DAY
@@ -85,9 +85,9 @@ class TestHandedOn:
         calls = shops.box.book.count("iproyal", "quote")
         _, report = find(shops, within=40 * DAY)
         lines = {line["order_id"]: line for line in report["due"]}
-        assert (lines[order.order_id]["price"], lines[order.order_id]["price_from"]) == ("6", "ledger")
+        assert (lines[order.order_id]["price"], lines[order.order_id]["price_from"]) == ("6.00", "ledger")
         assert (lines["1"]["price"], lines["1"]["price_from"]) == (None, "unknown")
-        assert (report["total"], report["unpriced"]) == ({"USD": "6"}, 1)
+        assert (report["total"], report["unpriced"]) == ({"USD": "6.00"}, 1)
         assert shops.box.book.count("iproyal", "quote") == calls  # nobody asked what it would cost
 
     def test_a_vendor_without_a_list(self, shops: Shops) -> None:

@@ -95,7 +95,7 @@ class TestState:
 
     def test_short_of_the_target_after_one_extension(self, shops: Shops, until: datetime) -> None:
         make, task_context = extend(shops, paid_through=until + 31 * DAY), context()
-        with pytest.raises(NotFarEnough, match=r"extended for 3 USD and ends .* before paid_through=.*next run extends"):
+        with pytest.raises(NotFarEnough, match=r"extended for 3.00 USD and ends .* before paid_through=.*next run extends"):
             make().execute(task_context)
         assert task_context["ti"].xcoms["return_value"]["price"] == "3"  # what was paid is told all the same
         for number in (2, 3):  # a retry, and the task when it is cleared

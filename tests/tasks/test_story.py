@@ -12,7 +12,10 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending, Quarantined
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
+from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator
+from airflow_provider_proxyorders.operators.ledger import ReconcileLedgerOperator
+from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator, FindExpiringOrdersOperator
+from airflow_provider_proxyorders.sensors.orders import ProxyOrderSensor
 from airflow_provider_proxyorders.tasks.telling import Story
 from tests.hooks.connections import REQUESTS, Shops
 
@@ -63,6 +66,24 @@ def test_an_errors_advice_has_a_line_of_its_own(shops: Shops, capfd: pytest.Capt
     assert "If it is there: proxyorders ledger resolve 'k' --adopt ORDER_ID." in errors
     assert errors[-1] == "Then clear the task."
     assert logged.count(("info", "Order key: 'k'")) == 1
+
+
+READERS = {
+    "deliver": lambda: DeliverProxiesOperator(task_id="t", conn_id="gone", order_id="7001", path="x"),
+    "find": lambda: FindExpiringOrdersOperator(task_id="t", conn_id="gone", within="P3D"),
+    "reconcile": lambda: ReconcileLedgerOperator(task_id="t", conn_id="gone"),
+    "sensor": lambda: ProxyOrderSensor(task_id="t", conn_id="gone", order_id="7001", deferrable=False),
+}
+
+
+@pytest.mark.parametrize("task", READERS)
+def test_so_it_has_in_tasks_that_read(shops: Shops, task: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        READERS[task]().execute(context())
+    logged = re.findall(r"\[error *\] (.*?) *\[airflow\.task\.operators", capfd.readouterr().out)
+    advice = "Create it under Admin > Connections, with the vendor as its type, or correct conn_id."
+    assert logged == ["connection 'gone' is missing.", "Nothing was sent.", advice]
+    assert error.value.retry == "never", "no second try"
 
 
 @pytest.mark.parametrize("operator", [True, False])
