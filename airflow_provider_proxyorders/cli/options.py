@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.cli import screen
@@ -13,8 +13,6 @@ from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.settings import ledger_url, refuse_unshared
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from airflow_provider_proxyorders.ledger import Ledger
 
 
@@ -81,7 +79,7 @@ def open_to_decide(arguments: argparse.Namespace) -> Ledger:
     return ledger
 
 
-def place_of(engine: Engine) -> str:
+def place_of(engine: Any) -> str:
     """The address of a ledger without its password."""
     return engine.url.render_as_string(hide_password=True)
 
