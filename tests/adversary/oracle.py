@@ -89,12 +89,12 @@ def judge(result: Result) -> Verdict:
         seconds=round(result.seconds, 1),
         without=plan.without,
     )
+    exchanged = _exchanged(result, bought, said)
+    verdict.exchanged = sorted(exchanged)
+    bought |= {key: [entry] for key, entry in exchanged.items()}
     for task in plan.tasks:
         verdict.violations += _of_key(task.key, bought[task.key], said[task.key], others)
     verdict.violations += _wrong_orders(bought, said)
-    verdict.exchanged = _exchanged(plan, bought, said)
-    of_these = tuple(f"{key}{sign}" for key in verdict.exchanged for sign in (", order", " got order"))
-    verdict.violations = [each for each in verdict.violations if not each.text.startswith(of_these)]
     verdict.violations += [Violation("caps", text) for text in _caps(plan, book.entries, _lifted(others))]
     verdict.violations += [
         Violation("raw error", f"{each['run']}: {each['error']}: {each['text'][:300]}")
@@ -169,7 +169,7 @@ def _wrong_orders(bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequ
     """Orders that a task got and another one bought, or nobody."""
     for key, words in said.items():
         names = {name for entry in bought[key] for name in entry.names}
-        given = {each["result"]["order_id"] for each in words if "result" in each}
+        given = _given(words)
         for order_id in sorted(given - names):
             if bought[key]:
                 yield Violation("wrong order", f"{key} got order {order_id}; it bought {', '.join(sorted(names))}")
@@ -177,22 +177,61 @@ def _wrong_orders(bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequ
             yield Violation("wrong order", f"{key} got order {', '.join(sorted(given))} once and bought nothing")
 
 
-def _exchanged(plan: Plan, bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Keys that asked a wallet for the same, and got each other's orders, because each answer named a false order.
+def _exchanged(
+    result: Result, bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Entry]:
+    """Keys that hold each other's orders, each with the order that it holds.
 
-    Each key has one order with the goods and the price that it asked for, so this is counted apart.
+    They asked one wallet for the same, an answer to one of them was lost or false, every order that they bought is held by
+    exactly one of them, and each of them holds exactly one. So the goods, the number and the money are right, and this is
+    counted apart.
     """
-    asked = {task.key: (task.wallet, task.kind, task.body) for task in plan.tasks}
-    owner, gets = dict[str, str](), dict[str, str]()
-    for key, entries in bought.items():
-        if len(entries) == 1 and (entries[0].fault or "").startswith("names "):
-            owner |= dict.fromkeys(entries[0].names, key)
-    for key, words in said.items():
-        given = {each["result"]["order_id"] for each in words if "result" in each}
-        if len(given) == 1 and (bought_by := owner.get(given.pop())) is not None and key in owner.values():
-            gets[key] = bought_by
-    found = [key for key, other in gets.items() if other != key and asked[other] == asked[key]]
-    return sorted(found) if {gets[key] for key in found} == set(found) else []
+    found = dict[str, Entry]()
+    for task in result.plan.tasks:
+        asked = (task.wallet, task.kind, task.body, task.target)
+        alike = [each.key for each in result.plan.tasks if (each.wallet, each.kind, each.body, each.target) == asked]
+        ring = _ring(task.key, alike, bought, said)
+        held = _one_each(ring, [entry for key in ring for entry in bought[key]], said)
+        if len(ring) > 1 and held is not None and any(_lost_its_answer(result, key, said[key]) for key in ring):
+            found |= held
+    return found
+
+
+def _ring(
+    first: str, alike: Sequence[str], bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[str]:
+    """The key with all others of which one holds what another one bought, in one or more steps."""
+    ring = [first]
+    for key in ring:  # it grows meanwhile
+        for other in alike:
+            linked = _holds_of(said[key], bought[other]) or _holds_of(said[other], bought[key])
+            if linked and other not in ring:
+                ring.append(other)
+    return ring
+
+
+def _given(words: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The ids of all orders that a task ever got."""
+    return {each["result"]["order_id"] for each in words if "result" in each}
+
+
+def _holds_of(words: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> bool:
+    return any(_given(words) & set(entry.names) for entry in entries)
+
+
+def _one_each(
+    keys: Sequence[str], entries: Sequence[Entry], said: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Entry] | None:
+    """The one order that each key holds in the end; ``None`` unless these are all orders, and each key ever got just one."""
+    left, held = list(entries), dict[str, Entry]()
+    for key in keys:
+        given = _given(said[key])
+        entry = next((entry for entry in left if given and given <= set(entry.names)), None)
+        if entry is None or "result" not in said[key][-1]:
+            return None
+        left.remove(entry)
+        held[key] = entry
+    return None if left else held
 
 
 # ---------------------------------------------------------------------------------------------- limits
@@ -309,6 +348,7 @@ def total(verdicts: Sequence[Verdict]) -> Counter[str]:
     for verdict in verdicts:
         for name in ("purchases", "tries", "kills", "frozen", "disturbed", "keys", "decided", "alone", "without_evidence"):
             sums[name] += getattr(verdict, name)
+        sums["exchanged"] += len(verdict.exchanged)
         for violation in verdict.violations:
             sums[f"violation {violation.kind}"] += 1
     return sums

@@ -48,7 +48,8 @@ def text(verdicts: Sequence[Verdict], planned: int, seconds: float, jobs: int) -
     ]
     lines += [f"{words}: {sums[f'violation {kind}']}{_seeds(verdicts, kind)}" for kind, words in KINDS.items()]
     exchanged = [f"seed {verdict.seed} {', '.join(verdict.exchanged)}" for verdict in verdicts if verdict.exchanged]
-    lines.append(f"equal orders exchanged between keys whose answers named false ones: {'; '.join(exchanged) or 'none'}")
+    told = f" ({'; '.join(exchanged)})" if exchanged else ""
+    lines.append(f"keys that asked for the same, lost an answer and hold each other's orders: {sums['exchanged']}{told}")
     lines += _persons(verdicts, sums)
     stood = [verdict.seed for verdict in verdicts if verdict.vendor_stood > SLACK]
     lines.append(f"the vendor's process stood still for longer than {SLACK:.1f} s, as no vendor may: {len(stood)}{_list(stood)}")

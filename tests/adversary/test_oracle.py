@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -34,12 +35,15 @@ def failed(key: str, error: str, money: str, text: str = "", *, at: float = 20.0
     return {**said, "text": text, "ours": True, "final": True, "delay": 20.0}
 
 
-def judge(entries: list[Entry], said: list[dict[str, Any]], **wallet: Any) -> oracle.Verdict:
-    tasks = tuple(Task(key, 0, "shop", "create", BODY, PRICE, (0.0,)) for key in ("a", "b"))
+def judge(
+    entries: list[Entry], said: list[dict[str, Any]], *, bodies: Sequence[Mapping[str, Any]] = (BODY, BODY), **wallet: Any
+) -> oracle.Verdict:
+    tasks = tuple(Task(key, 0, "shop", "create", body, PRICE, (0.0,)) for key, body in zip("abc", bodies, strict=False))
     plan = Plan(0, "sqlite", 2, (replace(WALLET, **wallet),), tasks, CALM)
     senders = {entry.key: [entry.pid] for entry in entries}
+    harmed = {entry.key for entry in entries if entry.fault}
     said = sorted(said, key=lambda each: float(each["at"]))
-    return oracle.judge(Result(plan, Book(entries, senders=senders), said, len(said), 0, 0, 0, 1.0))
+    return oracle.judge(Result(plan, Book(entries, senders=senders, harmed=harmed), said, len(said), 0, 0, 0, 1.0))
 
 
 def kinds(verdict: oracle.Verdict) -> set[str]:
@@ -71,13 +75,60 @@ def test_an_order_of_another_key() -> None:
     assert kinds(verdict) == {"wrong order", "lost"}
 
 
-@pytest.mark.parametrize("fault", ["names another order", ""])
+@pytest.mark.parametrize("fault", ["names another order", "reset after", ""])
 def test_two_equal_orders_that_changed_places(fault: str) -> None:
-    """Both answers named a false order, and the keys asked for the same: each has what it paid for."""
+    """The keys asked for the same, and each has what it paid for. No answer excuses it if none was lost or false."""
     entries = [bought("a", "8001", fault=fault), bought("b", "8002", fault=fault)]
     verdict = judge(entries, [got("a", "8002"), got("b", "8001")])
     assert kinds(verdict) == (set() if fault else {"wrong order", "lost"})
     assert verdict.exchanged == (["a", "b"] if fault else [])
+
+
+def test_a_key_gets_the_order_of_another_one_that_buys_again() -> None:
+    """As many orders as keys; what the second one said of its money holds for the order that it has."""
+    absent = failed("b", "WalletHeld", "untouched", "Nothing was bought.", at=15)
+    entries = [bought("b", "8001", fault="reset after"), bought("b", "8002", at=18)]
+    verdict = judge(entries, [got("a", "8001"), absent, got("b", "8002")])
+    assert not verdict.violations and verdict.exchanged == ["a", "b"]
+    assert "lost an answer and hold each other's orders: 2 (seed 0 a, b)" in report.text([verdict], 1, 60.0, 4)
+
+
+TWO = [bought("a", "8001", fault="reset after"), bought("b", "8002", fault="reset after")]
+CROSSED = [got("a", "8002"), got("b", "8001")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "said", "wrong"),
+    [
+        pytest.param([*TWO, bought("b", "8003", at=12)], CROSSED, {"twice", "lost", "wrong order"}, id="one order too many"),
+        pytest.param(TWO, [got("a", "8002"), got("b", "8002")], {"lost", "wrong order"}, id="both hold one"),
+        pytest.param(TWO, [*CROSSED, got("a", "8001", at=30)], {"lost", "wrong order"}, id="one key got both"),
+        pytest.param(TWO[:1], CROSSED, {"lost", "wrong order"}, id="one order too few"),
+        pytest.param(
+            TWO, [*CROSSED, failed("a", "CapExceeded", "untouched", at=30)], {"lost", "untouched", "wrong order"}, id="last word"
+        ),
+        pytest.param(
+            TWO, [*CROSSED, failed("a", "CapExceeded", "untouched", at=15)], {"untouched"}, id="untouched after both moved"
+        ),
+    ],
+)
+def test_what_is_no_exchange(entries: list[Entry], said: list[dict[str, Any]], wrong: set[str]) -> None:
+    assert kinds(judge(entries, said)) == wrong
+
+
+def test_unequal_orders_that_changed_places() -> None:
+    """Each key has goods that it did not ask for."""
+    verdict = judge(TWO, CROSSED, bodies=(BODY, BODIES["iproyal"][1][0]))
+    assert kinds(verdict) == {"wrong order", "lost"} and not verdict.exchanged
+
+
+def test_an_exchange_leaves_a_third_key_alone() -> None:
+    """Keys whose orders stayed in place are no part of it, and a loss beside it is one."""
+    entries = [*TWO, bought("c", "8003")]
+    verdict = judge(entries, [*CROSSED, got("c", "8003")], bodies=(BODY, BODY, BODY))
+    assert not verdict.violations and verdict.exchanged == ["a", "b"]
+    lost = judge(entries, [*CROSSED, failed("c", "CapExceeded", "untouched", at=5)], bodies=(BODY, BODY, BODY))
+    assert kinds(lost) == {"lost"} and lost.exchanged == ["a", "b"]
 
 
 def test_an_order_that_nobody_bought() -> None:
