@@ -114,7 +114,6 @@ _SENT_AFTER = (
         purchases.c.sent_until,
         purchases.c.updated_at,
         steps.c.id.label("number"),
-        steps.c.host,
     )
     .join(steps, steps.c.id == _LAST_SENDING_OF_ROW.scalar_subquery())
     .where(
@@ -152,7 +151,6 @@ class SentPurchase:
 
     :param left_by: the moment at which its sender had an answer or had given up, or will have given up.
     :param number: of the step at which it was sent last.
-    :param host: by whose clock ``sent_at`` is.
     """
 
     order_key: str
@@ -168,7 +166,6 @@ class SentPurchase:
     sent_at: datetime
     left_by: datetime
     number: int
-    host: str
 
 
 @dataclass(frozen=True)
@@ -310,5 +307,4 @@ def _sent_purchase(row: RowMapping) -> SentPurchase:
         sent_at=datetime.fromisoformat(row["sent_at"]),
         left_by=datetime.fromisoformat(min(times)),
         number=int(row["number"]),
-        host=row["host"],
     )

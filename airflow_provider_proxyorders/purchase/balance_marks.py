@@ -26,8 +26,6 @@ from airflow_provider_proxyorders.domain.model import (
 )
 from airflow_provider_proxyorders.ledger.evidence import SentPurchase
 
-#: Clocks of different hosts may differ by so much. The sending of another host counts as so much younger.
-CLOCK_SKEW = timedelta(seconds=60)
 #: Digits of a price that count, beyond those of its currency.
 MOST_DIGITS = 4
 #: Steps of a purchase with a charge that stays. The others beyond them may get a part of it back.
@@ -105,18 +103,16 @@ class Charges:
 class Clocks:
     """When a purchase counts as shown in a read.
 
-    :param read_at: the begin of the read, by this host's clock.
+    :param read_at: the begin of the read, by the ledger's clock, as all moments of purchases are.
     :param settle: seconds until a purchase shows in reads.
     """
 
     read_at: datetime
     settle: float
-    host: str
 
     def shows_at(self, sent: SentPurchase) -> datetime:
         """The moment from which every read shows a purchase: a settle time after its sender had an answer or gave up."""
-        skew = timedelta(0) if sent.host == self.host else CLOCK_SKEW
-        return sent.left_by + timedelta(seconds=self.settle) + skew
+        return sent.left_by + timedelta(seconds=self.settle)
 
     def shows(self, sent: SentPurchase) -> bool:
         return self.shows_at(sent) <= self.read_at

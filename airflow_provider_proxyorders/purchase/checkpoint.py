@@ -171,11 +171,10 @@ class Checkpoints:
         suspected = sum(suspects.values(), Decimal(0))
         unresolved = charges_of([other for other in others if other.step not in TAKEN], clocks).uncertain + suspected
         charged = charges.shown if mark.certain else Decimal(0)  # otherwise the mark may show it already
-        own = next((each for each in sent if each.order_key == purchase.order_key), None)
         read_from = when(purchase.evidence.get("read_from"))
         since_own = {}
-        if own is not None and read_from is not None:  # what was sent long before that, its own balance shows
-            later = [other for other in others if not replace(clocks, read_at=read_from, host=own.host).shows(other)]
+        if read_from is not None:  # what was sent long before that, its own balance shows
+            later = [other for other in others if not replace(clocks, read_at=read_from).shows(other)]
             most = charges_of(later, clocks).most + sum(
                 (suspects.get(other.order_key, Decimal(0)) for other in later), Decimal(0)
             )
@@ -205,7 +204,7 @@ class Checkpoints:
         return None if number is None else Mark(balance, number, at)
 
     def _clocks(self, moment: datetime) -> Clocks:
-        return Clocks(moment, self.tracker.settle_time, self.tracker.actor.host)
+        return Clocks(moment, self.tracker.settle_time)
 
     def _sent(self, mark: Mark | None, clocks: Clocks) -> list[SentPurchase]:
         """The wallet's purchases since a mark; without one, those that a read may not show yet."""

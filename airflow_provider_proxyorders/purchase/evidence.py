@@ -13,7 +13,7 @@ from airflow_provider_proxyorders.domain.errors import OrderNotFound, VendorErro
 from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Ledger
-from airflow_provider_proxyorders.purchase.balance_marks import CLOCK_SKEW
+from airflow_provider_proxyorders.ledger.rows import History
 from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
@@ -108,12 +108,8 @@ class EvidenceReader:
             return None
         others = self.ledger.purchases(wallet=purchase.wallet, in_steps=(Step.PLACED, Step.UNKNOWN), limit=MOST_BEFORE)
         unconfirmed = [other for other in self._here(others) if other.kind == kind and not other.confirmed]
-        settle_time = timedelta(seconds=self.tracker.settle_time)
-        before = [
-            other
-            for other in unconfirmed
-            if other.sent_at is not None and other.sent_at < sent_at < (other.sent_until or other.sent_at) + settle_time
-        ][:MOST_ORDERS]
+        earlier = [other for other in unconfirmed if other.sent_at is not None and other.sent_at < sent_at]
+        before = [other for other in earlier if not self._was_shown_before(other, purchase)][:MOST_ORDERS]
         return next((other for other in before if other.step is Step.UNKNOWN or not self._is_shown(other)), None)
 
     def _open_beside(self, purchase: Purchase, order: VendorOrder) -> Purchase | None:
@@ -139,11 +135,20 @@ class EvidenceReader:
         return [other for other in others if not self.tracker.sent_elsewhere(other)]
 
     def _was_shown_before(self, purchase: Purchase, later: Purchase) -> bool:
-        """Whether the evidence of a later purchase was read when everything of this one was shown already."""
+        """Whether the evidence of a later purchase was read when every read showed all of this one.
+
+        That is a settle time after its sender had an answer or gave up. All these moments are of the ledger's clock.
+        """
         read_from, left_by = when(later.evidence.get("read_from")), purchase.sent_until or purchase.sent_at
         if read_from is None or left_by is None:
             return False
-        return read_from >= left_by + timedelta(seconds=self.tracker.settle_time) + CLOCK_SKEW
+        sent_by = read_from - timedelta(seconds=self.tracker.settle_time)
+        if left_by <= sent_by:
+            return True
+        since_sent = list[History]()
+        for entry in self.ledger.history(purchase.order_key):
+            since_sent = [] if entry.step is Step.SENT else [*since_sent, entry]
+        return bool(since_sent) and since_sent[0].at <= sent_by
 
     def _is_shown(self, placed: Purchase) -> bool:
         try:

@@ -198,8 +198,9 @@ decides.
 finds it | clear the task after `settle`, or run `ReconcileLedgerOperator` |
 | An answer names a foreign order of the same goods that was bought after our evidence was read | give each buyer a \
 wallet of its own |
-| Two answers name false orders while reads lag: two keys that asked for the same can have each other's order. Each key has one \
-order of what it asked for | wait between purchases for `settle` |
+| Two keys ask one wallet for the same within one settle time, and answers to them are lost or name false orders: they can \
+hold each other's orders. Each key holds one order of what it asked for; the number, the goods and the money are right | ask \
+for different requests or quantities, wait between purchases for `settle`, or give each buyer a wallet of its own |
 | A vendor without a way to look an order up (Voodoo without its webhook) loses an answer: a person looks once | set up \
 the webhook |
 | A refused purchase is cleared after a charge that this ledger cannot explain (a renewal by the vendor, a purchase by hand): \

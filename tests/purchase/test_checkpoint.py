@@ -69,7 +69,7 @@ class Bought:
         name = str(self.number)
         left = moment + timedelta(seconds=self.left_after)
         money = (price, reserved, Decimal(0))
-        return SentPurchase(name, "extend", "v", step, {}, name, *money, False, moment, left, self.number, "h")
+        return SentPurchase(name, "extend", "v", step, {}, name, *money, False, moment, left, self.number)
 
 
 class Wallet:
@@ -105,7 +105,7 @@ def _run(seed: int, settle: float) -> None:
     prices = [Decimal("31.75"), Decimal("31.75"), Decimal("6.00"), Decimal("0.125")]
     for number in range(1, 60):
         now += chance.choice([0.5, 3.0, 20.0, 70.0])
-        balance, clocks = wallet.read(now), Clocks(START + timedelta(seconds=now), settle, "h")
+        balance, clocks = wallet.read(now), Clocks(START + timedelta(seconds=now), settle)
         sent = sent_since(wallet, mark, now)
         if mark is not None:
             assert unexplained(mark, balance, charges_of(sent, clocks)) <= 0, "a false alarm"
@@ -127,7 +127,7 @@ def _prove(wallet: Wallet, purchase: Bought, now: float, settle: float) -> None:
     checkpoint = purchase.checkpoint
     assert checkpoint is not None
     others = [each for each in sent_since(wallet, checkpoint, now) if each.number != purchase.number]
-    charges = charges_of(others, Clocks(START + timedelta(seconds=now), settle, "h"))
+    charges = charges_of(others, Clocks(START + timedelta(seconds=now), settle))
     charged = charges.shown if checkpoint.certain else Decimal(0)
     before = {"balance": str(checkpoint.balance.amount), "currency": "USD", "digits": 3}
     expected = {**before, "charged": str(charged), "maybe": str(charges.most - charged)}
@@ -380,5 +380,5 @@ def test_a_read_that_began_before_the_mark_shows_nothing_of_what_came_between(sh
 def test_a_charge_in_whole_cents_for_a_finer_quote_is_no_gap(price: str, now: str, gap: str) -> None:
     mark = Mark(Money(Decimal("100.00"), "USD"), 0, START)
     bought = Bought(1, 1.0, Decimal(price), True, 0.0)
-    charges = charges_of([bought.known(1000.0)], Clocks(START + timedelta(seconds=1000), SETTLE, "h"))
+    charges = charges_of([bought.known(1000.0)], Clocks(START + timedelta(seconds=1000), SETTLE))
     assert max(Decimal(0), unexplained(mark, Money(Decimal(now), "USD"), charges) - charges.rounding) == Decimal(gap)
