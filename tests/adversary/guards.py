@@ -24,7 +24,9 @@ class Scene:
     :param faults: on purchases, at every one that comes.
     :param storm: what else blows.
     :param limits: of the wallet, and other things of it.
-    :param keys: how many order keys there are, all alike, and ``runs``: how many DAGs use each.
+    :param keys: how many order keys there are, and ``runs``: how many DAGs use each.
+    :param answers: each key answers a question of the product in its own way. Their orders look alike all the same, so a key
+        with the order of another one holds what it did not ask for.
     """
 
     vendor: str
@@ -34,6 +36,7 @@ class Scene:
     limits: Mapping[str, Any] = field(default_factory=dict)
     keys: int = 2
     runs: int = 1
+    answers: bool = False
 
 
 def limits(patch: Patch) -> None:
@@ -90,7 +93,7 @@ SCENES: Mapping[str, Scene] = {
     ),
     "missing": Scene("iproyal", ["lost", "untouched", "unsettled"], ("names no order",), keys=1),
     "refusal": Scene("iproyal", ["twice", "untouched", "lost"], ("refused after",), keys=1),
-    "last_look": Scene("iproyal", ["twice", "lost", "untouched"], ("refused after",), storm={"lag": "fixed"}, keys=2),
+    "last_look": Scene("iproyal", ["twice", "lost", "untouched"], ("refused after",), FAR_BEHIND, runs=2),
     "limits": Scene("voodoo", ["caps"], limits={"daily_limit": Decimal("12.00"), "max_order_price": Decimal("10.00")}),
     "not_shown": Scene(
         "iproyal",
@@ -106,7 +109,7 @@ SCENES: Mapping[str, Scene] = {
         keys=6,
     ),
     "once": Scene("proxyscrape", ["twice"], ("reset after", "5xx after")),
-    "turn": Scene("iproyal", ["wrong order", "lost", "twice"], ("reset before", "taken late"), keys=5),
+    "turn": Scene("iproyal", ["wrong order", "lost", "twice"], ("reset before", "taken late"), keys=5, answers=True),
 }
 
 _OWN = {removal.__name__: removal for removal in (limits, not_shown, account, connected)}

@@ -24,7 +24,8 @@ def scene(guard: str, seed: int, database: str | None = None, *, with_guard: boo
     for number in range(parts.keys):
         starts = tuple(dice.uniform(0, 0.6) for _ in range(parts.runs))
         conn_id = wallet.conns[number % len(wallet.conns)][0]
-        tasks.append(Task(f"k{number}", 0, conn_id, "create", body, price, starts))
+        answer = {"product_question_answers": {"5": f"for k{number}"}} if parts.answers else {}
+        tasks.append(Task(f"k{number}", 0, conn_id, "create", {**body, **answer}, price, starts))
     storm = replace(CALM, spending=1.0 if parts.faults else 0.0, **parts.storm)
     return Plan(
         seed,

@@ -205,7 +205,7 @@ def last_look(patch: Patch) -> None:
     """A refused purchase is sent again without another look."""
     from airflow_provider_proxyorders.purchase.refusals import Refusals
 
-    patch(Refusals, "look_again", lambda refusals, purchase: purchase)
+    patch(Refusals, "needs_look", lambda refusals, purchase: False)
 
 
 def reference_taken(patch: Patch) -> None:
