@@ -68,6 +68,8 @@ class EvidenceReader:
                     continue  # what the answer of another one named is no order: it explains nothing any more
                 if look.verdict == "found" or self.checkpoints.expected(purchase) == expected:
                     break  # otherwise the money of other purchases may explain this look
+            if look.candidates:
+                return self._among_alike(purchase, look)
             if look.verdict != "found" or look.order is None:
                 return look
             earlier, other = self._open_before(purchase), self._open_beside(purchase, look.order)
@@ -124,11 +126,55 @@ class EvidenceReader:
         later = [other for other in self._here(others) if other.sent_at is not None and other.sent_at > sent_at]
         after = [other for other in later if other.kind == kind]
         for other in [*refused, *after][:MOST_ORDERS]:
-            evidence = {**other.evidence, "expected": self.checkpoints.expected(other), "unread": []}
-            look = self._resolved(other, evidence, frozenset())
+            look = self._resolved(other, self._beside(other), frozenset())
             if look.verdict == "inconclusive" or (look.order and self.vendor.names(look.order) & self.vendor.names(order)):
                 return other
         return None
+
+    def _among_alike(self, purchase: Purchase, look: Look) -> Look:
+        """The look at a purchase of which several orders may be its own, beside others with an open outcome.
+
+        Purchases that asked for the same get the orders in the order of their sending, which is right whoever bought which. More
+        orders than such purchases: one is nobody's, and the look stays inconclusive.
+        """
+        given = dict[str, Purchase]()
+        for other in self._alike(purchase):
+            fitting = look.candidates if other is purchase else self._could_be(other)
+            free = next((order for order in fitting if order.order_id not in given), None)
+            if free is not None:
+                given[free.order_id] = other
+        if any(order.order_id not in given for order in look.candidates):
+            return look
+        own = next((order for order in look.candidates if given[order.order_id] is purchase), None)
+        if own is None:
+            return Look("not visible", f"{look.detail}; all may be of purchases sent before it, which are decided first", trace=True)
+        beside = ", ".join(repr(other.order_key) for other in given.values() if other is not purchase)
+        return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
+
+    def _alike(self, purchase: Purchase) -> list[Purchase]:
+        """Creations that asked for the same and have an open outcome, as they were sent, with this one."""
+        steps = (Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED)
+        unresolved = self._here(self.ledger.purchases(wallet=purchase.wallet, in_steps=steps, limit=MOST_BEFORE))
+        others = [
+            other
+            for other in [*unresolved, *self.suspects(purchase)]
+            if (other.kind, other.request) == (purchase.kind, purchase.request)
+            and other.order_key != purchase.order_key
+            and other.sent_at is not None
+            and not other.confirmed
+            and not self._was_shown_before(other, purchase)
+        ][:MOST_ORDERS]
+        others = [other for other in others if other.step is not Step.PLACED or not self._is_shown(other)]
+        return sorted([purchase, *others], key=lambda each: each.sent_at or each.created_at)
+
+    def _could_be(self, purchase: Purchase) -> Sequence[VendorOrder]:
+        """The orders of which any may be a purchase's own."""
+        look = self._resolved(purchase, self._beside(purchase), frozenset(self.ledger.late_orders(purchase.order_key)))
+        return look.candidates or ([look.order] if look.order is not None else [])
+
+    def _beside(self, purchase: Purchase) -> dict[str, Any]:
+        """The evidence of a purchase beside one that is looked for."""
+        return {**purchase.evidence, "expected": self.checkpoints.expected(purchase), "unread": []}
 
     def _here(self, others: Sequence[Purchase]) -> list[Purchase]:
         """Those that this account can show."""

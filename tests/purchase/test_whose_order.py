@@ -194,6 +194,44 @@ def test_an_order_that_may_be_a_later_purchases(shop_of: ShopOf, apart: int) -> 
     assert [purchase.order_id for purchase in in_turn] == [entry.order_id for entry in shop.bought()]
 
 
+@pytest.mark.parametrize("taken", [(True, True), (False, True), (True, False)])
+def test_equal_purchases_share_the_orders_that_fit(shop_of: ShopOf, taken: tuple[bool, bool]) -> None:
+    """Two answers name no order and a third one is lost: several orders fit. As many purchases asked for the same, so each order
+    goes to one of them, and what was not taken is sent again, once. Nobody is asked."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    for number, was_taken in enumerate(taken):
+        nobodys = json.dumps({"id": 9999990 + number, "status": "in-progress", "quantity": 2})
+        when = "after" if was_taken else "before"
+        shop.box.fault(vendor="iproyal", operation="create", action="body", body=nobodys, when=when, times=1)
+        shop.buyer(settle=30).place(shop.request, order_key=f"k{number}")
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="after", times=1)
+    keys = ("k2", "k1", "k0")
+    for key in keys:
+        outcome = settled(shop, key, sleep=time.sleep, settle=30)
+        if not (isinstance(outcome, Purchase) and outcome.confirmed):
+            outcome = settled(shop, key, sleep=time.sleep, settle=30)
+        assert isinstance(outcome, Purchase) and outcome.confirmed, outcome
+    assert owned_by(shop, *keys) == {entry.order_id for entry in shop.bought()} and len(shop.bought()) == 3
+
+
+def test_more_orders_fit_than_equal_purchases(shop_of: ShopOf) -> None:
+    """Somebody else bought the same meanwhile: one of the orders is nobody's here, so a person is asked."""
+    shop = shop_of("iproyal")
+    time = Ahead(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="after", times=1)
+
+    def sleep(seconds: float) -> None:
+        if time.seconds == 0.0:
+            shop.box.control([{"vendor": "iproyal", "order": dict(shop.request)}])
+        time.sleep(seconds)
+
+    outcome = settled(shop, "second", sleep=sleep, settle=30)
+    assert isinstance(outcome, Quarantined) and "2 of them fit" in str(outcome), outcome
+
+
 def test_a_refused_purchase_that_landed_does_not_hold_up_another(shop_of: ShopOf) -> None:
     """Reads lag while a copy is refused. Then money is missing that only that one can have taken: it is looked for again."""
     shop = shop_of("iproyal")

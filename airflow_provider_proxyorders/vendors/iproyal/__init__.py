@@ -181,10 +181,13 @@ class IPRoyal(IPRoyalReading):
             fitting = named if len(named) == 1 else fitting
         detail = f"{len(newer)} orders of the product above id {mark}, {len(fitting)} of them fit"
         detail += f"; {odd} entries of the list cannot be read" if odd else ""
-        if len(fitting) == 1 and evidence.get("plan") and not evidence.get("nameless"):
+        certain = bool(evidence.get("plan")) and not evidence.get("nameless")
+        if len(fitting) == 1 and certain:
             return Look("found", f"{detail}: {fitting[0].order_id}", fitting[0])
         if fitting:
-            return Look("inconclusive", detail if evidence.get("plan") else f"{detail}; the catalogue did not name the plan")
+            oldest_first = tuple(sorted(fitting, key=lambda order: int(order.order_id))) if certain else ()
+            detail = detail if evidence.get("plan") else f"{detail}; the catalogue did not name the plan"
+            return Look("inconclusive", detail, candidates=oldest_first)
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
             return Look("inconclusive", f"{detail}, but one has the same quantity")
         look = yield from self._nothing_found(body, evidence, detail)
