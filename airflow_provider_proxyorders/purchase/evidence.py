@@ -70,21 +70,25 @@ class EvidenceReader:
                     break  # otherwise the money of other purchases may explain this look
             if look.candidates:
                 return self._among_alike(purchase, look)
-            if look.verdict != "found" or look.order is None:
-                return look
-            earlier, other = self._open_before(purchase), self._open_beside(purchase, look.order)
-            if earlier is None and other is not None and purchase.kind == "create":
-                if self._was_shown_before(purchase, other):  # what that one's evidence does not hold came later than this one
-                    return self.look(purchase, {*not_these, *self.vendor.names(look.order)})
-                return look  # both asked for the same, and the first one gets it
-            if earlier is None and other is None:
-                return look
-            rival, how = (earlier, "sent before it") if earlier is not None else (other, "refused beside it")
-            beside = f"{rival.order_key!r}, {how}" if rival is not None else ""
-            return Look("not visible", f"{look.detail}, which may be of {beside}; that is decided first", trace=True)
+            return self._beside_open_ones(purchase, look, not_these)
         except VendorError as error:
             why = f"the vendor could not be asked: {one_line(error)}"
             raise outcome_unknown(purchase, self.vendor, why, retry_after=error.retry_after) from None
+
+    def _beside_open_ones(self, purchase: Purchase, look: Look, not_these: Collection[str]) -> Look:
+        """The same look; what it found may be the order of another purchase with an open outcome, which is decided first."""
+        if look.verdict != "found" or look.order is None:
+            return look
+        earlier, other = self._open_before(purchase), self._open_beside(purchase, look.order)
+        if earlier is None and other is not None and purchase.kind == "create":
+            if self._was_shown_before(purchase, other):  # what that one's evidence does not hold came later than this one
+                return self.look(purchase, {*not_these, *self.vendor.names(look.order)})
+            return look  # both asked for the same, and the first one gets it
+        if earlier is None and other is None:
+            return look
+        rival, how = (earlier, "sent before it") if earlier is not None else (other, "refused beside it")
+        beside = f"{rival.order_key!r}, {how}" if rival is not None else ""
+        return Look("not visible", f"{look.detail}, which may be of {beside}; that is decided first", trace=True)
 
     def suspects(self, purchase: Purchase) -> list[Purchase]:
         """Other purchases of the wallet that were refused, and may have landed all the same."""
@@ -147,7 +151,8 @@ class EvidenceReader:
             return look
         own = next((order for order in look.candidates if given[order.order_id] is purchase), None)
         if own is None:
-            return Look("not visible", f"{look.detail}; all may be of purchases sent before it, which are decided first", trace=True)
+            why = f"{look.detail}; all may be of purchases sent before it, which are decided first"
+            return Look("not visible", why, trace=True)
         beside = ", ".join(repr(other.order_key) for other in given.values() if other is not purchase)
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 

@@ -296,11 +296,47 @@ def own_intent(patch: Patch) -> None:
     patch(Actor, "same_task", lambda actor, other: True)
 
 
+def suspects(patch: Patch) -> None:
+    """A refused purchase counts as not taken, also before it was looked for once more."""
+    from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
+
+    patch(Checkpoints, "suspects", lambda checkpoints, sent: [])
+
+
+def look_beside(patch: Patch) -> None:
+    """Refused purchases that may explain what a look sees are left alone."""
+    from airflow_provider_proxyorders.purchase.refusals import Refusals
+
+    patch(Refusals, "look_beside", lambda refusals, purchase: False)
+
+
+def shown_before(patch: Patch) -> None:
+    """Nobody asks whether a later purchase's evidence showed all of an earlier one."""
+    from airflow_provider_proxyorders.purchase.evidence import EvidenceReader
+
+    patch(EvidenceReader, "_was_shown_before", lambda reader, purchase, later: False)
+
+
+def alike(patch: Patch) -> None:
+    """Several orders fit, and other purchases that asked for the same are not thought of."""
+    from airflow_provider_proxyorders.purchase.evidence import EvidenceReader
+
+    patch(EvidenceReader, "_among_alike", lambda reader, purchase, look: look)
+
+
+def elsewhere(patch: Patch) -> None:
+    """What one account of a wallet does not show counts as missing, whichever account bought it."""
+    from airflow_provider_proxyorders.purchase.ownership import OrderOwnership
+
+    patch(OrderOwnership, "sent_elsewhere", lambda ownership, purchase: False)
+
+
 GUARDS: Mapping[str, Callable[[Patch], None]] = {
     removal.__name__: removal
     for removal in (
         intent, fence, airflow_fence, evidence, running, held_up, connected, turn,
         reservation, fingerprint, settle, owned, contradiction, missing, doubt, permit, once,
         looks, cut, one_clock, edge, rest, own_intent, refusal, last_look, reference_taken, question,
+        suspects, look_beside, shown_before, alike, elsewhere,
     )
 }  # fmt: skip

@@ -29,6 +29,7 @@ from airflow_provider_proxyorders.domain.errors import (
     OutcomeUnknown,
     ProxyOrdersError,
     Quarantined,
+    RequestRefused,
     SpendRefused,
     WalletHeld,
 )
@@ -614,6 +615,87 @@ def test_the_reservation_of_another_task(shop_of: ShopOf, guard: Guard) -> None:
     )
     assert isinstance(said[0], CapExceeded)
     assert (isinstance(first, Purchase) and first.step in TAKEN) is guarded
+
+
+def refuse_one_extension(shop: Shop) -> tuple[str, Any]:
+    """Reads lag while a copy of an extension is refused. Returns the extended order, and the lag."""
+    order_id = str(shop.delivered("one").order_id)
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
+    said = attempt(lambda: shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused"))
+    assert isinstance(said, RequestRefused)
+    return order_id, lag
+
+
+def test_a_refused_purchase_may_be_what_a_look_finds(shop_of: ShopOf, guard: Guard) -> None:
+    """The next extension of the order never arrives, and its look sees the refused one."""
+    guarded = guard("suspects")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    order_id, lag = refuse_one_extension(shop)
+    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="before", times=1)
+    buyer = shop.buyer(sleep=lambda seconds: (lag.release(), time.sleep(seconds)), settle=30)
+    said = attempt(lambda: buyer.extend(order_id, {"product_plan_id": 22}, order_key="k"))
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+    assert isinstance(said, Quarantined) is guarded, "else the task has an extension that another one bought"
+
+
+def test_a_refused_purchase_is_looked_for_beside_another(shop_of: ShopOf, guard: Guard) -> None:
+    """The answer to the next purchase is lost, and the refused one explains what is missing."""
+    guarded = guard("look_beside")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    _, lag = refuse_one_extension(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="before", times=1)
+    buyer = shop.buyer(sleep=lambda seconds: (lag.release(), time.sleep(seconds)), settle=30)
+    said = attempt(lambda: buyer.place(shop.request, order_key="k"))
+    assert isinstance(said, Purchase) is guarded, "else a person is asked"
+
+
+def test_an_order_that_came_after_all_of_a_purchase_was_shown(shop_of: ShopOf, guard: Guard) -> None:
+    """The first purchase took nothing. A settle time later the second one lands, and its worker dies."""
+    from ..purchase.test_whose_order import Ahead, land_after_another
+
+    guarded = guard("shown_before")
+    shop = shop_of("iproyal")
+    land_after_another(shop, Ahead(shop), 35)
+    first = shop.ledger.find("first")
+    assert first is not None
+    look = shop.buyer(settle=30).settling.evidence.look(first)
+    assert (look.verdict != "found") is guarded, "else the first one gets the order of the second"
+
+
+def test_equal_purchases_with_several_orders(shop_of: ShopOf, guard: Guard) -> None:
+    """Reads lag, and two purchases of the same land. One answer names no order, the other one is lost."""
+    from ..purchase.test_whose_order import Behind, answer_with_no_order, settled
+
+    guarded = guard("alike")
+    shop = shop_of("iproyal")
+    time = Behind(shop)
+    answer_with_no_order(shop, taken=True)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    shop.box.fault(vendor="iproyal", operation="create", action="reset", when="after", times=1)
+    said = settled(shop, "second", sleep=time.sleep, settle=30)
+    assert isinstance(said, Purchase) is guarded, "else a person is asked"
+    assert len(shop.bought()) == 2
+
+
+def test_an_order_of_another_account(shop_of: ShopOf, guard: Guard) -> None:
+    """Two accounts share a wallet. Only one of them shows the order, and the other one gets 404 for it, however often."""
+    guarded = guard("elsewhere")
+    shop = shop_of("iproyal")
+    time = Time(shop)
+    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    mine, other = shop.buyer(settle=30), shop.buyer(settle=30)
+    mine.account = dataclasses.replace(mine.account, digest="mine")
+    placed = mine.place(shop.request, order_key="k")
+    other.account = dataclasses.replace(other.account, conn_id="another", digest="another")
+    for _ in range(2):
+        attempt(lambda: other.refresh(placed))
+        time.sleep(60)
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and (purchase.step is Step.PLACED) is guarded, "else its own order is taken away"
 
 
 def test_every_guard_has_its_scene() -> None:

@@ -50,6 +50,18 @@ class Ahead:
         self.seconds += seconds
 
 
+class Behind(Ahead):
+    """The same, and reads at IPRoyal are behind until somebody sleeps."""
+
+    def __init__(self, shop: Shop):
+        super().__init__(shop)
+        self.lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+
+    def sleep(self, seconds: float) -> None:
+        self.lag.release()
+        super().sleep(seconds)
+
+
 def find(shop: Shop, key: str) -> Purchase:
     purchase = shop.ledger.find(key)
     assert purchase is not None
@@ -166,6 +178,28 @@ def test_an_id_that_nobody_finds_holds_up_no_other_purchase(shop_of: ShopOf) -> 
     assert len(shop.bought()) == 2
 
 
+def answer_with_no_order(shop: Shop, number: int = 0, *, taken: bool) -> None:
+    """The next purchase at IPRoyal is answered with an order that nobody has."""
+    nobodys = json.dumps({"id": 9999990 + number, "status": "in-progress", "quantity": 2})
+    when = "after" if taken else "before"
+    shop.box.fault(vendor="iproyal", operation="create", action="body", body=nobodys, when=when, times=1)
+
+
+def land_after_another(shop: Shop, time: Ahead, apart: float) -> None:
+    """The first purchase is answered with no order and not taken. A time after that the second one lands, and its worker dies."""
+    answer_with_no_order(shop, taken=False)
+    shop.buyer(settle=30).place(shop.request, order_key="first")
+    time.sleep(apart)
+    buyer = shop.buyer(settle=30)
+    attempt = Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, "")))
+    second = buyer.intend(attempt)
+    permit = Permit(buyer.turns, None, attempt, second)
+    permit.read_evidence()
+    shop.ledger.claim(second, WHO, evidence=permit.evidence, sent_seconds=0.0)
+    buyer.http.run(buyer.vendor.create(shop.request), lambda request: None)
+    buyer.settling.tracker.disown(find(shop, "first"), "no read finds its order")
+
+
 @pytest.mark.parametrize("apart", [35, 25])
 def test_an_order_that_may_be_a_later_purchases(shop_of: ShopOf, apart: int) -> None:
     """An answer named no order and took nothing; the next purchase landed, and its answer is lost as well. 30 s after the first
@@ -173,19 +207,7 @@ def test_an_order_that_may_be_a_later_purchases(shop_of: ShopOf, apart: int) -> 
     one gets it, since both asked for the same. The other one is sent again, once."""
     shop = shop_of("iproyal")
     time = Ahead(shop)
-    nobodys = json.dumps({"id": 9999999, "status": "in-progress", "quantity": 2})
-    shop.box.fault(vendor="iproyal", operation="create", action="body", body=nobodys, when="before", times=1)
-    shop.buyer(settle=30).place(shop.request, order_key="first")
-    time.sleep(apart)
-    buyer = shop.buyer(settle=30)
-    second = buyer.intend(Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, ""))))
-    permit = Permit(
-        buyer.turns, None, Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, ""))), second
-    )
-    permit.read_evidence()
-    shop.ledger.claim(second, WHO, evidence=permit.evidence, sent_seconds=0.0)
-    buyer.http.run(buyer.vendor.create(shop.request), lambda request: None)
-    buyer.settling.tracker.disown(find(shop, "first"), "no read finds its order")
+    land_after_another(shop, time, apart)
     look = shop.buyer(settle=30).settling.evidence.look(find(shop, "first"))
     assert look.verdict == ("not visible" if apart > 30 else "found")
     second = shop.buyer(settle=30, sleep=time.sleep).place(shop.request, order_key="second")
@@ -196,14 +218,12 @@ def test_an_order_that_may_be_a_later_purchases(shop_of: ShopOf, apart: int) -> 
 
 @pytest.mark.parametrize("taken", [(True, True), (False, True), (True, False)])
 def test_equal_purchases_share_the_orders_that_fit(shop_of: ShopOf, taken: tuple[bool, bool]) -> None:
-    """Two answers name no order and a third one is lost: several orders fit. As many purchases asked for the same, so each order
-    goes to one of them, and what was not taken is sent again, once. Nobody is asked."""
+    """Reads lag, two answers name no order, and a third one is lost: several orders fit. As many purchases asked for the same, so
+    each order goes to one of them, and what was not taken is sent again, once. Nobody is asked."""
     shop = shop_of("iproyal")
-    time = Ahead(shop)
+    time = Behind(shop)
     for number, was_taken in enumerate(taken):
-        nobodys = json.dumps({"id": 9999990 + number, "status": "in-progress", "quantity": 2})
-        when = "after" if was_taken else "before"
-        shop.box.fault(vendor="iproyal", operation="create", action="body", body=nobodys, when=when, times=1)
+        answer_with_no_order(shop, number, taken=was_taken)
         shop.buyer(settle=30).place(shop.request, order_key=f"k{number}")
     shop.box.fault(vendor="iproyal", operation="create", action="reset", when="after", times=1)
     keys = ("k2", "k1", "k0")
@@ -218,8 +238,8 @@ def test_equal_purchases_share_the_orders_that_fit(shop_of: ShopOf, taken: tuple
 def test_more_orders_fit_than_equal_purchases(shop_of: ShopOf) -> None:
     """Somebody else bought the same meanwhile: one of the orders is nobody's here, so a person is asked."""
     shop = shop_of("iproyal")
-    time = Ahead(shop)
-    shop.box.fault(vendor="iproyal", operation="create", action="another_id", order="missing", times=1)
+    time = Behind(shop)
+    answer_with_no_order(shop, taken=True)
     shop.buyer(settle=30).place(shop.request, order_key="first")
     shop.box.fault(vendor="iproyal", operation="create", action="reset", when="after", times=1)
 
@@ -229,7 +249,7 @@ def test_more_orders_fit_than_equal_purchases(shop_of: ShopOf) -> None:
         time.sleep(seconds)
 
     outcome = settled(shop, "second", sleep=sleep, settle=30)
-    assert isinstance(outcome, Quarantined) and "2 of them fit" in str(outcome), outcome
+    assert isinstance(outcome, Quarantined) and "3 of them fit" in str(outcome), shop.said
 
 
 def test_a_refused_purchase_that_landed_does_not_hold_up_another(shop_of: ShopOf) -> None:
