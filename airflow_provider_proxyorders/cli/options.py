@@ -81,7 +81,7 @@ def open_to_decide(arguments: argparse.Namespace) -> Ledger:
 
 def place_of(engine: Any) -> str:
     """The address of a ledger without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    return str(engine.url.render_as_string(hide_password=True))
 
 
 def day_of(text: str) -> date:
