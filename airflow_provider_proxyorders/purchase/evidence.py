@@ -141,28 +141,28 @@ class EvidenceReader:
         Purchases that asked for the same get the orders in the order of their sending, which is right whoever bought which. More
         orders than such purchases: one is nobody's, and the look stays inconclusive.
         """
-        given = dict[str, Purchase]()
+        taker = dict[str, Purchase]()
         for other in self._alike(purchase):
             fitting = look.candidates if other is purchase else self._could_be(other)
-            free = next((order for order in fitting if order.order_id not in given), None)
+            free = next((order for order in fitting if order.order_id not in taker), None)
             if free is not None:
-                given[free.order_id] = other
-        if any(order.order_id not in given for order in look.candidates):
+                taker[free.order_id] = other
+        if any(order.order_id not in taker for order in look.candidates):
             return look
-        own = next((order for order in look.candidates if given[order.order_id] is purchase), None)
+        own = next((order for order in look.candidates if taker[order.order_id] is purchase), None)
         if own is None:
             why = f"{look.detail}; all may be of purchases sent before it, which are decided first"
             return Look("not visible", why, trace=True)
-        beside = ", ".join(repr(other.order_key) for other in given.values() if other is not purchase)
+        beside = ", ".join(repr(other.order_key) for other in taker.values() if other is not purchase)
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
     def _alike(self, purchase: Purchase) -> list[Purchase]:
         """Creations that asked for the same and have an open outcome, as they were sent, with this one."""
         steps = (Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED)
-        unresolved = self._here(self.ledger.purchases(wallet=purchase.wallet, in_steps=steps, limit=MOST_BEFORE))
+        unresolved = self.ledger.purchases(wallet=purchase.wallet, in_steps=steps, limit=MOST_BEFORE)
         others = [
             other
-            for other in [*unresolved, *self.suspects(purchase)]
+            for other in self._here([*unresolved, *self.suspects(purchase)])
             if (other.kind, other.request) == (purchase.kind, purchase.request)
             and other.order_key != purchase.order_key
             and other.sent_at is not None
