@@ -1,4 +1,4 @@
-"""``python -m docs.screenshots [--keep]``: runs the example DAGs in a real Airflow and takes their pictures."""
+"""``python -m docs.screenshots [--page] [--keep]``: takes the pictures of the page, and runs the example DAGs for theirs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
 from .browser import Browser, NoBrowser
+from .page import pictures_of_the_page
 from .story import ALERT, ENVIRONMENT, REFILL, RENEWAL, Story, connections
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,9 +37,13 @@ GRID_EDGE = """
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description="Write the pictures of the documentation.")
     parser.add_argument("--keep", action="store_true", help="keep Airflow up afterwards, until Ctrl-C")
+    parser.add_argument("--page", action="store_true", help="take the pictures of the page alone")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="proxyorders-pictures-"))
     try:
+        asyncio.run(pictures_of_the_page(home / "page", IMAGES, say))
+        if options.page:
+            return 0
         with Sandbox.start(processing=2.0) as box:
             dags, wallets = PROJECT / "dags", connections(box)
             with LocalAirflow(home, dags_folder=dags, connections=wallets, env=ENVIRONMENT, say=say) as airflow:

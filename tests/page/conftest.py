@@ -17,6 +17,8 @@ from airflow_provider_proxyorders.plugin import ProxyOrdersPlugin
 from tests.ledgers import sqlite_ledger
 
 ROLES = ("admin", "op", "user", "viewer")
+#: Users of teams, for tests with several teams.
+TEAMS = {"reds": "red", "blues": "blue"}
 PAGE = "/proxyorders/page/api"
 
 
@@ -42,7 +44,7 @@ def airflow_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """
     folder = tmp_path_factory.mktemp("api")
     passwords = folder / "passwords.json"
-    passwords.write_text(json.dumps({role: role for role in ROLES}))
+    passwords.write_text(json.dumps({name: name for name in (*ROLES, *TEAMS)}))
     settings = {
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{role}:{role}" for role in ROLES),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
