@@ -96,8 +96,8 @@ def _filters(ledger: Ledger, arguments: argparse.Namespace) -> Filters:
     )
 
 
-def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
-    money = purchase.price or purchase.reserved
+def _facts_of(purchase: ListedPurchase | Purchase) -> dict[str, Any]:
+    """What list and show tell alike."""
     return {
         "order_key": purchase.order_key,
         "state": purchase.step.value,
@@ -106,16 +106,22 @@ def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
         "vendor": purchase.vendor,
         "conn_id": purchase.conn_id,
         "wallet": purchase.wallet,
-        "dag_id": purchase.task.dag_id,
         "order_id": purchase.order_id,
         "price": amount(purchase.price.amount) if purchase.price else None,
         "reserved": amount(purchase.reserved.amount),
-        "currency": money.currency,
-        "amount": str(money) + ("" if purchase.price else "?"),
-        "changed": _moment(purchase.updated_at),
+        "currency": (purchase.price or purchase.reserved).currency,
         "expires_at": purchase.expires_at.isoformat() if purchase.expires_at else None,
         "delivered": purchase.delivered,
         "reason": purchase.reason or None,
+    }
+
+
+def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
+    return {
+        **_facts_of(purchase),
+        "dag_id": purchase.task.dag_id,
+        "amount": f"{purchase.price or purchase.reserved}{'' if purchase.price else '?'}",
+        "changed": _moment(purchase.updated_at),
     }
 
 
@@ -147,23 +153,10 @@ def show_purchase(arguments: argparse.Namespace) -> int:
 
 def _data_of(ledger: Ledger, purchase: Purchase) -> dict[str, Any]:
     return {
-        "order_key": purchase.order_key,
-        "state": purchase.step.value,
-        "unresolved": purchase.unresolved,
-        "kind": purchase.kind,
-        "vendor": purchase.vendor,
-        "conn_id": purchase.conn_id,
-        "wallet": purchase.wallet,
-        "order_id": purchase.order_id,
+        **_facts_of(purchase),
         "target": purchase.target,
         "request": json.loads(dump_json(purchase.request)),
-        "price": amount(purchase.price.amount) if purchase.price else None,
-        "reserved": amount(purchase.reserved.amount),
-        "currency": (purchase.price or purchase.reserved).currency,
         "vendor_status": purchase.vendor_status,
-        "expires_at": purchase.expires_at.isoformat() if purchase.expires_at else None,
-        "delivered": purchase.delivered,
-        "reason": purchase.reason or None,
         "wallet_frozen": ledger.freeze_reason(purchase.wallet),
         "questions": [
             {"order_id": question.order_id, "why": question.why} for question in ledger.questions(order_key=purchase.order_key)

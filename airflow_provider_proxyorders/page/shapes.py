@@ -12,7 +12,6 @@ from typing import Any
 
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase
-from airflow_provider_proxyorders.domain.text import amount
 from airflow_provider_proxyorders.ledger.attention import OrderEnd, ReceivedWebhook
 from airflow_provider_proxyorders.ledger.listing import ListedPurchase
 from airflow_provider_proxyorders.ledger.rows import History
@@ -31,9 +30,7 @@ def moment(value: datetime | None) -> str | None:
 
 def money(value: Money | None) -> str | None:
     """``12.50 USD``."""
-    if value is None:
-        return None
-    return f"{amount(value.amount)} {clean(value.currency) or ''}".rstrip()
+    return clean(str(value)) if value is not None else None
 
 
 def task(actor: Actor) -> dict[str, Any] | None:
@@ -48,8 +45,8 @@ def first_task(entries: Iterable[History]) -> dict[str, Any] | None:
     return next((shown for entry in entries if (shown := task(entry.actor))), None)
 
 
-def line(row: ListedPurchase) -> dict[str, Any]:
-    """A line of a list."""
+def _facts(row: ListedPurchase | Purchase) -> dict[str, Any]:
+    """What a line and the whole purchase show alike."""
     return {
         "order_key": row.order_key,
         "kind": row.kind,
@@ -69,34 +66,17 @@ def line(row: ListedPurchase) -> dict[str, Any]:
         "sent_at": moment(row.sent_at),
         "created_at": moment(row.created_at),
         "updated_at": moment(row.updated_at),
-        "task": task(row.task),
     }
+
+
+def line(row: ListedPurchase) -> dict[str, Any]:
+    """A line of a list."""
+    return {**_facts(row), "task": task(row.task)}
 
 
 def purchase(row: Purchase) -> dict[str, Any]:
     """A whole purchase without its history."""
-    return {
-        "order_key": row.order_key,
-        "kind": row.kind,
-        "vendor": row.vendor,
-        "conn_id": row.conn_id,
-        "wallet": row.wallet,
-        "step": row.step.value,
-        "unresolved": row.unresolved,
-        "order_id": clean(row.order_id),
-        "target": clean(row.target),
-        "vendor_status": clean(row.vendor_status),
-        "price": money(row.price),
-        "reserved": money(row.reserved),
-        "expires_at": moment(row.expires_at),
-        "delivered": row.delivered,
-        "reason": clean(row.reason),
-        "sent_at": moment(row.sent_at),
-        "created_at": moment(row.created_at),
-        "updated_at": moment(row.updated_at),
-        "request": clean(_json(row.request)),
-        "evidence": clean(_json(row.evidence)),
-    }
+    return {**_facts(row), "request": clean(_json(row.request)), "evidence": clean(_json(row.evidence))}
 
 
 def history(entry: History) -> dict[str, Any]:

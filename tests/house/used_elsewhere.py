@@ -26,9 +26,11 @@ elsewhere.execute_complete
 elsewhere.evaluate
 elsewhere.get_cli_commands
 elsewhere.get_link
+elsewhere.help_markup  # rich-argparse reads this and text_markup
 elsewhere.max_tries
 elsewhere.operator
 elsewhere.serialize
+elsewhere.text_markup
 
 # Users call these methods of the hook, and Airflow's pages name these hooks.
 elsewhere.create_order
