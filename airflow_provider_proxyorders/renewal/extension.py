@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from airflow_provider_proxyorders.domain.dates import later
 from airflow_provider_proxyorders.domain.errors import InvalidParameter, NotDue, ProxyOrdersError
-from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
+from airflow_provider_proxyorders.domain.model import Money, Purchase, VendorOrder
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.purchase.buyer import Buyer
 from airflow_provider_proxyorders.renewal.due import DueRule, expiry_in, reaches
@@ -79,7 +79,7 @@ def shortfall(result: Mapping[str, Any], paid_through: datetime | None) -> str |
     ends = expiry_in(result)
     if paid_through is None or ends is None or reaches(ends, paid_through) or result["status"] == "placed":
         return None
-    price = f" for {result['price']} {result['currency'] or ''}".rstrip() if result["price"] else ""
+    price = f" for {Money.parse(result['price'], result['currency'])}" if result["price"] else ""
     return (
         f"order {result['order_id']} was extended{price} and ends {utc(ends)}, before paid_through="
         f"{utc(paid_through)}: one extension was not enough. This task buys no other, also when it is cleared; the "
