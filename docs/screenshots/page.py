@@ -86,7 +86,8 @@ def _month(ledger: Ledger) -> None:
             actor = Actor("keep_paid", f"scheduled__{moment:%Y-%m-%d}", "order", number, 1, "worker-1")
             buy(past, f"keep_paid/order/{moment:%Y-%m-%d}/{number}", Step.DELIVERED, conn_id=conn_id, actor=actor, **more)
     past = Ledger(ledger.engine, clock=lambda: now - timedelta(days=2))
-    buy(past, "scrape_shop/order/2026-11-26", Step.FAILED, vendor_status="blocked", reason="blocked by the vendor; it was charged")
+    reason = "blocked by the vendor; it was charged"
+    buy(past, "scrape_shop/order/2026-11-26", Step.FAILED, vendor_status="blocked", reason=reason)
 
 
 async def _pictures(address: str, order_id: str, images: Path, say: Callable[[str], None]) -> None:
