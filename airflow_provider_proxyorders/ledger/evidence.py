@@ -188,12 +188,14 @@ class Floor:
     :param least: the connection's ``min_balance``.
     :param shown: how far the balance surely shows the wallet's purchases.
     :param paid: what an earlier sending of this purchase took already, if it landed. A repeat then costs nothing.
+    :param paid_together: what it took together with others under way: so much less can these still take.
     """
 
     balance: Money
     least: Decimal
     shown: Shown
     paid: Decimal = Decimal(0)
+    paid_together: Decimal = Decimal(0)
 
 
 class LedgerEvidence(Database):

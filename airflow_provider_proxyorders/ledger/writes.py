@@ -340,7 +340,8 @@ def _write_charge(
 def _check_floor(connection: Connection, purchase: Purchase, floor: Floor) -> None:
     under_way, late = ledger_evidence.not_shown(connection, purchase, floor.shown)
     cost = max(Decimal(0), purchase.reserved.amount - floor.paid)
-    left = floor.balance.amount - under_way - cost
+    open_together = max(Decimal(0), purchase.reserved.amount + under_way - floor.paid_together)
+    left = floor.balance.amount - min(cost + under_way, open_together)
     if left - late >= floor.least:
         return
     what = (

@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
-from airflow_provider_proxyorders.domain.model import TAKEN, Balance, Money, Purchase, Step
+from airflow_provider_proxyorders.domain.model import TAKEN, Balance, Money, Purchase, Step, decimal
 from airflow_provider_proxyorders.domain.text import amount, utc
 from airflow_provider_proxyorders.ledger import StaleClaim, facts
 from airflow_provider_proxyorders.ledger.evidence import SentPurchase, Shown
@@ -41,6 +41,8 @@ from airflow_provider_proxyorders.wire.reading import when
 
 #: After so many purchases without a certain read the mark moves on, so that a comparison stays small.
 MOST_SINCE_MARK = 200
+#: Steps at which a purchase may be charged at any moment.
+_UNDER_WAY = frozenset({Step.SENT, Step.UNKNOWN, Step.INTENDED})
 #: In the evidence of a refused purchase: when it was looked for once more, after the settle time.
 LOOKED_AGAIN = "looked_again"
 #: In the evidence of a refused purchase: the look after the refusal proves nothing yet, because reads may lag.
@@ -150,10 +152,12 @@ class Checkpoints:
             fact.put(dump_json(marks))
         return evidence
 
-    def paid(self, purchase: Purchase, balance: Money) -> Decimal:
-        """What an earlier sending of a purchase surely took from the wallet already."""
-        missing = missing_money({**purchase.evidence, "expected": self.expected(purchase)}, Balance(balance))
-        return max(Decimal(0), (missing.amount or Decimal(0)) - missing.others)
+    def paid(self, purchase: Purchase, balance: Money) -> tuple[Decimal, Decimal]:
+        """What an earlier sending of a purchase surely took from the wallet, and what it took together with those under way."""
+        expected = self.expected(purchase)
+        missing = missing_money({**purchase.evidence, "expected": expected}, Balance(balance))
+        amount, settled = missing.amount or Decimal(0), missing.others - decimal(expected.get("under_way", "0"))
+        return max(Decimal(0), amount - missing.others), max(Decimal(0), amount - max(Decimal(0), settled))
 
     def expected(self, purchase: Purchase) -> dict[str, Any]:
         """What a balance that is read now should be without this purchase; see :meth:`Vendor.resolve`. Empty: unknown."""
@@ -170,6 +174,7 @@ class Checkpoints:
         suspects = {each.order_key: each.reserved.amount for each in self.suspects(others)}
         suspected = sum(suspects.values(), Decimal(0))
         unresolved = charges_of([other for other in others if other.step not in TAKEN], clocks).uncertain + suspected
+        under_way = charges_of([other for other in others if other.step in _UNDER_WAY], clocks).uncertain
         charged = charges.shown if mark.certain else Decimal(0)  # otherwise the mark may show it already
         read_from = when(purchase.evidence.get("read_from"))
         since_own = {}
@@ -186,6 +191,7 @@ class Checkpoints:
             "charged": f"{charged:f}",
             "maybe": f"{charges.most - charged + suspected:f}",
             "unresolved": f"{unresolved:f}",
+            "under_way": f"{under_way:f}",
             "digits": max(charges.digits, digits_of(purchase.reserved.amount)),
         }
 

@@ -90,8 +90,8 @@ class Permit:
         if least is None or balance is None:
             return None
         repeat = purchase.maybe_sent and self.tracker.repeats_safely(purchase.kind)
-        paid = self.checkpoints.paid(purchase, balance) if repeat else Decimal(0)
-        return Floor(balance, least, compared.shown, paid)
+        paid = self.checkpoints.paid(purchase, balance) if repeat else ()
+        return Floor(balance, least, compared.shown, *paid)
 
     def _pause(self, compared: Compared | None) -> float:
         """Seconds until a read shows all of now, at most a part of the patience."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
-from airflow_provider_proxyorders.domain.errors import CapExceeded, InsufficientFunds, RequestRefused
+from airflow_provider_proxyorders.domain.errors import CapExceeded, InsufficientFunds, OutcomeUnknown, Quarantined, RequestRefused
 from airflow_provider_proxyorders.domain.model import Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import proxyscrape as sandbox_proxyscrape
@@ -100,6 +102,57 @@ def test_a_currency_in_small_letters_is_the_same_currency(
     assert wallet.balance.currency == "USD" and wallet.trouble is None
     report = reconcile(shop.buyer())
     assert report.clean, report.lines()
+
+
+@pytest.mark.parametrize("landed", [2, 1])
+def test_two_repeats_beside_each_other_cost_nothing_more(shop_of: Callable[[str], Shop], landed: int) -> None:
+    """The answers of both are lost. What is missing in the wallet is theirs, so the rest that one still needs is known."""
+    shop = shop_of("voodoo")
+    price = PRICES["voodoo"]
+    shop.box.control([{"vendor": "voodoo", "wallet": {"balance": str(2 * price + 5)}}])
+    shop.caps = Caps(max_order_price=price, min_balance=Decimal(5))
+    rules = []
+    for key in ("a", "b"):
+        rules.append(shop.box.fault(vendor="voodoo", operation="create", when="before", times=1, action="pause"))
+        buyer = shop.buyer(timeout=1.0)
+        buyer.settling.allow_repeat = killed  # type: ignore[method-assign]
+        with pytest.raises(SystemExit):
+            buyer.place(shop.request, order_key=key)
+    for rule in rules[:landed]:
+        rule.release()
+    deadline = time.monotonic() + 10
+    while len(shop.bought()) < landed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(shop.bought()) == landed
+    for key in ("a", "b"):
+        with contextlib.suppress(Quarantined):
+            shop.buyer().place(shop.request, order_key=key)
+        purchase = shop.ledger.find(key)
+        assert purchase is not None and purchase.step in (Step.QUARANTINED, Step.DELIVERED, Step.PLACED)
+    assert len(shop.bought()) == 2 and sum(Decimal(entry.amount) for entry in shop.bought()) == 2 * price
+
+
+def test_a_repeat_beside_another_purchase_still_counts_what_both_may_take(shop_of: Callable[[str], Shop]) -> None:
+    """Nothing landed, and a higher minimum was set meanwhile: both repeats together would break it."""
+    shop = shop_of("voodoo")
+    price = PRICES["voodoo"]
+    shop.box.control([{"vendor": "voodoo", "wallet": {"balance": str(2 * price + 5)}}])
+    shop.caps = Caps(max_order_price=price, min_balance=Decimal(5))
+    for key in ("a", "b"):
+        shop.box.fault(vendor="voodoo", operation="create", when="before", times=1, action="reset")
+        buyer = shop.buyer()
+        buyer.settling.allow_repeat = killed  # type: ignore[method-assign]
+        with pytest.raises(SystemExit):
+            buyer.place(shop.request, order_key=key)
+    shop.caps = Caps(max_order_price=price, min_balance=Decimal(6))
+    with pytest.raises(OutcomeUnknown, match="min_balance"):
+        shop.buyer().place(shop.request, order_key="a")
+    assert shop.bought() == []
+
+
+def killed(*_: Any) -> Any:
+    """The worker ends before it sends the reference again."""
+    raise SystemExit
 
 
 @pytest.mark.parametrize("vendor", ["proxyscrape", "iproyal"])
