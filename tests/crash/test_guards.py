@@ -259,13 +259,17 @@ def test_wallet_turn(shop_of: ShopOf, guard: Guard) -> None:
     """One purchase is lost on its way; another one of the same kind lands, its answer still out: they look the same."""
     guarded = guard("turn")
     shop = shop_of("iproyal")
+    # a settle time that passes between the two would tell them apart
+    slow: dict[str, Any] = {} if guarded else {"settle": 30, "sleep": Time(shop).sleep}
     shop.box.fault(vendor="iproyal", operation="create", when="before", times=1, action="reset")
     landed = shop.box.fault(vendor="iproyal", operation="create", when="after", nth=1, action="pause")
     others: list[Purchase | ProxyOrdersError] = []
     neighbour = threading.Thread(
-        target=lambda: others.append(attempt(lambda: shop.buyer(timeout=10, patience=0.2).place(shop.request, order_key="b")))
+        target=lambda: others.append(
+            attempt(lambda: shop.buyer(timeout=10, patience=0.2, **slow).place(shop.request, order_key="b"))
+        )
     )
-    buyer = shop.buyer()
+    buyer = shop.buyer(**slow)
     look = buyer.settling.evidence.look
 
     def another_buys_first(purchase: Purchase, *others: Any) -> Any:
