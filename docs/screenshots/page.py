@@ -25,7 +25,7 @@ from tests.vendors import REQUESTS
 from .browser import Browser
 
 MOST_BYTES = 150_000
-WIDTH, HEIGHT, PHONE = 1040, 720, (390, 844)
+WIDTH, WIDE, HEIGHT, PHONE = 1040, 1420, 720, (390, 844)
 LOST = "buy_and_scrape/order/2026-11-28"
 #: An order id in the first field of the dialog, as React hears it.
 _TYPED = """(() => {
@@ -55,7 +55,7 @@ async def pictures_of_the_page(home: Path, images: Path, say: Callable[[str], No
         env |= {"AIRFLOW__PROXYORDERS__LEDGER_URL": url, "AIRFLOW_HOME": str(home / "airflow")}
         ledger = open_ledger(url)
         _month(ledger)
-        _bought(env, "proxyscrape_default", "keep_paid/extend/7001")
+        _bought(env, "proxyscrape_default", "keep_paid/order/2026-11-28/0")
         box.fault("voodoo", "create", when="after", action="reset", times=1)
         _bought(env, "voodoo_default", LOST)
         ledger.freeze("proxyscrape:proxyscrape_default", "5.00 USD are missing since 2026-11-28, and no purchase explains them")
@@ -86,8 +86,7 @@ def _month(ledger: Ledger) -> None:
             actor = Actor("keep_paid", f"scheduled__{moment:%Y-%m-%d}", "order", number, 1, "worker-1")
             buy(past, f"keep_paid/order/{moment:%Y-%m-%d}/{number}", Step.DELIVERED, conn_id=conn_id, actor=actor, **more)
     past = Ledger(ledger.engine, clock=lambda: now - timedelta(days=2))
-    reason = "blocked by the vendor; it was charged"
-    buy(past, "scrape_shop/order/2026-11-26", Step.FAILED, vendor_status="blocked", reason=reason)
+    buy(past, "scrape_shop/order/2026-11-26", Step.FAILED, vendor_status="blocked", reason="blocked; it was charged")
 
 
 async def _pictures(address: str, order_id: str, images: Path, say: Callable[[str], None]) -> None:
@@ -114,6 +113,8 @@ async def _pictures(address: str, order_id: str, images: Path, say: Callable[[st
         await _scheme(browser, "dark")
         await browser.open(f"{page}?tab=wallets", "Runway")
         await shot("wallets")
+        browser.size["width"] = WIDE
+        await browser.resize()
         await browser.open(f"{page}?tab=purchases", "CSV of what is filtered", "keep_paid/order")
         await shot("purchases")
         await _scheme(browser, "light")

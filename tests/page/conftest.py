@@ -14,6 +14,8 @@ import pytest
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.plugin import ProxyOrdersPlugin
+from tests.hooks import connections
+from tests.hooks.connections import Shops
 from tests.ledgers import sqlite_ledger
 
 ROLES = ("admin", "op", "user", "viewer")
@@ -90,6 +92,12 @@ def log_in(client: Any) -> Callable[[str], Visitor]:
         return Visitor(client, {"Authorization": f"Bearer {tokens[name]}"})
 
     return visitor
+
+
+@pytest.fixture
+def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
+    """Connections to the sandbox, and a ledger of their own, for real purchases in this process."""
+    yield from connections.shops(tmp_path, monkeypatch)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

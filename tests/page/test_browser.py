@@ -49,6 +49,13 @@ _SHADES = """(() => {
   });
 })()"""
 
+#: How far the page, or a text of a card, reaches over its right edge, in pixels.
+_TOO_WIDE = """(() => {
+  const page = document.querySelector("main"), right = page.getBoundingClientRect().right;
+  const texts = [...page.querySelectorAll("section b, section p, section a")].filter((e) => !e.closest("table"));
+  return Math.max(page.scrollWidth - page.clientWidth, ...texts.map((e) => e.getBoundingClientRect().right - right));
+})()"""
+
 
 class Tab:
     """The browser's one tab, with calls that wait."""
@@ -144,6 +151,7 @@ def ledger(home: Path, tab: Tab) -> Ledger:
     buy(ledger, LOST, Step.QUARANTINED, reason="the balance fits two orders")
     buy(ledger, "buying/order/evil", Step.FAILED, vendor_status=EVIL, reason="=HYPERLINK(1)")
     buy(ledger, "buying/order/good", Step.DELIVERED, order_id="v-77")
+    buy(ledger, "buying/order/far", Step.DELIVERED, conn_id="iproyal_0", wallet=f"iproyal:{'a_long_name_' * 6}")
     return ledger
 
 
@@ -221,9 +229,8 @@ def test_keyboard_labels_and_a_narrow_screen(tab: Tab, ledger: Ledger) -> None:
     tab.call("Emulation.setDeviceMetricsOverride", width=375, height=700, deviceScaleFactor=1, mobile=True)
     for name in ("attention", "wallets", "purchases", "guarantees"):
         tab.open(f"?tab={name}", "Proxy orders")
-        assert tab.value("(() => { const m = document.querySelector('main'); return m.scrollWidth - m.clientWidth; })()") <= 1, (
-            name
-        )
+        tab.wait("Runway" if name == "wallets" else "Proxy orders")
+        assert tab.value(_TOO_WIDE) <= 1, name
     tab.call("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,12 @@ import pytest
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.hooks.settings import ledger as ledger_of_settings
 from airflow_provider_proxyorders.ledger import Ledger
-from tests.hooks import connections
 from tests.hooks.connections import REQUESTS, Shops
 
 from .conftest import Visitor, buy
 
 CONN_ID = "proxyscrape_default"
 WALLET = f"proxyscrape:{CONN_ID}"
-
-
-@pytest.fixture
-def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
-    yield from connections.shops(tmp_path, monkeypatch)
 
 
 def the_wallet(visitor: Visitor) -> dict[str, Any]:

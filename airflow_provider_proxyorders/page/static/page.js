@@ -31,9 +31,10 @@ const Table = {
 };
 const FIELD = {
   background: "var(--chakra-colors-bg, Field)", color: "var(--chakra-colors-fg, FieldText)", font: "inherit", fontSize: "14px",
-  border: "1px solid var(--chakra-colors-border, GrayText)", borderRadius: "4px", padding: "6px 8px", maxWidth: "100%", minWidth: 0,
+  border: "1px solid var(--chakra-colors-border, GrayText)", borderRadius: "4px", padding: "6px 8px", height: "36px", boxSizing: "border-box", maxWidth: "100%", minWidth: 0,
 };
 const row = (props, ...children) => h(Box, { display: "flex", flexWrap: "wrap", gap: 3, alignItems: "center", style: { display: "flex" }, ...props }, ...children);
+const strong = (text) => h("b", { style: { minWidth: 0, overflowWrap: "anywhere" } }, text);
 const badge = (state, text) => h(Badge, { colorPalette: COLOURS[state] ?? "gray" }, text ?? WORDS[state] ?? state);
 const muted = (...children) => h(Text, { color: "fg.muted", fontSize: "sm" }, ...children);
 const card = (props, ...children) =>
@@ -71,7 +72,7 @@ function taskAddress(task) {
   const path = ["dags", task.dag_id, "runs", task.run_id, "tasks", task.task_id, ...(task.map_index >= 0 ? ["mapped", task.map_index] : [])];
   return new URL(path.map(encodeURIComponent).join("/"), document.baseURI).href;
 }
-const link = (href, text, props) => h("a", { href, style: { textDecoration: "underline", color: "var(--chakra-colors-fg-info, LinkText)" }, ...props }, text);
+const link = (href, text, props) => h("a", { href, style: { textDecoration: "underline", overflowWrap: "anywhere", color: "var(--chakra-colors-fg-info, LinkText)" }, ...props }, text);
 const taskLink = (task) => (task ? link(taskAddress(task), `${task.dag_id}.${task.task_id}${task.map_index >= 0 ? `[${task.map_index}]` : ""}`) : "–");
 
 /** The answer of a call, read again with `reload`. */
@@ -224,13 +225,13 @@ function Bars({ wallet }) {
   const limit = Number(wallet.today.limit ?? 0), most = Math.max(limit, ...wallet.days.map((d) => Number(d.amount)), 0.01);
   const total = wallet.days.reduce((sum, d) => sum + Number(d.amount), 0);
   const label = `Spending of wallet ${wallet.wallet} in the last 30 days, ${total.toFixed(2)} in all${limit ? `, daily limit ${wallet.today.limit}` : ""}`;
-  return h("svg", { role: "img", "aria-label": label, viewBox: "0 0 300 84", style: { width: "100%", maxWidth: "420px", height: "90px", color: "var(--chakra-colors-fg-info, #3b82f6)" } },
+  return h("svg", { role: "img", "aria-label": label, viewBox: "0 0 300 84", preserveAspectRatio: "none", style: { width: "100%", maxWidth: "420px", height: "90px", color: "var(--chakra-colors-fg-info, #3b82f6)" } },
     wallet.days.map((d, i) => {
       const height = (76 * Number(d.amount)) / most;
       return h("rect", { key: d.day, x: i * 10 + 1, y: 80 - height, width: 8, height: Math.max(height, Number(d.amount) ? 1 : 0), fill: "currentColor" }, h("title", null, `${d.day}: ${d.amount} ${wallet.currency ?? ""}`));
     }),
-    h("line", { x1: 0, x2: 300, y1: 81, y2: 81, stroke: "var(--chakra-colors-border, gray)" }),
-    limit > 0 && h("line", { x1: 0, x2: 300, y1: 80 - (76 * limit) / most, y2: 80 - (76 * limit) / most, stroke: "var(--chakra-colors-fg-error, red)", strokeDasharray: "4 3" }, h("title", null, `daily limit ${wallet.today.limit}`)));
+    h("line", { x1: 0, x2: 300, y1: 81, y2: 81, stroke: "var(--chakra-colors-border, gray)", vectorEffect: "non-scaling-stroke" }),
+    limit > 0 && h("line", { x1: 0, x2: 300, y1: 80 - (76 * limit) / most, y2: 80 - (76 * limit) / most, stroke: "var(--chakra-colors-fg-error, red)", strokeDasharray: "4 3", vectorEffect: "non-scaling-stroke" }, h("title", null, `daily limit ${wallet.today.limit}`)));
 }
 
 function Wallets({ decide, version }) {
@@ -240,7 +241,7 @@ function Wallets({ decide, version }) {
   return shown(state, (list) => (list.length ? h(Box, { display: "grid", gap: 3, gridTemplateColumns: "repeat(auto-fill, minmax(min(320px, 100%), 1fr))", style: { display: "grid" } },
     list.map((w) => h("section", { key: w.wallet, "aria-label": `Wallet ${w.wallet}` }, card(
       { borderColor: w.frozen ? "border.error" : w.today.state !== "ok" || w.month.state !== "ok" ? "border.warning" : undefined },
-      row({}, h("b", null, w.wallet), w.frozen && badge("broken", "frozen")),
+      row({}, strong(w.wallet), w.frozen && badge("broken", "frozen")),
       muted(`Connections: ${w.connections.join(", ") || "–"}`),
       w.frozen && h(Text, { color: "fg.error" }, `Frozen because ${w.frozen}`),
       h(Text, null, w.balance ? `Balance: ${w.balance}, read ${at(w.balance_at)}` : "Balance: not read so far"),
