@@ -72,7 +72,7 @@ function taskAddress(task) {
   const path = ["dags", task.dag_id, "runs", task.run_id, "tasks", task.task_id, ...(task.map_index >= 0 ? ["mapped", task.map_index] : [])];
   return new URL(path.map(encodeURIComponent).join("/"), document.baseURI).href;
 }
-const link = (href, text, props) => h("a", { href, style: { textDecoration: "underline", overflowWrap: "anywhere", color: "var(--chakra-colors-fg-info, LinkText)" }, ...props }, text);
+const link = (href, text, props) => h("a", { href, style: { textDecoration: "underline", color: "var(--chakra-colors-fg-info, LinkText)" }, ...props }, text);
 const taskLink = (task) => (task ? link(taskAddress(task), `${task.dag_id}.${task.task_id}${task.map_index >= 0 ? `[${task.map_index}]` : ""}`) : "–");
 
 /** The answer of a call, read again with `reload`. */
@@ -195,7 +195,7 @@ function Attention({ decide, open, version }) {
     title(`${name} (${rows.length}${more ? " or more" : ""})`), rows.length ? draw(rows) : muted("None."));
   return shown(state, (d) => h(Fragment, null,
     part("Waits for a person", d.unresolved, d.more?.unresolved, (rows) => rows.map((p) => card({ key: p.order_key },
-      row({}, badge(p.step), keyLink(p, open), h("b", null, price(p))),
+      row({}, badge(p.step), h("span", { style: { minWidth: 0 } }, keyLink(p, open)), h("b", null, price(p))),
       h(Text, null, `${p.kind} at ${p.vendor} through ${p.conn_id}, wallet ${p.wallet}`),
       h(Text, { fontSize: "sm" }, `Asked for: ${p.request || "–"}${p.target ? `, order ${p.target}` : ""}`),
       h(Text, { fontSize: "sm" }, p.sent_at ? `Sent ${at(p.sent_at)}, ${ago(p.sent_at)}.` : "Not sent."),
@@ -301,7 +301,7 @@ function Purchases({ start, open, version }) {
     list.error && h(Text, { role: "alert", color: "fg.error" }, list.error),
     h(Text, { role: "status", fontSize: "sm", color: "fg.muted", mb: 1 }, list.loading ? `Loading … ${list.rows.length} so far` : `${list.rows.length}${list.after ? " and more" : ""} purchases`),
     (!list.loading || list.rows.length > 0) && !list.error && table("Purchases", ["State", "Purchase", "Vendor", "Kind", "Order", "Vendor says", "Price", "Ends", "Task", "Changed"],
-      list.rows.map((p) => ({ key: p.order_key, cells: [badge(p.step, p.unresolved ? `${p.step}, unresolved` : p.step), keyLink(p, open), `${p.vendor}, ${p.conn_id}`, p.kind, p.order_id ?? p.target ?? "–", p.vendor_status ?? "–", price(p), at(p.expires_at), taskLink(p.task), at(p.updated_at)] })),
+      list.rows.map((p) => ({ key: p.order_key, cells: [badge(p.step, p.unresolved ? `${p.step}, unresolved` : p.step), keyLink(p, open), `${p.vendor}, ${p.conn_id}`, p.kind, p.order_id ?? p.target ?? "–", p.vendor_status ?? "–", h("span", { style: { whiteSpace: "nowrap" } }, price(p)), at(p.expires_at), taskLink(p.task), at(p.updated_at)] })),
       start.used ? "No purchase fits the filter." : "The ledger is empty: nothing was bought so far."),
     list.after && !list.loading && h(Button, { mt: 2, size: "sm", variant: "outline", onClick: () => load(list) }, "Go on"));
 }
