@@ -14,6 +14,7 @@ from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrde
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import History
+from airflow_provider_proxyorders.purchase.balance_marks import may_be_charged
 from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
@@ -79,6 +80,8 @@ class EvidenceReader:
         """The same look; what it found may be the order of another purchase with an open outcome, which is decided first."""
         if look.verdict != "found" or look.order is None:
             return look
+        if purchase.step is not Step.REJECTED and self._extended_since(purchase):
+            return Look("inconclusive", f"{look.detail}, which may be another extension of the order")
         earlier, other = self._open_before(purchase), self._open_beside(purchase, look.order)
         if earlier is None and other is not None and purchase.kind == "create":
             if self._was_shown_before(purchase, other):  # what that one's evidence does not hold came later than this one
@@ -89,6 +92,15 @@ class EvidenceReader:
         rival, how = (earlier, "sent before it") if earlier is not None else (other, "refused beside it")
         beside = f"{rival.order_key!r}, {how}" if rival is not None else ""
         return Look("not visible", f"{look.detail}, which may be of {beside}; that is decided first", trace=True)
+
+    def _extended_since(self, purchase: Purchase) -> bool:
+        """Whether another extension of the same order may have been charged since this one was sent."""
+        if purchase.kind != "extend":
+            return False
+        sent = self.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
+        own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
+        later = [each.order_key for each in sent if each.kind == "extend" and each.number > own and may_be_charged(each)]
+        return any((other := self.ledger.find(key)) is not None and other.target == purchase.target for key in later)
 
     def suspects(self, purchase: Purchase) -> list[Purchase]:
         """Other purchases of the wallet that were refused, and may have landed all the same."""

@@ -160,7 +160,9 @@ class Refusals:
     def _beside_other_extensions(self, purchase: Purchase, look: Look) -> Look:
         """What a look at a refused extension proves. Others may have extended its order since; then the balance tells.
 
-        :raises OutcomeUnknown: the balance cannot tell, or not yet. Nothing was sent.
+        If it cannot tell though no other extension is open, the look is inconclusive, and a person decides.
+
+        :raises OutcomeUnknown: the balance cannot tell yet. Nothing was sent.
         """
         try:
             self.ledger.check_alone(purchase)
@@ -177,6 +179,8 @@ class Refusals:
             return Look("absent", f"{why}; {missing.detail}")
         if missing.price is not None:
             return look
+        if self._unresolved_beside(purchase) is None and missing.amount is not None:
+            return Look("inconclusive", f"{why}; {missing.detail}")
         raise outcome_unknown(purchase, self.vendor, f"it was refused, but {why}; {missing.detail}", retry="soon")
 
     def _unresolved_beside(self, purchase: Purchase) -> Purchase | None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 
@@ -224,6 +225,26 @@ def test_another_extension_is_not_the_refused_one(shop_of: ShopOf) -> None:
     time.sleep(0.6)  # the settle time, so the balance shows the other one
     shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")
     assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
+
+
+def test_a_refused_extension_that_nothing_can_tell_from_another_one_is_a_question(shop_of: ShopOf) -> None:
+    """Another key extends the order, another refusal stays in doubt, and somebody else takes money: the balance cannot tell."""
+    shop = shop_of("iproyal")
+    order_id = str(shop.delivered("order").order_id)
+    for operation, buy in (
+        ("create", lambda: shop.buyer().place(shop.request, order_key="in doubt")),
+        ("extend", lambda: shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")),
+    ):
+        shop.box.fault(vendor="iproyal", operation=operation, action="refuse", reason="balance", when="before", times=1)
+        with pytest.raises(RequestRefused):
+            buy()
+    shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="other")
+    shop.box.state.vendors["iproyal"].wallet(None).balance -= Decimal(1)  # type: ignore[attr-defined]
+    time.sleep(0.6)  # the settle time
+    for _ in range(2):  # also the next try does not take the other one for it
+        with pytest.raises(Quarantined, match="may be another extension of the order"):
+            shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
 
 
 def test_a_wallet_that_held_too_little_is_looked_at_again_at_once(shop_of: ShopOf) -> None:
