@@ -72,14 +72,12 @@ class ReadingHook(BaseHook):
         return self.vendor.capabilities
 
     def get_conn(self) -> requests.Session:
-        """The ``requests`` session in use, with the account's authentication headers set.
+        """The ``requests`` session in use. It authenticates requests to the account's own host, and no others.
 
         Use it for calls that this hook has no method for. The ledger does not see a purchase that you send through it.
         """
         self._read(self.vendor.login())
-        session = self.http.session
-        session.headers.update(self.vendor.auth_headers())
-        return session
+        return self.http.log_in(self.vendor.auth_headers())
 
     def test_connection(self) -> tuple[bool, str]:
         """Read at the vendor to prove that the key works; nothing is bought. Only a purchase proves the right to place orders."""

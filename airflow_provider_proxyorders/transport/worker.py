@@ -7,10 +7,11 @@ whether it may have reached the vendor.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
@@ -82,6 +83,14 @@ class Http(Endpoint):
         if self._session is not None:
             self._session.close()
 
+    def log_in(self, headers: Mapping[str, str]) -> requests.Session:
+        """The session in use. It puts these headers on requests to the account's host, and on no others.
+
+        :param headers: the account's authentication.
+        """
+        self.session.auth = partial(_authenticate, self._own_origin, headers)
+        return self.session
+
     @property
     def session(self) -> requests.Session:
         """The session in use."""
@@ -103,8 +112,23 @@ class Http(Endpoint):
         if self.proxy:
             session.proxies = {"http": self.proxy, "https": self.proxy}
         for scheme in ("http://", "https://"):
-            session.mount(scheme, Adapter(partial(with_key, self.account)))
+            session.mount(scheme, Adapter(str))
+        session.mount(self._own_origin, Adapter(partial(with_key, self.account)))
         return session
+
+    @cached_property
+    def _own_origin(self) -> str:
+        """Scheme, host and port of the account, as each prepared address on its host begins.
+
+        :raises ConfigError: for an invalid address.
+        """
+        import requests
+
+        try:
+            parts = urlsplit(str(requests.Request("GET", self._base_url).prepare().url))
+        except (requests.exceptions.RequestException, ValueError) as error:
+            raise self.invalid_address(error) from None
+        return f"{parts.scheme}://{parts.netloc}/"
 
     def _wait_for_place(self) -> None:
         quiet = self._quiet_until - time.monotonic()
@@ -205,6 +229,14 @@ class Http(Endpoint):
             raise unreached.of_requests(error) from None
         finally:
             self._last_used = time.monotonic()
+
+
+def _authenticate(origin: str, headers: Mapping[str, str], request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add the account's authentication to a request on its own host. A request with such headers of its own keeps them."""
+    if str(request.url).startswith(origin):
+        for name, value in headers.items():
+            request.headers.setdefault(name, value)
+    return request
 
 
 def _no_redirect(answer: object) -> None:

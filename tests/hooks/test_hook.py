@@ -6,6 +6,7 @@ import logging
 import re
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -23,6 +24,8 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.domain.model import Money, OrderStatus, Purchase, Step
 from airflow_provider_proxyorders.hooks.proxyorders import IPRoyalHook, ProxyOrdersHook, ProxyScrapeHook, VoodooHook
+from airflow_provider_proxyorders.wire.messages import KEY_IN_PATH
+from tests.transport.wires import proper, wire
 from tests.vendors import EXTENSIONS, ROWS
 
 from .connections import PRICES, REQUESTS, VENDORS, Shops
@@ -72,6 +75,20 @@ class TestReading:
         assert answer.status_code == 200 and "1000" in answer.text
         assert hook.get_conn() is session
         assert hook.get_balance().available.amount == 1000
+
+    @pytest.mark.parametrize("path", ["/thing", f"/api/{KEY_IN_PATH}/getprice"])
+    @pytest.mark.parametrize("looks_own", [True, False])
+    def test_get_conn_shows_the_key_to_no_other_host(self, shops: Shops, vendor: str, path: str, looks_own: bool) -> None:
+        """Another port is another host, and an address may begin like the account's."""
+        hook = shops.hook(vendor)
+        session, own = hook.get_conn(), urlsplit(hook.vendor.account.base_url)
+        with wire(proper) as elsewhere:
+            url = f"{own.scheme}://{own.netloc}@127.0.0.1:{elsewhere.port}" if looks_own else elsewhere.url
+            assert session.get(url + path, timeout=5).json() == {"fine": True}
+        (asked,) = elsewhere.asked
+        secrets = [hook.vendor.account.secret, *hook.vendor.auth_headers().values()]
+        assert hook.get_balance().available.amount == 1000
+        assert not [secret for secret in secrets if secret in asked.line or secret in str(asked.headers)]
 
     def test_a_session_whose_login_ran_out_is_renewed(self, shops: Shops) -> None:
         hook = shops.hook("voodoo")
