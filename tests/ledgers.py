@@ -29,6 +29,7 @@ def ready_file() -> bytes:
 
 def sqlite_ledger(folder: Path, name: str = "ledger.db") -> str:
     """Put a ledger into a folder and return its SQLAlchemy URL."""
+    (folder / name).touch(0o600)
     (folder / name).write_bytes(ready_file())
     return f"sqlite:///{folder / name}"
 

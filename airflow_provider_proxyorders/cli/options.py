@@ -81,7 +81,9 @@ def open_to_decide(arguments: argparse.Namespace) -> Ledger:
 
 def place_of(engine: Any) -> str:
     """The address of a ledger without its password."""
-    return str(engine.url.render_as_string(hide_password=True))
+    from airflow_provider_proxyorders.ledger.address import without_password
+
+    return without_password(engine.url)
 
 
 def day_of(text: str) -> date:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Literal, TypeVar
@@ -25,7 +25,7 @@ from airflow_provider_proxyorders.domain.model import Money, Step
 from airflow_provider_proxyorders.hooks.signing import signed_sample
 from airflow_provider_proxyorders.ledger import Ledger, facts, open_ledger
 from airflow_provider_proxyorders.ledger.accounts import Accounts
-from airflow_provider_proxyorders.ledger.inspect import examine
+from airflow_provider_proxyorders.ledger.inspect import examine, mode_for_others
 from airflow_provider_proxyorders.transport.flow import run
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
@@ -250,9 +250,19 @@ def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], N
         if condition.age == "older":
             why = f"{condition.place} has schema version {condition.version}; its next use upgrades it to {condition.needed}"
             return Check("ledger", "note", why, "Install this package on every host first.")
-        return _in_use(url, condition.place, wallet)
+        return _check_mode(_in_use(url, condition.place, wallet), url)
     except ProxyOrdersError as error:
         return Check("ledger", "broken", str(error), advice)
+
+
+def _check_mode(check: Check, url: str) -> Check:
+    """The check of a ledger, with a note if others may read its file."""
+    mode = mode_for_others(url)
+    if not mode:
+        return check
+    text = f"{check.text}; others on this machine may read its file (mode {mode}): orders, prices and decisions"
+    advice = f"{check.advice} Give it, its -wal and its -shm the mode 0600.".strip()
+    return replace(check, state="note" if check.state == "ok" else check.state, text=text, advice=advice)
 
 
 def _in_use(url: str, place: str, wallet: str | None) -> Check:

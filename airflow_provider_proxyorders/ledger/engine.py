@@ -1,6 +1,6 @@
 """Opens the ledger's database: SQLite with full durability, or PostgreSQL.
 
-Three rules. A process has one engine for each address, because opening a connection costs more than a purchase's three commits.
+Four rules. Only its owner may read a new SQLite file. A process has one engine for each address, because opening a connection costs more than a purchase's three commits.
 A connection is tested only after a pause: a test before every use would be a third of a purchase's trips to PostgreSQL. Every
 wait ends: PostgreSQL breaks off idle transactions and long waits for a lock.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import InvalidatePoolError, NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger.address import ADVICE, file_of, read_address, redact, without_password
 from airflow_provider_proxyorders.ledger.clock import DatabaseClock, database_clock
 
 #: Marks a SQLite connection that works without ``BEGIN``: each statement is a transaction, and a read waits for no writer.
@@ -31,10 +32,6 @@ LONGEST_LOCK_WAIT = 30.0
 LONGEST_STANDSTILL = 20.0
 _engines: dict[tuple[str, int], Engine] = {}
 _LOCK_NOT_AVAILABLE, _TRANSACTION_STOOD_STILL = "55P03", "25P03"
-ADVICE = (
-    "Check [proxyorders] ledger_url: a writable file for SQLite (sqlite:////absolute/path.db), or "
-    "postgresql+psycopg://user:password@host/database."
-)
 
 
 def engine_for(url: str) -> Engine:
@@ -65,15 +62,11 @@ def autocommitting(engine: Engine) -> Engine:
 
 
 def _new(url: str) -> Engine:
-    try:
-        address = make_url(url)
-    except ArgumentError:
-        raise LedgerError(f"[proxyorders] ledger_url must be a database URL. {ADVICE}", retry="never") from None
-    if address.drivername in ("postgres", "postgresql"):
-        address = address.set(drivername="postgresql+psycopg")
+    address = read_address(url)
     with translated_errors(address):
         if address.get_backend_name() == "sqlite":
             engine = create_engine(address, connect_args={"timeout": 30})
+            event.listen(engine, "do_connect", _create_private(address))
             event.listen(engine, "connect", _sqlite_connect)
             event.listen(engine, "begin", _sqlite_begin)
             return engine
@@ -94,12 +87,12 @@ def translated_errors(url: URL) -> Iterator[None]:
         yield
     except (ImportError, NoSuchModuleError) as error:
         raise LedgerError(
-            f"the ledger at {url.render_as_string(hide_password=True)} needs a missing driver ({error}). "
+            f"the ledger at {without_password(url)} needs a missing driver ({error}). "
             "For PostgreSQL: pip install 'airflow-provider-proxyorders[postgres]'.",
             retry="never",
         ) from None
     except SQLAlchemyError as error:
-        place, origin = url.render_as_string(hide_password=True), getattr(error, "orig", None)
+        place, origin = without_password(url), getattr(error, "orig", None)
         if getattr(origin, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise LedgerError(
                 f"another process held the ledger at {place} for longer than its lock_timeout. This write was taken back."
@@ -109,8 +102,21 @@ def translated_errors(url: URL) -> Iterator[None]:
                 f"this process stood still during a write to the ledger at {place}, for longer than "
                 "idle_in_transaction_session_timeout. Other processes got their turn, and this write was taken back."
             ) from error
-        cause = str(origin or error).strip().splitlines()
-        raise LedgerError(f"the ledger at {place} cannot be used: {cause[0] if cause else error}. {ADVICE}") from error
+        cause = redact(url, str(origin or error)).strip().splitlines()
+        clean = error if redact(url, str(error)) == str(error) else None  # a traceback shows the chain
+        raise LedgerError(f"the ledger at {place} cannot be used: {cause[0] if cause else type(error).__name__}. {ADVICE}") from clean
+
+
+def _create_private(url: URL) -> Callable[..., None]:
+    """Make a missing SQLite file with mode 0600. SQLite gives its ``-wal`` and ``-shm`` the same mode."""
+
+    def before_connect(*_: Any) -> None:
+        path = file_of(url)
+        if path and "mode" not in url.query:
+            with suppress(OSError):  # it exists already, or SQLite tells the reason
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    return before_connect
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

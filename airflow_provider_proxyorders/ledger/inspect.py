@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import schema
+from airflow_provider_proxyorders.ledger.address import file_of, read_address, without_password
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.schema import HEAD, VERSION_TABLE, VERSIONS
 
@@ -43,13 +42,9 @@ def examine(url: str) -> Condition:
 
     :raises LedgerError: reaching or writing failed, with advice.
     """
-    try:
-        address = make_url(url)
-    except ArgumentError:
-        engine_for(url)  # raises a LedgerError in our words
-        raise
-    place = address.render_as_string(hide_password=True)
-    if address.get_backend_name() == "sqlite" and not _file_exists(address.database or "", dict(address.query)):
+    address = read_address(url)
+    place = without_password(address)
+    if not _file_exists(file_of(address)):
         return Condition(place, "none")
     engine = engine_for(url)
     with translated_errors(engine.url), engine.connect() as connection:
@@ -67,8 +62,8 @@ def existing_engine(url: str) -> Engine | None:
     :raises LedgerError: it cannot be reached.
     """
     engine = engine_for(url)
-    path = engine.url.database or ""
-    if engine.dialect.name == "sqlite" and not engine.url.query.get("uri") and path and not os.path.exists(path):
+    path = file_of(engine.url)
+    if path and not os.path.exists(path):
         return None  # opening it would make the file
     with translated_errors(engine.url), engine.connect() as connection:
         return engine if schema.version_of(connection) == HEAD else None
@@ -83,13 +78,18 @@ def version_at(engine: Engine) -> str | None:
         return schema.version_of(connection)
 
 
-def _file_exists(path: str, query: dict[str, Any]) -> bool:
-    """Whether a SQLite file exists.
+def mode_for_others(url: str) -> str:
+    """The mode of a SQLite file that others on this machine may read or write, such as ``0644``; else ""."""
+    path = file_of(read_address(url))
+    mode = os.stat(path).st_mode & 0o777 if path and os.path.exists(path) else 0
+    return f"{mode:04o}" if mode & 0o077 else ""
+
+
+def _file_exists(path: str) -> bool:
+    """Whether a SQLite file exists; true for a database in memory or on a server.
 
     :raises LedgerError: it is missing, and its folder is missing or read-only.
     """
-    if query.get("uri"):
-        path = path.removeprefix("file:").partition("?")[0]
     if not path or os.path.exists(path):
         return True
     folder = os.path.dirname(path) or "."

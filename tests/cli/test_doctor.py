@@ -273,6 +273,12 @@ class TestLedger:
         assert (status, states(checks)) == (1, {"ledger": "broken"})
         assert "unfreeze iproyal:iproyal_default" in checks["ledger"]["advice"]
 
+    def test_a_file_that_others_may_read(self, doctor: Doctor, ledger: Ledger, tmp_path: Path) -> None:
+        (tmp_path / "ledger.db").chmod(0o644)
+        status, checks, _ = doctor(doctor.shops.connect("iproyal", extra=LIMITS))
+        assert (status, states(checks)) == (0, {"ledger": "note"})
+        assert "mode 0644" in checks["ledger"]["text"] and "0600" in checks["ledger"]["advice"]
+
     def test_an_unresolved_purchase(self, doctor: Doctor) -> None:
         doctor.shops.box.fault("voodoo", "create", when="after", times=1, action="reset")
         with pytest.raises(OutcomeUnknown):
