@@ -1,18 +1,24 @@
 """Drives a vendor's flow: ``run`` in workers, ``arun`` in the triggerer.
 
-One rule: a request that moves money needs a permit. ``arun`` has no place for one, so the triggerer only reads.
+Two rules. A request that moves money needs a permit. ``arun`` has no place for one, so the triggerer only reads. A large answer
+is read in a thread, so the triggerer's loop goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from airflow_provider_proxyorders.domain.errors import SpendRefused, VendorUnavailable
 from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 T = TypeVar("T")
+
+#: Bytes of an answer that is read in a thread. A smaller one takes a few milliseconds.
+LARGE = 128 * 1024
 
 #: Called right before the first byte of a request that moves money; raises to stop it.
 Permit = Callable[[Request], None]
@@ -60,13 +66,37 @@ async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], an
             else:
                 if answer is not None and answer.repeats(response):
                     return answer.result
-                request = flow.send(response)
-    except StopIteration as stop:
+                request = await _advance(flow, response)
+    except (StopIteration, _Ended) as end:
+        result: T = end.value
         if answer is not None:
-            answer.keep(stop.value)
-        return stop.value  # type: ignore[no-any-return]
+            answer.keep(result)
+        return result
     finally:
-        flow.close()
+        with suppress(ValueError):  # cancelled while a thread reads: the flow ends there
+            flow.close()
+
+
+class _Ended(Exception):
+    """The end of a flow, for a thread: a future cannot hold the StopIteration itself."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+async def _advance(flow: Flow[T], response: Response) -> Request:
+    """The flow's next request.
+
+    :raises _Ended: after its last one, with the result.
+    """
+
+    def send() -> Request:
+        try:
+            return flow.send(response)
+        except StopIteration as stop:
+            raise _Ended(stop.value) from None
+
+    return await asyncio.to_thread(send) if len(response.body) > LARGE else send()
 
 
 def _send_with_permit(request: Request, permit: Permit | None, send: Send) -> Response:

@@ -139,6 +139,7 @@ class Judging:
         said = self.words(response)
         tail = f" {self.title} says: {said}{'' if said.endswith(('.', '!')) else '.'}" if said else ""
         tail += "" if request.spends else " This call moves no money."  # of a purchase, the buyer tells after a look
+        tail += response.cut_pause
         doing = f"{_doing(request)}: {response.status}"
         status = meaning or response.status
         if status == 429:
@@ -215,7 +216,8 @@ class Judging:
 
     def unknown(self, request: Request, what: str, response: Response | None = None) -> OutcomeUnknown:
         return OutcomeUnknown(
-            f"{self.title} {what} ({_doing(request)}): whether it was taken and charged is unknown.",
+            f"{self.title} {what} ({_doing(request)}): whether it was taken and charged is unknown."
+            f"{response.cut_pause if response else ''}",
             status=response.status if response else None,
             retry_after=response.retry_after if response else None,
         )

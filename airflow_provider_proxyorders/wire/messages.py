@@ -26,8 +26,8 @@ Flow = Generator["Request", "Response", T]
 #: transport puts the key in as the request leaves, so no message, log and recording can show it.
 KEY_IN_PATH = ":key"
 
-#: The longest pause in seconds: a week. A longer one is a mistake, and a date may be unable to hold it.
-LONGEST_ASKED = 7 * 86400.0
+#: The longest pause in seconds: a day. A longer one is a mistake, such as a unix time in the place of seconds.
+LONGEST_ASKED = 86400.0
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,25 @@ class Response:
 
         A missing or unreadable header gives ``None``.
         """
+        asked = self._asked
+        return None if asked is None else min(asked, LONGEST_ASKED)
+
+    @property
+    def cut_pause(self) -> str:
+        """A sentence about a ``Retry-After`` that is cut; else ""."""
+        asked = self._asked
+        if asked is None or asked <= LONGEST_ASKED:
+            return ""
+        return f" It asks for a pause of {asked:.0f} s; the pause is cut to {LONGEST_ASKED:.0f} s."
+
+    @property
+    def _asked(self) -> float | None:
+        """The seconds of ``Retry-After`` as the vendor writes them."""
         raw = self.headers.get("retry-after", "").strip()
         if raw.isascii() and raw.isdigit():
-            return min(float(raw), LONGEST_ASKED)
+            return min(float(raw[:20]), 1e15)
         until = _date(raw)
-        return None if until is None else min(max(0.0, (until - datetime.now(timezone.utc)).total_seconds()), LONGEST_ASKED)
+        return None if until is None else max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
 
     @property
     def date(self) -> datetime | None:

@@ -174,11 +174,15 @@ def when(value: Any, zone: str = "UTC") -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         return None
     if isinstance(value, str) and not _SECONDS.fullmatch(value):
-        return _written_time(value.strip(), zone)
+        return _written_time(value.strip(), zone) if len(value) <= LONGEST_TIME else None
     try:
         return min(datetime.fromtimestamp(int(value), timezone.utc), FARTHEST)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+#: Characters of a written time. A longer text is none, and the cache stays small.
+LONGEST_TIME = 64
 
 
 @lru_cache(maxsize=4096)

@@ -12,6 +12,7 @@ from airflow_provider_proxyorders.domain.errors import Throttled, VendorError, V
 from airflow_provider_proxyorders.purchase.polling import PollIntervals
 from airflow_provider_proxyorders.tasks.retry_policy import SOON, OrderRetryPolicy
 from airflow_provider_proxyorders.triggers.backoff import Backoff
+from airflow_provider_proxyorders.wire.messages import LONGEST_ASKED
 from tests.hooks.connections import Shops
 
 STATUSES = {429: Throttled, 500: VendorUnavailable, 502: VendorUnavailable, 503: VendorUnavailable, 504: VendorUnavailable}
@@ -38,6 +39,15 @@ def test_it_is_given_by_all_who_wait(shops: Shops, status: int, form: str) -> No
     backoff.fail(error, 1000.0)
     assert backoff.until >= 1000 + error.retry_after
     assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == timedelta(seconds=error.retry_after)
+
+
+@pytest.mark.parametrize("after", ["1893489300", "9" * 40, formatdate(time.time() + 1e8, usegmt=True)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_one_beyond_all_bounds_is_cut_and_said(shops: Shops, status: int, after: str) -> None:
+    """A unix time in the place of seconds would stop a connection for 60 years."""
+    error = failure(shops, status, after)
+    assert error.retry_after == LONGEST_ASKED == 86400
+    assert "asks for a pause of" in str(error) and "the pause is cut to 86400 s" in str(error)
 
 
 def test_without_it_the_pause_is_ours(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""A large answer is read beside the triggerer's loop, and its memory is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_proxyorders.transport.answer_cache import LARGEST_KEPT, CachedAnswer
+from airflow_provider_proxyorders.transport.flow import arun
+from airflow_provider_proxyorders.wire import reading
+from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
+from airflow_provider_proxyorders.wire.reading import LONGEST_TIME, when
+
+ROW = {"id": "018f7a20", "status": "confirmed", "price": 12.5, "words": ["a", "b"], "at": "2030-01-02 03:04:05"}
+
+
+def flow() -> Flow[int]:
+    response = yield Request("GET", "/orders")
+    return len(response.data())
+
+
+def answer(rows: int) -> Response:
+    return Response(200, body=json.dumps([ROW] * rows).encode())
+
+
+def test_the_loop_goes_on_meanwhile() -> None:
+    large = answer(100_000)
+    assert len(large.body) > 10_000_000
+
+    async def send(request: Request) -> Response:
+        return large
+
+    async def main() -> tuple[float, float]:
+        longest, began = 0.0, time.monotonic()
+        reading = asyncio.create_task(arun(flow(), send))
+        while not reading.done():
+            asleep = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - asleep)
+        assert reading.result() == 100_000
+        return longest, time.monotonic() - began
+
+    longest, whole = asyncio.run(main())
+    assert longest < whole / 2, (longest, whole)
+
+
+def test_a_cancelled_reading_ends_in_peace() -> None:
+    large = answer(20_000)
+
+    async def send(request: Request) -> Response:
+        return large
+
+    async def main() -> None:
+        reading = asyncio.create_task(arun(flow(), send))
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    asyncio.run(main())
+
+
+def test_a_large_answer_is_not_kept() -> None:
+    answers: dict[Any, tuple[int, Any]] = {}
+    for size, kept in ((LARGEST_KEPT, True), (LARGEST_KEPT + 1, False)):
+        answers.clear()
+        cached: CachedAnswer[int] = CachedAnswer(answers, "question")
+        assert not cached.repeats(Response(200, body=b" " * size))
+        cached.keep(1)
+        assert bool(answers) is kept
+
+
+def test_a_text_that_is_no_time_is_not_remembered() -> None:
+    reading._written_time.cache_clear()
+    assert when("2030-01-02 03:04:05", "UTC") is not None
+    for number in range(100):
+        assert when(f"2030-01-02 {number} {'x' * LONGEST_TIME}", "UTC") is None
+    assert reading._written_time.cache_info().currsize == 1
