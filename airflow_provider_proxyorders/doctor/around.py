@@ -5,14 +5,12 @@ One rule: a part that cannot be looked at from here is left out, and never calle
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.doctor.checkup import Check
-from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.account import Account, in_clear_text
 from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.hooks.wallets import describe_same_key, same_key_elsewhere
 from airflow_provider_proxyorders.ledger import Ledger, facts
@@ -22,18 +20,6 @@ from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere
 MOST_NAMED = 5
 
 
-def in_clear_text(base_url: str) -> bool:
-    """Whether the key travels over a network unencrypted. This host is no network."""
-    parts = urlsplit(base_url)
-    if parts.scheme != "http":
-        return False
-    host = parts.hostname or ""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost" and not host.endswith(".localhost")
-
-
 def check_connection(check: Check, account: Account, ledger: Ledger | None, key_of: Callable[[str], str | None]) -> Check:
     """The check of the connection, with what its neighbours and its host add.
 
@@ -41,7 +27,7 @@ def check_connection(check: Check, account: Account, ledger: Ledger | None, key_
     """
     if in_clear_text(account.base_url):
         text = f"{check.text}, in clear text: everybody on the way can read the key and buy with it"
-        check = replace(check, state="note", text=text, advice="Write the host with https://.")
+        check = replace(check, state="note", text=text, advice="Write the host with https://, and take allow_http out.")
     other = same_key_elsewhere(account, ledger, key_of) if ledger else None
     if other is None:
         return check

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,21 @@ def host_of(base_url: str) -> str:
         return base_url
     usual = port is None or port == _USUAL_PORTS.get(parts.scheme)
     return f"{host}{'' if usual else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def in_clear_text(base_url: str) -> bool:
+    """Whether a key for this address travels over a network unencrypted. This host is no network."""
+    try:
+        parts = urlsplit(base_url.strip())
+        host = parts.hostname or ""
+    except ValueError:  # the transport refuses it
+        return False
+    if parts.scheme != "http":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost" and not host.endswith(".localhost")
 
 
 @dataclass

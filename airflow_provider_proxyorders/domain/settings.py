@@ -19,7 +19,7 @@ class ConnectionSetting:
 
     :param label: its name in the form.
     :param help: its explanation in the form, with an example.
-    :param kind: its JSON type in the form: ``string``, ``number`` or ``object``.
+    :param kind: its JSON type in the form: ``string``, ``number``, ``boolean`` or ``object``.
     :param example: a valid value; ``None`` for a secret.
     :param schema: further words of JSON schema for the form.
     :param limit: whether it limits spending.
@@ -123,6 +123,14 @@ CONNECTION_SETTINGS: tuple[ConnectionSetting, ...] = (
         "The button Order of a task opens this address, an order's page in the vendor's dashboard, "
         "e.g. https://dashboard.example.com/orders/{order_id}. Empty: the button stays inactive.",
         example="https://dashboard.example.com/orders/{order_id}",
+    ),
+    ConnectionSetting(
+        "allow_http",
+        "Allow a host without TLS",
+        "true sends the key to an http:// host in clear text. Everybody on the way can read it and buy with it. This machine's "
+        "own addresses need no permission. Empty: such a host is refused.",
+        kind="boolean",
+        example=True,
     ),
     ConnectionSetting(
         "webhook_scheme",

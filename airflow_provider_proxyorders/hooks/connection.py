@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from airflow_provider_proxyorders.domain.account import Account, Caps
-from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.domain.account import Account, Caps, in_clear_text
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json, exact, load_own_json
-from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT
+from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT, flag_of
 from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.domain.names import LONGEST_CONN_ID, name_rule
 from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, CONNECTION_SETTINGS, LIMIT_NAMES
 from airflow_provider_proxyorders.vendors import Vendor, vendor_class
-from airflow_provider_proxyorders.wire.signatures import has_key
+from airflow_provider_proxyorders.wire.signatures import Scheme, has_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -75,9 +75,10 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
     settings = {setting.name: setting.read(reader.extra.get(setting.name), reader.conn_id) for setting in vendor.settings}
     settings |= {
         "settle": settle,
+        "allow_http": reader.flag("allow_http") or None,
         "order_page": reader.text("order_page", r"https?://\S+", "must be a web address"),
         "webhook_secret": reader.secrets("webhook_secret"),
-        "webhook_scheme": reader.extra.get("webhook_scheme"),
+        "webhook_scheme": reader.scheme("webhook_scheme", vendor.webhook or Scheme()),
     }
     named = reader.wallet()
     return Account(
@@ -85,7 +86,7 @@ def account_for(connection: Connection, vendor: type[Vendor]) -> Account:
         conn_id=connection.conn_id or "",
         wallet=f"{vendor.name}:{named or connection.conn_id}",
         named_wallet=f"{vendor.name}:{named}" if named else None,
-        base_url=_base_url(connection) or vendor.base_url,
+        base_url=reader.base_url(connection) or vendor.base_url,
         secret=secret,
         settings={name: value for name, value in settings.items() if value is not None},
         caps=reader.caps(connection.login),
@@ -103,21 +104,6 @@ def check_limits(conn_id: str, login: object, extra: str | None) -> None:
     :raises ConfigError: the limits of such a connection are unreadable. Nothing was sent.
     """
     _Reader(conn_id, extra).caps(login)
-
-
-def _base_url(connection: Connection) -> str | None:
-    host = (connection.host or "").strip().rstrip("/")
-    if not host:
-        return None
-    if "://" not in host:
-        host = f"{connection.schema if connection.schema in ('http', 'https') else 'https'}://{host}"
-    try:
-        parts = urlsplit(host)
-        if connection.port and parts.port is None:
-            host = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
-    except ValueError:
-        pass  # the transport refuses an invalid address
-    return host
 
 
 class _Reader:
@@ -138,6 +124,29 @@ class _Reader:
         example = EXAMPLES.get(field)
         tail = f", for example {dump_json(example)}" if example is not None else ""
         return ConfigError(f"connection {self.conn_id!r}: {field} {rule}{tail}. Nothing was sent.")
+
+    def base_url(self, connection: Connection) -> str | None:
+        """The address of the host, ``None`` for the vendor's own."""
+        host, schema = (connection.host or "").strip().rstrip("/"), (connection.schema or "").strip().lower()
+        if schema not in ("", "http", "https"):  # the path of a URI arrives here
+            raise self.wrong("schema", "must be http or https; write the path of an address into host")
+        if not host:
+            return None
+        if "://" not in host:
+            host = f"{schema or 'https'}://{host}"
+        try:
+            parts = urlsplit(host)
+            if connection.port and parts.port is None:
+                host = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+        except ValueError:
+            pass  # the transport refuses an invalid address
+        if in_clear_text(host) and not self.flag("allow_http"):
+            raise self.wrong(
+                "host",
+                "must begin with https://: over http everybody on the way can read the key and buy with it; "
+                "to allow that, set allow_http to true",
+            )
+        return host
 
     def check_names(self, names: list[str]) -> None:
         """Refuse a name that resembles a setting or means a limit.
@@ -170,13 +179,27 @@ class _Reader:
             raise self.wrong(name, rule)
         return value.strip() or None
 
+    def flag(self, name: str) -> bool:
+        try:
+            return flag_of(name, self.extra.get(name), default=False)
+        except InvalidParameter:
+            raise self.wrong(name, "must be true or false") from None
+
     def secrets(self, name: str) -> Any:
-        """One secret as text or several as a list; always hidden."""
+        """One secret as text or several as a list; always hidden. A pasted one often ends in a line break."""
         value = self.extra.get(name)
         listed = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(secret, str) and has_key(secret) for secret in listed or [None]):
             raise self.wrong(name, "must be non-empty text, or a list of such texts while it is being changed")
-        return value
+        return [secret.strip() for secret in value] if isinstance(value, list) else value and value.strip()
+
+    def scheme(self, name: str, documented: Scheme) -> Scheme | None:
+        """The vendor's documented scheme with the changes of a setting; ``None`` without changes."""
+        changes = self.extra.get(name)
+        try:
+            return documented.changed(changes) if changes is not None else None
+        except ValueError as error:
+            raise self.wrong(name, str(error)) from None
 
     def number(self, name: str, *, least: Decimal, most: Decimal | None = None) -> Decimal | None:
         value = self.extra.get(name)

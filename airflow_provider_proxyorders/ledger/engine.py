@@ -1,8 +1,8 @@
 """Opens the ledger's database: SQLite with full durability, or PostgreSQL.
 
-Four rules. Only its owner may read a new SQLite file. A process has one engine for each address, because opening a connection costs more than a purchase's three commits.
-A connection is tested only after a pause: a test before every use would be a third of a purchase's trips to PostgreSQL. Every
-wait ends: PostgreSQL breaks off idle transactions and long waits for a lock.
+Four rules. Only its owner may read a new SQLite file. A process has one engine for each address, because opening a connection
+costs more than a purchase's three commits. A connection is tested only after a pause: a test before every use would be a third of
+a purchase's trips to PostgreSQL. Every wait ends: PostgreSQL breaks off idle transactions and long waits for a lock.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def translated_errors(url: URL) -> Iterator[None]:
             ) from error
         cause = redact(url, str(origin or error)).strip().splitlines()
         clean = error if redact(url, str(error)) == str(error) else None  # a traceback shows the chain
-        raise LedgerError(f"the ledger at {place} cannot be used: {cause[0] if cause else type(error).__name__}. {ADVICE}") from clean
+        raise LedgerError(
+            f"the ledger at {place} cannot be used: {cause[0] if cause else type(error).__name__}. {ADVICE}"
+        ) from clean
 
 
 def _create_private(url: URL) -> Callable[..., None]:

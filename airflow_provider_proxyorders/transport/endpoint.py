@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.request
 from functools import cached_property
 from urllib.parse import quote, unquote, urlsplit
 
@@ -47,8 +46,7 @@ class Endpoint:
         self._base_url = account.base_url.rstrip("/")
         self._valid_headers: dict[str, str] = {}
         self._proxy_password = ""
-        scheme, host = self._read_base_url()
-        self.proxy = None if urllib.request.proxy_bypass(host) else self._read_proxy(scheme)
+        self.proxy = self._read_proxy(self._read_base_url())
 
     def url(self, request: Request) -> str:
         """The address of a request, still with :data:`KEY_IN_PATH` in it.
@@ -116,8 +114,8 @@ class Endpoint:
             f"{self.clean(str(error))}. This was a reading call; it moved no money."
         )
 
-    def _read_base_url(self) -> tuple[str, str]:
-        """Scheme and host of the account's base URL.
+    def _read_base_url(self) -> str:
+        """The scheme of the account's base URL.
 
         :raises ConfigError: for an invalid one; the text omits a possible login.
         """
@@ -131,14 +129,17 @@ class Endpoint:
             raise self.misconfigured("host must not hold a login; the key belongs into the password")
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
             raise self.misconfigured(f"host must be an address such as https://api.example.com, got {base_url!r}")
-        return parts.scheme, host
+        return parts.scheme
 
     def _read_proxy(self, scheme: str) -> str | None:
-        """The environment's proxy for a scheme.
+        """The environment's proxy for the account's address. The rules are those of requests: ``ALL_PROXY`` counts, and so do
+        networks in ``NO_PROXY``.
 
         :raises ConfigError: for an invalid one; the text omits it, since it may hold a password.
         """
-        proxy = urllib.request.getproxies().get(scheme)
+        from requests.utils import get_environ_proxies, select_proxy
+
+        proxy = select_proxy(self._base_url, get_environ_proxies(self._base_url))
         if not proxy:
             return None
         if "://" not in proxy:
@@ -150,8 +151,8 @@ class Endpoint:
             valid = False
         if not valid:
             raise self.misconfigured(
-                f"the proxy of the environment for {scheme} (such as {scheme.upper()}_PROXY) must be an address such as "
-                "http://name:password@proxy.example.com:3128; write other signs than letters and digits in a password as "
+                f"the proxy of the environment for {scheme} (such as {scheme.upper()}_PROXY or ALL_PROXY) must be an address "
+                "such as http://name:password@proxy.example.com:3128; write other signs than letters and digits in a password as "
                 "%23 and the like"
             )
         self._proxy_password = parts.password or ""

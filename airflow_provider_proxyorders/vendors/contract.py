@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter
+from airflow_provider_proxyorders.domain.inputs import flag_of
 from airflow_provider_proxyorders.domain.model import VendorOrder, decimal
 
 Operation = Literal["create", "extend"]
@@ -132,8 +133,8 @@ class Setting:
         if raw is None or raw == "":
             return self.default
         try:
-            value = _READERS.get(self.kind, _unchanged)(raw)
-        except (TypeError, ValueError):
+            value = _READERS[self.kind](raw)
+        except (TypeError, ValueError, InvalidParameter):
             value = None
         if value is None or (self.choices and value not in self.choices):
             wanted = f"one of {', '.join(self.choices)}" if self.choices else f"of kind {self.kind}"
@@ -160,11 +161,13 @@ def _text(raw: Any) -> str:
     return str(raw)
 
 
-def _unchanged(raw: Any) -> Any:
-    return raw
-
-
-_READERS: Mapping[str, Callable[[Any], Any]] = {"integer": _count, "string": _text}
+#: A URI connection holds text only, so a text means the same as the number or the flag that it writes.
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "integer": _count,
+    "string": _text,
+    "number": decimal,
+    "boolean": lambda raw: flag_of("setting", raw, default=False),
+}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,21 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, get_args
 
 Style = Literal["body", "timestamp", "stripe", "standard"]
+Encoding = Literal["hex", "base64"]
+#: Seconds. A larger tolerance would accept a delivery of another day.
+LONGEST_TOLERANCE = 86400
+#: Signatures of one delivery that are compared.
+MOST_SIGNATURES = 64
+#: The headers that Standard Webhooks publishes.
+STANDARD_HEADERS = {"header": "webhook-signature", "timestamp_header": "webhook-timestamp", "id_header": "webhook-id"}
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class BadSignature(ValueError):
@@ -41,10 +51,34 @@ class Scheme:
     kind: Style = "body"
     header: str = "x-webhook-signature"
     prefix: str = "sha256="
-    encoding: Literal["hex", "base64"] = "hex"
+    encoding: Encoding = "hex"
     timestamp_header: str = "x-webhook-timestamp"
     id_header: str = "webhook-id"
     tolerance: float = 300.0
+
+    def changed(self, changes: Any) -> Scheme:
+        """This scheme with the changes of a connection. A missing field, or ``null``, stays as it is.
+
+        :raises ValueError: with the rule that a change breaks, to follow the name of the setting.
+        """
+        if not isinstance(changes, Mapping):
+            raise ValueError("must be an object")
+        given = {name: value for name, value in changes.items() if value is not None}
+        unknown = [name for name in given if name not in vars(self)]
+        if unknown:
+            raise ValueError(f"has an unknown field {unknown[0]!r}; its fields are {', '.join(vars(self))}")
+        for name, allowed in (("kind", get_args(Style)), ("encoding", get_args(Encoding))):
+            if name in given and given[name] not in allowed:
+                raise ValueError(f"must have a {name} of {', '.join(allowed)}")
+        for name in STANDARD_HEADERS:
+            if name in given and not (isinstance(given[name], str) and _HEADER_NAME.fullmatch(given[name])):
+                raise ValueError(f"must have the name of a header in {name}")
+        prefix = given.get("prefix", "")
+        if not (isinstance(prefix, str) and prefix.isascii() and prefix.isprintable() and "," not in prefix):
+            raise ValueError("must have a text without commas in prefix")
+        if "tolerance" in given:
+            given["tolerance"] = _tolerance(given["tolerance"])
+        return Scheme(**{**vars(self), **(STANDARD_HEADERS if given.get("kind") == "standard" else {}), **given})
 
     # -- the sender -------------------------------------------------------------------------------------------------
 
@@ -64,7 +98,7 @@ class Scheme:
             return {self.header: f"t={stamp},v1={self._code(secret.encode(), f'{stamp}.'.encode() + body)}"}
         signed = f"{message_id}.{stamp}.".encode() + body
         return {
-            self.header: f"v1,{self._code(_standard_key(secret), signed)}",
+            self.header: f"v1,{self._code(_standard_keys(secret)[0], signed)}",
             self.timestamp_header: stamp,
             self.id_header: message_id,
         }
@@ -89,10 +123,10 @@ class Scheme:
         stamp, signed, candidates = self._read(header, headers, body)
         if stamp is not None and not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
             raise BadSignature("the timestamp is missing or no unix time")
-        codes = [self._code(self._key(secret), signed) for secret in secrets]
+        codes = [self._code(key, signed) for secret in secrets for key in self._keys(secret)]
         matches = [
-            hmac.compare_digest(code.encode(), candidate.strip().encode("utf-8", "replace"))
-            for candidate in candidates[:8]
+            hmac.compare_digest(code.encode(), self._normal(candidate).encode("utf-8", "replace"))
+            for candidate in candidates[:MOST_SIGNATURES]
             for code in codes
         ]
         if not any(matches):
@@ -112,11 +146,17 @@ class Scheme:
         if self.kind == "timestamp":
             return stamp, f"{stamp}.".encode() + body, self._unprefixed(header)
         message_id = headers.get(self.id_header.lower(), "")
-        candidates = [part[3:] for part in header.split(" ") if part.startswith("v1,")]
+        parts = header.replace(",v1,", " v1,").split()  # a repeated header is joined with commas
+        candidates = [part[3:].rstrip(",") for part in parts if part.startswith("v1,")]
         return stamp, f"{message_id}.{stamp}.".encode() + body, candidates
 
-    def _key(self, secret: str) -> bytes:
-        return _standard_key(secret) if self.kind == "standard" else secret.encode()
+    def _keys(self, secret: str) -> list[bytes]:
+        return _standard_keys(secret) if self.kind == "standard" else [secret.encode()]
+
+    def _normal(self, candidate: str) -> str:
+        """A signature of a header as :meth:`_code` writes it."""
+        candidate = candidate.strip()
+        return candidate.lower() if self.kind != "standard" and self.encoding == "hex" else candidate
 
     def _unprefixed(self, value: str) -> list[str]:
         """The signatures of a header. During a change of the secret there are several, with commas between."""
@@ -134,12 +174,40 @@ PREFIX = "whsec_"
 
 
 def has_key(secret: str) -> bool:
-    """Whether a secret has content after an optional ``whsec_``. Every attacker could sign with an empty key."""
-    return bool(secret.strip().removeprefix(PREFIX).strip())
+    """Whether a secret has content after an optional ``whsec_``. Every attacker could sign with an empty key.
+
+    HMAC fills a key with zero bytes, so a key of zero bytes is as good as an empty one.
+    """
+    text = secret.strip().removeprefix(PREFIX).strip()
+    return bool(text.strip("\0=")) and (_base64_key(text) or b"?").strip(b"\0") != b""
 
 
-def _standard_key(secret: str) -> bytes:
+def _tolerance(value: Any) -> float:
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        seconds = Decimal(str(value).strip()) if not isinstance(value, bool) else Decimal(-1)
+    except InvalidOperation:
+        seconds = Decimal(-1)
+    if not (seconds.is_finite() and 1 <= seconds <= LONGEST_TOLERANCE):
+        raise ValueError(f"must have 1 to {LONGEST_TOLERANCE} seconds in tolerance")
+    return float(seconds)
+
+
+def _standard_keys(secret: str) -> list[bytes]:
+    """The keys that a secret of Standard Webhooks can mean; the first one signs.
+
+    A secret is base64, url-safe or not, with padding or without. Some senders use a plain text.
+    """
+    text = secret.strip().removeprefix(PREFIX)
+    key, plain = _base64_key(text), secret.encode()
+    if key is None:
+        return [plain]
+    url_safe = bool(set("-_") & set(text)) and text == secret
+    return [plain, key] if url_safe else [key, plain]
+
+
+def _base64_key(text: str) -> bytes | None:
+    padded = text.rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return secret.encode()
+        return None

@@ -172,7 +172,14 @@ WRONG: list[tuple[str, Any, str]] = [
     ("webhook_secret", "whsec_", "non-empty text, or a list"),
     ("webhook_secret", ["good", ""], "non-empty text, or a list"),
     ("webhook_secret", {"a": "b"}, "non-empty text, or a list"),
+    ("webhook_secret", "whsec_AA==", "non-empty text, or a list"),
+    ("webhook_scheme", {"kind": "hmac"}, "kind of body, timestamp, stripe, standard"),
+    ("webhook_scheme", {"encoding": "Base64"}, "encoding of hex, base64"),
+    ("webhook_scheme", {"tolerance": "soon"}, "seconds in tolerance"),
+    ("webhook_scheme", {"heeder": "X-Sig"}, "unknown field 'heeder'"),
+    ("webhook_scheme", "stripe", "must be an object"),
     ("protocol", "ftp", "one of http, socks5"),
+    ("allow_http", "maybe", "true or false"),
     ("page_size", "many", "integer"),
     ("page_size", 10.5, "integer"),
     ("page_size", 0, "integer"),
@@ -201,6 +208,11 @@ class TestWrongValues:
             read(extra={name: "~"})
         example = str(error.value).partition("for example ")[2].removesuffix(". Nothing was sent.").strip('"')
         read(extra={name: example})
+
+    @pytest.mark.parametrize("secret", ["hook-secret\r\n", ["hook-secret ", " other"]])
+    def test_what_a_paste_brings_along_is_not_part_of_a_secret(self, secret: Any) -> None:
+        expected = ["hook-secret", "other"] if isinstance(secret, list) else "hook-secret"
+        assert read("voodoo", extra={"webhook_secret": secret}).webhook_secret == expected
 
     def test_a_wrong_secret_is_not_shown(self) -> None:
         with pytest.raises(ConfigError) as error:
@@ -279,6 +291,53 @@ class TestHost:
     )
     def test_forms(self, fields: dict[str, Any], url: str) -> None:
         assert read(**fields).base_url == url
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"host": "http://api.example.com"},
+            {"host": "HTTP://api.example.com/v1"},
+            {"host": "api.example.com", "schema": "http"},
+            {"host": "10.1.2.3", "port": 8090, "schema": "http"},
+            {"host": "http://localhost.example.com"},
+            {"host": "http://127.0.0.1.example.com"},
+        ],
+    )
+    def test_a_key_in_clear_text_needs_a_permission(self, fields: dict[str, Any]) -> None:
+        for no in ({}, {"allow_http": False}, {"allow_http": "false"}, {"allow_http": ""}):
+            with pytest.raises(ConfigError, match=r"host must begin with https://.*allow_http.*Nothing was sent") as error:
+                read(extra=no, **fields)
+            assert (error.value.money, error.value.retry) == ("untouched", "never")
+        for yes in (True, "true", "True"):
+            assert read(extra={"allow_http": yes}, **fields).base_url.lower().startswith("http://")
+
+    @pytest.mark.parametrize("host", ["http://127.0.0.1:1", "http://localhost", "http://[::1]:8090", "http://box.localhost"])
+    def test_this_machine_needs_none(self, host: str) -> None:
+        assert read(host=host).base_url == host
+
+    @pytest.mark.parametrize("path", ["v1/reseller", "v1", "ftp", "https/v1"])
+    def test_the_path_of_a_uri_is_not_dropped(self, path: str) -> None:
+        connection = Connection.from_uri(f"iproyal://:some-key@api.example.com/{path}", conn_id="some_conn")
+        with pytest.raises(ConfigError, match=r"schema must be http or https; write the path of an address into host"):
+            account_for(connection, vendor_class("iproyal"))
+
+    @pytest.mark.parametrize("vendor", VENDORS)
+    def test_a_text_of_a_uri_means_what_it_writes(self, vendor: str) -> None:
+        """The query of a URI holds text only."""
+        values: dict[str, Any] = {
+            "timeout": 12.5,
+            "requests_per_second": 3,
+            "settle": 90,
+            "max_order_price": 12,
+            "daily_limit": 7.5,
+        }
+        for setting in vendor_class(vendor).settings:
+            values |= {"integer": {setting.name: 25}, "number": {setting.name: 2.5}, "boolean": {setting.name: False}}.get(
+                setting.kind, {}
+            )
+        query = "&".join(f"{name}={json.dumps(value)}" for name, value in values.items())
+        connection = Connection.from_uri(f"{vendor}://:some-key@/?{query}", conn_id="some_conn")
+        assert account_for(connection, vendor_class(vendor)) == read(vendor, extra=values)
 
     def test_a_connection_written_as_a_uri(self) -> None:
         connection = Connection.from_uri("iproyal://:some-key@127.0.0.1:8090/http?max_order_price=12.50", conn_id="some_conn")

@@ -90,7 +90,15 @@ class TestProxies:
         assert [asked.line for asked in proxy.asked] == ["GET http://vendor.invalid/v1/thing HTTP/1.1"] * 2
         assert proxy.connections == 1
 
-    @pytest.mark.parametrize("excepted", ["127.0.0.1", "*", "example.com,127.0.0.1"])
+    def test_all_proxy_is_for_every_scheme_without_one_of_its_own(self, side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+        with wire(proper) as proxy, wire(proper) as own:
+            monkeypatch.setenv("ALL_PROXY", proxy.url)
+            assert side(account("http://vendor.invalid"), ask()).ok
+            monkeypatch.setenv("HTTP_PROXY", own.url)
+            assert side(account("http://vendor.invalid"), ask()).ok
+        assert (len(proxy.asked), len(own.asked)) == (1, 1)
+
+    @pytest.mark.parametrize("excepted", ["127.0.0.1", "*", "example.com,127.0.0.1", "10.0.0.0/8, 127.0.0.0/8"])
     def test_what_needs_no_proxy_is_called_directly(self, side: Side, monkeypatch: pytest.MonkeyPatch, excepted: str) -> None:
         with wire(proper) as server:
             monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")

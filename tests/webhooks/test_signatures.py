@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
 import pytest
+from standardwebhooks import Webhook
 
 from airflow_provider_proxyorders.webhooks.senders import secrets_of
 from airflow_provider_proxyorders.wire.signatures import BadSignature, OutsideTolerance, Scheme
@@ -97,3 +105,83 @@ def test_several_signatures_in_one_header() -> None:
     both = {"s": f"{first},{second.partition(',')[2]}"}
     scheme.verify(body, both, ["a"], now=NOW)
     scheme.verify(body, both, ["b"], now=NOW)
+
+
+class TestStandardWebhooks:
+    """Against the published library, both ways."""
+
+    BYTES = bytes(range(230, 262 - 8)) + b"\xfb\xff"  # in base64 with + and /, and with padding
+
+    @pytest.fixture(
+        params=["whsec_, padded", "whsec_, without padding", "whsec_, url-safe", "bare", "url-safe", "with a line break"]
+    )
+    def secret(self, request: pytest.FixtureRequest) -> str:
+        padded = base64.b64encode(self.BYTES).decode()
+        assert {"+", "/", "="} <= set(padded)
+        url_safe = base64.urlsafe_b64encode(self.BYTES).decode()
+        return {
+            "whsec_, padded": f"whsec_{padded}",
+            "whsec_, without padding": f"whsec_{padded.rstrip('=')}",
+            "whsec_, url-safe": f"whsec_{url_safe}",
+            "bare": padded,
+            "url-safe": url_safe,
+            "with a line break": f"whsec_{padded}\n",
+        }[request.param]
+
+    def test_its_deliveries_are_verified(self, secret: str) -> None:
+        body, now = webhook_body(), datetime.now(timezone.utc)
+        signature = Webhook(self.BYTES).sign("msg_1", now, body.decode())
+        headers = {"webhook-id": "msg_1", "webhook-timestamp": f"{int(now.timestamp())}", "webhook-signature": signature}
+        scheme = Scheme().changed({"kind": "standard"})
+        scheme.verify(body, headers, secrets_of(secret), now=now.timestamp())
+        for several in (f"v1,AAAA {signature}", f"v1a,AAAA {signature} v1,BBBB", f"v1,AAAA,{signature}", f"v1,AAAA, {signature}"):
+            scheme.verify(body, {**headers, "webhook-signature": several}, secrets_of(secret), now=now.timestamp())
+
+    def test_it_verifies_ours(self) -> None:
+        secret = f"whsec_{base64.b64encode(self.BYTES).decode()}"
+        headers = Scheme().changed({"kind": "standard"}).sign(webhook_body(), secret, now=time.time(), message_id="msg_1")
+        assert Webhook(secret).verify(webhook_body(), headers) == json.loads(webhook_body())
+
+
+@pytest.mark.parametrize("secret", ["whsec_=", "whsec_AA==", "AAAA", "\0", "whsec_\0", "=="])
+def test_a_key_of_zero_bytes_is_an_empty_one(secret: str) -> None:
+    assert secrets_of(secret) == []
+
+
+@pytest.mark.parametrize("name", ["body", "timestamp", "stripe"])
+def test_hex_counts_in_either_case(name: str) -> None:
+    scheme, body = SCHEMES[name], webhook_body()
+    headers = headers_of(scheme, body)
+    code = scheme.sign(body, SECRET, now=NOW)[scheme.header].rpartition("=")[2]
+    upper = {key: value.replace(code, code.upper()) for key, value in headers.items()}
+    assert upper != headers
+    scheme.verify(body, upper, [SECRET], now=NOW)
+
+
+WRONG = [
+    ("text", "must be an object"),
+    (["kind"], "must be an object"),
+    ({"kid": "body"}, "unknown field 'kid'"),
+    ({"kind": "hmac"}, "kind of body, timestamp, stripe, standard"),
+    ({"kind": ["body"]}, "kind of"),
+    ({"encoding": "Base64"}, "encoding of hex, base64"),
+    ({"prefix": 1}, "text without commas in prefix"),
+    ({"prefix": "a\nb"}, "text without commas in prefix"),
+    ({"header": ""}, "header in header"),
+    ({"header": "X Sig"}, "header in header"),
+    ({"timestamp_header": 5}, "header in timestamp_header"),
+    *[({"tolerance": value}, "seconds in tolerance") for value in (0, -1, "soon", True, "nan", "inf", 1e9, [300], {})],
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), WRONG, ids=str)
+def test_a_change_that_can_never_verify_is_refused(changes: Any, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        Scheme().changed(changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tolerance": "120"}, {"tolerance": 120}, {"tolerance": 120.0, "prefix": None, "kind": None}]
+)
+def test_a_number_may_be_text_and_null_changes_nothing(changes: Any) -> None:
+    assert Scheme().changed(changes) == replace(Scheme(), tolerance=120.0)
