@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import RowMapping, bindparam, delete, exists, func, select, text
+from sqlalchemy.exc import DataError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import schema, turns
@@ -143,6 +144,23 @@ class Inbox(Database):
         statement = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
         with self.autocommit() as connection:
             connection.execute(statement, {"rows": json.dumps(rows)})
+
+    def keep_each(self, hints: Sequence[Hint]) -> list[LedgerError | None]:
+        """Store webhooks, all in one commit. If the database refuses a value, only the webhook with it fails.
+
+        :returns: the error of each webhook, ``None`` for a stored one.
+        :raises LedgerError: the database fails.
+        """
+        try:
+            self.keep(hints)
+        except LedgerError as error:
+            if not isinstance(error.__cause__, DataError):
+                raise
+            if len(hints) == 1:
+                return [error]
+            middle = len(hints) // 2
+            return [*self.keep_each(hints[:middle]), *self.keep_each(hints[middle:])]
+        return [None] * len(hints)
 
     def newest(self) -> int:
         """The number of the newest webhook, 0 for an empty inbox."""

@@ -34,4 +34,6 @@ def serve(host: str, port: int) -> None:
     """Run the receiver by itself, until Ctrl-C or SIGTERM."""
     import uvicorn
 
-    uvicorn.run(receiver(), host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    from airflow_provider_proxyorders.webhooks.server import config
+
+    uvicorn.Server(config(receiver(), host, port)).run()

@@ -1,8 +1,8 @@
 """The receiver: an ASGI app. The plugin mounts it in Airflow's API server; ``proxyorders webhooks serve`` runs it by itself.
 
 Four rules. The signature is checked over the raw bytes, before anything parses them. A webhook is durable before the vendor gets
-200, and exactly 200. The receiver answers without a call to the vendor. An answer gives an attacker no information, and the log
-gives the operator all of it except secrets.
+200, and exactly 200. The receiver answers without a call to the vendor. Status and time of an answer give an attacker no
+information, and the log gives the operator all of it except secrets.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
+from airflow_provider_proxyorders.domain.names import LONGEST_CONN_ID, LONGEST_ID, name_rule
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
 from airflow_provider_proxyorders.ledger.pruning import keep_pruned
-from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders
-from airflow_provider_proxyorders.wire.gate import ALTERED, admit
-from airflow_provider_proxyorders.wire.signatures import BadSignature
+from airflow_provider_proxyorders.webhooks.refusals import RESULTS, RefusalLog, Refused
+from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders, Unknown
+from airflow_provider_proxyorders.wire.gate import ALTERED, admit, is_shallow
+from airflow_provider_proxyorders.wire.signatures import BadSignature, OutsideTolerance
 
 log = logging.getLogger(__name__)
 
@@ -31,37 +34,33 @@ LARGEST_BODY = 64 * 1024
 BODY_TIMEOUT = 10.0
 #: Seconds' worth of webhooks that one connection may send at once.
 BURST = 4.0
+#: Webhooks that one connection may send in a day, so a stolen secret cannot fill the disk.
+MOST_A_DAY, DAY = 200_000, 86400.0
 #: Webhooks that may wait for their commit. A further webhook gets 503, and its vendor repeats it.
 MOST_WAITING = 10_000
+
+#: An answer to an unproven sender leaves a multiple of so many seconds after its arrival. So its time does not tell whether the
+#: connection exists, or was looked up.
+REFUSAL_STEP = 0.25
+#: Characters of the vendor's word: the ledger's column.
+LONGEST_STATUS = 100
+#: Headers of a webhook.
+MOST_HEADERS = 100
 
 #: The deadline of a body after its timeout.
 TIMED_OUT = 0.0
 CLOSE = ((b"connection", b"close"),)
+NO_HEADERS: tuple[tuple[bytes, bytes], ...] = ()
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class Refused(Exception):
-    """The answer to a refused webhook.
-
-    :param why: for the log only.
-    """
-
-    def __init__(self, status: int, why: str, headers: tuple[tuple[bytes, bytes], ...] = ()):
-        self.status, self.headers = status, headers
-        super().__init__(why)
-
-
-#: Results in our metrics. A path or a body that anybody can send has no part in them.
-RESULTS = {200: "accepted", 401: "bad_signature", 404: "unknown_connection", 429: "too_many", 503: "not_stored"}
-
-
-def _count(status: int) -> None:
+def _count(result: str) -> None:
     """Count a webhook by its result. The answer never waits for that, and never fails for it."""
     try:
-        _compat.incr("webhooks", {"result": RESULTS.get(status, "malformed")})
+        _compat.incr("webhooks", {"result": result})
     except Exception:
         log.debug("metrics", exc_info=True)
 
@@ -80,22 +79,25 @@ class Receiver:
         self._open = inbox
         self._rate, self._retention = rate, retention
         self._writer: Writer | None = None
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[tuple[str, str], tuple[Bucket, Bucket]] = {}
         self._bodies = Bodies()
+        self._log = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._lifespan(receive, send)
         if scope["type"] != "http":
             return
-        headers: tuple[tuple[bytes, bytes], ...] = ()
-        try:
-            await self._receive(scope, receive)
-            status = 200
-        except Refused as refusal:
+        began, status, headers = time.monotonic(), 200, NO_HEADERS
+        refusal = await self._refusal(scope, receive)
+        if refusal is not None:
+            self._log.add(refusal)
             status, headers = refusal.status, refusal.headers
-            log.warning("Webhook refused with %d: %s", status, refusal)
-        _count(status)
+            if refusal.unproven:
+                if self._senders.crowded and status == 401:  # as a made-up name is answered meanwhile
+                    status, headers = 503, _retry_after(5)
+                await asyncio.sleep(REFUSAL_STEP - (time.monotonic() - began) % REFUSAL_STEP)
+        _count(refusal.result if refusal else RESULTS[200])
         await send(
             {
                 "type": "http.response.start",
@@ -105,45 +107,65 @@ class Receiver:
         )
         await send({"type": "http.response.body", "body": b""})
 
+    async def _refusal(self, scope: Scope, receive: Receive) -> Refused | None:
+        """Receive a webhook; returns why it is refused, ``None`` for a stored one."""
+        try:
+            await self._receive(scope, receive)
+        except Refused as refusal:
+            return refusal
+        except Exception as error:  # a mistake of ours. A server in debug mode would answer with it, and log its variables
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} in {place.name}, line {place.lineno}"
+            return Refused(503, why, headers=_retry_after(5), unproven=True)
+        return None
+
     async def _receive(self, scope: Scope, receive: Receive) -> None:
         conn_id = _rest(scope).strip("/")
-        if not conn_id or "/" in conn_id or len(conn_id) > 250 or not conn_id.isprintable():  # it goes into the log
+        if not conn_id or "/" in conn_id or name_rule(conn_id, LONGEST_CONN_ID):  # it goes into the log
             raise Refused(404, "the path must name a connection")
         if scope["method"] != "POST":
-            raise Refused(405, f"{conn_id}: method {scope['method']}", ((b"allow", b"POST"),))
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        sender = await self._sender(conn_id)  # first, so that only bodies for a connection are read
-        body = await self._bodies.read(conn_id, headers, receive)
+            raise Refused(405, f"method {scope['method'][:10]!r}", headers=((b"allow", b"POST"),))
+        if len(scope["headers"]) > MOST_HEADERS:
+            raise Refused(431, f"more than {MOST_HEADERS} headers", headers=CLOSE)
+        headers = _joined(scope["headers"])
+        sender = await self._sender(conn_id)  # first, so that a flood of made-up names is refused unread
+        body = await self._bodies.read(headers, receive)
+        if isinstance(sender, Unknown):
+            raise Refused(401, sender.why, detail=f" ({conn_id!r})", unproven=True, result="unknown_connection")
         try:
             _verify(sender, body, headers)
         except Refused:
             newest = await self._sender(conn_id, newest=True)
-            if newest is sender:
+            if newest is sender or isinstance(newest, Unknown):
                 raise
             sender = newest  # its secrets may have changed a moment ago
             _verify(sender, body, headers)
-        self._senders.note_proven(sender)
+        sender = self._senders.note_proven(sender)
         hint = _hint(sender, body)
-        bucket = self._buckets.get(conn_id)
-        if bucket is None:
-            bucket = self._buckets[conn_id] = Bucket(self._rate, BURST * self._rate)
-        wait = bucket.take()
-        if wait:
-            raise Refused(429, f"{conn_id}: more than {self._rate:g} webhooks a second", _retry_after(wait))
+        self._keep_limits(sender)
         if self._writer is None:
             self._writer = Writer(self._open, self._retention)
         await self._writer.keep(hint)
 
-    async def _sender(self, conn_id: str, *, newest: bool = False) -> Sender:
+    def _keep_limits(self, sender: Sender) -> None:
+        """:raises Refused: the connection has sent too many webhooks by now."""
+        name = sender.conn_id, sender.wallet
+        buckets = self._buckets.get(name)
+        if buckets is None:
+            buckets = self._buckets[name] = Bucket(self._rate, BURST * self._rate), Bucket(MOST_A_DAY / DAY, MOST_A_DAY)
+        for bucket, limit in zip(buckets, (f"{self._rate:g} webhooks a second", f"{MOST_A_DAY} webhooks a day"), strict=True):
+            wait = bucket.take()
+            if wait:
+                raise Refused(429, f"more than {limit}", sender.conn_id, headers=_retry_after(wait))
+
+    async def _sender(self, conn_id: str, *, newest: bool = False) -> Sender | Unknown:
         try:
-            sender = await self._senders.find(conn_id, newest=newest)
+            return await self._senders.find(conn_id, newest=newest)
         except Busy as busy:
-            raise Refused(503, f"{conn_id}: {busy}", _retry_after(5)) from None
+            raise Refused(503, str(busy), headers=_retry_after(5), unproven=True) from None
         except Exception as error:  # any fault of the look-up: the vendor must repeat the webhook
-            raise Refused(503, f"{conn_id}: {type(error).__name__} at the look-up", _retry_after(5)) from None
-        if sender is None:
-            raise Refused(404, f"{conn_id!r} is unknown or without webhooks")
-        return sender
+            why = f"{type(error).__name__} at the look-up of a connection"
+            raise Refused(503, why, detail=f" ({conn_id!r})", headers=_retry_after(5), unproven=True) from None
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -164,14 +186,14 @@ class Bodies:
         self._until: dict[asyncio.Task[Any], float] = {}
         self._sweeping = False
 
-    async def read(self, conn_id: str, headers: Mapping[str, str], receive: Receive) -> bytes:
+    async def read(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """The whole body.
 
         :raises Refused: as soon as the body is too large or too slow. The rest stays unread.
         """
         announced = headers.get("content-length", "")
         if announced and (not announced.isdecimal() or int(announced[:12]) > LARGEST_BODY):
-            raise Refused(413, f"{conn_id}: announced {announced[:20]} bytes", CLOSE)
+            raise Refused(413, "a body of too many bytes", detail=f": {announced[:20]!r}", headers=CLOSE, unproven=True)
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         self._until[task] = loop.time() + BODY_TIMEOUT
@@ -179,13 +201,13 @@ class Bodies:
             self._sweeping = True
             loop.call_later(BODY_TIMEOUT / 10, self._sweep, loop)
         try:
-            return await _whole(conn_id, receive)
+            return await _whole(receive)
         except asyncio.CancelledError:
             if self._until[task] != TIMED_OUT:
                 raise
             if sys.version_info >= (3, 11):
                 task.uncancel()
-            raise Refused(408, f"{conn_id}: the body took longer than {BODY_TIMEOUT:g} s", CLOSE) from None
+            raise Refused(408, f"the body took longer than {BODY_TIMEOUT:g} s", headers=CLOSE, unproven=True) from None
         finally:
             del self._until[task]
 
@@ -200,15 +222,15 @@ class Bodies:
             loop.call_later(BODY_TIMEOUT / 10, self._sweep, loop)
 
 
-async def _whole(conn_id: str, receive: Receive) -> bytes:
+async def _whole(receive: Receive) -> bytes:
     body: bytes = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, f"{conn_id}: the sender hung up")
+            raise Refused(400, "the sender hung up", unproven=True)
         body += message.get("body", b"")
         if len(body) > LARGEST_BODY:
-            raise Refused(413, f"{conn_id}: more than {LARGEST_BODY} bytes", CLOSE)
+            raise Refused(413, f"a body of more than {LARGEST_BODY} bytes", headers=CLOSE, unproven=True)
         if not message.get("more_body"):
             return body
 
@@ -222,23 +244,37 @@ def _rest(scope: Scope) -> str:
     return str(path)
 
 
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name. The values of a repeated one are joined with commas, so none of them is lost."""
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
+
+
 def _verify(sender: Sender, body: bytes, headers: Mapping[str, str]) -> None:
     try:
         sender.scheme.verify(body, headers, sender.secrets, now=time.time())
+    except OutsideTolerance as error:
+        raise Refused(401, "the timestamp is too far off", sender.conn_id, detail=f": {error}", unproven=True) from None
     except BadSignature as error:
-        raise Refused(401, f"{sender.conn_id}: {error}") from None
+        raise Refused(401, str(error), sender.conn_id, unproven=True) from None
 
 
 def _hint(sender: Sender, body: bytes) -> Hint:
+    account = sender.vendor.account
     try:
-        order_id, reference, status = sender.vendor.read_webhook(admit(load_json(body), body, sender.vendor.account.redact))
+        if not is_shallow(body):
+            raise UnreadableBody("its lists and objects are nested too deep")
+        order_id, reference, status = sender.vendor.read_webhook(admit(load_json(body), body, account.redact))
     except UnreadableBody as error:
-        raise Refused(400, f"{sender.conn_id}: {error}") from None
-    if len(order_id) > 200 or len(reference or "") > 200 or len(status) > 100:
-        raise Refused(400, f"{sender.conn_id}: an id is too long")
-    said = f"{order_id}{reference}{status}"
-    if ALTERED in said or not said.isprintable():  # the gate changed it, or the database would refuse its whole group
-        raise Refused(400, f"{sender.conn_id}: an id has unprintable characters")
+        raise Refused(400, "its body is unreadable", sender.conn_id, detail=f": {error}") from None
+    if len(status) > LONGEST_STATUS or ALTERED in f"{order_id}{reference}{status}":
+        raise Refused(400, "a value of its body is too long, or was cut out", sender.conn_id)
+    for text in (order_id, reference or "", status):
+        if rule := name_rule(text, LONGEST_ID):
+            raise Refused(400, f"a value of its body {rule}", sender.conn_id)
     return Hint(digest_of(sender.wallet, body), sender.conn_id, sender.wallet, order_id, reference or None, status)
 
 
@@ -281,14 +317,14 @@ class Writer:
         :raises Refused: 503 for a failed commit, so the vendor repeats the webhook.
         """
         if len(self._gathered) >= MOST_WAITING:
-            raise Refused(503, "too many webhooks wait for the ledger", _retry_after(1))
+            raise Refused(503, "too many webhooks wait for the ledger", headers=_retry_after(1))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gathered.append((hint, done))
         self._more.set()
         try:
             await done
         except LedgerError as error:
-            raise Refused(503, f"storing it failed: {error}", _retry_after(5)) from None
+            raise Refused(503, f"storing it failed: {error}", headers=_retry_after(5)) from None
 
     async def close(self) -> None:
         """Stop writing and pruning."""
@@ -301,15 +337,14 @@ class Writer:
             await self._more.wait()
             self._more.clear()
             group, self._gathered = self._gathered, []
-            error: LedgerError | None = None
             try:
-                await asyncio.to_thread(self._write, [hint for hint, _ in group])
+                errors = await asyncio.to_thread(self._write, [hint for hint, _ in group])
             except LedgerError as failed:
-                error = failed
+                errors = [failed] * len(group)
             except Exception as unexpected:  # a fault of ours: the vendor must repeat the group
                 log.exception("Writing webhooks to the inbox failed")
-                error = LedgerError(type(unexpected).__name__)
-            for _, done in group:
+                errors = [LedgerError(type(unexpected).__name__)] * len(group)
+            for (_, done), error in zip(group, errors, strict=True):
                 if done.done():
                     continue
                 if error is None:
@@ -317,8 +352,8 @@ class Writer:
                 else:
                     done.set_exception(error)
 
-    def _write(self, hints: list[Hint]) -> None:
-        self._inbox().keep(hints)
+    def _write(self, hints: list[Hint]) -> Sequence[LedgerError | None]:
+        return self._inbox().keep_each(hints)
 
     def _inbox(self) -> Inbox:
         if self._opened is None:

@@ -1,28 +1,27 @@
 """The connections with webhooks. They are looked up every few seconds instead of for every webhook.
 
-Two rules. Requests for made-up names cannot delay or push out a proven connection. A connection is proven by a valid webhook
-since the receiver started. It keeps its old secrets during a new look-up, but for a short time only, so a withdrawn secret soon
+Three rules. Requests for made-up names cannot delay or push out a proven connection. A connection has one name, however a sender
+spells it: the environment finds a connection in capitals and small letters. A connection is proven by a valid webhook since the
+receiver started. It keeps its old secrets during a new look-up, but for a short time only, so a withdrawn secret soon
 stops counting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.hooks.signing import scheme_of, secrets_of
+from airflow_provider_proxyorders.ledger.accounts import folded
 from airflow_provider_proxyorders.wire.signatures import Scheme
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.vendors import Vendor
-
-log = logging.getLogger(__name__)
 
 #: Seconds after which a connection is looked up again, so a changed secret counts soon; fewer for an unknown name.
 FRESH, UNKNOWN_FRESH = 10.0, 2.0
@@ -58,6 +57,16 @@ class Sender:
     looked_up: float = 0.0
 
 
+@dataclass(frozen=True)
+class Unknown:
+    """A name without a connection that takes webhooks.
+
+    :param why: for the log, without the name.
+    """
+
+    why: str
+
+
 class Senders:
     """Finds senders by connection id.
 
@@ -75,15 +84,16 @@ class Senders:
         self._look_up, self._clock = look_up, clock
         self._wallet_of = wallet_of
         self._proven: dict[str, Sender] = {}
-        #: Unproven names, each with the end of its freshness. A secrets backend may find one connection under many names; the
-        #: environment does so in capitals and small letters.
-        self._others: dict[str, tuple[float, Sender | None]] = {}
-        self._looking: dict[str, asyncio.Task[Sender | None]] = {}
+        #: The name that counts, by the hash of a connection.
+        self._names: dict[int, str] = {}
+        #: Unproven names, each with the end of its freshness.
+        self._others: dict[str, tuple[float, Sender | Unknown]] = {}
+        self._looking: dict[str, asyncio.Task[Sender | Unknown]] = {}
         # separate threads: made-up names cannot occupy the threads for proven names, or the threads that write
         self._for_proven, self._for_others = ThreadPoolExecutor(LOOK_UPS_AT_ONCE), ThreadPoolExecutor(LOOK_UPS_AT_ONCE)
 
-    async def find(self, conn_id: str, *, newest: bool = False) -> Sender | None:
-        """The sender of a name, ``None`` for an unknown connection or a vendor without webhooks.
+    async def find(self, conn_id: str, *, newest: bool = False) -> Sender | Unknown:
+        """The sender of a name, or why there is none.
 
         :param newest: wait for a new look-up, even for a proven connection.
         :raises Busy: the look-up takes too long.
@@ -94,7 +104,7 @@ class Senders:
         if proven is not None and now - proven.looked_up < FRESH:
             return proven
         until, other = self._others.get(conn_id, (now, None))
-        if proven is None and until > now:
+        if proven is None and other is not None and until > now:
             return other
         looking = self._looking.get(conn_id) or self._begin(conn_id)
         if proven is not None and not newest and now - proven.looked_up < STALE:
@@ -103,15 +113,34 @@ class Senders:
             raise Busy(f"the look-up takes longer than {LOOK_UP_TIMEOUT:g} s")
         return looking.result()
 
-    def note_proven(self, sender: Sender) -> None:
-        """Note a valid webhook of this sender."""
-        if sender.conn_id not in self._proven and len(self._proven) < MOST_NAMES:
-            self._proven[sender.conn_id] = sender
+    def note_proven(self, sender: Sender) -> Sender:
+        """Note a valid webhook of this sender; returns its connection under the one name that counts.
 
-    def _begin(self, conn_id: str) -> asyncio.Task[Sender | None]:
+        That is the name of its first valid webhook, or the one in small letters, as Airflow writes names of the environment.
+        """
+        account = sender.vendor.account
+        connection = hash((folded(sender.conn_id), account.vendor, account.base_url, account.secret))
+        name = self._names.get(connection)
+        if name is None or (name != sender.conn_id and sender.conn_id.islower()):
+            if len(self._names) >= 2 * MOST_NAMES:
+                self._names.clear()
+            self._proven.pop(name or "", None)
+            name = self._names[connection] = sender.conn_id
+        if name != sender.conn_id:
+            return self._proven.get(name) or replace(sender, conn_id=name)
+        if name not in self._proven and len(self._proven) < MOST_NAMES:
+            self._proven[name] = sender
+        return sender
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a further unproven name would be refused."""
+        return len(self._looking.keys() - self._proven.keys()) >= MOST_WAITING
+
+    def _begin(self, conn_id: str) -> asyncio.Task[Sender | Unknown]:
         if conn_id in self._proven:
             threads = self._for_proven
-        elif len(self._looking.keys() - self._proven.keys()) < MOST_WAITING:
+        elif not self.crowded:
             threads = self._for_others
         else:
             raise Busy(f"{MOST_WAITING} other names are being looked up")
@@ -120,30 +149,28 @@ class Senders:
         looking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # logged already
         return looking
 
-    async def _refresh(self, conn_id: str, threads: ThreadPoolExecutor) -> Sender | None:
+    async def _refresh(self, conn_id: str, threads: ThreadPoolExecutor) -> Sender | Unknown:
         try:
             sender = await asyncio.get_running_loop().run_in_executor(threads, self._load, conn_id)
-        except Exception:
-            log.exception("Webhook for %s: looking the connection up failed", conn_id)
-            raise
         finally:
             del self._looking[conn_id]
-        if conn_id in self._proven and sender is not None:
+        if conn_id in self._proven and isinstance(sender, Sender):
             self._proven[conn_id] = sender
             return sender
         self._proven.pop(conn_id, None)
         if len(self._others) >= MOST_NAMES:
             self._others.clear()
-        self._others[conn_id] = (sender.looked_up + FRESH if sender else self._clock() + UNKNOWN_FRESH, sender)
+        until = sender.looked_up + FRESH if isinstance(sender, Sender) else self._clock() + UNKNOWN_FRESH
+        self._others[conn_id] = until, sender
         return sender
 
-    def _load(self, conn_id: str) -> Sender | None:
+    def _load(self, conn_id: str) -> Sender | Unknown:
         now = self._clock()
         try:
             vendor = self._look_up(conn_id)
-        except ProxyOrdersError:
-            return None
+        except ProxyOrdersError as error:
+            return Unknown(str(error).replace(conn_id, "..."))
         if vendor.webhook is None:
-            return None
+            return Unknown(f"{vendor.title} sends no webhooks")
         secrets = secrets_of(vendor.account.webhook_secret)
         return Sender(conn_id, self._wallet_of(vendor), vendor, scheme_of(vendor), secrets, now)

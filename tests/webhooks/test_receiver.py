@@ -8,12 +8,15 @@ import json
 import logging
 import socket
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from airflow_provider_proxyorders.ledger.inbox import Hint
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.webhooks.refusals import RefusalLog, Refused
 from airflow_provider_proxyorders.wire.signatures import Scheme
 
 from .conftest import SCHEME, SECRET, Running, webhook_body
@@ -48,8 +51,8 @@ def test_copies_are_counted_and_not_kept_again(running: Running) -> None:
 
 
 ATTACKS = {
-    "unknown connection": (lambda r: r.post(webhook_body(), conn_id="nobody"), 404),
-    "a vendor without webhooks": (lambda r: r.post(webhook_body(), conn_id="iproyal_default"), 404),
+    "unknown connection": (lambda r: r.post(webhook_body(), conn_id="nobody"), 401),
+    "a vendor without webhooks": (lambda r: r.post(webhook_body(), conn_id="iproyal_default"), 401),
     "no connection": (lambda r: r.post(webhook_body(), conn_id=""), 404),
     "a deeper path": (lambda r: r.post(webhook_body(), conn_id="voodoo_default/x"), 404),
     "a line of its own for the log": (lambda r: r.post(webhook_body(), conn_id="nobody%0AWebhook kept"), 404),
@@ -76,7 +79,8 @@ ATTACKS = {
     "empty": (lambda r: r.post(b""), 400),
     "no order id": (lambda r: r.post(b'{"status":"completed"}'), 400),
     "order id is a list": (lambda r: r.post(b'{"order_id":[1],"status":"completed"}'), 400),
-    "deep json": (lambda r: r.post(b"[" * 30_000 + b"]" * 30_000), 400),
+    "deep json": (lambda r: r.post(webhook_body(fields=json.loads("[" * 600 + "]" * 600))), 400),
+    "very deep json": (lambda r: r.post(b"[" * 30_000 + b"]" * 30_000), 400),
     "not utf-8": (lambda r: r.post(b'{"order_id":"\xff\xfe","status":"completed"}'), 400),
     "an id that no database takes": (lambda r: r.post(webhook_body("nul\x00")), 400),
     "half a letter": (lambda r: r.post(b'{"order_id":"\\ud800","status":"completed"}'), 400),
@@ -116,7 +120,7 @@ class Said(logging.Handler):
 
 
 def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    logger, log = logging.getLogger("airflow_provider_proxyorders.webhooks.receiver"), Said()
+    logger, log = logging.getLogger("airflow_provider_proxyorders.webhooks.refusals"), Said()
     monkeypatch.setattr(logger, "disabled", False)
     monkeypatch.setattr(logger, "level", logging.WARNING)
     logger.addHandler(log)
@@ -129,16 +133,66 @@ def test_the_log_tells_an_operator_everything_but_secrets(running: Running, monk
         running.post(body[:-1])
     finally:
         logger.removeHandler(log)
-    assert log.texts == [
-        "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
+    assert log.texts[:-1] == [
         "Webhook refused with 401: voodoo_default: the signature does not fit these bytes and any of the connection's secrets",
         "Webhook refused with 401: voodoo_bare: the connection has no webhook secret",
-        "Webhook refused with 404: 'nobody' is unknown or without webhooks",
-        log.texts[-1],
+        "Webhook refused with 401: connection '...' is missing. Nothing was sent. Create it under Admin > Connections, with the "
+        "vendor as its type, or correct conn_id. ('nobody')",
     ]
-    assert log.texts[-1].startswith("Webhook refused with 400: voodoo_default: not JSON")
+    assert log.texts[-1].startswith("Webhook refused with 400: voodoo_default: its body is unreadable: not JSON")
     hidden = (SECRET, "another-secret", "guessed-secret", "VERY-SECRET", forged["x-webhook-signature"][7:])
     assert not [text for text in hidden if text in "\n".join(log.texts)]
+
+
+def test_a_reason_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    log = RefusalLog(lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        for number in range(500):
+            log.add(Refused(401, "unknown", detail=f" ('made-up-{number}')"))
+            log.add(Refused(401, "unknown", "voodoo_default"))
+        now[0] = 60.0
+        log.add(Refused(401, "unknown", detail=" ('another')"))
+    assert caplog.messages == [
+        "Webhook refused with 401: unknown ('made-up-0')",
+        "Webhook refused with 401: voodoo_default: unknown",
+        "Webhook refused with 401: unknown ('another'); 499 more for this reason since the last such line",
+    ]
+
+
+def test_the_time_of_an_answer_does_not_tell_which_connections_exist(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up of the name takes time; a proven connection needs none, and what is refused early reads no body."""
+    from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+
+    real = EnvironmentVariablesBackend.get_conn_value
+
+    def slow(self: Any, conn_id: str, *args: Any, **options: Any) -> Any:
+        time.sleep(0.2)
+        return real(self, conn_id, *args, **options)
+
+    monkeypatch.setattr(EnvironmentVariablesBackend, "get_conn_value", slow)
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.REFUSAL_STEP", 1.0)
+    assert running.post(webhook_body()) == 200
+    for body in (webhook_body(), b"x" * 70_000):
+        took = []
+        for name in ("voodoo_default", "nobody-at-all", "iproyal_default"):
+            began = time.monotonic()
+            assert running.post(body, conn_id=name, secret="guess") == (401 if len(body) < 70_000 else 413)
+            took.append(time.monotonic() - began)
+        assert all(abs(seconds - 1.0) < 0.15 or abs(seconds - 2.0) < 0.15 for seconds in took), took
+        assert min(took) >= 1.0, took
+
+
+def test_a_mistake_of_ours_shows_no_variable(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(*_: Any) -> None:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver._hint", mistaken)
+    with caplog.at_level(logging.DEBUG):
+        assert running.post(webhook_body()) == 503
+    assert SECRET not in caplog.text and not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
@@ -254,6 +308,24 @@ def test_a_flood_of_true_webhooks_is_slowed(running: Running) -> None:
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert running.post(webhook_body("forged"), secret="guess") == 401, "who cannot sign cannot use up what others may send"
     assert running.post(webhook_body("other"), conn_id="voodoo_other", secret="another-secret") == 200
+
+
+def test_a_stolen_secret_cannot_fill_the_disk(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.MOST_A_DAY", 5)
+    answers = [running.post(webhook_body(str(number))) for number in range(8)]
+    assert answers == [200] * 5 + [429] * 3
+    assert running.post(webhook_body("other"), conn_id="voodoo_other", secret="another-secret") == 200
+    assert len(running.kept()) == 6
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_value_that_the_database_refuses_fails_alone(running: Running) -> None:
+    """Without this, one connection's wallet could stop the webhooks of all others that share its commit."""
+    bad = {3, 4, 11}
+    hints = [Hint(f"d{n}", "c", "w\0" if n in bad else "w", f"o{n}", None, "completed") for n in range(16)]
+    errors = running.inbox.keep_each(hints)
+    assert {number for number, error in enumerate(errors) if error is not None} == bad
+    assert {hint.order_id for hint in running.kept()} == {f"o{number}" for number in set(range(16)) - bad}
 
 
 def test_when_the_store_is_down_the_vendor_is_asked_to_send_again(running: Running) -> None:
