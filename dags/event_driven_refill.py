@@ -35,34 +35,28 @@ RECOVERED_AT = os.environ.get("REFILL_RECOVERED_AT", "60.00")
 #: Seconds between two looks at the balance.
 EVERY = float(os.environ.get("REFILL_EVERY", "300"))
 
-low = Asset(
-    "proxyorders-wallet-low",
-    watchers=[
-        AssetWatcher(
-            name="balance",
-            trigger=WalletBalanceTrigger(
-                conn_id=CONN_ID,
-                low_balance=LOW_BALANCE,
-                recovered_at=RECOVERED_AT,
-                poll_interval=EVERY,
-                name="refill",  # else other levels are another alert: a raised level of a low wallet would buy again
-            ),
-        )
-    ],
+watch = WalletBalanceTrigger(
+    conn_id=CONN_ID,
+    low_balance=LOW_BALANCE,
+    recovered_at=RECOVERED_AT,
+    poll_interval=EVERY,
+    name="refill",  # else other levels are another alert: a raised level of a low wallet would buy again
 )
+low = Asset("proxyorders-wallet-low", watchers=[AssetWatcher(name="balance", trigger=watch)])
 
 
 @task(task_id="asked")
 def ask_for_money(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
-    """The crossings behind this run, each once: Airflow may fold several events into one run, and repeat one."""
-    payloads = [event.extra.get("payload", event.extra) for event in triggering_asset_events[low]]
-    crossings = [*{crossing["key"]: crossing for crossing in payloads}.values()]
+    """The crossings behind this run, each once: Airflow may fold several events into one run, and repeat one.
+
+    An event that somebody wrote by hand buys nothing: only crossings that the ledger knows count.
+    """
+    crossings = watch.verify_events(triggering_asset_events[low])
     for crossing in crossings:
         log.warning(
-            "Wallet %s is low: %s %s. Please fill it up to %s; then the next order is bought.",
+            "Wallet %s is below %s. Please fill it up to %s; then the next order is bought.",
             crossing["wallet"],
-            crossing["balance"],
-            crossing["currency"] or "",
+            crossing["low_balance"],
             crossing["recovered_at"],
         )
     return crossings

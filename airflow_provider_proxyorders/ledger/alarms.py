@@ -99,6 +99,15 @@ class Alarms(Database):
         row = self._row(wallet, name)
         return Alarm(**_columns_of(row)) if row is not None else None
 
+    def past_crossings(self, wallet: str, name: str) -> list[Crossing]:
+        """Every crossing of an alert so far, oldest first. An alert begins as ok, so each odd crossing is into low."""
+        alarm = self.find(wallet, name)
+        if alarm is None:
+            return []
+        states: tuple[State, State] = ("ok", "low")
+        numbers = range(1, alarm.crossing + 1)
+        return [Crossing(**{**vars(alarm), "crossing": number, "state": states[number % 2]}) for number in numbers]
+
     def observe(
         self, wallet: str, name: str, state: State | None, *, balance: str | None = None, hold: float = HOLD
     ) -> Crossing | None:

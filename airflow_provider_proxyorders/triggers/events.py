@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 #: An unconfirmed webhook comes back after 1, 2, 4 ... seconds, at most an hour apart, for about a day.
 LONGEST, LOOKS = 3600.0, 34
+#: The same for an order that the vendor does not know and this ledger did not buy: about two minutes. A new order shows up within
+#: them, and the sender of a stolen secret can make any id up.
+LOOKS_AT_UNKNOWN = 8
 #: Seconds that a claim on an order lasts. Without a confirmation by then, the next trigger reports it again.
 HOLD = 120.0
 #: Airflow stores an event within a second or two. A trigger alive so many seconds later has delivered it.
@@ -45,14 +48,18 @@ class EndedOrder:
 
     conn_id: str
     order_id: str
-    reference: str | None
+    wallet: str
     ledger: Ledger
-    _come_back: Callable[[], bool] = field(repr=False)
+    _come_back: Callable[[int], bool] = field(repr=False)
     _beside: Callable[[Coroutine[None, None, None]], None] = field(repr=False)
 
-    def come_back(self) -> bool:
-        """Have this order come back later; False when it has come back often enough and is given up."""
-        return self._come_back()
+    async def come_back(self, *, unknown: bool = False) -> bool:
+        """Have this order come back later; False when it has come back often enough and is given up.
+
+        :param unknown: whether the vendor does not know it.
+        """
+        own = not unknown or await asyncio.to_thread(self._is_own)
+        return self._come_back(LOOKS if own else LOOKS_AT_UNKNOWN)
 
     async def state(self) -> Literal["reported", "claimed", "free"]:
         """Whether the order was reported, is claimed by another trigger, or has to be reported."""
@@ -66,6 +73,13 @@ class EndedOrder:
     def confirm(self) -> None:
         """Record Airflow's receipt of the event, as soon as it is certain."""
         self._beside(self._confirm())
+
+    def _is_own(self) -> bool:
+        """Whether this ledger bought the order, or cannot tell."""
+        try:
+            return self.ledger.owner_of(self.wallet, self.order_id) is not None
+        except LedgerError:
+            return True
 
     def _claim(self) -> bool:
         number = self._next_claim()
@@ -114,12 +128,13 @@ class HintQueue:
         if hint.concerns(self.wallet):
             self.waiting.put_nowait((hint, 0))
 
-    def come_back(self, hint: Hint, looks: int) -> bool:
+    def come_back(self, hint: Hint, looks: int, most: int) -> bool:
         """Put a hint back later; False after too many looks.
 
         :param looks: how often its order was looked at.
+        :param most: looks in all.
         """
-        if looks >= LOOKS:
+        if looks >= most:
             return False
 
         def put_back() -> None:
@@ -134,6 +149,20 @@ class HintQueue:
         """Forget the hints that would come back."""
         for timer in self._timers:
             timer.cancel()
+
+
+def payload_of(event: Any) -> dict[str, Any]:
+    """The event of a trigger inside an asset event, or anything that somebody wrote in its place, as an object."""
+    extra = getattr(event, "extra", None)
+    payload = extra.get("payload", extra) if isinstance(extra, Mapping) else None
+    return dict(payload) if isinstance(payload, Mapping) else {}
+
+
+def was_reported(ledger: Ledger, conn_id: str, order_id: str) -> bool:
+    """Whether a trigger has reported the end of an order, by the ledger."""
+    from airflow_provider_proxyorders.ledger import facts
+
+    return facts.event_turn(ledger, conn_id, order_id, 1).get() is not None
 
 
 async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
@@ -171,7 +200,7 @@ async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
                 continue
             hint, looks = await queue.waiting.get()
             come_back = partial(queue.come_back, hint, looks + 1)
-            yield EndedOrder(conn_id, hint.order_id, hint.reference, ledger, come_back, background.begin)
+            yield EndedOrder(conn_id, hint.order_id, queue.wallet, ledger, come_back, background.begin)
     finally:
         queue.close()
         await background.close()

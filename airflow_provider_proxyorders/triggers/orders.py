@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, OrderingNotPermitted, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import (
+    AuthenticationFailed,
+    OrderingNotPermitted,
+    OrderNotFound,
+    ProxyOrdersError,
+)
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
     ids_of,
@@ -26,6 +31,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     seconds_of,
 )
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
+from airflow_provider_proxyorders.domain.names import LONGEST_ID
 from airflow_provider_proxyorders.triggers import subscription
 from airflow_provider_proxyorders.triggers.gate import KEY_LOOKED_UP, KEY_REFUSED
 from airflow_provider_proxyorders.triggers.poller import waiting_on
@@ -157,6 +163,36 @@ class OrderEventTrigger(BaseEventTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{type(self).__module__}.{type(self).__qualname__}", {"conn_id": self.conn_id}
 
+    def verify_events(self, events: Iterable[Any]) -> list[dict[str, Any]]:
+        """The orders behind asset events, each once, as the vendor reports them now. Call it in a task that acts on them.
+
+        Everybody with the right to create asset events can write one by hand. An order that no trigger has reported, by the
+        ledger, is left out with a warning.
+
+        :param events: as in ``triggering_asset_events``.
+        :returns: objects such as those of the trigger's events.
+        :raises VendorError: an order cannot be read now.
+        """
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+        from airflow_provider_proxyorders.triggers.events import payload_of, was_reported
+
+        hook, verified = ProxyOrdersHook(self.conn_id), list[dict[str, Any]]()
+        for order_id in dict.fromkeys(str(payload_of(event).get("order_id"))[:LONGEST_ID] for event in events):
+            if was_reported(hook.ledger, self.conn_id, order_id):
+                verified.append(self._event(hook.get_order(order_id)))
+            else:
+                self.log.warning("An event about order %r is left out: no trigger has reported this order", order_id)
+        return verified
+
+    def _event(self, order: VendorOrder) -> dict[str, Any]:
+        return {
+            "conn_id": self.conn_id,
+            "order_id": order.order_id,
+            "reference": order.traits.get("reference"),
+            "status": order.status.value,
+            "vendor_status": order.vendor_status,
+        }
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         from airflow_provider_proxyorders.triggers.events import ended_orders
 
@@ -165,23 +201,18 @@ class OrderEventTrigger(BaseEventTrigger):
                 try:
                     order = await self._take(poller.gate, ended)
                 except (AuthenticationFailed, OrderingNotPermitted) as error:
-                    ended.come_back()
+                    await ended.come_back()
                     self.log.error("Connection %s: %s It is asked again with another key, or in an hour.", self.conn_id, error)
                     await poller.gate.wait_for_other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
-                    plan = "looking again later" if ended.come_back() else "giving up"
+                    again = await ended.come_back(unknown=isinstance(error, OrderNotFound))
+                    plan = "looking again later" if again else "giving up"
                     self.log.warning("The report of the end of order %s failed, %s: %s", ended.order_id, plan, error)
                     continue
                 if order is None:
                     continue
-                event: Any = {
-                    "conn_id": self.conn_id,
-                    "order_id": order.order_id,
-                    "reference": ended.reference,
-                    "status": order.status.value,
-                    "vendor_status": order.vendor_status,
-                }
+                event: Any = self._event(order)
                 yield TriggerEvent(event)  # type: ignore[no-untyped-call]
                 ended.confirm()
 
@@ -193,5 +224,5 @@ class OrderEventTrigger(BaseEventTrigger):
             if order.status.final and await ended.claim():
                 return order
         if state != "reported":
-            ended.come_back()
+            await ended.come_back()
         return None

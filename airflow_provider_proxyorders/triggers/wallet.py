@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.ledger.alarms import Crossing
     from airflow_provider_proxyorders.triggers.gate import Gate
 
+#: Characters of a key: the ledger's column.
+LONGEST_KEY = 500
 #: Seconds between two readings of a balance; money arrives by hand.
 INTERVAL = 60.0
 #: The same for a trigger of events, in seconds.
@@ -165,6 +167,34 @@ class WalletBalanceTrigger(BaseEventTrigger):
             },
         )
 
+    def verify_events(self, events: Iterable[Any]) -> list[dict[str, Any]]:
+        """The crossings behind asset events, each once, by the ledger. Call it in a task that acts on them.
+
+        Everybody with the right to create asset events can write one by hand. A crossing that the ledger does not know is left
+        out with a warning, and of a known one nothing but its key counts.
+
+        :param events: as in ``triggering_asset_events``.
+        :returns: objects with ``key, state, conn_id, wallet, low_balance, recovered_at, crossing``.
+        :raises LedgerError: the ledger cannot be read.
+        """
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+        from airflow_provider_proxyorders.triggers.events import payload_of
+
+        account = ProxyOrdersHook(self.conn_id).vendor.account
+        crossings = {crossing.key: crossing for crossing in _past_crossings(account, self._alert)}
+        verified = []
+        for key in dict.fromkeys(str(payload_of(event).get("key"))[:LONGEST_KEY] for event in events):
+            crossing = crossings.get(key)
+            if crossing is not None and crossing.state in self.on:
+                verified.append(self._known_event(crossing))
+            else:
+                self.log.warning("An event with the key %r is left out: the ledger knows no such crossing", key)
+        return verified
+
+    @property
+    def _alert(self) -> str:
+        return self.name or f"event: {self.levels}"
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         async with waiting_on(self.conn_id) as poller, aclosing(balances(poller.gate, self.poll_interval)) as readings:
             async for balance in readings:
@@ -198,9 +228,8 @@ class WalletBalanceTrigger(BaseEventTrigger):
         account = vendor.account
         if not balance.comparable(account.currency):
             raise ConfigError(f"wallet {account.wallet!r} holds {balance}, the connection says {account.currency}")
-        name = self.name or f"event: {self.levels}"
         state = judge(self.levels, balance.amount)
-        return await asyncio.to_thread(_observe, account, name, state, str(balance))
+        return await asyncio.to_thread(_observe, account, self._alert, state, str(balance))
 
     async def _confirm(self, crossing: Crossing) -> None:
         try:
@@ -210,17 +239,32 @@ class WalletBalanceTrigger(BaseEventTrigger):
 
     def _event(self, crossing: Crossing, balance: Money) -> dict[str, Any]:
         return {
+            **self._known_event(crossing),
+            "since": crossing.since.isoformat(),
+            "balance": f"{balance.amount:f}",
+            "currency": balance.currency,
+        }
+
+    def _known_event(self, crossing: Crossing) -> dict[str, Any]:
+        return {
             "key": crossing.key,
             "state": crossing.state,
             "conn_id": self.conn_id,
             "wallet": crossing.wallet,
-            "since": crossing.since.isoformat(),
-            "balance": f"{balance.amount:f}",
-            "currency": balance.currency,
             "low_balance": self.low_balance,
             "recovered_at": f"{self.levels.recovered_at:f}",
             "crossing": crossing.crossing,
         }
+
+
+def _past_crossings(account: Account, name: str) -> list[Crossing]:
+    """All crossings of an alert so far."""
+    from airflow_provider_proxyorders.hooks.settings import ledger
+    from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
+    from airflow_provider_proxyorders.ledger.alarms import Alarms
+
+    look_up_wallet(account)
+    return Alarms(ledger().engine).past_crossings(account.wallet, name)
 
 
 def _observe(account: Account, name: str, state: Any, balance: str) -> Crossing | None:

@@ -157,6 +157,34 @@ def test_an_unreadable_order_is_reported_later_and_holds_up_no_other(shop: Shop,
     asyncio.run(main())
 
 
+def test_a_made_up_order_is_looked_for_a_few_times_only(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stolen secret makes any number of them, and each look is a call to the vendor."""
+    monkeypatch.setattr(events, "LONGEST", 0.05)
+
+    async def main() -> None:
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "made-up")
+            assert await watching.until(1, 4.0) == []
+
+    asyncio.run(main())
+    assert 2 <= shop.box.book.count("voodoo", "get") <= events.LOOKS_AT_UNKNOWN
+
+
+def test_the_reference_is_that_of_the_read(shop: Shop) -> None:
+    """The first delivery of an order could name any."""
+    row = {"id": "o-1", "status": "completed", "item_id": 5120, "quantity": 1, "merchant_order_id": "af-true"}
+    shop.box.control({"vendor": "voodoo", "order": row})
+
+    async def main() -> None:
+        async with Watching() as watching:
+            hint = Hint("f" * 64, "voodoo_default", "voodoo:voodoo_default", "o-1", "af-forged", "completed")
+            await asyncio.to_thread(shop.inbox.keep, [hint])
+            await watching.until(1)
+            assert [event["reference"] for event in watching.told] == ["af-true"]
+
+    asyncio.run(main())
+
+
 def test_a_reported_order_is_not_read_again(shop: Shop) -> None:
     """A restart finds a month of webhooks, and reads only the unreported orders at the vendor."""
 
