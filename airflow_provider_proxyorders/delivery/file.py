@@ -1,8 +1,8 @@
 """Replaces a secret file in one step.
 
-Three rules. Readers see either the whole old file or the whole new one, and on this machine only its owner may read it. A draft lies
-in a hidden folder of its own, so a reader of the files beside the target meets none. The draft of a killed writer goes with the next
-delivery.
+Three rules. Readers see either the whole old file or the whole new one, and on this machine only its owner may read it. A draft
+lies in a hidden folder of its own, so a reader of the files beside the target meets none. The draft of a killed writer goes with
+the next delivery.
 """
 
 from __future__ import annotations

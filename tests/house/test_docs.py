@@ -182,6 +182,20 @@ def test_links_lead_somewhere(project: Path) -> None:
     assert broken == []
 
 
+def test_each_attack_names_a_test(project: Path, record_property: Any) -> None:
+    page = (project / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [
+        row for row in re.findall(r"^\| .*$", section(page, "What is defended"), re.MULTILINE) if not row.endswith("| test |")
+    ]
+    for row in rows:
+        (named,) = re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)` \|$", row)
+        file, *names = named.split("::")
+        text = (project / file).read_text(encoding="utf-8")
+        assert all(re.search(rf"^ *(?:def|class) {name}\b", text, re.MULTILINE) for name in names), named
+    record_property("attacks in docs/security.md", len(rows))
+    assert len(rows) >= 30
+
+
 def test_readme_names_every_room(project: Path) -> None:
     tree = section((project / "README.md").read_text(encoding="utf-8"), "Inside")
     rooms = {path.parent.name for path in (project / PACKAGE).glob("*/__init__.py")}
