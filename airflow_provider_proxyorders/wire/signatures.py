@@ -63,22 +63,22 @@ class Scheme:
         """
         if not isinstance(changes, Mapping):
             raise ValueError("must be an object")
-        given = {name: value for name, value in changes.items() if value is not None}
-        unknown = [name for name in given if name not in vars(self)]
+        fields = {name: value for name, value in changes.items() if value is not None}
+        unknown = [name for name in fields if name not in vars(self)]
         if unknown:
             raise ValueError(f"has an unknown field {unknown[0]!r}; its fields are {', '.join(vars(self))}")
         for name, allowed in (("kind", get_args(Style)), ("encoding", get_args(Encoding))):
-            if name in given and given[name] not in allowed:
+            if name in fields and fields[name] not in allowed:
                 raise ValueError(f"must have a {name} of {', '.join(allowed)}")
         for name in STANDARD_HEADERS:
-            if name in given and not (isinstance(given[name], str) and _HEADER_NAME.fullmatch(given[name])):
+            if name in fields and not (isinstance(fields[name], str) and _HEADER_NAME.fullmatch(fields[name])):
                 raise ValueError(f"must have the name of a header in {name}")
-        prefix = given.get("prefix", "")
+        prefix = fields.get("prefix", "")
         if not (isinstance(prefix, str) and prefix.isascii() and prefix.isprintable() and "," not in prefix):
             raise ValueError("must have a text without commas in prefix")
-        if "tolerance" in given:
-            given["tolerance"] = _tolerance(given["tolerance"])
-        return Scheme(**{**vars(self), **(STANDARD_HEADERS if given.get("kind") == "standard" else {}), **given})
+        if "tolerance" in fields:
+            fields["tolerance"] = _tolerance(fields["tolerance"])
+        return Scheme(**{**vars(self), **(STANDARD_HEADERS if fields.get("kind") == "standard" else {}), **fields})
 
     # -- the sender -------------------------------------------------------------------------------------------------
 

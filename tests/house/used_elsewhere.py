@@ -76,6 +76,7 @@ elsewhere.process_bind_param
 
 # requests, urllib3 and http.client read these attributes.
 elsewhere.ConnectionCls
+elsewhere.auth
 elsewhere.get_redirect_target
 elsewhere.pool_classes_by_scheme
 elsewhere.response_class
