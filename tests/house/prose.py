@@ -140,7 +140,7 @@ def vague_locals(tree: ast.Module) -> Iterator[tuple[int, str, list[str]]]:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def sources() -> list[Path]:
@@ -187,7 +187,7 @@ def report(paths: list[Path]) -> tuple[list[str], bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make prose", description=__doc__.split("\n\n")[0] if __doc__ else "")
-    parser.add_argument("paths", nargs="*", type=Path, help="files or folders of the checkout; default: README, docs and package")
+    parser.add_argument("paths", nargs="*", type=Path, help="files or folders of the checkout; default: pages and package")
     parser.add_argument("--worst", type=int, default=0, metavar="N", help="also list the N files with most to do")
     parser.add_argument("--show", action="store_true", help="also list each sentence that counts against a target")
     options = parser.parse_args()

@@ -162,6 +162,11 @@ def test_a_vendors_page_names_every_call(project: Path, name: str) -> None:
 # -- all pages ---------------------------------------------------------------------------------------------------------
 
 
+def every_page(project: Path) -> list[Path]:
+    """The pages of the project, and those for its contributors."""
+    return [*sorted(project.glob("*.md")), *sorted((project / "docs").rglob("*.md"))]
+
+
 def anchors(page: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
@@ -170,7 +175,7 @@ def anchors(page: str) -> set[str]:
 
 def test_links_lead_somewhere(project: Path) -> None:
     broken = []
-    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
+    for page in every_page(project):
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)\s]+)\)", text):
             if link.startswith("https://"):
@@ -214,7 +219,7 @@ def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
 
 def test_every_command_in_the_pages_is_understood(project: Path) -> None:
     lines = []
-    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
+    for page in every_page(project):
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             lines += [line.strip() for line in block.splitlines() if line.strip().startswith("proxyorders ")]
     assert len(lines) >= 10
@@ -227,7 +232,7 @@ def test_every_command_in_the_pages_is_understood(project: Path) -> None:
 def test_every_make_target_in_the_pages_is_there(project: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set()
-    for page in [project / "README.md", *sorted((project / "docs").rglob("*.md"))]:
+    for page in every_page(project):
         text = page.read_text(encoding="utf-8")
         named |= set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert len(named) >= 4 and named <= targets
