@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.domain.dates import duration, moment
 from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, exact, load_own_json
 from airflow_provider_proxyorders.domain.model import decimal
-from airflow_provider_proxyorders.domain.names import KEY_EXAMPLE, LONGEST_CONN_ID, LONGEST_ID, check_name
+from airflow_provider_proxyorders.domain.names import KEY_EXAMPLE, LONGEST_CONN_ID, LONGEST_ID, check_name, order_id_in
 
 #: Texts that a template makes of nothing.
 NOTHING = frozenset({"", "None", "null"})
@@ -100,11 +100,11 @@ def required_order_key(value: object) -> str:
 
 
 def order_id_of(value: object, name: str = "order_id") -> str:
-    """The vendor's id of an order.
+    """The vendor's id of an order; see :func:`~airflow_provider_proxyorders.domain.names.order_id_in`.
 
     :raises InvalidParameter: where it is not given, is neither text nor a whole number, or cannot be a name in the ledger.
     """
-    return check_name(name, required_text(name, value, "7001"), "7001", LONGEST_ID)
+    return check_name(name, required_text(name, order_id_in(name, value), "7001"), "7001", LONGEST_ID)
 
 
 def conn_id_of(value: object, name: str = "conn_id") -> str:

@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     required_flag,
     required_order_key,
 )
+from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.hooks.reading import ReadingHook, key_of
 from airflow_provider_proxyorders.hooks.task import actor_of, answers_of, fence_of
 
@@ -56,7 +57,7 @@ class ProxyOrdersHook(ReadingHook):
 
     def extend_order(
         self,
-        order_id: str,
+        order_id: AnyOrder,
         request: Mapping[str, Any],
         *,
         order_key: str | None = None,
@@ -86,7 +87,7 @@ class ProxyOrdersHook(ReadingHook):
                     still_due = DueRule(buyer.vendor.title, expiry=expiry).last_check(order_id)
             return buyer.extend(order_id, body_of(request), order_key=key, max_price=cap, still_due=still_due)
 
-    def set_auto_extend(self, order_id: str, enabled: bool, **options: Any) -> None:
+    def set_auto_extend(self, order_id: AnyOrder, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. It moves no money now; if on, the vendor charges later.
 
         :param enabled: true or false; it has no default, since the vendor charges for a renewal.
@@ -161,7 +162,7 @@ class IPRoyalHook(ProxyOrdersHook):
         """
         return self._read(self.iproyal.cards())
 
-    def change_credentials(self, order_id: str, **options: Any) -> None:
+    def change_credentials(self, order_id: AnyOrder, **options: Any) -> None:
         """Give the proxies of an order another login; it moves no money. Read the delivery anew afterwards.
 
         :param options: ``username``, ``password``, ``random_password``, ``is_reset``, and ``proxies`` (IP addresses) for a part.

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ConfigError, LedgerError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import body_of, conn_id_of, count_of, ids_of, order_id_of
+from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.domain.secrets import masked_answer
 from airflow_provider_proxyorders.hooks.masking import MaskedSession, mask
 
@@ -89,7 +90,7 @@ class ReadingHook(BaseHook):
             if "http" in self.__dict__:
                 self.http.close()
 
-    def order_page(self, order_id: str) -> str | None:
+    def order_page(self, order_id: AnyOrder) -> str | None:
         """Address of an order in the vendor's dashboard: the connection's ``order_page``, else the vendor's, else ``None``."""
         order_id, template = order_id_of(order_id), self.vendor.account.settings.get("order_page")
         return template.replace("{order_id}", url_quote(order_id, safe="")) if template else self.vendor.order_page(order_id)
@@ -112,7 +113,7 @@ class ReadingHook(BaseHook):
         """
         return self._read(self.vendor.quote(self.vendor.prepare_create(body_of(request), "quote").body))
 
-    def quote_extension(self, order_id: str, request: Mapping[str, Any]) -> Quote:
+    def quote_extension(self, order_id: AnyOrder, request: Mapping[str, Any]) -> Quote:
         """The price of an extension now.
 
         :param request: the vendor's own body fields, as its documentation names them.
@@ -122,14 +123,16 @@ class ReadingHook(BaseHook):
         order_id = order_id_of(order_id)
         return self._read(self.vendor.quote_extension(order_id, self.vendor.prepare_extend(order_id, body_of(request)).body))
 
-    def get_order(self, order_id: str) -> VendorOrder:
+    def get_order(self, order_id: AnyOrder) -> VendorOrder:
         """One order as the vendor reports it now; it holds no secret.
 
+        :param order_id: the vendor's id, or an object that names it: a task's result, a purchase or an order. It is the same for
+            every method of the hook.
         :raises OrderNotFound: the vendor does not know it.
         """
         return self._read(self.vendor.get(order_id_of(order_id)))
 
-    def get_raw_order(self, order_id: str) -> Any:
+    def get_raw_order(self, order_id: AnyOrder) -> Any:
         """The vendor's own JSON about an order, for fields that :meth:`get_order` leaves out.
 
         Secrets are replaced by ``***``, and so is what was delivered: for that there is :meth:`get_delivery`.
@@ -159,16 +162,17 @@ class ReadingHook(BaseHook):
         """
         return self._read(self.vendor.products())
 
-    def get_delivery(self, order_id: str) -> Delivery:
+    def get_delivery(self, order_id: AnyOrder) -> Delivery:
         """The proxies or codes of an order. They are secret, and registered with Airflow's masker; see :func:`mask`.
 
         :raises OrderNotUsable, VendorError: they cannot be read yet.
         """
-        delivery = self._read(self.vendor.delivery(order_id_of(order_id)))
+        order_id = order_id_of(order_id)
+        delivery = self._read(self.vendor.delivery(order_id))
         mask(delivery)
         if delivery.skipped:
             self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
-        ordered = self._ordered_units(order_id_of(order_id))
+        ordered = self._ordered_units(order_id)
         if ordered is not None and delivery.count < ordered:
             self.log.warning("Order %s: %d of %d ordered entries are there", order_id, delivery.count, ordered)
         return delivery

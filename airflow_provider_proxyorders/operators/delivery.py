@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     seconds_of,
     text_of,
 )
+from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.domain.text import one_line, utc
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 from airflow_provider_proxyorders.tasks.telling import explaining
@@ -49,7 +50,8 @@ class DeliverProxiesOperator(BaseOperator):
     check). Every asset in ``outlets`` gets the same object as the extra of its event, so other DAGs can be scheduled on it.
 
     :param conn_id: the Airflow connection of the order's account (templated).
-    :param order_id: the vendor's id of the order (templated).
+    :param order_id: the vendor's id of the order, or the whole result of the task that bought it, as in ``order.output``
+        (templated). With the latter this task runs after that one.
     :param path: a path on this machine, or anything ``airflow.sdk.ObjectStoragePath`` takes, such as
         ``s3://aws_default@bucket/fresh.txt`` (templated). If tasks run on several hosts, choose a store in reach of all of them.
     :param format: ``url`` or ``host:port:user:pass`` (one a line), ``jsonl``, ``csv``, ``list`` (a JSON list of URLs) or
@@ -68,7 +70,7 @@ class DeliverProxiesOperator(BaseOperator):
         self,
         *,
         conn_id: str,
-        order_id: str,
+        order_id: AnyOrder,
         path: str,
         format: Format = "url",
         at_least: int = 1,

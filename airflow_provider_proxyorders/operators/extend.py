@@ -28,6 +28,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     order_key_of,
     require_rendered,
 )
+from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.tasks.order_operator import OrderOperator
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     ``replaces`` is the id of the old order if a new one was bought, else null.
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
-    :param order_id: the vendor's id of the order to extend (templated).
+    :param order_id: the vendor's id of the order to extend, or the whole result of the task that bought it (templated).
     :param request: the vendor's own body fields, as its documentation names them, or their JSON as text (templated). For a
         replacement it is the body of the new order; without it the new order gets the old request from the ledger.
     :param order_key: identity of this extension (templated); see above for the default.
@@ -89,7 +90,7 @@ class ExtendProxyOrderOperator(OrderOperator):
     def __init__(
         self,
         *,
-        order_id: str,
+        order_id: AnyOrder,
         request: Mapping[str, Any] | str | None = None,
         order_key: str | None = None,
         paid_through: datetime | str | None = None,

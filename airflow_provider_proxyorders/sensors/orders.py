@@ -11,6 +11,7 @@ from airflow.sdk import PokeReturnValue, RetryPolicy
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, is_given, one_of, order_id_of, seconds_of
+from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.tasks.links import OrderPageLink, begin_without_page, set_page, with_address
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY, SHORTEST_PAUSE
 from airflow_provider_proxyorders.tasks.waiting_sensor import WaitingSensor
@@ -33,7 +34,7 @@ class ProxyOrderSensor(WaitingSensor):
     ``end_from_trigger`` it returns nothing.
 
     :param conn_id: the Airflow connection of the order's account (templated).
-    :param order_id: the vendor's id (templated).
+    :param order_id: the vendor's id, or the whole result of the task that bought the order (templated).
     :param on_partial: ``fail`` or ``accept`` an order with a part of its units.
     :param deferrable: wait in the triggerer; default ``[operators] default_deferrable``.
     :param poll_interval: the longest time between two looks in the triggerer: seconds, timedelta or text such as ``36h`` or
@@ -52,7 +53,7 @@ class ProxyOrderSensor(WaitingSensor):
         self,
         *,
         conn_id: str,
-        order_id: str,
+        order_id: AnyOrder,
         on_partial: Literal["fail", "accept"] = "fail",
         deferrable: bool | None = None,
         poll_interval: timedelta | float | str | None = None,
@@ -99,7 +100,7 @@ class ProxyOrderSensor(WaitingSensor):
             self.poll_intervals.misses = Misses(missed[0], age - missed[1], age)
 
     def timeout_text(self) -> str:
-        return f"order {self.order_id} was still pending after {self.timeout:.0f} s; it stays at the vendor as it is"
+        return f"order {order_id_of(self.order_id)} was still pending after {self.timeout:.0f} s; it stays at the vendor as it is"
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look at the order.

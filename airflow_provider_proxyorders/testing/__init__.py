@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_proxyorders.domain import names_from
 
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.testing.replay import Exchange, exchanges, verify
@@ -11,9 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENES", "Exchange", "exchanges", "verify", "verify_never_twice"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "scenes" if name in ("SCENES", "verify_never_twice") else "replay"
-    return getattr(import_module(f"{__name__}.{room}"), name)
+__getattr__ = names_from(
+    __name__,
+    {"SCENES": "scenes", "Exchange": "replay", "exchanges": "replay", "verify": "replay", "verify_never_twice": "scenes"},
+)
