@@ -1,13 +1,13 @@
 """The file formats of a delivery.
 
-Two rules. A delivery is written as it is or not at all: if a format would garble an entry, the entry is refused, and the message
-hides it. The text is secret like the delivery itself.
+Three rules. A delivery is written as it is or not at all: if a format would garble an entry, the entry is refused, and the
+message hides it. The text is secret like the delivery itself. No cell of a table is a formula.
 
 =======================  ==========================================================================================
 ``url``                  one ``scheme://user:password@host:port`` a line, as Scrapy's rotating middlewares read it
 ``host:port:user:pass``  one a line, ``host:port`` for proxies without a login; without the scheme
 ``jsonl``                one JSON object a line, with every field of a proxy
-``csv``                  the same as a table with a heading
+``csv``                  the same as a table with a heading; no cell is a formula
 ``list``                 one JSON list of URLs: ``meta={"proxy": url}`` in Scrapy
 ``requests``             one JSON list of mappings; ``requests`` takes each as ``proxies=``
 =======================  ==========================================================================================
@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -27,7 +28,10 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ConfigError
+from airflow_provider_proxyorders.domain.text import is_formula, no_formula
 
+#: A word or a number with a sign: a spreadsheet may show it otherwise, but calls nothing.
+_SIGNED_WORD = re.compile(r"[+-][\w.+-]*", re.ASCII)
 #: Formats that :func:`load` can read back.
 READABLE = ("url", "jsonl")
 
@@ -108,8 +112,23 @@ def _table(delivery: Delivery) -> str:
     out = io.StringIO()
     rows = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     rows.writeheader()
-    rows.writerows(_records(delivery))
+    rows.writerows(_cells(record) for record in _records(delivery))
     return out.getvalue()
+
+
+def _cells(record: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table. The place is a text for people; logins and codes are needed to the letter.
+
+    :raises ConfigError: a spreadsheet would run one of them.
+    """
+    cells = {**record, "location": no_formula(record["location"])} if record.get("location") else record
+    for name in _LETTER_BY_LETTER & set(cells):
+        value = cells[name] or ""
+        if is_formula(value) and not _SIGNED_WORD.fullmatch(value):
+            raise ConfigError(
+                f"a {name} begins like a formula, and a spreadsheet would run it; choose 'jsonl'. The file stays as it was."
+            )
+    return cells
 
 
 def _list(delivery: Delivery) -> str:
@@ -133,6 +152,7 @@ def _records(delivery: Delivery) -> Iterable[dict[str, Any]]:
         yield {"code": code}
 
 
+_LETTER_BY_LETTER = {"username", "password", "code"}
 _FIELDS = ("scheme", "host", "port", "username", "password", "location", "expires_at")
 
 

@@ -21,10 +21,10 @@ class Health:
 
     :param checked: proxies with a fetch.
     :param healthy: proxies that delivered the page, with a status below 400.
-    :param login_refused: proxies that answered 407.
+    :param login_refused: proxies that refused the login.
     :param failed: proxies that delivered another status: the proxy or the page refused.
     :param silent: proxies without an answer in time.
-    :param unchecked: SOCKS proxies; this check speaks HTTP only.
+    :param unchecked: proxies of another kind than HTTP and SOCKS5.
     :param median_ms: median time of the healthy proxies; ``None`` if there are none.
     """
 
@@ -43,7 +43,7 @@ class Health:
         counts = {"refuse the login": self.login_refused, "bring an error": self.failed, "are silent": self.silent}
         parts = [f"{count} {what}" for what, count in counts.items() if count]
         if self.unchecked:
-            parts.append(f"{self.unchecked} SOCKS not checked")
+            parts.append(f"{self.unchecked} of another kind not checked")
         return ", ".join([f"{self.healthy} of {self.checked} answer", *parts])
 
 
@@ -55,7 +55,7 @@ def check(proxies: Sequence[Proxy], url: str, *, timeout: float = 10.0, at_once:
     :param url: a page of your own, or one that allows such checks; ``http`` or ``https``.
     :param timeout: seconds for one whole fetch.
     """
-    checkable = [proxy for proxy in proxies if proxy.scheme == "http"]
+    checkable = [proxy for proxy in proxies if proxy.scheme in ("http", "socks5")]
     fetches = asyncio.run(aprobe(url, [proxy.url for proxy in checkable], timeout=timeout, at_once=at_once))
     healthy = [seconds for status, seconds in fetches if status is not None and status < 400]
     return Health(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Literal
 
 #: The most characters of an error in a report or in a step of the history.
 LONGEST_LINE = 500
+#: How a formula begins, in half and full width: at the start of a cell, or behind a sign at which some spreadsheets divide cells.
+_FORMULA = re.compile("(^|[;,\t\r\n])([ \t\r\n\"'\ufffd]*)(?=[=+@|%\uff1d\uff0b\uff0d\uff20-])")
 
 
 def utc(moment: datetime, precision: Literal["minutes", "seconds", "microseconds"] = "minutes") -> str:
@@ -25,3 +28,13 @@ def amount(value: Decimal, digits: int = 2) -> str:
     if value.adjusted() < 20 and value == value.quantize(Decimal(1).scaleb(-digits)):
         return f"{abs(value) if value == 0 else value:.{digits}f}"
     return f"{value:f}"
+
+
+def no_formula(text: str) -> str:
+    """A text for a cell of a spreadsheet: an apostrophe goes before each formula, so the spreadsheet shows it instead."""
+    return _FORMULA.sub(r"\1'\2", text)
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet would run a cell with this text."""
+    return _FORMULA.match(text) is not None

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
-from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending, Retry, VendorError
+from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, OrderPending, Retry, VendorError
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
     count_of,
+    is_template,
     one_of,
     order_id_of,
     required_text,
@@ -36,6 +38,12 @@ if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.delivered import Delivery
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
+#: What helps if a file cannot be written, by the system's error.
+ADVICE = {
+    errno.ENOSPC: "Make room.",
+    errno.EDQUOT: "Make room.",
+    errno.EBUSY: "A file that is mounted alone, as into a container, cannot be replaced: mount its folder.",
+}
 Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests"]
 
 
@@ -54,11 +62,14 @@ class DeliverProxiesOperator(BaseOperator):
         (templated). With the latter this task runs after that one.
     :param path: a path on this machine, or anything ``airflow.sdk.ObjectStoragePath`` takes, such as
         ``s3://aws_default@bucket/fresh.txt`` (templated). If tasks run on several hosts, choose a store in reach of all of them.
+        ``~`` is the home of the worker's user, and a relative path begins in the worker's folder; the result has the whole path.
+        The file behind a link is replaced. Variables of the shell such as ``$HOME`` are refused.
     :param format: ``url`` or ``host:port:user:pass`` (one a line), ``jsonl``, ``csv``, ``list`` (a JSON list of URLs) or
         ``requests`` (a JSON list of mappings); see ``delivery/formats.py``.
     :param at_least: the least entries to write; with ``check_url`` healthy ones count. With fewer the task fails and is retried
         later, and the file stays as it was.
-    :param check_url: fetch this page through every proxy first (templated); by default there is no check.
+    :param check_url: fetch this page through every HTTP and SOCKS5 proxy first, an ``http`` or ``https`` address (templated); by
+        default there is no check.
     :param check_timeout: time limit of one such fetch: seconds, timedelta or text such as ``PT10S``.
     :param check_at_once: fetches at a time.
     """
@@ -89,19 +100,23 @@ class DeliverProxiesOperator(BaseOperator):
         self.format = one_of("format", format, get_args(Format))
         self.at_least = count_of("at_least", at_least, 1)
         self.check_url = check_url
+        if not is_template(check_url):
+            page_of(check_url)  # a mistake shows when the DAG file is read
         self.check_timeout = seconds_of("check_timeout", check_timeout, 10.0)
         self.check_at_once = count_of("check_at_once", check_at_once, 20)
 
     @explaining
     def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_proxyorders.delivery.file import whole_path
         from airflow_provider_proxyorders.delivery.formats import dump, first_expiry
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
         hook, order_id = ProxyOrdersHook(conn_id_of(self.conn_id)), order_id_of(self.order_id)
-        path = required_text("path", self.path, "/tmp/fresh.txt")
+        path = whole_path(required_text("path", self.path, "/tmp/fresh.txt"))
+        page = page_of(self.check_url)
         delivery = self._read(hook, order_id, context)
         content = dump(delivery, self.format).encode()
-        health = self._check(delivery)
+        health = self._check(delivery, page)
         self._require_enough(delivery, health)
         store(path, content)
         expires_at = first_expiry(delivery)
@@ -137,8 +152,7 @@ class DeliverProxiesOperator(BaseOperator):
                 raise
             raise hook.buyer(context, self.log.info).missing(order_id, error, intervals.misses) from None
 
-    def _check(self, delivery: Delivery) -> Health | None:
-        url = text_of("check_url", self.check_url)
+    def _check(self, delivery: Delivery, url: str | None) -> Health | None:
         if url is None or not delivery.proxies:
             return None
         from airflow_provider_proxyorders.delivery.proxy_check import check
@@ -161,6 +175,24 @@ class DeliverProxiesOperator(BaseOperator):
         )
 
 
+def page_of(check_url: object) -> str | None:
+    """The address of the check; None where it is not given.
+
+    :raises InvalidParameter: it is no web address.
+    """
+    url = text_of("check_url", check_url)
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # invalid brackets or port
+        complete = False
+    if not complete or not url.isprintable() or " " in url:
+        raise InvalidParameter("check_url", "must be the address of a web page", "https://www.example.com/", got=url)
+    return url
+
+
 def read_delivery(path: str, format: str = "url") -> Delivery:
     """Read the file of :class:`DeliverProxiesOperator` in another task, and register its secrets with that task's masker.
 
@@ -170,11 +202,12 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     :raises ConfigError: the file holds something else; the message hides its content.
     :raises OSError: it cannot be read.
     """
+    from airflow_provider_proxyorders.delivery.file import whole_path
     from airflow_provider_proxyorders.delivery.formats import load
     from airflow_provider_proxyorders.hooks.masking import mask
 
     format = one_of("format", format, get_args(Format))
-    content = ObjectStoragePath(required_text("path", path, "/tmp/fresh.txt")).read_bytes()
+    content = ObjectStoragePath(whole_path(required_text("path", path, "/tmp/fresh.txt"))).read_bytes()
     try:
         delivery = load(content.decode(), format)
     except UnicodeDecodeError:
@@ -188,11 +221,11 @@ def store(path: str, content: bytes) -> None:
 
     :raises ConfigError: it cannot be written; an old file stays as it was.
     """
-    from airflow_provider_proxyorders.delivery.file import write_atomically
+    from airflow_provider_proxyorders.delivery.file import LOCAL, write_atomically
 
     try:
         target = ObjectStoragePath(path)
-        if target.protocol in ("", "file", "local"):
+        if target.protocol in LOCAL:
             write_atomically(target.path, content)
         else:
             target.write_bytes(content)  # one upload: stores show an object when it is complete
@@ -201,7 +234,7 @@ def store(path: str, content: bytes) -> None:
         raise _unwritable(path, error, advice) from None
     except OSError as error:
         passing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, None)
-        advice = "Make room." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Correct path, or the rights of its folder."
+        advice = ADVICE.get(error.errno or 0, "Correct path, or the rights of its folder.")
         raise _unwritable(path, error, advice, retry="later" if passing else "never") from None
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.domain.text import no_formula
 from airflow_provider_proxyorders.ledger.listing import ListedPurchase
 from airflow_provider_proxyorders.page import shapes
 
@@ -20,8 +20,6 @@ COLUMNS = (
     "vendor_status", "price", "reserved", "currency", "expires_at", "delivered", "dag_id", "run_id", "task_id", "map_index",
     "order_key", "reason",
 )  # fmt: skip
-#: How a formula begins, in half and full width: at the start of a cell, or behind a sign at which some spreadsheets divide cells.
-_FORMULA = re.compile("(^|[;,\t\r\n])([ \t\r\n\"'\ufffd]*)(?=[=+@|%\uff1d\uff0b\uff0d\uff20-])")
 CUT = "The list ends here: the ledger went out of reach."
 
 
@@ -29,7 +27,7 @@ def cell(value: Any) -> str:
     """A value as text; one that a spreadsheet would run gets an apostrophe."""
     if isinstance(value, int):  # a number of ours
         return str(value)
-    return "" if value is None else _FORMULA.sub(r"\1'\2", str(value))
+    return "" if value is None else no_formula(str(value))
 
 
 def as_csv(rows: Iterable[ListedPurchase]) -> Iterator[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Sequence
 
 from airflow_provider_proxyorders.transport.endpoint import USER_AGENT
+from airflow_provider_proxyorders.transport.socks import fetch_status
 
 
 async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: int) -> list[tuple[int | None, float]]:
-    """Fetch one page through each of several HTTP proxies, without any data of the account.
+    """Fetch one page through each of several HTTP and SOCKS5 proxies, without any data of the account.
 
     The environment's own proxies and exceptions have no effect here, and a redirect counts as the answer.
 
@@ -22,17 +24,23 @@ async def aprobe(url: str, through: Sequence[str], *, timeout: float, at_once: i
     import aiohttp
 
     places = asyncio.Semaphore(at_once)
+    context = ssl.create_default_context() if url.lower().startswith("https:") else None
+
+    async def status_through(proxy: str) -> int:
+        if proxy.startswith("socks5:"):
+            return await asyncio.wait_for(fetch_status(url, proxy, context), timeout)
+        async with client.get(url, proxy=proxy, allow_redirects=False) as answer:
+            return answer.status
 
     async def fetch(proxy: str) -> tuple[int | None, float]:
         async with places:
             began = time.monotonic()
             status: int | None = None
             try:
-                async with client.get(url, proxy=proxy, allow_redirects=False) as answer:
-                    status = answer.status
+                status = await status_through(proxy)
             except aiohttp.ClientResponseError as error:  # a tunnel that the proxy refused
                 status = error.status or None
-            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ValueError, asyncio.LimitOverrunError):
                 pass  # its text may hold the login
             return status, time.monotonic() - began
 

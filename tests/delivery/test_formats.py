@@ -140,3 +140,24 @@ def test_every_delivery_form_of_every_vendor_can_be_handed_on(exchange: Exchange
         assert all(secret in text or "%" in text for secret in delivery.secrets())
     again = load(dump(delivery, "jsonl"), "jsonl", delivery.order_id)
     assert (again.proxies, again.codes) == (delivery.proxies, delivery.codes)
+
+
+class TestTable:
+    """No cell is a formula: a place gets an apostrophe, and a login or code that a spreadsheet would run is refused."""
+
+    @pytest.mark.parametrize("place", ['=HYPERLINK("http://x")', "+1", "@SUM(1)", "\t=1", "Paris;=1"])
+    def test_a_place_that_looks_like_a_formula_is_shown(self, place: str) -> None:
+        (row,) = csv.DictReader(io.StringIO(dump(Delivery("1", (Proxy("h.example", 1, "u", "p", location=place),)), "csv")))
+        assert row["location"] != place and row["location"].replace("'", "", 1) == place
+
+    @pytest.mark.parametrize("secret", ["=1+1", "@x", '-1+cmd|" /C calc"!A0', "+HYPERLINK(1)", "\t=1"])
+    def test_a_secret_that_a_spreadsheet_would_run_is_refused_and_hidden(self, secret: str) -> None:
+        for delivery in (Delivery("1", (Proxy("h.example", 1, "u", secret),)), Delivery("1", codes=(secret,))):
+            with pytest.raises(ConfigError, match="begins like a formula.*choose 'jsonl'") as error:
+                dump(delivery, "csv")
+            assert secret not in str(error.value)
+
+    @pytest.mark.parametrize("secret", ["-abc_12", "+7.5", "a=b", "x-y+z@w", "--", "p;=a,%"])
+    def test_any_other_secret_stays_as_it_is(self, secret: str) -> None:
+        (row,) = csv.DictReader(io.StringIO(dump(Delivery("1", (Proxy("h.example", 1, "u", secret),)), "csv")))
+        assert row["password"] == secret

@@ -35,7 +35,7 @@ def test_each_kind_is_counted_once(shops: Shops, mute: int, caplog: pytest.LogCa
         replace(good, username=None, password=None),
         replace(good, port=mute),
         replace(good, port=1),
-        replace(good, scheme="socks5"),
+        replace(good, scheme="socks4"),
     ]
     health = check(proxies, shops.box.whoami, timeout=1.0)
     assert health.as_dict() | {"median_ms": None} == {
@@ -47,7 +47,7 @@ def test_each_kind_is_counted_once(shops: Shops, mute: int, caplog: pytest.LogCa
         "unchecked": 1,
         "median_ms": None,
     }
-    assert str(health) == "2 of 6 answer, 2 refuse the login, 2 are silent, 1 SOCKS not checked"
+    assert str(health) == "2 of 6 answer, 2 refuse the login, 2 are silent, 1 of another kind not checked"
     shown = str(health) + repr(health) + caplog.text
     assert not [proxy.password for proxy in proxies if proxy.password and proxy.password in shown]
 

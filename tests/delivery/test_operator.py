@@ -114,14 +114,6 @@ class TestWriting:
         path = tmp_path / "a b" / "manual__2026-01-01T00:00:00+00:00.txt"
         assert path.read_bytes() == b"x" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
-    def test_a_link_is_replaced_and_not_followed(self, tmp_path: Path) -> None:
-        other = tmp_path / "somebody else's"
-        other.write_bytes(b"theirs")
-        (tmp_path / "goods").symlink_to(other)
-        store(str(tmp_path / "goods"), b"secret")
-        assert other.read_bytes() == b"theirs"
-        assert (tmp_path / "goods").read_bytes() == b"secret" and not (tmp_path / "goods").is_symlink()
-
     def test_a_disk_that_fails_leaves_the_old_file_and_no_draft(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / "goods"
         path.write_bytes(b"old")
@@ -174,6 +166,7 @@ class TestUnwritable:
         [
             ("{tmp}/a-file/goods", "Not a directory|File exists"),
             ("{tmp}/a-folder", "Is a directory"),
+            ("/dev/null", "device"),
             ("{tmp}/" + "x" * 300, "File name too long"),
             ("s3://aws_default@bucket/goods", "s3"),
             ("nowhere://bucket/goods", "nowhere"),
@@ -237,7 +230,7 @@ class TestMasking:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"format": "xml"}, {"at_least": 0}, {"check_timeout": 0}, {"check_at_once": -1}],
+    [{"format": "xml"}, {"at_least": 0}, {"check_timeout": 0}, {"check_at_once": -1}, {"check_url": "example.com"}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_mistake_shows_when_the_dag_is_parsed(wrong: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ documented and were only seen in use.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -169,8 +170,9 @@ def may_be(entry: Mapping[str, Any], order_type: str) -> bool:
 
 def read_proxies(response: Response, order_id: str, scheme: str) -> Delivery:
     """One proxy a line; an HTML page or JSON in its place was seen with status 200."""
-    content = response.text.strip()
-    if "html" in response.content_type or "json" in response.content_type or content[:1] in ("<", "{", "["):
+    content = response.text.lstrip("\ufeff").strip()
+    is_address = re.match(r"\[[0-9a-f:.]+\]:", content, re.IGNORECASE)
+    if "html" in response.content_type or "json" in response.content_type or (content[:1] in ("<", "{", "[") and not is_address):
         raise UnreadableBody("it is HTML or JSON, expected one proxy a line")
     lines = [line for line in content.splitlines() if line.strip()]
     proxies = tuple(proxy for line in lines if (proxy := proxy_from_line(line, scheme=scheme)))
