@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 
@@ -48,6 +50,44 @@ def context_or_none() -> Any | None:
         return get_current_context()
     except RuntimeError:
         return None
+
+
+class _PartialWithDefaults:
+    """``Operator.partial`` with the defaults of the operator's own signature, such as its retries.
+
+    Airflow fills in only those of ``BaseOperator`` before 3.3.2; from then on this hands Airflow's own ``partial`` on.
+    """
+
+    def __get__(self, task: Any, kind: type) -> Callable[..., Any]:
+        from airflow.sdk.bases import operator
+
+        original: Callable[..., Any] = vars(operator.BaseOperator)["partial"].__get__(task, kind)
+        if task is not None or hasattr(operator, "_get_operator_defaults"):
+            return original
+        return partial(_partial_with_defaults, kind, original)
+
+
+def _partial_with_defaults(kind: type, original: Callable[..., Any], **kwargs: Any) -> Any:
+    from airflow.sdk.bases.operator import OPERATOR_DEFAULTS, get_merged_defaults
+    from airflow.sdk.definitions._internal.contextmanager import DagContext, TaskGroupContext
+
+    dag = kwargs.get("dag") or DagContext.get_current()
+    group = kwargs.get("task_group") or (TaskGroupContext.get_current(dag) if dag else None)
+    from_dag, _ = get_merged_defaults(dag, group, None, kwargs.get("default_args"))
+    own = {
+        name: parameter.default
+        for base in reversed(kind.__mro__)
+        if base.__module__.startswith("airflow_provider_proxyorders.") and "__init__" in vars(base)
+        for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+        if name in {*OPERATOR_DEFAULTS, "retry_policy"} and parameter.default is not parameter.empty
+    }
+    return original(**{**{name: value for name, value in own.items() if name not in from_dag}, **kwargs})
+
+
+class KeepsDefaults:
+    """Base of all operators and sensors here: mapped tasks are retried as others are."""
+
+    partial: Any = _PartialWithDefaults()
 
 
 def was_mapped_to_none(operator: Any, name: str) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, OrderPending, Retry, VendorError
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
@@ -47,7 +48,7 @@ ADVICE = {
 Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests"]
 
 
-class DeliverProxiesOperator(BaseOperator):
+class DeliverProxiesOperator(_compat.KeepsDefaults, BaseOperator):
     """Writes the proxies or codes of an order to a file for the next tasks, and returns numbers only.
 
     A file on this machine is replaced in one step and readable by its owner only (mode 0600). An object in a store is written by

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, RetryPolicy, conf
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
@@ -39,7 +40,7 @@ FOUND = "found"
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
-class FindExpiringOrdersOperator(BaseOperator):
+class FindExpiringOrdersOperator(_compat.KeepsDefaults, BaseOperator):
     """Finds the orders of a wallet with an end inside a horizon, the soonest first. It only reads.
 
     Returns a JSON list for ``ExtendProxyOrderOperator.partial(...).expand_kwargs(find.output)``: one object for each order,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 from airflow_provider_proxyorders.tasks.telling import explaining
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ReconcileLedgerOperator(BaseOperator):
+class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
     """Compares a wallet's ledger with the vendor's orders, sub-accounts and balance. It never spends.
 
     It settles purchases with a lost answer, and brings orders up to date. A foreign order is one at the vendor from outside of

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import (
     amount_of,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 Amount = str | int | Decimal
 
 
-class CheckWalletOperator(BaseOperator):
+class CheckWalletOperator(_compat.KeepsDefaults, BaseOperator):
     """Reads wallets, and alerts once when one gets low and once when it has recovered. It never spends.
 
     A wallet is low when its balance is below ``low_balance`` or empty, or when the renewals due within ``horizon`` cost more.

@@ -59,7 +59,7 @@ def missed_of(event: Mapping[str, Any]) -> tuple[int, float]:
     return (int(missed[0]), float(missed[1])) if missed else (0, 0.0)
 
 
-class OrderOperator(BaseOperator):
+class OrderOperator(_compat.KeepsDefaults, BaseOperator):
     """Base of the operators that buy: one purchase, then waiting for it.
 
     :param conn_id: the Airflow connection that holds the wallet.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferralTimeout
 
+from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of, seconds_of
 from airflow_provider_proxyorders.tasks.order_operator import (
     NO_TRIGGERER,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 POKE_INTERVAL = 60.0
 
 
-class WaitingSensor(BaseSensorOperator):
+class WaitingSensor(_compat.KeepsDefaults, BaseSensorOperator):
     """Base of the sensors: one look in the worker, then wait there or in the triggerer.
 
     :param conn_id: the Airflow connection to read.
