@@ -3,7 +3,7 @@
 Airflow reads the metadata in every process, so the package ships it as a file and loads it without any other module of ours.
 This module makes the file anew from the vendors' own classes: ``make metadata`` after a change, and a test compares.
 
-A package with a vendor of its own describes its connection with :func:`connection_type` in its own provider info.
+A package with a vendor of its own names ``hooks/vendor_package.py`` as its provider info.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTINGS
 from airflow_provider_proxyorders.vendors.base import Setting, Vendor
-from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
+from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
 #: Stands among the standard fields of the form, in the place of the login: the others are shown on request only.
 FIRST_LIMIT = next(setting for setting in CONNECTION_SETTINGS if setting.name == "max_order_price")
@@ -52,8 +52,7 @@ def provider_info() -> dict[str, Any]:
 
 def own_vendors() -> list[type[Vendor]]:
     """The registered vendors of this package, by name."""
-    vendors = [vendor_class(name) for name in vendor_names()]
-    return [vendor for vendor in vendors if vendor.__module__.startswith(f"{PACKAGE}.")]
+    return [vendor for vendor in usable_vendors() if vendor.__module__.startswith(f"{PACKAGE}.")]
 
 
 def as_text(info: dict[str, Any]) -> str:

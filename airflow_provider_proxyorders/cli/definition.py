@@ -22,6 +22,7 @@ Prepaid proxy orders: what was bought, what waits for a decision, and whether a 
   airflow proxyorders ledger resolve|unfreeze                 decide
   airflow proxyorders ledger backup|restored|reconcile        copy the ledger, and go on after a restore
   airflow proxyorders webhooks serve|list|send-test           webhooks
+  airflow proxyorders new-vendor NAME                         write a package with a vendor of your own
   airflow proxyorders sandbox|demo                            try it without money
 
 Each of them explains itself: airflow proxyorders ledger list --help"""

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from airflow_provider_proxyorders import __version__
-from airflow_provider_proxyorders.cli import doctor, ledger, screen, webhooks
+from airflow_provider_proxyorders.cli import doctor, ledger, new_vendor, screen, webhooks
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.purchase.guarantees import sentences, table
-from airflow_provider_proxyorders.vendors.registry import vendor_class, vendor_names
+from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
 #: Commands that run until Ctrl-C, or tell a story: their own lines are the answer.
 _TALKING = ("sandbox", "demo", "serve")
@@ -62,6 +62,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     guarantees.set_defaults(run=_guarantees)
     ledger.add_parser(commands)
+    new_vendor.add_parser(commands)
     return parser
 
 
@@ -77,9 +78,9 @@ def _guarantees(arguments: argparse.Namespace) -> int:
         return 0
     columns = {"vendor": "VENDOR", "what": "WHAT", "guarantee": "GUARANTEE"}
     rows = [
-        {"vendor": vendor_class(name).title, "what": what, "guarantee": sentence}
-        for name in vendor_names()
-        for what, sentence in sentences(vendor_class(name)).items()
+        {"vendor": vendor.title, "what": what, "guarantee": sentence}
+        for vendor in usable_vendors()
+        for what, sentence in sentences(vendor).items()
     ]
     screen.show_rows(rows, arguments.output, columns=columns)
     return 0

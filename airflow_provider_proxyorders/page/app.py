@@ -33,7 +33,8 @@ from airflow_provider_proxyorders.page import deciding, overview, shapes, spread
 from airflow_provider_proxyorders.page.calls import MISSING, ReadingDep, RightsDep, own_call, storable
 from airflow_provider_proxyorders.page.one import describe
 from airflow_provider_proxyorders.purchase.guarantees import sentences
-from airflow_provider_proxyorders.vendors import vendor_class, vendor_names
+from airflow_provider_proxyorders.vendors import vendor_names
+from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
 log = logging.getLogger(__name__)
 
@@ -214,8 +215,7 @@ def webhooks(reading: ReadingDep, before: Annotated[int | None, Query(ge=1)] = N
 
 def guarantees(_user: GetUserDep) -> list[dict[str, Any]]:
     """What is guaranteed at each vendor."""
-    vendors = [(name, vendor_class(name)) for name in vendor_names()]
-    return [{"vendor": name, "title": vendor.title, "guarantees": sentences(vendor)} for name, vendor in vendors]
+    return [{"vendor": vendor.name, "title": vendor.title, "guarantees": sentences(vendor)} for vendor in usable_vendors()]
 
 
 def doctor(rights: RightsDep, body: Doctor) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airflow_provider_proxyorders.vendors import Capabilities, Vendor, vendor_class, vendor_names
+from airflow_provider_proxyorders.vendors import Capabilities, Vendor
+from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
 #: What a lost purchase is recognised by, for each kind of evidence; ``none`` promises nothing.
 RECOGNISED_BY: Mapping[str, Mapping[str, str]] = {
@@ -38,8 +39,7 @@ def sentences(vendor: type[Vendor]) -> dict[str, str]:
 def table() -> str:
     """All installed vendors as a Markdown table."""
     lines = ["| vendor | operation | guarantee |", "|---|---|---|"]
-    for name in vendor_names():
-        vendor = vendor_class(name)
+    for vendor in usable_vendors():
         lines += [f"| {vendor.title} | {operation} | {text} |" for operation, text in sentences(vendor).items()]
     return "\n".join(lines)
 

@@ -1,13 +1,14 @@
-"""A fourth vendor from another package: exactly what docs/new_vendor.md says, taken from that page and run."""
+"""A vendor from another package: exactly what docs/new_vendor.md says and ``proxyorders new-vendor`` writes, built and run."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,39 +16,28 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_proxyorders.cli import new_vendor
+from airflow_provider_proxyorders.cli.main import main
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.testing import SCENES
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+
+@pytest.fixture(scope="module")
+def package(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the page's package: built as its ``pyproject.toml`` says, and installed there."""
+    source, folder = tmp_path_factory.mktemp("source") / "acme-orders", tmp_path_factory.mktemp("installed")
+    new_vendor.write("acme", source)
+    install(source, folder)
+    shutil.copytree(source / "tests", folder / "tests")
+    return folder
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def package(project: Path, tmp_path: Path) -> Path:
-    """The page's package, installed: its files and its metadata on the path."""
-    page = project / "docs" / "new_vendor.md"
-    for code in blocks(page, "python"):
-        name = re.match(r"# (\w+\.py)\n", code)
-        assert name is not None
-        (tmp_path / name[1]).write_text(code)
-    for exchange in blocks(page, "json"):
-        data = json.loads(exchange)
-        folder = tmp_path / "exchanges" / data["vendor"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{data['operation']}.{data['case']}.json").write_text(exchange)
-    (toml,) = blocks(page, "toml")
-    meta = tomllib.loads(toml)["project"]
-    info = tmp_path / f"{meta['name'].replace('-', '_')}-{meta['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {meta['name']}\nVersion: {meta['version']}\n")
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in meta["entry-points"].items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    return tmp_path
+def install(source: Path, folder: Path) -> None:
+    command = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(source / "dist"), str(source)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (source / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder)
 
 
 def run(package: Path, *words: str, **env: str) -> str:
@@ -58,7 +48,7 @@ def run(package: Path, *words: str, **env: str) -> str:
 
 
 def test_its_own_tests_pass(package: Path) -> None:
-    assert f"{2 + len(SCENES)} passed" in run(package, "-m", "pytest", "-q", "test_acme.py", "-p", "no:cacheprovider")
+    assert f"{2 + len(SCENES)} passed" in run(package, "-m", "pytest", "-q", "tests", "-p", "no:cacheprovider")
 
 
 def test_its_form_and_its_guarantees_are_there(package: Path) -> None:
@@ -159,3 +149,75 @@ def test_an_order_is_bought_through_an_airflow_connection(package: Path, acme: s
     )
     assert "A1 Delivery(order_id='A1', proxies=1" in said
     assert "p-secret" not in said and "k-123456" not in said
+
+
+class TestNewVendor:
+    def test_the_command_writes_a_package_of_another_name_that_builds_and_passes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert main(["new-vendor", "blue_owl"]) == 0
+        said = capsys.readouterr()
+        source = tmp_path / "blue-owl-orders"
+        assert f"{Path('blue-owl-orders/blue_owl_orders/vendor.py')}" in said.out.splitlines() and "pip install -e ." in said.err
+        assert [path for path in source.rglob("*") if path.is_file() and "acme" in path.read_text().lower()] == []
+        installed = tmp_path / "installed"
+        install(source, installed)
+        shutil.copytree(source / "tests", installed / "tests")
+        assert "passed" in run(installed, "-m", "pytest", "-q", "tests", "-p", "no:cacheprovider", "-k", "test_exchange")
+        assert "BlueOwl" in run(installed, "-m", "airflow_provider_proxyorders.cli.main", "guarantees")
+
+    @pytest.mark.parametrize("name", ["Acme", "7up", "a-b", "a__b", "class", "", "../x", "iproyal"])
+    def test_a_name_that_cannot_be_one_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(ProxyOrdersError, match="NAME must be|installed already"):
+            new_vendor.write(name, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
+    def test_a_folder_in_use_stays_as_it_is(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").write_text("mine")
+        with pytest.raises(ProxyOrdersError, match="is in use"):
+            new_vendor.write("acme", tmp_path)
+        assert os.listdir(tmp_path) == ["mine"]
+
+
+BROKEN = """
+import json, logging
+logging.basicConfig(level="WARNING")
+from airflow.providers_manager import ProvidersManager
+manager = ProvidersManager()
+from airflow_provider_proxyorders.vendors.registry import usable_vendors, vendor_class
+print(json.dumps({
+    "acme": "acme" in manager.hooks, "voodoo": manager.hooks["voodoo"].hook_name, "provider": "acme-orders" in manager.providers,
+    "usable": [vendor.name for vendor in usable_vendors()],
+}))
+try:
+    vendor_class("acme")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (None, "ModuleNotFoundError"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("Acme = 7", "must be a class with name = 'acme'"),
+    ],
+    ids=["an empty package", "a missing library", "an exit", "no vendor"],
+)
+def test_a_broken_package_is_named_and_left_out_and_airflow_works_on(
+    package: Path, tmp_path: Path, code: str | None, why: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(package, broken, ignore=shutil.ignore_patterns("home"))
+    if code is None:
+        shutil.rmtree(broken / "acme_orders")
+    else:
+        (broken / "acme_orders" / "vendor.py").write_text(code)
+    lines = run(broken, "-c", BROKEN).splitlines()
+    seen = json.loads(lines[-2])
+    assert seen == {"acme": False, "voodoo": "Voodoo", "provider": True, "usable": ["iproyal", "proxy6", "proxyscrape", "voodoo"]}
+    assert lines[-1].startswith("ConfigError vendor 'acme' is out of use: ") and why in lines[-1]
+    assert lines[-1].endswith("Nothing was sent. Mend or uninstall acme-orders.")

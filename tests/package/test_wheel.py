@@ -60,7 +60,9 @@ def test_holds_the_package_and_the_demo_dag_but_no_test_data(wheel: Path, projec
     }
     exchanges = {name for name in source if "/sandbox/exchanges/" in name and name.endswith(".json")}
     assert exchanges
-    assert names == source - exchanges | {f"{package.name}/cli/demo_dags/order_and_use.py"}
+    assert names == source - exchanges | {
+        f"{package.name}/cli/{name}" for name in ("demo_dags/order_and_use.py", "new_vendor.md")
+    }
     for part in ("py.typed", "provider.json", "ledger/migrations/env.py", "sandbox/exchanges/README.md"):
         assert f"{package.name}/{part}" in names
 
