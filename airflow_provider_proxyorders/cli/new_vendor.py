@@ -78,15 +78,15 @@ def page_text() -> str:
 
 def files(page: str) -> dict[str, str]:
     """The files in the blocks of the page: path -> text. An exchange is named by its own fields."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for block in _BLOCK.findall(page):
         name = _FILE.match(block)
         if name:
-            found[name[1]] = block
+            texts[name[1]] = block
         elif block.startswith("{"):
             data = json.loads(block)
-            found[f"tests/exchanges/{data['vendor']}/{data['operation']}.{data['case']}.json"] = block
-    return found | {f"{EXAMPLE}_orders/__init__.py": ""}
+            texts[f"tests/exchanges/{data['vendor']}/{data['operation']}.{data['case']}.json"] = block
+    return texts | {f"{EXAMPLE}_orders/__init__.py": ""}
 
 
 def _dashed(name: str) -> str:

@@ -14,6 +14,9 @@ from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
+from airflow_provider_proxyorders.provider_info import connection_type
+from airflow_provider_proxyorders.vendors.registry import GROUP, vendor_class
+
 _log = logging.getLogger(__name__)
 _INFO, _HOOK = "info_", "hook_"
 
@@ -51,7 +54,6 @@ def hook_class(vendor_name: str) -> type:
     :raises ConfigError: there is no such vendor, or its package is broken.
     """
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.vendors.registry import vendor_class
 
     vendor = vendor_class(vendor_name)
     fields = {
@@ -64,15 +66,10 @@ def hook_class(vendor_name: str) -> type:
 
 
 def _form(vendor_name: str) -> dict[str, Any]:
-    from airflow_provider_proxyorders.provider_info import connection_type
-    from airflow_provider_proxyorders.vendors.registry import vendor_class
-
     return connection_type(vendor_class(vendor_name), f"{__name__}.{_HOOK}{vendor_name}")
 
 
 def _vendors_of(package: str) -> list[str]:
-    from airflow_provider_proxyorders.vendors.registry import GROUP
-
     return sorted({entry.name for entry in entry_points(group=GROUP) if entry.dist and _canonical(entry.dist.name) == package})
 
 
