@@ -191,6 +191,8 @@ def _exchanged(
         asked = (task.wallet, task.kind, task.body, task.target)
         alike = [each.key for each in result.plan.tasks if (each.wallet, each.kind, each.body, each.target) == asked]
         ring = _ring(task.key, alike, bought, said)
+        if all(len(bought[key]) == 1 and _holds_of(said[key], bought[key]) for key in ring):
+            continue  # each holds what it bought; extensions of one order have its id in common
         held = _one_each(ring, [entry for key in ring for entry in bought[key]], said)
         if len(ring) > 1 and held is not None and any(_lost_its_answer(result, key, said[key]) for key in ring):
             found |= held

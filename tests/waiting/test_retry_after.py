@@ -41,7 +41,9 @@ def test_it_is_given_by_all_who_wait(shops: Shops, status: int, form: str) -> No
     assert OrderRetryPolicy().evaluate(error, 1, 3).retry_delay == timedelta(seconds=error.retry_after)
 
 
-@pytest.mark.parametrize("after", ["1893489300", "9" * 40, formatdate(time.time() + 1e8, usegmt=True)])
+@pytest.mark.parametrize(
+    "after", ["1893489300", "9" * 40, formatdate(time.time() + 1e8, usegmt=True)], ids=["a moment", "huge", "a date"]
+)
 @pytest.mark.parametrize("status", [429, 503])
 def test_one_beyond_all_bounds_is_cut_and_said(shops: Shops, status: int, after: str) -> None:
     """A unix time in the place of seconds would stop a connection for 60 years."""
