@@ -34,7 +34,7 @@ from airflow_provider_proxyorders.purchase.pauses import SpokenPause
 from airflow_provider_proxyorders.purchase.price import quoted_price
 from airflow_provider_proxyorders.purchase.settling import MOST_BESIDE, Settling
 from airflow_provider_proxyorders.vendors.base import Look
-from airflow_provider_proxyorders.vendors.evidence import balance_in, missing_money
+from airflow_provider_proxyorders.vendors.evidence import balance_in
 
 
 class Refusals:
@@ -129,8 +129,6 @@ class Refusals:
             if purchase.step is not Step.REJECTED:
                 return purchase
         look = self.settling.evidence.look(purchase)
-        if self._has_trace(purchase, look) and purchase.kind == "extend":
-            look = self._beside_other_extensions(purchase, look)
         if self._has_trace(purchase, look):
             why = f"it was refused, but {look.detail}"
             if (other := self._unresolved_beside(purchase)) is not None:
@@ -156,32 +154,6 @@ class Refusals:
             with contextlib.suppress(StaleClaim, OwnedElsewhere, OutcomeUnknown):
                 decided = self.look_again(refused) != refused or decided
         return decided
-
-    def _beside_other_extensions(self, purchase: Purchase, look: Look) -> Look:
-        """What a look at a refused extension proves. Others may have extended its order since; then the balance tells.
-
-        If it cannot tell though no other extension is open, the look is inconclusive, and a person decides.
-
-        :raises OutcomeUnknown: the balance cannot tell yet. Nothing was sent.
-        """
-        try:
-            self.ledger.check_alone(purchase)
-            return look
-        except StaleClaim:
-            why = f"{look.detail}, which may be another extension of the order"
-        try:
-            balance = self.tracker.http.run(self.vendor.balance())
-        except VendorError as error:
-            raise outcome_unknown(purchase, self.vendor, f"{why}. {one_line(error)}", retry="soon") from None
-        expected = self.settling.evidence.checkpoints.expected(purchase)
-        missing = missing_money({**purchase.evidence, "expected": expected}, balance)
-        if missing.explained:
-            return Look("absent", f"{why}; {missing.detail}")
-        if missing.price is not None:
-            return look
-        if self._unresolved_beside(purchase) is None and missing.amount is not None:
-            return Look("inconclusive", f"{why}; {missing.detail}")
-        raise outcome_unknown(purchase, self.vendor, f"it was refused, but {why}; {missing.detail}", retry="soon")
 
     def _unresolved_beside(self, purchase: Purchase) -> Purchase | None:
         """Another purchase of the same kind with an open outcome: what a look saw may be its order, or its extension."""

@@ -22,6 +22,7 @@ from airflow_provider_proxyorders.domain.errors import (
 from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
+from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
 from tests.counted import counted
 from tests.vendors import VENDORS
@@ -245,6 +246,19 @@ def test_a_refused_extension_that_nothing_can_tell_from_another_one_is_a_questio
         with pytest.raises(Quarantined, match="may be another extension of the order"):
             shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+
+
+def test_the_extension_of_another_key_is_not_adopted(shop_of: ShopOf) -> None:
+    """The evidence was read a moment behind, so it lacks the extension of another key. The purchase itself was never taken."""
+    shop = shop_of("iproyal")
+    order_id = str(shop.delivered("order").order_id)
+    time.sleep(1.1)  # the settle time, so what is bought next is all that a read may lack
+    shop.box.state.faults.add(Rule(vendor="iproyal", operation="get", action="lag", seconds=1.0))
+    shop.box.state.faults.add(Rule(vendor="iproyal", operation="list", action="lag", seconds=1.0))
+    shop.buyer(settle=1.0).extend(order_id, {"product_plan_id": 22}, order_key="other")
+    shop.box.fault(vendor="iproyal", operation="extend", when="before", action="reset", times=1)
+    shop.buyer(settle=1.0).extend(order_id, {"product_plan_id": 22}, order_key="k")
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
 
 
 def test_a_wallet_that_held_too_little_is_looked_at_again_at_once(shop_of: ShopOf) -> None:
