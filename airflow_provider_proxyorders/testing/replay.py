@@ -177,9 +177,12 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def view(value: Any) -> Any:
-    """A result as plain JSON: money and numbers as text, times as ISO text, empty fields left out."""
-    if isinstance(value, (Money, Balance, Decimal)):
-        return f"{value:f}" if isinstance(value, Decimal) else str(value)
+    """A result as plain JSON: money with the vendor's digits and numbers as text, times as ISO text, empty fields left out."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, (Money, Balance)):
+        money = value.available if isinstance(value, Balance) else value
+        return f"{money.amount:f} {money.currency or ''}".rstrip()
     if isinstance(value, Proxy):
         return value.url
     if isinstance(value, Delivery):

@@ -156,7 +156,7 @@ class TestAdopt:
     @pytest.mark.parametrize("word", ["y", "yes", "Y", " YES "])
     def test_after_a_yes(self, shops: Shops, command: Command, ledger: Ledger, lost: str, word: str) -> None:
         said = command("ledger", "resolve", "k", "--adopt", lost, answers=(word,))
-        assert (said.status, said.err) == (0, "")
+        assert said.status == 0 and said.err.startswith("ledger: sqlite:///")
         assert "was taken as order" in command.asked[0] and lost in command.asked[0] and "[y/N]" in command.asked[0]
         purchase = ledger.find("k")
         assert purchase is not None and (purchase.step, purchase.order_id) == (Step.DELIVERED, lost)
@@ -303,7 +303,7 @@ class TestLeftBehind:
 
     def test_a_person_may_adopt_it(self, shops: Shops, command: Command, ledger: Ledger, left: str) -> None:
         said = command("ledger", "resolve", "k", "--adopt", left, answers=("y",))
-        assert (said.status, said.err) == (0, "")
+        assert said.status == 0 and said.err.startswith("ledger: sqlite:///")
         assert step(ledger) is Step.DELIVERED and ledger.unresolved() == []
         assert shops.hook("voodoo").create_order(REQUESTS["voodoo"], order_key="k").order_id == left
         assert len(shops.bought("voodoo")) == 1

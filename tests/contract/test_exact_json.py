@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import InvalidParameter, OutcomeUnknown
+from airflow_provider_proxyorders.domain.errors import InvalidParameter, OutcomeUnknown, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json, load_own_json
 from airflow_provider_proxyorders.domain.inputs import body_of
 from airflow_provider_proxyorders.sandbox import Sandbox
@@ -59,7 +59,10 @@ def test_a_user_hears_of_it(text: str) -> None:
 
 
 def test_a_request_with_a_contradiction_is_refused() -> None:
-    with pytest.raises(InvalidParameter, match=r"'quantity' comes twice with different values.*Nothing was bought"):
+    with (
+        pytest.raises(InvalidParameter, match=r"'quantity' comes twice with different values.*Nothing was bought"),
+        telling_of_the_wallet(),
+    ):
         body_of('{"quantity": 1, "quantity": 10}')
     assert body_of('{"quantity": 1, "quantity": 1}') == {"quantity": 1}
 

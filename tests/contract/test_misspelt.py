@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, telling_of_the_wallet
 from airflow_provider_proxyorders.vendors import Prepared
 from tests.contract.replay import vendor_for
 from tests.vendors import ROWS
@@ -36,9 +36,9 @@ def prepare(vendor: str, **more: Any) -> Prepared:
 def test_a_misspelt_field_is_refused_with_the_name_that_was_meant(vendor: str, name: str) -> None:
     meant = MISSPELT[vendor][name]
     request = {field: value for field, value in ROWS[vendor].request.items() if field != meant}
-    with pytest.raises(InvalidRequest, match=f"{name}.*did you mean '{meant}'") as refused:
+    with pytest.raises(InvalidRequest, match=f"{name}.*did you mean '{meant}'") as refused, telling_of_the_wallet():
         vendor_for(vendor).prepare_create({**request, name: 3}, "af-1")
-    assert "Nothing was" in str(refused.value)
+    assert str(refused.value).endswith("Nothing was bought.")
     assert refused.value.money == "untouched"
 
 

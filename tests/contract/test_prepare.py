@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnsupportedOperation
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnsupportedOperation, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.purchase.attempt import fingerprint
 from airflow_provider_proxyorders.vendors import voodoo
@@ -222,7 +222,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
 
 @pytest.mark.parametrize(("vendor", "request_", "field", "says"), REFUSED)
 def test_a_broken_rule_is_refused_before_anything_is_sent(vendor: str, request_: Any, field: str, says: str) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as refused, telling_of_the_wallet():
         prepare(vendor, request_)
     assert refused.value.field == field
     assert says in str(refused.value)

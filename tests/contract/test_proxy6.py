@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnreadableAnswer
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, UnreadableAnswer, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.model import OrderStatus
 from airflow_provider_proxyorders.vendors.base import Filters
 from airflow_provider_proxyorders.wire.messages import Response
@@ -49,7 +49,7 @@ class TestPrepare:
         ],
     )
     def test_a_wrong_field_is_named_before_money_moves(self, field: str, value: Any) -> None:
-        with pytest.raises(InvalidRequest, match=rf"'{field}'.*Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=rf"'{field}'.*Nothing was bought"), telling_of_the_wallet():
             prepared({**ORDER, field: value})
 
     @pytest.mark.parametrize("value", [False, "false", None, ""])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import InvalidRequest, ProxyOrdersError, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import OrderStatus
 from airflow_provider_proxyorders.transport.retries import PASSING
@@ -93,7 +93,7 @@ def test_a_web_page_is_told_as_a_web_page(vendor: str, status: int) -> None:
 )
 def test_a_misspelt_field_of_proxy6_is_refused(name: str, meant: str) -> None:
     request = {field: value for field, value in ROWS["proxy6"].request.items() if field != meant}
-    with pytest.raises(InvalidRequest, match=f"{name}.*did you mean '{meant}'.*Nothing was bought"):
+    with pytest.raises(InvalidRequest, match=f"{name}.*did you mean '{meant}'.*Nothing was bought"), telling_of_the_wallet():
         vendor_for("proxy6").prepare_create({**request, name: 3}, "af-1")
 
 

@@ -39,8 +39,8 @@ def test_a_product_of_later_date_is_sent_with_a_warning(shops: Shops, hook: Prox
 
 @pytest.mark.parametrize("word", ["new_residental", "new_datacentre_shared", "New_Residential", "new-residential-unlimited"])
 def test_a_misspelt_product_is_refused(hook: ProxyOrdersHook, word: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"type.*did you mean 'new_.*Nothing was"):
-        hook.vendor.prepare_create({"type": word, "country": "Malta"}, "af-1")
+    with pytest.raises(InvalidRequest, match=r"type.*did you mean 'new_.*Nothing was bought"):
+        hook.create_order({"type": word, "country": "Malta"}, order_key="k")
 
 
 def test_the_sub_account_is_handed_on_with_a_template_of_its_calls(hook: ProxyOrdersHook) -> None:

@@ -58,7 +58,7 @@ def test_its_form_and_its_guarantees_are_there(package: Path) -> None:
         "from airflow.providers_manager import ProvidersManager as P; m = P();"
         "print(sorted(n for n in m.connection_form_widgets if '__acme__' in n), m.field_behaviours['acme'])",
     )
-    assert "extra__acme__max_order_price" in forms and "api.acme.example" in forms
+    assert "extra__acme__daily_limit" in forms and "api.acme.example" in forms
     assert "| Acme | create | at most once, and exactly once" in run(
         package, "-m", "airflow_provider_proxyorders.cli.main", "guarantees"
     )

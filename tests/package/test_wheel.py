@@ -99,7 +99,7 @@ except FileNotFoundError as error:
 
 
 def test_brings_the_command(installed: Path) -> None:
-    assert "usage: proxyorders" in run(installed / "bin" / "proxyorders", "--help")
+    assert "Usage: proxyorders" in run(installed / "bin" / "proxyorders", "--help")
 
 
 def test_airflow_lists_the_provider_and_its_hooks(installed: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_it_brings_no_part_of_the_other_side():
     loaded = done.stdout.decode().split()
     assert "airflow_provider_proxyorders.sandbox.server" in loaded
     ours = {name for name in loaded if name.startswith("airflow_provider_proxyorders.") and ".sandbox" not in name}
-    values = ("dates", "errors", "exact_json", "inputs", "model", "names", "secrets")
+    values = ("dates", "errors", "exact_json", "inputs", "model", "names", "secrets", "text")
     assert ours == {
         *(f"airflow_provider_proxyorders.{name}" for name in ("domain", "wire")),
         *(f"airflow_provider_proxyorders.domain.{name}" for name in values),

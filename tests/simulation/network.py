@@ -19,6 +19,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.sandbox.faults import Rule
 from airflow_provider_proxyorders.transport.connections import Departure, Stopped
+from airflow_provider_proxyorders.transport.endpoint import with_key
 from airflow_provider_proxyorders.transport.pace import Pacer
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Response
@@ -80,7 +81,7 @@ class Line:
         return {}
 
     def send(self, ready: requests.Request, **_: Any) -> Answer:
-        path = self._wire.with_key(ready.url).removeprefix(self._wire.account.base_url)
+        path = with_key(self._wire.account, ready.url).removeprefix(self._wire.account.base_url)
         asked = Asked(ready.method, path, tuple(ready.params or ()), ready.data or b"", ready.headers)
         departure: Any = getattr(ready, "body", None)
         return self._network.carry(self._wire, self._worker, asked, departure)

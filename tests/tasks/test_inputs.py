@@ -309,7 +309,7 @@ class TestTimesOfSensors:
         sensor = owner(task_id="t", **{**TASKS[owner], "timeout": "None", "poke_interval": ""})
         assert (sensor.timeout, sensor.poke_interval) == (7 * 86400.0, 60.0)
         for name in ("timeout", "poke_interval"):
-            with pytest.raises(InvalidRequest, match=f"^{name} must be a timedelta, seconds"):
+            with pytest.raises(InvalidRequest, match=f"^{name} must be seconds, a number with a unit"):
                 owner(task_id="t", **{**TASKS[owner], name: float("inf")})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -34,18 +33,15 @@ def test_the_loop_goes_on_meanwhile() -> None:
     async def send(request: Request) -> Response:
         return large
 
-    async def main() -> tuple[float, float]:
-        longest, began = 0.0, time.monotonic()
-        reading = asyncio.create_task(arun(flow(), send))
+    async def main() -> int:
+        turns, reading = 0, asyncio.create_task(arun(flow(), send))
         while not reading.done():
-            asleep = time.monotonic()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - asleep)
+            turns += 1
         assert reading.result() == 100_000
-        return longest, time.monotonic() - began
+        return turns
 
-    longest, whole = asyncio.run(main())
-    assert longest < whole / 2, (longest, whole)
+    assert asyncio.run(main()) > 5, "read in the loop, it would be one or two"
 
 
 def test_a_cancelled_reading_ends_in_peace() -> None:
