@@ -89,7 +89,7 @@ def test_days_and_months_are_those_of_the_accounts_zone(ledger: Ledger) -> None:
     at(ledger, "2030-02-02T00:00:00")
     buy(ledger, "c", "1", caps, **zone)
     at(ledger, "2030-02-03T00:00:00")
-    with pytest.raises(CapExceeded, match="monthly_limit 2 .* in 2030-02"):
+    with pytest.raises(CapExceeded, match="monthly_limit 2.00 .* in 2030-02"):
         buy(ledger, "d", "1", caps, **zone)
 
 

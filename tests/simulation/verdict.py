@@ -64,10 +64,15 @@ class Verdict:
             run.fail(f"{what}: {text}")
 
     def excused(self, charges: list[Charge]) -> str | None:
-        """What no vendor's read can tell from "it was never bought": all of the money came back, or just as much."""
+        """What no vendor's read can tell from "it was never bought": the money came back, just as much did, or its twin has it.
+
+        Two keys with the same request that hold each other's orders have as many orders as keys.
+        """
         if self.given_back(charges):
             return AFTER_REFUND
-        charge = charges[0]
+        charge, swapped = charges[0], self.run.checker.swapped
+        if charge.key in swapped and sum(len(self.run.market.of(key)) for key in swapped) <= len(swapped):
+            return TWIN
         if ROWS[charge.entry.vendor].traces_come_late and not self.opened(charge, self.run.clockwork.now):
             if (Decimal(charge.entry.amount), charge.entry.wallet) in self.run.market.top_ups:
                 return AFTER_TOP_UP

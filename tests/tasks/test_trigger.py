@@ -409,4 +409,4 @@ def test_the_loop_is_never_blocked(shops: Shops, monkeypatch: pytest.MonkeyPatch
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["outcomes"] == ["deadline"]
-    assert said["longest"] < 0.1, f"{said['longest']:.3f} s in one of {said['steps']} steps"
+    assert said["longest"] < 0.3, f"{said['longest']:.3f} s in one of {said['steps']} steps"
