@@ -14,13 +14,12 @@ from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrde
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import History
-from airflow_provider_proxyorders.purchase.balance_marks import may_be_charged
 from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
+from airflow_provider_proxyorders.purchase.other_extensions import among_extensions
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.purchase.unwatched import MOST_ORDERS
 from airflow_provider_proxyorders.vendors.base import Look, Operation
-from airflow_provider_proxyorders.vendors.evidence import missing_money
 from airflow_provider_proxyorders.wire.reading import when
 
 #: One look takes at most this many reads. A read is repeated after other purchases changed the balance during it.
@@ -72,7 +71,7 @@ class EvidenceReader:
                     break  # otherwise the money of other purchases may explain this look
             if look.candidates:
                 return self._among_alike(purchase, look)
-            look = self._beside_other_extensions(purchase, look)
+            look = among_extensions(self.tracker, self.checkpoints, purchase, look)
             return self._beside_open_ones(purchase, look, not_these)
         except VendorError as error:
             why = f"the vendor could not be asked: {one_line(error)}"
@@ -92,37 +91,6 @@ class EvidenceReader:
         rival, how = (earlier, "sent before it") if earlier is not None else (other, "refused beside it")
         beside = f"{rival.order_key!r}, {how}" if rival is not None else ""
         return Look("not visible", f"{look.detail}, which may be of {beside}; that is decided first", trace=True)
-
-    def _beside_other_extensions(self, purchase: Purchase, look: Look) -> Look:
-        """What a look at an extension proves, of which another extension of the order may be what it saw. The balance tells."""
-        saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.has_trace)
-        if not saw_it or not self._may_show_another_extension(purchase):
-            return look
-        why = f"{look.detail}, which may be another extension of the order"
-        if not self.vendor.pays_from_wallet(purchase.request):
-            return Look("inconclusive", why)
-        balance = self.tracker.http.run(self.vendor.balance())
-        missing = missing_money({**purchase.evidence, "expected": self.checkpoints.expected(purchase)}, balance)
-        if missing.explained:
-            return Look("absent", f"{why}; {missing.detail}")
-        return look if missing.price is not None else Look("inconclusive", f"{why}; {missing.detail}")
-
-    def _may_show_another_extension(self, purchase: Purchase) -> bool:
-        """Whether another extension of the order may have landed since the evidence of this one was read, as reads show it."""
-        if purchase.kind != "extend":
-            return False
-        sent = self.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
-        own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
-        read_from = when(purchase.evidence.get("read_from"))
-        shown_by = read_from - timedelta(seconds=self.tracker.settle_time) if read_from is not None else None
-        return any(
-            (other := self.ledger.find(each.order_key)) is not None and other.target == purchase.target
-            for each in sent
-            if each.kind == "extend"
-            and each.order_key != purchase.order_key
-            and may_be_charged(each)
-            and (each.number > own or (shown_by is not None and each.left_by > shown_by))
-        )
 
     def suspects(self, purchase: Purchase) -> list[Purchase]:
         """Other purchases of the wallet that were refused, and may have landed all the same."""

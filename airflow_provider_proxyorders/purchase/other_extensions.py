@@ -1,0 +1,55 @@
+"""Tells an extension from other extensions of the same order, which change the same fields of it.
+
+Rule: what a look saw is the purchase's own only where no other extension can have landed since its evidence, or where the balance
+says so. A read may lag, so the evidence may lack an extension from before it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.purchase.balance_marks import may_be_charged
+from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
+from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.vendors.base import Look
+from airflow_provider_proxyorders.vendors.evidence import missing_money
+from airflow_provider_proxyorders.wire.reading import when
+
+
+def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: Purchase, look: Look) -> Look:
+    """What a look proves of an extension, where another extension of the order may be what it saw. The balance tells.
+
+    :raises VendorError: the balance could not be read.
+    """
+    saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.has_trace)
+    if not saw_it or not _may_show_another(tracker, purchase):
+        return look
+    why = f"{look.detail}, which may be another extension of the order"
+    if not tracker.vendor.pays_from_wallet(purchase.request):
+        return Look("inconclusive", why)
+    balance = tracker.http.run(tracker.vendor.balance())
+    missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
+    if missing.explained:
+        return Look("absent", f"{why}; {missing.detail}")
+    return look if missing.price is not None else Look("inconclusive", f"{why}; {missing.detail}")
+
+
+def _may_show_another(tracker: OrderTracker, purchase: Purchase) -> bool:
+    """Whether another extension of the order may have landed since the evidence of this one, as reads show it."""
+    if purchase.kind != "extend":
+        return False
+    sent = tracker.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
+    own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
+    read_from = when(purchase.evidence.get("read_from"))
+    shown_by = read_from - timedelta(seconds=tracker.settle_time) if read_from is not None else None
+    beside = [
+        each.order_key
+        for each in sent
+        if each.kind == "extend"
+        and each.order_key != purchase.order_key
+        and may_be_charged(each)
+        and (each.number > own or (shown_by is not None and each.left_by > shown_by))
+    ]
+    others = [other for key in beside if (other := tracker.ledger.find(key)) is not None]
+    return any(other.target == purchase.target for other in others)
