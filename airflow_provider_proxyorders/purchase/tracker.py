@@ -185,9 +185,8 @@ class OrderTracker(OrderOwnership):
                 pause = max(0.0, (deadline - now).total_seconds())
             if age - last_said >= 60:
                 last_said = age
-                self.say(
-                    f"Order {purchase.order_id}: still {purchase.vendor_status}, asked {count} times, next look in {pause:.0f} s"
-                )
+                status = purchase.vendor_status or "without a status"
+                self.say(f"Order {purchase.order_id}: still {status}, asked {count} times, next look in {pause:.0f} s")
         return purchase
 
     def _look_again(self, purchase: Purchase, intervals: PollIntervals, age: float) -> tuple[Purchase, float]:
