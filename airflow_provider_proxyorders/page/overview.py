@@ -25,7 +25,7 @@ from airflow_provider_proxyorders.wallet.runway import runway
 #: Rows of one list; days for which a failure, an end, and a renewal count; the share of a limit that is worth a colour.
 MOST, RECENT, ENDING, AHEAD, NEAR = 50, timedelta(days=7), timedelta(days=7), timedelta(days=60), Decimal("0.8")
 #: Days of spending, and looks into one list.
-DAYS, MOST_LOOKS = 30, 10
+DAYS, MOST_LOOKS = 30, 25
 _BAD_ENDS = (Step.FAILED, Step.REFUNDED, Step.PARTIAL, Step.REJECTED)
 
 

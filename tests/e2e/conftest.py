@@ -23,6 +23,8 @@ VENDORS = tuple(ROWS)
 WEBHOOK_SECRET = "e2e-webhook-secret"
 #: A second wallet at IPRoyal, which only the tests of wallets use; it is opened by them, since a reset closes it.
 WATCHED, WATCHED_TOKEN = "watched_wallet", "e2e-token-of-the-second-wallet"
+#: A third wallet, without the purchases of other tests: the sandbox forgets them with each test, and the ledger does not.
+RENEWED, RENEWED_TOKEN = "renewed_wallet", "e2e-token-of-the-third-wallet"
 #: A connection without webhooks: no webhook will tell the order of a lost answer there.
 WITHOUT_WEBHOOKS = "voodoo_without_webhooks"
 
@@ -67,6 +69,7 @@ def airflow(
         connections={
             **{f"{vendor}_default": connection(sandbox, vendor) for vendor in VENDORS},
             WATCHED: {**connection(sandbox, "iproyal"), "password": WATCHED_TOKEN},
+            RENEWED: {**connection(sandbox, "iproyal"), "password": RENEWED_TOKEN},
             WITHOUT_WEBHOOKS: connection(sandbox, "voodoo", webhook_secret=None),
         },
         database=postgres.new_database(),

@@ -12,6 +12,7 @@ from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
 from airflow_provider_proxyorders.testing.local_airflow import LocalAirflow
 
+from .conftest import RENEWED, RENEWED_TOKEN
 from .test_main_job import all_logs, wait_for_task
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +31,7 @@ def answer(airflow: LocalAirflow, run_id: str, option: str) -> dict[str, Any]:
 
 def run(airflow: LocalAirflow, conf: dict[str, Any], option: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """One run to its end: what was asked, and the report."""
-    run_id = airflow.trigger(DAG, conf)
+    run_id = airflow.trigger(DAG, {"conn_id": RENEWED, **conf})
     asked: dict[str, Any] = {}
     if option:
         wait_for_task(airflow, DAG, run_id, "approve", "awaiting_input")
@@ -48,10 +49,11 @@ def test_found_approved_extended_reported(airflow: LocalAirflow, box: Sandbox, l
     def order(number: int, ends_in: timedelta, **fields: Any) -> dict[str, Any]:
         expire = (now + ends_in).strftime("%Y-%m-%d %H:%M:%S")
         usual = {"id": number, "product_id": 9, "product_plan_id": 22, "status": "confirmed", "expire_date": expire}
-        return {"vendor": "iproyal", "order": {**usual, **fields}}
+        return {"vendor": "iproyal", "wallet": "third", "order": {**usual, **fields}}
 
     box.control(
         [
+            {"vendor": "iproyal", "token": {"name": "third", "token": RENEWED_TOKEN, "balance": "1000"}},
             order(9001, 1 * DAY),
             order(9002, 2 * DAY, quantity=2),
             order(9003, timedelta(hours=5)),
@@ -85,5 +87,5 @@ def test_found_approved_extended_reported(airflow: LocalAirflow, box: Sandbox, l
     assert asked["subject"].startswith("Extend 3 orders")
     assert sorted(refused["skipped"]) == ["9002", "9003", "9005"] and refused["extended"] == []
     assert len(box.book.charges("iproyal")) == 3
-    keys = [f"extend:iproyal:iproyal_default:{entry['order_id']}:{entry['expires_before']}" for entry in report["extended"]]
+    keys = [f"extend:iproyal:{RENEWED}:{entry['order_id']}:{entry['expires_before']}" for entry in report["extended"]]
     assert all(ledger.find(key) is not None for key in keys)
