@@ -283,11 +283,11 @@ function Purchases({ start, open, version }) {
   };
   useEffect(() => { const timer = setTimeout(() => load(), 250); return () => clearTimeout(timer); }, [filter, version]); // eslint-disable-line
   const set = (name) => (e) => setFilter({ ...filter, [name]: e.target.value });
-  const choice = (name, label, values) => h("label", { key: name, style: { fontSize: "13px" } }, label,
+  const choice = (name, label, values) => h("label", { key: name, style: { fontSize: "13px", minWidth: 0, maxWidth: "100%" } }, label,
     h("select", { "aria-label": label, style: { ...FIELD, display: "block" }, value: filter[name], onChange: set(name) },
       values.map(([value, text]) => h("option", { key: value, value }, text))));
   const all = (values) => [["", "all"], ...values.map((value) => [value, value])];
-  const typed = (name, label, type, listOf) => h("label", { key: name, style: { fontSize: "13px" } }, label,
+  const typed = (name, label, type, listOf) => h("label", { key: name, style: { fontSize: "13px", minWidth: 0, maxWidth: "100%" } }, label,
     h("input", { "aria-label": label, type, list: listOf && `po-${name}`, style: { ...FIELD, display: "block" }, value: filter[name], onChange: set(name), maxLength: 250 }),
     listOf && h("datalist", { id: `po-${name}` }, listOf.map((value) => h("option", { key: value, value }))));
   return h(Fragment, null,
