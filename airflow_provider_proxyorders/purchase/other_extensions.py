@@ -22,7 +22,7 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
 
     :raises VendorError: the balance could not be read.
     """
-    saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.verdict == "inconclusive")
+    saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.verdict == "inconclusive" and look.has_trace)
     if not saw_it or not _may_show_another(tracker, purchase):
         return look
     why = f"{look.detail}, which may be another extension of the order"
