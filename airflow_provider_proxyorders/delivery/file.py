@@ -86,7 +86,8 @@ def write_atomically(path: str, content: bytes) -> None:
 def _new_draft(drafts: str) -> tuple[int, str]:
     """Make an empty draft with mode 0600; returns its descriptor and path."""
     for _ in range(100):
-        os.makedirs(drafts, mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # it was there, whoever made it
+            os.mkdir(drafts, mode=0o700)
         with suppress(FileNotFoundError):  # another writer has just removed the folder
             return tempfile.mkstemp(dir=drafts)
     return tempfile.mkstemp(dir=drafts)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from airflow.sdk import BaseHook
@@ -101,7 +102,7 @@ class Gate:
                     assert self._refusal is not None
                     raise self._refusal[1]  # another look-up failed while this one stood in line
                 try:
-                    self._use(await self._look_up())
+                    await self._use(await self._look_up())
                 except Exception as error:
                     self._refusal = (self.loop.time(), error)
                     raise
@@ -209,6 +210,7 @@ class Gate:
             await http.aclose()
 
     async def _look_up(self) -> Vendor:
+        await asyncio.to_thread(_import_modules)
         from airflow_provider_proxyorders.hooks.connection import vendor_for
         from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 
@@ -216,7 +218,7 @@ class Gate:
             connection = await BaseHook.aget_connection(self.conn_id)
         except Exception as error:  # a secrets backend may raise anything
             raise ConfigError(f"the look-up of connection {self.conn_id!r} failed: {type(error).__name__}") from None
-        vendor = vendor_for(connection)
+        vendor = await asyncio.to_thread(vendor_for, connection)  # the first one of a vendor imports its modules
         _compat.mask_secret(vendor.account.secret)
         if vendor.webhook is not None and vendor.account.takes_webhooks:  # hints are matched by wallet
             try:
@@ -227,14 +229,14 @@ class Gate:
                 )
         return vendor
 
-    def _use(self, vendor: Vendor) -> None:
+    async def _use(self, vendor: Vendor) -> None:
         """Make all calls with this vendor from now on.
 
         :raises ConfigError: for an invalid base URL.
         """
         from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 
-        http = AsyncHttp(vendor.account, connections=IN_FLIGHT)
+        http = await asyncio.to_thread(AsyncHttp, vendor.account, connections=IN_FLIGHT)  # reads the environment's proxies
         if self.is_open:
             self._replaced.append(self.access.http)  # calls may be under way in it, so it is closed at the end
         self.access = Access(vendor, http, Backoff(vendor.capabilities.polling, IN_FLIGHT))
@@ -247,12 +249,18 @@ class Gate:
             with contextlib.suppress(ProxyOrdersError):
                 vendor = await self._look_up()
                 if _shown_to_vendor(vendor) != _shown_to_vendor(refused):
-                    self._use(vendor)
+                    await self._use(vendor)
         self._refused = refused
         return self.vendor is not refused
 
     def _refused_since(self, moment: float) -> bool:
         return self._refusal is not None and self._refusal[0] >= moment
+
+
+def _import_modules() -> None:
+    """Import, in a thread, what a first call needs: in the event loop it would hold up all other triggers."""
+    for module in ("hooks.connection", "hooks.settings", "hooks.wallets", "transport.flow", "transport.triggerer"):
+        import_module(f"airflow_provider_proxyorders.{module}")
 
 
 def _shown_to_vendor(vendor: Vendor) -> tuple[Any, ...]:
