@@ -176,6 +176,9 @@ class Checkpoints:
         unresolved = charges_of([other for other in others if other.step not in TAKEN], clocks).uncertain + suspected
         under_way = charges_of([other for other in others if other.step in _UNDER_WAY], clocks).uncertain
         charged = charges.shown if mark.certain else Decimal(0)  # otherwise the mark may show it already
+        unlike = [other for other in others if (other.kind, other.request) != (purchase.kind, purchase.request)]
+        different = charges_of(unlike, clocks)
+        unlike_suspects = sum((suspects.get(other.order_key, Decimal(0)) for other in unlike), Decimal(0))
         read_from = when(purchase.evidence.get("read_from"))
         since_own = {}
         if read_from is not None:  # what was sent long before that, its own balance shows
@@ -190,6 +193,7 @@ class Checkpoints:
             "currency": mark.balance.currency,
             "charged": f"{charged:f}",
             "maybe": f"{charges.most - charged + suspected:f}",
+            "unlike": f"{different.most - (different.shown if mark.certain else 0) + unlike_suspects:f}",
             "unresolved": f"{unresolved:f}",
             "under_way": f"{under_way:f}",
             "digits": max(charges.digits, digits_of(purchase.reserved.amount)),

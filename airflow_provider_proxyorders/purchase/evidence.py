@@ -141,21 +141,23 @@ class EvidenceReader:
         """The look at a purchase of which several orders may be its own, beside others with an open outcome.
 
         Purchases that asked for the same get the orders in the order of their sending, which is right whoever bought which. More
-        orders than such purchases: one is nobody's, and the look stays inconclusive.
+        orders than such purchases: one is nobody's, and the look stays as it is.
         """
-        taker = dict[str, Purchase]()
-        for other in self._alike(purchase):
-            fitting = look.candidates if other is purchase else self._could_be(other)
-            free = next((order for order in fitting if order.order_id not in taker), None)
-            if free is not None:
-                taker[free.order_id] = other
+        taker, alike = dict[str, Purchase](), self._alike(purchase)
+        fitting = {other.order_key: look.candidates if other is purchase else self._could_be(other) for other in alike}
+        for number, other in enumerate(alike):
+            shown_in = [later for later in alike[number + 1 :] if self._was_shown_before(other, later)]
+            came_later = {order.order_id for later in shown_in for order in fitting[later.order_key]}
+            free = (order for order in fitting[other.order_key] if order.order_id not in {*taker, *came_later})
+            if (order := next(free, None)) is not None:
+                taker[order.order_id] = other
         if any(order.order_id not in taker for order in look.candidates):
             return look
         own = next((order for order in look.candidates if taker[order.order_id] is purchase), None)
         if own is None:
-            why = f"{look.detail}; all may be of purchases sent before it, which are decided first"
+            why = f"{look.detail}; all may be of other purchases that asked for the same, which are decided first"
             return Look("not visible", why, trace=True)
-        beside = ", ".join(repr(other.order_key) for other in taker.values() if other is not purchase)
+        beside = ", ".join(repr(other.order_key) for other in alike if other is not purchase) or "nothing open"
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
     def _alike(self, purchase: Purchase) -> list[Purchase]:

@@ -204,7 +204,7 @@ class Look:
     :param detail: one sentence on what the look read, for the ledger and for a person.
     :param trace: whether something at the vendor may be the purchase: an order, a sub-account, missing money. ``None``: as the
         verdict says, so "found" and "inconclusive" saw a trace. A refused purchase with a trace is unresolved.
-    :param candidates: with "inconclusive": the orders of which any may be the purchase, the oldest first.
+    :param candidates: with another verdict than "found": the orders of which any may be the purchase, the oldest first.
     """
 
     verdict: Literal["found", "absent", "inconclusive", "not visible"]

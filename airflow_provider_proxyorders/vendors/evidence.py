@@ -24,6 +24,7 @@ class Missing:
     :param others: how much of it other purchases may have taken.
     :param of_another: whether an unresolved purchase surely took a part of it before this one was sent.
     :param detail: half a sentence, for the ledger and for a person.
+    :param unlike: how much of it other purchases that asked for something else may have taken.
     :param least: how much of it only this purchase can have taken; 0 or less: perhaps nothing. ``None``: what others leave.
     """
 
@@ -32,6 +33,7 @@ class Missing:
     detail: str
     of_another: bool = False
     least: Decimal | None = None
+    unlike: Decimal = Decimal(0)
 
     @property
     def explained(self) -> bool:
@@ -44,6 +46,11 @@ class Missing:
         if self.amount is None or self.amount <= 0:
             return False
         return (self.amount - self.others if self.least is None else self.least) > 0
+
+    @property
+    def fell_for_alike(self) -> bool:
+        """Whether money is missing that only this purchase, or others that asked for the same, can have taken."""
+        return self.amount is not None and self.amount > 0 and self.unlike == 0
 
     @property
     def rose(self) -> bool:
@@ -120,7 +127,8 @@ def missing_money(evidence: Mapping[str, Any], now: Balance) -> Missing:
         if "since_own" in expected:
             least = max(least, since - decimal(expected["since_own"]))
         of_another = others - decimal(expected.get("unresolved", "0")) < earlier <= others
-    return Missing(rounded(amount, digits), others, detail, of_another, rounded(least, digits))
+    unlike = decimal(expected.get("unlike", expected.get("maybe", "0")))
+    return Missing(rounded(amount, digits), others, detail, of_another, rounded(least, digits), unlike)
 
 
 def _shown(money: Money) -> Money:

@@ -183,7 +183,8 @@ class ProxyScrape(ProxyScrapeReading):
 
         An entry without an id may be the new sub-account, so beside one nothing is absent. Where the list before the purchase had
         one, a new sub-account may be older, so nothing is found. Other orders of ours can hide the answer. An unreadable order
-        may own the new sub-account. A failed order may have been refunded, and then the balance looks untouched.
+        may own the new sub-account. A failed order may have been refunded, and then the balance looks untouched. Candidates: new
+        sub-accounts beside money that may also be of other purchases, if those asked for the same.
         """
         balance = yield from self.balance()
         missing = missing_money(evidence, balance)
@@ -212,7 +213,8 @@ class ProxyScrape(ProxyScrapeReading):
             return Look("found", f"{detail}: {fresh[0]['AccountID']}", order)
         if fresh and not (len(fresh) == 1 and missing.explained and missing.of_another):  # or it is that one's sub-account
             waits = missing.amount is not None and 0 < missing.amount <= missing.others
-            return Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None)
+            orders = tuple(map(adopted_order, fresh)) if missing.fell_for_alike and not evidence.get("nameless") else ()
+            return Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None, candidates=orders)
         look = self._by_balance(missing, detail)
         return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
