@@ -14,7 +14,7 @@ from airflow_provider_proxyorders.domain.model import Purchase, Step, VendorOrde
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import History
-from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
+from airflow_provider_proxyorders.purchase.checkpoint import UNSURE, Checkpoints
 from airflow_provider_proxyorders.purchase.other_extensions import among_extensions
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
@@ -140,13 +140,13 @@ class EvidenceReader:
     def _among_alike(self, purchase: Purchase, look: Look) -> Look:
         """The look at a purchase of which several orders may be its own, beside others with an open outcome.
 
-        Purchases that asked for the same get the orders in the order of their sending, which is right whoever bought which. More
-        orders than such purchases: one is nobody's, and the look stays as it is.
+        Purchases that asked for the same get the orders in the order of their sending, which is right whoever bought which; those
+        that were refused come last. More orders than such purchases: one is nobody's, and the look stays as it is.
         """
         taker, alike = dict[str, Purchase](), self._alike(purchase)
         fitting = {other.order_key: look.candidates if other is purchase else self._could_be(other) for other in alike}
-        for number, other in enumerate(alike):
-            shown_in = [later for later in alike[number + 1 :] if self._was_shown_before(other, later)]
+        for other in alike:
+            shown_in = [later for later in alike if later is not other and self._was_shown_before(other, later)]
             came_later = {order.order_id for later in shown_in for order in fitting[later.order_key]}
             free = (order for order in fitting[other.order_key] if order.order_id not in {*taker, *came_later})
             if (order := next(free, None)) is not None:
@@ -161,7 +161,7 @@ class EvidenceReader:
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
     def _alike(self, purchase: Purchase) -> list[Purchase]:
-        """Creations that asked for the same and have an open outcome, as they were sent, with this one."""
+        """Creations that asked for the same and have an open outcome, with this one: as they were sent, the refused ones last."""
         steps = (Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED)
         unresolved = self.ledger.purchases(wallet=purchase.wallet, in_steps=steps, limit=MOST_BEFORE)
         others = [
@@ -174,7 +174,7 @@ class EvidenceReader:
             and not self._was_shown_before(other, purchase)
         ][:MOST_ORDERS]
         others = [other for other in others if other.step is not Step.PLACED or not self._is_shown(other)]
-        return sorted([purchase, *others], key=lambda each: each.sent_at or each.created_at)
+        return sorted([purchase, *others], key=lambda each: (UNSURE in each.evidence, each.sent_at or each.created_at))
 
     def _could_be(self, purchase: Purchase) -> Sequence[VendorOrder]:
         """The orders of which any may be a purchase's own."""

@@ -38,6 +38,7 @@ class Permit:
         self.fence, self.attempt, self.purchase = fence, attempt, purchase
         self.checkpoints = turns.settling.evidence.checkpoints
         self.evidence: Mapping[str, Any] = {}
+        self.read_began = self.turns.ticks(), self.ledger.clock()
         self.floor: Floor | None = None
         self.claimed: Purchase | None = None
 
@@ -65,7 +66,7 @@ class Permit:
 
     def _read_once(self) -> Compared | None:
         tracker, request = self.tracker, self.attempt.request
-        begun = self.checkpoints.begin()
+        begun, self.read_began = self.checkpoints.begin(), (self.turns.ticks(), self.ledger.clock())
         evidence = tracker.http.run_reading(lambda: tracker.vendor.snapshot(request.kind, request.prepared.body, request.target))
         if warning := tracker.http.vendor_clock.warn_once():
             tracker.say(warning)
@@ -116,18 +117,15 @@ class Permit:
         """Write SENT, and look at both clocks last; the request leaves right after this returns.
 
         :raises StaleClaim: another worker took the purchase further. Nothing was sent.
-        :raises NeverSent: this worker was held up, and other tries may look for the purchase by now. Nothing was sent.
+        :raises NeverSent: this worker was held up: its evidence is too old, or other tries may look for the purchase by now.
         """
-        account = self.tracker.account
-        began = self.turns.ticks(), self.ledger.clock()
+        account, began = self.tracker.account, (self.turns.ticks(), self.ledger.clock())
+        if self.seconds_since(*self.read_began) > max(self.tracker.settle_time, account.timeout):
+            raise NeverSent("this worker was held up since it read the balance, so that is too old by now; nothing was sent.")
         self.require_current_try(self.attempt.request.order_key)
+        alone, seconds = self.tracker.vendor.capabilities.reads_evidence_alone(self.attempt.request.kind), sending_time(account)
         self.claimed = self.attempt.sent = self.ledger.claim(
-            self.purchase,
-            self.tracker.actor,
-            evidence=self.evidence,
-            sent_seconds=sending_time(account),
-            floor=self.floor,
-            alone=self.tracker.vendor.capabilities.reads_evidence_alone(self.attempt.request.kind),
+            self.purchase, self.tracker.actor, evidence=self.evidence, sent_seconds=seconds, floor=self.floor, alone=alone
         )
         if self.seconds_since(*began) > account.timeout:
             raise NeverSent("this worker was held up for too long before it could send; nothing was sent.")

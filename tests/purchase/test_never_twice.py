@@ -170,6 +170,25 @@ def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(sho
     assert shop.delivered("k") and len(shop.bought()) == 1
 
 
+def test_a_worker_that_stood_since_it_read_the_balance_sends_nothing(shop: Shop) -> None:
+    """Meanwhile another purchase may have been charged more than it was to cost; the next try reads the balance anew."""
+    buyer = shop.buyer(timeout=5.0, settle=30.0)
+    real, clock = buyer.http.send, shop.ledger.clock
+
+    def stand(request: Any, permit: Any = None) -> Any:
+        if request.spends:
+            buyer.ledger.clock = lambda: clock() + timedelta(seconds=31)
+        return real(request, permit)
+
+    buyer.http.send = stand  # type: ignore[method-assign]
+    with pytest.raises(NeverSent, match="held up since it read the balance"):
+        buyer.place(shop.request, order_key="k")
+    shop.ledger.clock = clock
+    purchase = shop.ledger.find("k")
+    assert purchase is not None and purchase.step is Step.INTENDED and shop.bought() == []
+    assert shop.delivered("k") and len(shop.bought()) == 1
+
+
 def test_two_workers_at_once_buy_one_order(shop: Shop) -> None:
     got: list[str | None] = []
     errors: list[ProxyOrdersError] = []

@@ -267,6 +267,21 @@ def test_equal_purchases_share_new_sub_accounts(shop_of: ShopOf, last: str) -> N
     assert last == "after" or isinstance(outcomes["k2"], Quarantined)
 
 
+@pytest.mark.parametrize("vendor", ["iproyal", "proxyscrape"])
+def test_a_refused_purchase_comes_last_among_equal_ones(shop_of: ShopOf, vendor: str) -> None:
+    """Reads lag, one purchase is refused, and the answer to the next one is lost: that one was taken."""
+    shop = shop_of(vendor)
+    shop.box.control([{"processing": 0.0, "vendor": vendor}])
+    time = Behind(shop)
+    shop.box.fault(vendor=vendor, operation="create", action="refuse", reason="invalid", when="before", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).place(shop.request, order_key="refused")
+    shop.box.fault(vendor=vendor, operation="create", action="reset", when="after", times=1)
+    outcome = settled(shop, "taken", sleep=time.sleep, settle=30)
+    assert isinstance(outcome, Purchase) and outcome.confirmed, outcome
+    assert len(shop.bought()) == 1 and find(shop, "refused").order_id is None
+
+
 def test_more_orders_fit_than_equal_purchases(shop_of: ShopOf) -> None:
     """Somebody else bought the same meanwhile: one of the orders is nobody's here, so a person is asked."""
     shop = shop_of("iproyal")
