@@ -97,3 +97,8 @@ def sending_time(account: Account) -> float:
 def may_be_running(purchase: Purchase, now: datetime) -> bool:
     """Whether the sender of a purchase may still be waiting for the answer."""
     return purchase.step is Step.SENT and purchase.sent_until is not None and purchase.sent_until > now
+
+
+def left_by(purchase: Purchase) -> datetime:
+    """The moment at which the sender of a refused purchase had its answer or gave up. The settle time begins then."""
+    return min(purchase.sent_until or purchase.updated_at, purchase.updated_at)

@@ -27,7 +27,7 @@ from airflow_provider_proxyorders.domain.model import Money, Purchase, Step
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import OwnedElsewhere, StaleClaim
 from airflow_provider_proxyorders.purchase import settling as looks
-from airflow_provider_proxyorders.purchase.attempt import Attempt, is_derived
+from airflow_provider_proxyorders.purchase.attempt import Attempt, is_derived, left_by
 from airflow_provider_proxyorders.purchase.checkpoint import LOOKED_AGAIN, UNSURE
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.pauses import SpokenPause
@@ -116,8 +116,7 @@ class Refusals:
         """
         if not self.needs_look(purchase):
             return purchase
-        assert purchase.sent_at is not None
-        left = (purchase.sent_at + timedelta(seconds=self.tracker.settle_time) - self.ledger.clock()).total_seconds()
+        left = self._seconds_until_shown(purchase)
         if self._could_not_pay(purchase):
             left = 0.0
         if left > looks.LONGEST_PAUSE:
@@ -148,8 +147,7 @@ class Refusals:
         """
         decided = False
         for refused in self.settling.evidence.suspects(purchase)[:MOST_BESIDE]:
-            settled_at = (refused.sent_until or refused.created_at) + timedelta(seconds=self.tracker.settle_time)
-            if self.ledger.clock() < settled_at:
+            if self._seconds_until_shown(refused) > 0:
                 continue
             with contextlib.suppress(StaleClaim, OwnedElsewhere, OutcomeUnknown):
                 decided = self.look_again(refused) != refused or decided
@@ -171,6 +169,10 @@ class Refusals:
         except VendorError:
             return False
         return after.step is not Step.UNKNOWN and (after.confirmed or after.step is not Step.PLACED)
+
+    def _seconds_until_shown(self, refused: Purchase) -> float:
+        """Seconds until each read shows what the vendor took of a refused purchase; 0 or less: it does so now."""
+        return (left_by(refused) + timedelta(seconds=self.tracker.settle_time) - self.ledger.clock()).total_seconds()
 
     def needs_look(self, purchase: Purchase) -> bool:
         """Whether a refused purchase may have landed unseen: it left evidence, no look came after the settle time, and a repeat

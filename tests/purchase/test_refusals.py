@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -86,6 +87,32 @@ def test_a_refused_purchase_that_shows_up_later_is_adopted(shop_of: ShopOf) -> N
     lag.release()
     adopted = shop.buyer().place(shop.request, order_key="k")
     assert adopted.order_id == shop.bought()[0].order_id and len(shop.bought()) == 1
+
+
+def test_the_settle_time_of_a_refusal_begins_with_its_answer(shop_of: ShopOf) -> None:
+    """The vendor answers late, and the first copy lands as late. Until every read shows it, nothing is sent again."""
+    shop, ahead = shop_of("iproyal"), [0.0]
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead[0])
+    working = shop.box.fault(vendor="iproyal", operation="create", action="pause", when="before", times=1)
+    shop.box.fault(vendor="iproyal", operation="create", action="repeat", times=1)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+
+    def answer_late() -> None:
+        assert working.wait()
+        ahead[0] += 31
+        working.release()
+
+    def sleep(seconds: float) -> None:
+        ahead[0] += seconds
+        lag.release()
+
+    vendor = threading.Thread(target=answer_late)
+    vendor.start()
+    with pytest.raises(RequestRefused, match="bought as far as IPRoyal shows"):
+        shop.buyer(settle=30).place(shop.request, order_key="k")
+    vendor.join()
+    adopted = shop.buyer(settle=30, sleep=sleep).place(shop.request, order_key="k")
+    assert [entry.order_id for entry in shop.bought()] == [adopted.order_id]
 
 
 def test_reconcile_looks_at_a_young_refusal(shop_of: ShopOf) -> None:
