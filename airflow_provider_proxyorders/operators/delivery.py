@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, RetryPolicy
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidParameter, OrderPending, Retry, VendorError
@@ -45,7 +46,14 @@ ADVICE = {
     errno.EDQUOT: "Make room.",
     errno.EBUSY: "A file that is mounted alone, as into a container, cannot be replaced: mount its folder.",
 }
+STORE_ADVICE = "Install the store's library on the workers, such as s3fs for s3://, or correct path."
+#: No such kind of store here, its library is missing, or the connection in the path is.
+NO_STORE = (ImportError, ValueError, AirflowNotFoundException)
 Format = Literal["url", "host:port:user:pass", "jsonl", "csv", "list", "requests"]
+
+
+class UnreadableDelivery(ConfigError, AirflowFailException):
+    """A file of a delivery that no retry can read. Airflow fails any task with it at once, also one without our retry policy."""
 
 
 class DeliverProxiesOperator(_compat.KeepsDefaults, BaseOperator):
@@ -200,7 +208,8 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     :param path: ``path`` of the operator's result or of the asset event.
     :param format: ``format`` of the same: ``url`` or ``jsonl``; only ``jsonl`` keeps location and expiry.
     :raises InvalidParameter: ``path`` or ``format`` is unreadable.
-    :raises ConfigError: the file holds something else; the message hides its content.
+    :raises UnreadableDelivery: the file holds something else, or its store's library is missing here. It is a ``ConfigError``, it
+        ends the task without a retry, and its message hides the content.
     :raises OSError: it cannot be read.
     """
     from airflow_provider_proxyorders.delivery.file import whole_path
@@ -208,11 +217,19 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     from airflow_provider_proxyorders.hooks.masking import mask
 
     format = one_of("format", format, get_args(Format))
-    content = ObjectStoragePath(whole_path(required_text("path", path, "/tmp/fresh.txt"))).read_bytes()
+    path = whole_path(required_text("path", path, "/tmp/fresh.txt"))
+    try:
+        content = ObjectStoragePath(path).read_bytes()
+    except NO_STORE as error:
+        text = f"the delivery cannot be read from {path}: {one_line(error).rstrip('.')}. Nothing was sent. {STORE_ADVICE}"
+        raise UnreadableDelivery(text) from None
     try:
         delivery = load(content.decode(), format)
     except UnicodeDecodeError:
-        raise ConfigError(f"the file breaks the format {format!r}: it holds other bytes than UTF-8. Nothing was sent.") from None
+        text = f"the file breaks the format {format!r}: it holds other bytes than UTF-8. Nothing was sent."
+        raise UnreadableDelivery(text) from None
+    except ConfigError as error:
+        raise UnreadableDelivery(str(error)) from None
     mask(delivery)
     return delivery
 
@@ -230,9 +247,8 @@ def store(path: str, content: bytes) -> None:
             write_atomically(target.path, content)
         else:
             target.write_bytes(content)  # one upload: stores show an object when it is complete
-    except (ImportError, ValueError) as error:  # no such kind of store here, or its library is missing
-        advice = "Install the store's library on the workers, such as s3fs for s3://, or correct path."
-        raise _unwritable(path, error, advice) from None
+    except NO_STORE as error:
+        raise _unwritable(path, error, STORE_ADVICE) from None
     except OSError as error:
         passing = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, None)
         advice = ADVICE.get(error.errno or 0, "Correct path, or the rights of its folder.")
@@ -240,7 +256,7 @@ def store(path: str, content: bytes) -> None:
 
 
 def _unwritable(path: str, error: Exception, advice: str, retry: Retry = "never") -> ConfigError:
-    why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    why = (error.strerror if isinstance(error, OSError) else None) or one_line(error).rstrip(".")
     return ConfigError(
         f"the delivery cannot be written to {path}: {why}. The order is paid and stays as it is. Another try reads it again, and "
         f"nothing was bought. {advice}",

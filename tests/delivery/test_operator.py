@@ -11,10 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.log import redact
+from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_proxyorders.domain.delivered import Delivery, Proxy
 from airflow_provider_proxyorders.domain.errors import ConfigError, OrderPending
@@ -45,6 +48,18 @@ def run(operator: DeliverProxiesOperator) -> tuple[dict[str, Any], Mapping[str, 
 def deliver(vendor: str, order_id: str, path: Path | str, **options: Any) -> DeliverProxiesOperator:
     options.setdefault("outlets", [FRESH])
     return DeliverProxiesOperator(task_id="d", conn_id=f"{vendor}_default", order_id=order_id, path=str(path), **options)
+
+
+class NeedyStore(LocalFileSystem):
+    """A store that wants an Airflow connection, as those of Airflow's providers do."""
+
+    def __init__(self, **_options: Any):
+        raise AirflowNotFoundException("The conn_id `missing` isn't defined")
+
+
+@pytest.fixture
+def needy_store() -> None:
+    fsspec.register_implementation("needy", NeedyStore, clobber=True)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -170,15 +185,42 @@ class TestUnwritable:
             ("{tmp}/" + "x" * 300, "File name too long"),
             ("s3://aws_default@bucket/goods", "s3"),
             ("nowhere://bucket/goods", "nowhere"),
+            ("needy://missing@bucket/goods", "conn_id `missing`"),
         ],
     )
-    def test_is_told_once(self, shops: Shops, tmp_path: Path, path: str, why: str) -> None:
+    def test_is_told_once(self, shops: Shops, needy_store: None, tmp_path: Path, path: str, why: str) -> None:
         (tmp_path / "a-file").write_text("")
         (tmp_path / "a-folder").mkdir()
         order_id, _ = bought(shops, "voodoo")
         with pytest.raises(ConfigError, match=f"cannot be written to .*({why}).*The order is paid.*nothing was bought") as error:
             run(deliver("voodoo", order_id, path.format(tmp=tmp_path)))
         assert error.value.retry == "never" and "\n" not in str(error.value)
+
+
+class TestUnreadable:
+    """The reader runs in tasks of the user, without our retry policy: its errors end any task at once."""
+
+    @pytest.mark.parametrize(
+        ("path", "format", "why"),
+        [
+            ("s3://aws_default@bucket/goods", "url", r"cannot be read from s3://.*s3fs.*Nothing was sent\. Install the store's"),
+            ("nowhere://bucket/goods", "url", r"cannot be read from nowhere://.*'nowhere'\. Nothing was sent\."),
+            ("needy://missing@bucket/goods", "url", "conn_id `missing` .*or correct path"),
+            ("{tmp}/bytes", "url", "other bytes than UTF-8"),
+            ("{tmp}/lines", "jsonl", "line 1 breaks the format"),
+        ],
+    )
+    def test_is_told_once(self, needy_store: None, tmp_path: Path, path: str, format: str, why: str) -> None:
+        (tmp_path / "bytes").write_bytes(b"\xff")
+        (tmp_path / "lines").write_text("http://u:secret@203.0.113.7:80\n")
+        with pytest.raises(ConfigError, match=why) as error:
+            read_delivery(path.format(tmp=tmp_path), format)
+        assert isinstance(error.value, AirflowFailException) and error.value.retry == "never"
+        assert "\n" not in str(error.value) and "secret" not in str(error.value)
+
+    def test_a_file_may_come_later(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            read_delivery(str(tmp_path / "later"))
 
 
 class TestHealth:
