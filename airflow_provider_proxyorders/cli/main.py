@@ -16,10 +16,6 @@ from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.purchase.guarantees import sentences, table
 from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
-#: Commands that run until Ctrl-C, or tell a story: their own lines are the answer.
-_TALKING = ("sandbox", "demo", "serve")
-
-
 def main(argv: Sequence[str] | None = None, prog: str = "proxyorders") -> int:
     """Run the command.
 
@@ -31,10 +27,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "proxyorders") -> int:
         from airflow_provider_proxyorders.sandbox.standalone import serve
 
         return serve(words[1:])
-    arguments = _parser(prog).parse_args(words)
-    own_lines = not set(words[:2]) & set(_TALKING)
     try:
-        with screen.only_the_answer() if own_lines else contextlib.nullcontext():
+        arguments = _parser(prog).parse_args(words)
+        with contextlib.nullcontext() if arguments.talks else screen.only_the_answer():
             status: int = arguments.run(arguments)
     except ProxyOrdersError as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -43,18 +38,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "proxyorders") -> int:
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         return 0
+    except OSError as error:  # such as a full disk behind stdout
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
     return status
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = screen.Parser(prog=prog, description=__doc__.split("\n\n")[0])
     parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(talks=False)  # True: it runs until Ctrl-C, or tells a story, so its own lines are the answer
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     commands.add_parser("sandbox", help="run the four vendors on localhost (see: proxyorders sandbox --help)", add_help=False)
     demo = commands.add_parser("demo", help="buy at every vendor of the sandbox, under a real Airflow")
     demo.add_argument("--keep", action="store_true", help="keep Airflow running afterwards, until Ctrl-C")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, talks=True)
     webhooks.add_parser(commands)
     doctor.add_parser(commands)
     guarantees = commands.add_parser(

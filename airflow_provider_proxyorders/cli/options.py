@@ -110,5 +110,5 @@ def confirmed(question: str, yes: bool) -> bool:
         return True
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
+    except (EOFError, RuntimeError):  # the latter: stdin is closed
         return False

@@ -54,9 +54,11 @@ def output_option() -> Parser:
 def only_the_answer() -> Iterator[None]:
     """Keep stdout for :func:`show`: what others print or log goes to stderr."""
     stdout = sys.stdout
-    if _is_file(stdout, 1):
+    if stdout is None:  # closed by the caller, as in >&-
+        answer: TextIO = io.StringIO()
+    elif _is_file(stdout, 1):
         stdout.flush()
-        answer: TextIO = io.open(os.dup(1), "w", encoding=stdout.encoding, errors="backslashreplace")  # noqa: UP020, SIM115
+        answer = io.open(os.dup(1), "w", encoding=stdout.encoding, errors="backslashreplace")  # noqa: UP020, SIM115
         os.dup2(2, 1)  # handlers made before this moment keep their stream, and so write to stderr, too
     else:
         answer = stdout
@@ -68,7 +70,7 @@ def only_the_answer() -> Iterator[None]:
     finally:
         sys.stdout = stdout
         _answer.pop()
-        if answer is not stdout:
+        if stdout is not None and answer is not stdout:
             os.dup2(answer.fileno(), 1)
             with contextlib.suppress(OSError):
                 answer.close()

@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     server = verbs.add_parser("serve", help="run the receiver by itself: POST /CONN_ID, signed as the connection says")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: put a TLS proxy in front)")
     server.add_argument("--port", type=int, default=8095, help="port to listen on (default 8095)")
-    server.set_defaults(run=serve)
+    server.set_defaults(run=serve, talks=True)
 
     listing = verbs.add_parser(
         "list", parents=[ledger_option(), screen.output_option()], help="verified webhooks, the newest first"

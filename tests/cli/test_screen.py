@@ -12,12 +12,15 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from sqlalchemy import text
 
+from airflow_provider_proxyorders.cli.main import _parser, main
+from airflow_provider_proxyorders.cli.options import confirmed
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder, decimal
 from airflow_provider_proxyorders.ledger import Intent, Ledger
 from tests.hooks.connections import Shops
 
 from .conftest import Command
 
+ask = input
 PROGRAM = Path(sys.executable).parent / "proxyorders"
 
 
@@ -191,7 +194,8 @@ def run(words: list[str], shops: Shops, **options: object) -> subprocess.Complet
 HELP = (
     (), ("doctor",), ("guarantees",), ("ledger",), ("ledger", "list"), ("ledger", "show"), ("ledger", "resolve"),
     ("ledger", "unfreeze"), ("ledger", "spending"), ("ledger", "backup"), ("webhooks",), ("webhooks", "serve"),
-    ("webhooks", "list"), ("webhooks", "send-test"), ("demo",),
+    ("webhooks", "list"), ("webhooks", "send-test"), ("demo",), ("new-vendor",), ("ledger", "restored"), ("ledger", "reconcile"),
+    ("sandbox",),
 )  # fmt: skip
 
 
@@ -235,6 +239,31 @@ def test_ascii_without_a_terminal(shops: Shops, ledger: Ledger) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "TERM": "dumb"}
     done = run(["ledger", "list"], shops, env=environment)
     assert done.returncode == 0 and done.stdout.isascii() and b"schl?ssel" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_a_closed_stream(command: Command, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As with ``<&-`` and ``>&-``."""
+    assert main(["ledger", "list"]) == 0
+    monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr("builtins.input", ask)
+    assert main(["ledger", "list"]) == 0
+    assert confirmed("Sure?", False) is False, "without an answer, nothing is decided"
+
+
+def test_a_full_disk_behind_stdout(shops: Shops, ledger: Ledger) -> None:
+    bought(ledger, "k", "1")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([PROGRAM, "ledger", "list"], stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
+    assert done.returncode == 1 and b"No space left" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "talks"), [("doctor demo", False), ("doctor serve", False), ("demo", True), ("webhooks serve", True)]
+)
+def test_only_commands_that_talk_keep_stdout(words: str, talks: bool) -> None:
+    """A connection may have the name of one of them."""
+    assert _parser("proxyorders").parse_args(words.split()).talks is talks
 
 
 def test_the_same_as_a_command_of_airflow(shops: Shops, ledger: Ledger) -> None:
