@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     price_cap,
     required_flag,
     required_order_key,
+    seconds_of,
 )
 from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.hooks.reading import ReadingHook, key_of
@@ -47,7 +49,7 @@ class ProxyOrdersHook(ReadingHook):
         :param request: the vendor's own body fields, as its documentation names them.
         :param order_key: our identity of the purchase; the same key is the same purchase for ever.
         :param max_price: the most it may cost, in major currency units.
-        :returns: the purchase in the ledger; its order may still be in preparation.
+        :returns: the purchase in the ledger; its order may still be in preparation, see :meth:`wait_for_order`.
         :raises InvalidRequest, CapExceeded, OrderKeyConflict: nothing was sent.
         :raises OutcomeUnknown: it may have been bought; the next call looks for it first and never buys on a guess.
         """
@@ -86,6 +88,29 @@ class ProxyOrdersHook(ReadingHook):
                 if not part:
                     still_due = DueRule(buyer.vendor.title, expiry=expiry).last_check(order_id)
             return buyer.extend(order_id, body_of(request), order_key=key, max_price=cap, still_due=still_due)
+
+    def wait_for_order(
+        self,
+        purchase: Purchase,
+        *,
+        timeout: timedelta | float | str | None = None,
+        poll_interval: timedelta | float | str | None = None,
+    ) -> Purchase:
+        """Wait until a purchase can be used. For an order from elsewhere there is ``ProxyOrderSensor``.
+
+        :param purchase: what :meth:`create_order` or :meth:`extend_order` returned.
+        :param timeout: how long, as seconds, timedelta or text such as ``PT5M``; ``None`` = the vendor's default.
+        :param poll_interval: the longest pause between two looks, in the same forms; ``None`` = the vendor's rhythm.
+        :returns: the purchase; its delivery can be read.
+        :raises OrderPending: at the timeout. The order stays in the ledger, and another call waits for the same one.
+        :raises OrderNotUsable: the order ended badly. Nothing is bought in its place.
+        """
+        with telling_of_the_wallet():
+            buyer = self.buyer()
+            patience = seconds_of("timeout", timeout, buyer.vendor.capabilities.polling.timeout, least=0.0)
+            pause = seconds_of("poll_interval", poll_interval)
+            deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
+            return buyer.require_usable(buyer.wait(purchase, deadline=deadline, poll_interval=pause))
 
     def set_auto_extend(self, order_id: AnyOrder, enabled: bool, **options: Any) -> None:
         """Switch the vendor's own renewal of an order on or off. It moves no money now; if on, the vendor charges later.

@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.domain.errors import ConfigError, LedgerError, ProxyOrdersError
+from airflow_provider_proxyorders.domain.errors import ConfigError, LedgerError, OrderPending, ProxyOrdersError
 from airflow_provider_proxyorders.domain.inputs import body_of, conn_id_of, count_of, ids_of, order_id_of
 from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.domain.secrets import masked_answer
@@ -165,10 +165,14 @@ class ReadingHook(BaseHook):
     def get_delivery(self, order_id: AnyOrder) -> Delivery:
         """The proxies or codes of an order. They are secret, and registered with Airflow's masker; see :func:`mask`.
 
-        :raises OrderNotUsable, VendorError: they cannot be read yet.
+        :raises OrderPending: the order is unfinished and yields nothing yet. Wait with ``wait_for_order``.
+        :raises OrderNotUsable: the order ended badly and yields nothing.
+        :raises VendorError: they cannot be read.
         """
         order_id = order_id_of(order_id)
         delivery = self._read(self.vendor.delivery(order_id))
+        if not delivery.count and not delivery.skipped:
+            self._require_finished(order_id)
         mask(delivery)
         if delivery.skipped:
             self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
@@ -176,6 +180,16 @@ class ReadingHook(BaseHook):
         if ordered is not None and delivery.count < ordered:
             self.log.warning("Order %s: %d of %d ordered entries are there", order_id, delivery.count, ordered)
         return delivery
+
+    def _require_finished(self, order_id: str) -> None:
+        """:raises OrderPending, OrderNotUsable: the order has nothing to deliver, as the vendor reports it now."""
+        from airflow_provider_proxyorders.purchase.outcome import require_usable
+
+        try:
+            require_usable(self._read(self.vendor.get(order_id)), self.vendor, on_partial="accept")
+        except OrderPending as error:
+            error.tell("It is paid and yields nothing yet. Wait with wait_for_order or a sensor; reading it again buys nothing.")
+            raise
 
     @cached_property
     def ledger(self) -> Ledger:

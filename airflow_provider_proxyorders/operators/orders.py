@@ -26,7 +26,8 @@ class CreateProxyOrderOperator(OrderOperator):
     To buy again on purpose, give another ``order_key``.
 
     Returns a JSON object of text, numbers and nulls, free of secrets: ``order_key, order_id, vendor, kind, status,
-    vendor_status, price, currency, expires_at, delivered, ledger_url``. A later task reads the proxies or codes with
+    vendor_status, price, currency, expires_at, delivered, ledger_url``. The id is also an XCom of its own, so a later task takes
+    ``order.output`` or ``order.output["order_id"]``. It reads the proxies or codes with
     ``ProxyOrdersHook(conn_id).get_delivery(order_id)``.
 
     :param conn_id: the Airflow connection that holds the wallet (templated).

@@ -161,7 +161,7 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
 
     def _buy_and_finish(self, context: Context) -> dict[str, Any]:
         buyer = self.hook.buyer(context, Story(self.log))
-        return self.check_result(self.finish(self.buy(buyer, context), buyer, context), context)
+        return self.check_result(_with_output(self, self.finish(self.buy(buyer, context), buyer, context), context), context)
 
     def check_result(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
         """What a task has to say about its result before it returns it."""
@@ -195,7 +195,7 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
         """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
         with _trying(self, context):
-            return self.check_result(self._go_on(context, event, order_key, deadline), context)
+            return self.check_result(_with_output(self, self._go_on(context, event, order_key, deadline), context), context)
 
     def _go_on(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
         """If only the worker can read the order, the worker waits for it in the same try."""
@@ -290,6 +290,13 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
     def _push_page(self, purchase: Purchase, context: Context) -> None:
         self.order_key_of_purchase = purchase.order_key
         set_page(self, context, self.hook.order_page(purchase.order_id) if purchase.order_id else None)
+
+
+def _with_output(task: OrderOperator, result: dict[str, Any], context: Context) -> dict[str, Any]:
+    """The result, with the order's id as an XCom of its own, so that ``order.output["order_id"]`` finds it."""
+    if task.do_xcom_push:
+        context["ti"].xcom_push(key="order_id", value=result["order_id"])
+    return result
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from airflow_provider_proxyorders.domain.errors import (
     InvalidRequest,
     OrderKeyConflict,
     OrderNotFound,
+    OrderNotUsable,
+    OrderPending,
     ProxyOrdersError,
     UnsupportedOperation,
 )
@@ -204,12 +206,30 @@ class TestDelivery:
         said = requests.get(shops.box.whoami, proxies=proxy.requests, timeout=5).json()
         assert (said["via"], str(said["order_id"])) == ("proxy", order.order_id)
 
-    def test_nothing_yet_is_an_empty_delivery(self, shops: Shops, vendor: str) -> None:
+    def test_nothing_yet_is_no_empty_delivery(self, shops: Shops, vendor: str) -> None:
+        """A task that fans out over it would do nothing, and be green."""
         shops.box.control([{"vendor": name, "processing": 3600} for name in VENDORS])
         hook = shops.hook(vendor)
         order = hook.create_order(REQUESTS[vendor], order_key="k")
-        assert order.order_id is not None
-        assert hook.get_delivery(order.order_id).count == 0
+        with pytest.raises(OrderPending, match=r"is still .* It is paid and yields nothing yet\. .*reading it again buys nothing"):
+            hook.get_delivery(order)
+        with pytest.raises(OrderPending, match="waits for the same order and buys nothing"):
+            hook.wait_for_order(order, timeout=0)
+
+    def test_a_call_waits_for_it(self, shops: Shops, vendor: str) -> None:
+        shops.box.control([{"vendor": name, "processing": 0.3} for name in VENDORS])
+        hook = shops.hook(vendor)
+        order = hook.wait_for_order(hook.create_order(REQUESTS[vendor], order_key="k"), timeout="PT20S", poll_interval=0.1)
+        assert hook.get_delivery(order).count >= 2 and len(shops.bought(vendor)) == 1
+
+    def test_a_bad_end_is_said_by_both(self, shops: Shops) -> None:
+        shops.box.control({"vendor": "voodoo", "next_outcome": "failed"})
+        hook = shops.hook("voodoo")
+        order = hook.create_order(REQUESTS["voodoo"], order_key="k")
+        with pytest.raises(OrderNotUsable, match="Nothing is bought in its place"):
+            hook.wait_for_order(order)
+        with pytest.raises(OrderNotUsable, match="Nothing is bought in its place"):
+            hook.get_delivery(order)
 
     def test_entries_that_cannot_be_read_are_said(self, shops: Shops, caplog: pytest.LogCaptureFixture) -> None:
         proxies = [{"ip": "203.0.113.21", "username": "u", "password": "pass-word"}, "nonsense"]

@@ -38,6 +38,7 @@ elsewhere.extend_order
 elsewhere.get_cards
 elsewhere.get_conn
 elsewhere.get_products
+elsewhere.wait_for_order
 elsewhere.get_raw_order
 elsewhere.test_connection
 elsewhere.IPRoyalHook

@@ -309,14 +309,14 @@ class TestOrderPage:
         page = "https://dashboard.example.com/orders/{order_id}"
         task = buy(shops, "iproyal", connection={"extra": {"order_page": page}})()
         result = task.execute(given)
-        assert given["ti"].xcoms == {PAGE: page.replace("{order_id}", result["order_id"])}
+        assert given["ti"].xcoms == {PAGE: page.replace("{order_id}", result["order_id"]), "order_id": result["order_id"]}
         assert [link.name for link in task.operator_extra_links] == ["Purchase", "Order"]
 
     def test_without_a_setting_nothing_is_left(self, shops: Shops) -> None:
         given = context()
         task = buy(shops, "iproyal")()
         task.execute(given)
-        assert given["ti"].xcoms == {}
+        assert [*given["ti"].xcoms] == ["order_id"]
         assert [link.name for link in task.operator_extra_links] == ["Purchase"], "Airflow stores empty links, too"
 
     @pytest.mark.parametrize("page", ["https://dashboard.example.com/orders/7001", None])
