@@ -16,6 +16,7 @@ from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.purchase.guarantees import sentences, table
 from airflow_provider_proxyorders.vendors.registry import usable_vendors
 
+
 def main(argv: Sequence[str] | None = None, prog: str = "proxyorders") -> int:
     """Run the command.
 

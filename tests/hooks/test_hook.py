@@ -211,7 +211,9 @@ class TestDelivery:
         shops.box.control([{"vendor": name, "processing": 3600} for name in VENDORS])
         hook = shops.hook(vendor)
         order = hook.create_order(REQUESTS[vendor], order_key="k")
-        with pytest.raises(OrderPending, match=r"is still .* It is paid and yields nothing yet\. .*reading it again buys nothing"):
+        with pytest.raises(
+            OrderPending, match=r"is still .* It is paid and yields nothing yet\. .*reading it again buys nothing"
+        ):
             hook.get_delivery(order)
         with pytest.raises(OrderPending, match="waits for the same order and buys nothing"):
             hook.wait_for_order(order, timeout=0)
