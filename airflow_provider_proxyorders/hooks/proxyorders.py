@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.domain.errors import telling_of_the_wallet
+from airflow_provider_proxyorders.domain.errors import InvalidParameter, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.inputs import (
     body_of,
     order_id_of,
@@ -18,6 +18,7 @@ from airflow_provider_proxyorders.domain.inputs import (
     required_order_key,
     seconds_of,
 )
+from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.domain.names import AnyOrder
 from airflow_provider_proxyorders.hooks.reading import ReadingHook, key_of
 from airflow_provider_proxyorders.hooks.task import actor_of, answers_of, fence_of
@@ -25,7 +26,6 @@ from airflow_provider_proxyorders.hooks.task import actor_of, answers_of, fence_
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_proxyorders.domain.model import Purchase
     from airflow_provider_proxyorders.purchase.buyer import Buyer
     from airflow_provider_proxyorders.vendors.iproyal import IPRoyal
 
@@ -105,6 +105,10 @@ class ProxyOrdersHook(ReadingHook):
         :raises OrderPending: at the timeout. The order stays in the ledger, and another call waits for the same one.
         :raises OrderNotUsable: the order ended badly. Nothing is bought in its place.
         """
+        given: object = purchase
+        if not isinstance(given, Purchase):
+            rule = "must be what create_order or extend_order returned; for an order id there is ProxyOrderSensor"
+            raise InvalidParameter("purchase", rule, "hook.create_order(...)", got=given)
         with telling_of_the_wallet():
             buyer = self.buyer()
             patience = seconds_of("timeout", timeout, buyer.vendor.capabilities.polling.timeout, least=0.0)

@@ -172,7 +172,7 @@ class ReadingHook(BaseHook):
         order_id = order_id_of(order_id)
         delivery = self._read(self.vendor.delivery(order_id))
         if not delivery.count and not delivery.skipped:
-            self._require_finished(order_id)
+            _require_finished(self, order_id)
         mask(delivery)
         if delivery.skipped:
             self.log.warning("Order %s: %d entries of the vendor's list could not be read", order_id, delivery.skipped)
@@ -180,16 +180,6 @@ class ReadingHook(BaseHook):
         if ordered is not None and delivery.count < ordered:
             self.log.warning("Order %s: %d of %d ordered entries are there", order_id, delivery.count, ordered)
         return delivery
-
-    def _require_finished(self, order_id: str) -> None:
-        """:raises OrderPending, OrderNotUsable: the order has nothing to deliver, as the vendor reports it now."""
-        from airflow_provider_proxyorders.purchase.outcome import require_usable
-
-        try:
-            require_usable(self._read(self.vendor.get(order_id)), self.vendor, on_partial="accept")
-        except OrderPending as error:
-            error.tell("It is paid and yields nothing yet. Wait with wait_for_order or a sensor; reading it again buys nothing.")
-            raise
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -252,3 +242,14 @@ def _connection_of(hook: ReadingHook) -> Connection:
             f"connection {conn_id!r} is missing. Nothing was sent. Create it under Admin > Connections, with the vendor as its "
             "type, or correct conn_id."
         ) from None
+
+
+def _require_finished(hook: ReadingHook, order_id: str) -> None:
+    """:raises OrderPending, OrderNotUsable: the order has nothing to deliver, as the vendor reports it now."""
+    from airflow_provider_proxyorders.purchase.outcome import require_usable
+
+    try:
+        require_usable(hook.get_order(order_id), hook.vendor, on_partial="accept")
+    except OrderPending as error:
+        error.tell("It is paid and yields nothing yet. Wait with wait_for_order or a sensor; reading it again buys nothing.")
+        raise

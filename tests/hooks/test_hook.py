@@ -16,6 +16,7 @@ from airflow.sdk.log import redact
 from airflow_provider_proxyorders.domain.errors import (
     CapExceeded,
     ConfigError,
+    InvalidParameter,
     InvalidRequest,
     OrderKeyConflict,
     OrderNotFound,
@@ -223,6 +224,11 @@ class TestDelivery:
         hook = shops.hook(vendor)
         order = hook.wait_for_order(hook.create_order(REQUESTS[vendor], order_key="k"), timeout="PT20S", poll_interval=0.1)
         assert hook.get_delivery(order).count >= 2 and len(shops.bought(vendor)) == 1
+
+    @pytest.mark.parametrize("purchase", ["7001", {"order_id": "7001"}, None])
+    def test_it_waits_for_purchases_only(self, shops: Shops, purchase: Any) -> None:
+        with pytest.raises(InvalidParameter, match="'?purchase'? must be what create_order or extend_order returned"):
+            shops.hook("iproyal").wait_for_order(purchase)
 
     def test_a_bad_end_is_said_by_both(self, shops: Shops) -> None:
         shops.box.control({"vendor": "voodoo", "next_outcome": "failed"})

@@ -29,6 +29,7 @@ WITHOUT_INPUT = {
     "get_products": "nothing",
     "test_connection": "nothing",
     "buyer": "the task's context",
+    "wait_for_order": "a purchase, and two durations; see tests/hooks/test_hook.py",
 }
 
 
