@@ -105,10 +105,10 @@ class ProxyOrdersHook(ReadingHook):
         :raises OrderPending: at the timeout. The order stays in the ledger, and another call waits for the same one.
         :raises OrderNotUsable: the order ended badly. Nothing is bought in its place.
         """
-        given: object = purchase
-        if not isinstance(given, Purchase):
+        value: object = purchase
+        if not isinstance(value, Purchase):
             rule = "must be what create_order or extend_order returned; for an order id there is ProxyOrderSensor"
-            raise InvalidParameter("purchase", rule, "hook.create_order(...)", got=given)
+            raise InvalidParameter("purchase", rule, "hook.create_order(...)", got=value)
         with telling_of_the_wallet():
             buyer = self.buyer()
             patience = seconds_of("timeout", timeout, buyer.vendor.capabilities.polling.timeout, least=0.0)

@@ -205,6 +205,7 @@ class Look:
     :param trace: whether something at the vendor may be the purchase: an order, a sub-account, missing money. ``None``: as the
         verdict says, so "found" and "inconclusive" saw a trace. A refused purchase with a trace is unresolved.
     :param candidates: with another verdict than "found": the orders of which any may be the purchase, the oldest first.
+    :param paid: the money that is missing, where only purchases that asked for the same may have taken it.
     """
 
     verdict: Literal["found", "absent", "inconclusive", "not visible"]
@@ -212,6 +213,7 @@ class Look:
     order: VendorOrder | None = None
     trace: bool | None = None
     candidates: tuple[VendorOrder, ...] = ()
+    paid: Decimal | None = None
 
     @property
     def has_trace(self) -> bool:

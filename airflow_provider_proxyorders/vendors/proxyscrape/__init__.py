@@ -213,9 +213,12 @@ class ProxyScrape(ProxyScrapeReading):
             return Look("found", f"{detail}: {fresh[0]['AccountID']}", order)
         if fresh and not (len(fresh) == 1 and missing.explained and missing.of_another):  # or it is that one's sub-account
             waits = missing.amount is not None and 0 < missing.amount <= missing.others
-            orders = tuple(map(adopted_order, fresh)) if missing.fell_for_alike and not evidence.get("nameless") else ()
-            return Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None, candidates=orders)
+            look = Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None)
+            candidates = missing.fell_for_alike and not evidence.get("nameless")
+            return replace(look, candidates=tuple(map(adopted_order, fresh))) if candidates else look
         look = self._by_balance(missing, detail)
+        if look.verdict == "not visible" and missing.fell_for_alike and not odd:
+            look = replace(look, paid=missing.amount)
         return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
     def _by_balance(self, missing: Missing, detail: str) -> Look:
