@@ -133,7 +133,9 @@ class Account:
 
     def redact(self, text: str) -> str:
         """The text with this account's secrets replaced: as they are, URL-encoded, as HTML and in base64."""
-        secrets = {self.secret, *(str(v) for v in self.session.values() if isinstance(v, str))}
+        session, hook = self.session.values(), self.webhook_secret
+        signing = hook if isinstance(hook, list) else [hook]
+        secrets = {each for each in (self.secret, *signing, *session) if isinstance(each, str)}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 4:
                 for form in _forms_of(secret):

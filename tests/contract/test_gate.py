@@ -59,6 +59,15 @@ def test_no_text_begins_a_template(template: str, escaped: bool) -> None:
         assert not any(sign in text for sign in ("{{", "{%", "{#")), text
 
 
+@pytest.mark.parametrize("setting", ["whsec_New/1234+", ["whsec_New/1234+", "whsec_Old/5678+"]], ids=["one", "during a change"])
+def test_a_webhook_secret_that_a_vendor_echoes_is_hidden(setting: Any) -> None:
+    account = Account("voodoo", "c", "voodoo:c", "https://vendor.example", SECRET, settings={"webhook_secret": setting})
+    for secret in [setting] if isinstance(setting, str) else setting:
+        for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
+            body = dump_json({"reason": f"signed with {form} until today"}).encode()
+            assert admit(load_json(body), body, account.redact) == {"reason": "signed with *** until today"}
+
+
 def test_a_delivery_keeps_its_texts_to_the_letter() -> None:
     """Another character is another password."""
     code = "a{{b}}{%c\ud83d\ude00\u200b\x1b" + SECRET
