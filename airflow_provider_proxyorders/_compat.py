@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 
@@ -103,12 +104,39 @@ def was_mapped_to_none(operator: Any, name: str) -> bool:
     return name not in getattr(mapped, "partial_kwargs", {})
 
 
+#: Executors set one of these in the container of a task, whatever ``[core] executor`` says there.
+_IN_A_CONTAINER = ("AIRFLOW_IS_K8S_EXECUTOR_POD", "AIRFLOW_IS_EXECUTOR_CONTAINER")
+_LOCAL_EXECUTOR = "airflow.executors.local_executor.LocalExecutor"
+
+
+def container_of_a_task() -> str | None:
+    """The variable by which an executor marks this process's container as one for a task alone; ``None`` elsewhere."""
+    return next((name for name in _IN_A_CONTAINER if os.environ.get(name)), None)
+
+
 def executors() -> list[str]:
-    """The configured executors, in the words of ``[core] executor``."""
+    """The executors of ``[core] executor``, without teams and aliases: the short name of one of Airflow's own, or a class."""
     from airflow.sdk import conf
 
-    configured = conf.get("core", "executor", fallback="LocalExecutor") or ""
-    return [part.strip() for part in configured.replace(";", ",").split(",") if part.strip()]
+    configured = conf.get("core", "executor", fallback="LocalExecutor") or "LocalExecutor"
+    of_teams = (team.rpartition("=")[2] for team in configured.split(";"))
+    names = (entry.rpartition(":")[2].strip() for entries in of_teams for entry in entries.split(","))
+    return [name for name in names if name]
+
+
+@cache
+def runs_on_one_host(executor: str) -> bool:
+    """Whether an executor runs all tasks on its own host: Airflow's ``LocalExecutor``, or a class that says so.
+
+    :param executor: as :func:`executors` names it.
+    """
+    if executor in ("LocalExecutor", _LOCAL_EXECUTOR):
+        return True
+    module, _, name = executor.rpartition(".")
+    try:
+        return getattr(import_module(module), name).is_local is True
+    except Exception:  # one of Airflow's other executors by its short name, or a class that is missing here
+        return False
 
 
 def act_as_airflow_command() -> None:

@@ -267,7 +267,7 @@ def _check_mode(check: Check, url: str) -> Check:
 
 def _in_use(url: str, place: str, wallet: str | None) -> Check:
     ledger: Ledger = open_ledger(url)
-    text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor; {_backup_of(ledger)}"
+    text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor; {_id_of(ledger)}; {_backup_of(ledger)}"
     if wallet is None:
         return Check("ledger", "ok", text)
     sharing = Accounts(ledger.engine).sharing(wallet)
@@ -287,6 +287,11 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
         advice = "Decide, see: proxyorders ledger show ORDER_KEY" if waiting else "See: proxyorders ledger list --unresolved"
         return Check("ledger", "note", text, advice)
     return Check("ledger", "ok", text)
+
+
+def _id_of(ledger: Ledger) -> str:
+    """The identity of the ledger, as half a sentence. It decides nothing that a purchase decides."""
+    return f"ledger id {ledger.identity}, the same on every host" if facts.salt(ledger).get() else "its first use makes its id"
 
 
 def _backup_of(ledger: Ledger) -> str:

@@ -146,7 +146,7 @@ class ProxyOrdersHook(ReadingHook):
             self.http,
             self.ledger,
             actor=actor_of(context),
-            fence=fence_of(context),
+            fence=fence_of(context, self.ledger),
             answers=answers_of(context),
             say=say or self.log.info,
         )

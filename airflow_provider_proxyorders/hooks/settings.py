@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 
 #: Defaults: for how many days a webhook is kept, and how many webhooks a second one connection may send to one receiver.
 RETENTION, RATE = 30.0, 500.0
-#: Executors with all tasks on the scheduler's host, so all tasks see the same SQLite file.
-ONE_HOST = ("LocalExecutor", "SequentialExecutor", "DebugExecutor")
+_USE_POSTGRESQL = (
+    "Point [proxyorders] ledger_url at a PostgreSQL database, for example "
+    "AIRFLOW__PROXYORDERS__LEDGER_URL=postgresql+psycopg://user:password@host/proxyorders"
+)
 
 
 def ledger_url() -> str:
@@ -60,9 +62,17 @@ def ledger() -> Ledger:
     """
     from airflow_provider_proxyorders.ledger import open_ledger
 
+    return open_ledger(shared_ledger_url())
+
+
+def shared_ledger_url() -> str:
+    """:func:`ledger_url`, for the parts of Airflow that must use the same ledger.
+
+    :raises LedgerError: the workers could not share it. Nothing was bought.
+    """
     url = ledger_url()
     refuse_unshared(url)
-    return open_ledger(url)
+    return url
 
 
 def refuse_unshared(url: str) -> None:
@@ -79,11 +89,16 @@ def refuse_unshared(url: str) -> None:
             "sqlite:////absolute/path/proxyorders.db, with four slashes",
             retry="never",
         )
-    spread = [name for name in _compat.executors() if not any(local in name for local in ONE_HOST)]
+    if variable := _compat.container_of_a_task():
+        raise LedgerError(
+            f"the ledger is a SQLite file in a container that serves one task ({variable} is set), and the next try gets another "
+            f"container, so a second purchase could slip through. Nothing was bought. {_USE_POSTGRESQL}",
+            retry="never",
+        )
+    spread = [name for name in _compat.executors() if not _compat.runs_on_one_host(name)]
     if spread:
         raise LedgerError(
             f"the ledger is a SQLite file, but {spread[0]} spreads tasks over several hosts, so a second "
-            "purchase could slip through. Nothing was bought. Point [proxyorders] ledger_url at a PostgreSQL database, for "
-            "example AIRFLOW__PROXYORDERS__LEDGER_URL=postgresql+psycopg://user:password@host/proxyorders",
+            f"purchase could slip through. Nothing was bought. {_USE_POSTGRESQL}",
             retry="never",
         )

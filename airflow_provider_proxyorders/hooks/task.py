@@ -1,4 +1,7 @@
-"""What a purchase takes from the running Airflow task: its actor, its fence, and a second place for an answer."""
+"""What a purchase takes from the running Airflow task: its actor, its fence, and a second place for an answer.
+
+One rule: the fence leaves a mark of the ledger in the task's state. A later try with another ledger reads it and buys nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import Actor
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
+    from airflow_provider_proxyorders.ledger import Ledger
+    from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer, Mark
+
+#: The name of the mark in the state of a task.
+MARK = "proxyorders_order_key"
 
 
 def actor_of(context: Mapping[str, Any] | None) -> Actor:
@@ -30,15 +37,18 @@ def actor_of(context: Mapping[str, Any] | None) -> Actor:
     )
 
 
-def fence_of(context: Mapping[str, Any] | None) -> Callable[[str], None] | None:
-    """Airflow's own fence: if Airflow has replaced this try by another, writing to the task's state store raises."""
+def fence_of(context: Mapping[str, Any] | None, ledger: Ledger) -> Callable[[str], None] | None:
+    """Airflow's own fence: if Airflow has replaced this try by another, writing to the task's state store raises.
+
+    :param ledger: in which the purchases are recorded.
+    """
     state = context.get("task_state_store") if context is not None else None
     if state is None:
         return None
 
     def fence(order_key: str) -> None:
         try:
-            state.set("proxyorders_order_key", order_key)
+            state.set(MARK, {"order_key": order_key, "ledger": ledger.identity})
         except Exception as error:
             logging.getLogger(__name__).debug("task state store", exc_info=True)
             raise LedgerError(
@@ -68,6 +78,25 @@ class TaskAnswers:
         """:raises Exception: Airflow is away, or has replaced this try by another."""
         value = {"order_key": order_key, "order_id": answer.order_id, "handle": answer.handle or "", "fence": answer.fence}
         self._state.set(_name_of(order_key), value)
+
+    def mark(self) -> Mark | None:
+        """What the fence of an earlier try left.
+
+        :raises LedgerError: it cannot be read, so this try cannot tell whether the ledger is still the same.
+        """
+        from airflow_provider_proxyorders.purchase.kept_answers import Mark
+
+        try:
+            value = self._state.get(MARK)
+        except Exception as error:
+            logging.getLogger(__name__).debug("task state store", exc_info=True)
+            raise LedgerError(
+                "Airflow does not give this task's state out, so this try cannot tell whether an earlier one bought from "
+                f"another ledger; this one buys nothing ({type(error).__name__})."
+            ) from None
+        if isinstance(value, dict):
+            return Mark(str(value["order_key"]), str(value["ledger"]))
+        return Mark(str(value), "") if value else None  # a text is the key alone, from an older version
 
     def find(self, order_key: str) -> KeptAnswer | None:
         """The answer that an earlier try kept for an order key."""

@@ -38,6 +38,11 @@ class LedgerFingerprints(facts.FactStore):
             self._salt = salt.get() or salt.decide_once(secrets.token_hex(32))
         return self._salt
 
+    @property
+    def identity(self) -> str:
+        """A short id of this ledger, the same on every host that uses it. A copy of the ledger has it too."""
+        return hashlib.sha256(f"identity {self.salt}".encode()).hexdigest()[:12]
+
     def is_same_request(self, purchase: Purchase, fingerprint: str) -> bool:
         """Whether a purchase was intended with this request.
 

@@ -1,7 +1,8 @@
 """The second place of a known answer: the state of the task, for the time when the ledger cannot be written.
 
-Two rules. A kept answer is a hint: the order is read at the vendor, and passes the checks of every answer, before the ledger
-records it. It holds ids only.
+Three rules. A kept answer is a hint: the order is read at the vendor, and passes the checks of every answer, before the ledger
+records it. It holds ids only. A mark of an earlier try names its ledger; with another ledger this try buys nothing, since only
+the first one can tell what was bought.
 """
 
 from __future__ import annotations
@@ -31,8 +32,25 @@ class KeptAnswer:
     fence: int
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What an earlier try left outside of the ledger, right before its purchase left.
+
+    :param ledger: the identity of its ledger; "" if an older version of this package left the mark.
+    """
+
+    order_key: str
+    ledger: str
+
+
 class AnswerStore(Protocol):
     """Where answers are kept, by order key: outside of the ledger, and for all tries of a task."""
+
+    def mark(self) -> Mark | None:
+        """The mark of the last try that was about to send a purchase, of any order key.
+
+        :raises LedgerError: it cannot be read.
+        """
 
     def keep(self, order_key: str, answer: KeptAnswer) -> None:
         """:raises Exception: it cannot be kept."""
@@ -73,19 +91,17 @@ class KeptAnswers:
         :param purchase: as the ledger has it.
         :returns: the purchase, with its order; as it is without a kept answer, or where the vendor does not have the order.
         :raises OutcomeUnknown: the order cannot be read now. The next try reads it.
-        :raises LedgerError: the ledger lacks a purchase with an answer, so it is another ledger. This try bought nothing.
+        :raises LedgerError: an earlier try recorded its purchase in another ledger. This try bought nothing.
         """
         if self.store is None or (purchase is not None and purchase.step in TAKEN):
+            return purchase
+        if not self._has_earlier_try(self.store, purchase):
             return purchase
         answer = self.store.find(order_key)
         if answer is None or answer.order_id in self.tracker.ledger.late_orders(order_key):  # or it is a person's to decide
             return purchase
         if purchase is None:
-            raise LedgerError(
-                f"the ledger lacks {order_key!r}, which an earlier try of this task bought as order {answer.order_id}; is "
-                "[proxyorders] ledger_url the same on every host? Nothing was bought by this try.",
-                retry="never",
-            )
+            raise _lacking(order_key, answer)
         try:
             vendor_order = self.tracker.read_order(answer.order_id)
         except VendorError as error:
@@ -99,5 +115,39 @@ class KeptAnswers:
         )
         return self.record(purchase, answer.fence, vendor_order)
 
+    def _has_earlier_try(self, store: AnswerStore, purchase: Purchase | None) -> bool:
+        """Whether an earlier try may have left an answer. If so, this must be its ledger."""
+        ledger = self.tracker.ledger
+        try:
+            mark = store.mark()
+        except LedgerError:
+            if purchase is None:
+                raise
+            return True  # it wrote into this very ledger
+        if mark is None:
+            return purchase is not None
+        if mark.ledger and mark.ledger != ledger.identity:
+            raise _another_ledger(
+                f"an earlier try recorded {mark.order_key!r} in the ledger {mark.ledger}, and this try opened the ledger "
+                f"{ledger.identity}; whether that purchase was taken stands in the first one only"
+            )
+        if (purchase is None or purchase.order_key != mark.order_key) and ledger.find(mark.order_key) is None:
+            raise _lacking(mark.order_key, store.find(mark.order_key))
+        return True
 
-__all__ = ["AnswerStore", "KeptAnswer", "KeptAnswers"]
+
+def _lacking(order_key: str, answer: KeptAnswer | None) -> LedgerError:
+    what = f"bought as order {answer.order_id}" if answer is not None else "recorded and may have bought"
+    text = f"the ledger lacks {order_key!r}, which an earlier try {what}: it is another ledger, or an older copy"
+    return _another_ledger(text)
+
+
+def _another_ledger(text: str) -> LedgerError:
+    return LedgerError(
+        f"{text}. This try bought nothing. Use one [proxyorders] ledger_url on every host: `proxyorders doctor` shows the same "
+        "ledger id on each.",
+        retry="never",
+    )
+
+
+__all__ = ["AnswerStore", "KeptAnswer", "KeptAnswers", "Mark"]

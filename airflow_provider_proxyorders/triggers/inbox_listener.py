@@ -80,12 +80,15 @@ class InboxListener:
             await asyncio.gather(pruning, return_exceptions=True)
 
     async def _listen(self) -> None:
+        said = ""
         while True:
             try:
                 await self.pin_start()
                 await self._pass_on(await asyncio.to_thread(self._open))
             except LedgerError as error:
-                log.warning("The inbox of webhooks failed, waiting tasks are polled as usual: %s", error)
+                level = logging.DEBUG if str(error) == said else logging.WARNING  # a wrong setting stays as it is
+                log.log(level, "The inbox of webhooks failed, waiting tasks are polled as usual: %s", error)
+                said = str(error)
             except Exception:  # a mistake of ours must not end the listening for as long as this triggerer runs
                 log.exception("The inbox of webhooks failed, waiting tasks are polled as usual")
             await asyncio.sleep(AGAIN)
@@ -111,9 +114,9 @@ _listeners: dict[asyncio.AbstractEventLoop, InboxListener] = {}
 
 def inbox_listener() -> InboxListener:
     """The listener of this event loop."""
-    from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_retention
+    from airflow_provider_proxyorders.hooks.settings import shared_ledger_url, webhook_retention
 
     loop = asyncio.get_running_loop()
     for closed in [other for other in _listeners if other.is_closed()]:
         del _listeners[closed]
-    return _listeners.setdefault(loop, InboxListener(ledger_url, webhook_retention))
+    return _listeners.setdefault(loop, InboxListener(shared_ledger_url, webhook_retention))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_proxyorders.hooks.settings import ledger_url, webhook_rate, webhook_retention
+from airflow_provider_proxyorders.hooks.settings import shared_ledger_url, webhook_rate, webhook_retention
 from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
 from airflow_provider_proxyorders.vendors import Vendor
@@ -27,7 +27,7 @@ def _wallet(vendor: Vendor) -> str:
 
 
 def _inbox() -> Inbox:
-    return open_inbox(ledger_url())
+    return open_inbox(shared_ledger_url())
 
 
 def serve(host: str, port: int) -> None:

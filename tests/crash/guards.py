@@ -65,7 +65,7 @@ def airflow_fence(patch: Patch) -> None:
     """Airflow is not asked whether this try was replaced."""
     from airflow_provider_proxyorders.hooks import proxyorders
 
-    patch(proxyorders, "fence_of", lambda context: None)
+    patch(proxyorders, "fence_of", lambda context, ledger: None)
 
 
 def evidence(patch: Patch) -> None:
@@ -331,12 +331,19 @@ def elsewhere(patch: Patch) -> None:
     patch(OrderOwnership, "sent_elsewhere", lambda ownership, purchase: False)
 
 
+def same_ledger(patch: Patch) -> None:
+    """Nobody compares the ledger with that of an earlier try."""
+    from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswers
+
+    patch(KeptAnswers, "_has_earlier_try", lambda answers, store, purchase: True)
+
+
 GUARDS: Mapping[str, Callable[[Patch], None]] = {
     removal.__name__: removal
     for removal in (
         intent, fence, airflow_fence, evidence, running, held_up, connected, turn,
         reservation, fingerprint, settle, owned, contradiction, missing, doubt, permit, once,
         looks, cut, one_clock, edge, rest, own_intent, refusal, last_look, reference_taken, question,
-        suspects, look_beside, shown_before, alike, elsewhere,
+        suspects, look_beside, shown_before, alike, elsewhere, same_ledger,
     )
 }  # fmt: skip

@@ -34,10 +34,13 @@ from airflow_provider_proxyorders.domain.errors import (
     WalletHeld,
 )
 from airflow_provider_proxyorders.domain.model import TAKEN, Actor, Money, Purchase, Step
+from airflow_provider_proxyorders.hooks.task import answers_of, fence_of
+from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.purchase import resolving
 from airflow_provider_proxyorders.transport import worker
 from airflow_provider_proxyorders.transport.worker import Http
 from tests.counted import counted
+from tests.tasks.tasks import StateStore
 from tests.vendors import ROWS
 
 from ..purchase.conftest import PRICES, Shop
@@ -126,6 +129,23 @@ def test_looking_before_sending_again(shop_of: ShopOf, guard: Guard, vendor: str
     assert len(shop.bought()) == (1 if guarded else 2)
 
 
+def test_the_same_ledger(shop_of: ShopOf, guard: Guard, tmp_path: Any) -> None:
+    """The worker of an order is gone, and its next try runs in another container with a file of its own there."""
+    guarded = guard("same_ledger")
+    shop, store = shop_of("iproyal"), StateStore()
+
+    def buy() -> Purchase:
+        given = {"task_state_store": store}
+        fence, answers = fence_of(given, shop.ledger), answers_of(given)
+        return shop.buyer(fence=fence, answers=answers).place(shop.request, order_key="k")
+
+    buy()
+    shop.ledger = open_ledger(f"sqlite:///{tmp_path}/another.db")
+    second = attempt(buy)
+    assert isinstance(second, LedgerError) == guarded
+    assert len(shop.bought()) == (1 if guarded else 2)
+
+
 def test_fence_of_the_ledger(shop: Shop, guard: Guard) -> None:
     """A worker is held up right before it writes SENT; another one buys and is done; then the first goes on."""
     guarded = guard("fence")
@@ -167,6 +187,9 @@ def test_fence_of_airflow(shop_of: ShopOf, guard: Guard, monkeypatch: pytest.Mon
         def set(self, key: str, value: str) -> None:
             if self.replaced:
                 raise RuntimeError("task instance not found")
+
+        def get(self, key: str) -> None:
+            return None
 
     def run(order_key: str, *, replaced: bool) -> Any:
         task = CreateProxyOrderOperator(

@@ -27,7 +27,7 @@ def test_inside_of_one_the_hook_knows_whose_it_is(shops: Shops) -> None:
         shops.hook("iproyal").create_order(REQUESTS["iproyal"], order_key="k")
     history = shops.hook("iproyal").ledger.history("k")
     assert {(row.actor.dag_id, row.actor.task_id, row.actor.try_number) for row in history} == {("mine", "by_hand", 2)}
-    assert task_context["task_state_store"].kept == {"proxyorders_order_key": "k"}
+    assert task_context["task_state_store"].kept["proxyorders_order_key"]["order_key"] == "k"
 
 
 @pytest.mark.parametrize("secrets", ["first-secret", ["first-secret", "second-secret"]])
@@ -42,7 +42,9 @@ def test_secrets_are_masked(secrets: str | list[str]) -> None:
     [
         ("LocalExecutor", ["LocalExecutor"]),
         ("LocalExecutor,CeleryExecutor", ["LocalExecutor", "CeleryExecutor"]),
-        (" LocalExecutor , a:b.C ;team=D", ["LocalExecutor", "a:b.C", "team=D"]),
+        (" LocalExecutor , a:b.C ;team=D", ["LocalExecutor", "b.C", "D"]),
+        ("Mine:LocalExecutor;=x.Y;two= alias : p.Q , Z", ["LocalExecutor", "x.Y", "p.Q", "Z"]),
+        ("", ["LocalExecutor"]),
     ],
 )
 def test_executors(configured: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

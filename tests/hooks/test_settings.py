@@ -22,14 +22,20 @@ SPREAD = [
     "LocalExecutor,k8s:airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor",
     "LocalKubernetesExecutor",
     "LocalExecutor;team1=CeleryExecutor",
+    "LocalExecutor;team1=LocalExecutor,far:tests.hooks.executors.NonLocalExecutor",
+    "tests.hooks.executors.NonLocalExecutor",
+    "LocalExecutor:tests.hooks.executors.NonLocalExecutor",
+    "my_company.LocalExecutor_replacement.SlurmExecutor",
+    "tests.hooks.executors.LocalExecutorThatIsMissing",
+    "localexecutor",
 ]
 ONE_HOST = [
     "LocalExecutor",
-    "SequentialExecutor",
     "airflow.executors.local_executor.LocalExecutor",
-    "LocalExecutor,SequentialExecutor",
+    "mine:LocalExecutor",
     "mine:airflow.executors.local_executor.LocalExecutor",
     "LocalExecutor;team1=LocalExecutor",
+    "LocalExecutor,tuned:tests.hooks.executors.Tuned",
 ]
 
 
@@ -57,6 +63,18 @@ def test_a_file_and_workers_on_one_host_are_fine(executor: str, sqlite: Path, mo
     monkeypatch.setenv(EXECUTOR, executor)
     assert ledger().purchases() == []
     assert sqlite.exists()
+
+
+@pytest.mark.parametrize("variable", ["AIRFLOW_IS_K8S_EXECUTOR_POD", "AIRFLOW_IS_EXECUTOR_CONTAINER"])
+def test_a_file_in_a_pod_is_refused_whatever_the_pod_says(variable: str, sqlite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's own pod templates set LocalExecutor in the pod of a task."""
+    monkeypatch.setenv(EXECUTOR, "LocalExecutor")
+    monkeypatch.setenv(variable, "True")
+    with pytest.raises(LedgerError, match=f"{variable} is set.*Nothing was bought.*LEDGER_URL=postgresql") as error:
+        ledger()
+    assert error.value.retry == "never" and not sqlite.exists()
+    monkeypatch.setenv(variable, "")
+    assert ledger().purchases() == []
 
 
 def test_a_database_server_is_for_every_executor(monkeypatch: pytest.MonkeyPatch) -> None:

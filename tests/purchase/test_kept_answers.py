@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event, text
 
 from airflow_provider_proxyorders.domain.errors import LedgerError, OutcomeUnknown
 from airflow_provider_proxyorders.domain.model import Purchase, Step
-from airflow_provider_proxyorders.hooks.task import TaskAnswers
+from airflow_provider_proxyorders.hooks.task import MARK, TaskAnswers
 from airflow_provider_proxyorders.ledger import Ledger, engine, open_ledger
 from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
 from airflow_provider_proxyorders.sandbox import Sandbox
@@ -145,6 +145,7 @@ def test_a_hint_that_nobody_finds_leaves_the_evidence(sheet: Shop) -> None:
 
 def test_a_ledger_without_the_purchase_is_another_ledger(sheet: Shop) -> None:
     store = StateStore()
+    store.set(MARK, {"order_key": "k", "ledger": sheet.ledger.identity})
     TaskAnswers(store).keep("k", KeptAnswer("7001", None, 2))
     with pytest.raises(LedgerError, match=r"lacks 'k'.*bought as order 7001.*ledger_url"):
         next_try(sheet, store)

@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersE
 from airflow_provider_proxyorders.domain.model import Actor, Purchase
 from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.purchase.buyer import Buyer
-from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer
+from airflow_provider_proxyorders.purchase.kept_answers import KeptAnswer, Mark
 from tests.vendors import VENDORS
 
 from .books import Books
@@ -34,6 +34,9 @@ TRIES, ROUNDS = 3, 24
 
 class State(dict[str, KeptAnswer]):
     """What Airflow keeps for all tries of a task; Clear deletes it."""
+
+    def mark(self) -> Mark | None:
+        return None  # all workers of a market share its ledger
 
     def keep(self, order_key: str, answer: KeptAnswer) -> None:
         self[order_key] = answer

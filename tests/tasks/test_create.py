@@ -132,7 +132,7 @@ class TestResult:
     def test_the_key_is_in_airflows_task_state(self, shops: Shops) -> None:
         given = context()
         buy(shops, "iproyal")().execute(given)
-        assert given["task_state_store"].kept == {"proxyorders_order_key": KEY}
+        assert given["task_state_store"].kept == {"proxyorders_order_key": {"order_key": KEY, "ledger": ledger(shops).identity}}
 
     def test_the_history_names_the_try(self, shops: Shops) -> None:
         buy(shops, "iproyal")().execute(context(try_number=2))
