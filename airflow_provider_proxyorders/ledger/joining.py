@@ -21,6 +21,7 @@ from airflow_provider_proxyorders.ledger.schema import (
     owned_ids,
     purchases,
     questions,
+    tickets,
     wallet_steps,
     wallets,
     webhooks,
@@ -28,7 +29,7 @@ from airflow_provider_proxyorders.ledger.schema import (
 from airflow_provider_proxyorders.ledger.schema import spending as days
 
 #: Tables with a wallet in each row and without a rule about two rows of one wallet.
-_PLAIN = (purchases, webhooks, questions, accounts, connections, wallet_steps)
+_PLAIN = (purchases, webhooks, questions, accounts, connections, wallet_steps, tickets)
 #: Tables with one row of a wallet for each of these names. The row of the present name stays.
 _KEYED = ((owned_ids, "vendor_id"), (alarms, "name"))
 _UNFINISHED = [step.value for step in (Step.INTENDED, Step.UNKNOWN, Step.QUARANTINED, Step.REJECTED)]
@@ -46,6 +47,7 @@ def join(connection: Connection, former: str, wallet: str, now: str) -> None:
     old, row = turns.lock_row(connection, former), turns.lock_row(connection, wallet)
     connection.execute(_RAISE_FENCES, {"_wallets": [former, wallet]})
     doubt = _doubly_owned(connection, former, wallet)
+    connection.execute(_DROP_SECOND_TICKETS, {"_former": former, "_wallet": wallet})
     for table in _PLAIN:
         connection.execute(update(table).where(table.c.wallet == former).values(wallet=wallet))
     for table, name in _KEYED:
@@ -67,6 +69,11 @@ _RAISE_FENCES = (
     update(purchases)
     .where(purchases.c.wallet.in_(bindparam("_wallets", expanding=True)), purchases.c.step.in_(_UNFINISHED))
     .values(fence=purchases.c.fence + 1)
+)
+#: Of two tickets for one key, that in the line of the present name stays.
+_DROP_SECOND_TICKETS = delete(tickets).where(
+    tickets.c.wallet == bindparam("_former"),
+    tickets.c.order_key.in_(select(tickets.c.order_key).where(tickets.c.wallet == bindparam("_wallet"))),
 )
 
 

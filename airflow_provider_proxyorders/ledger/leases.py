@@ -16,16 +16,23 @@ from airflow_provider_proxyorders.ledger import turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.rows import purchase_of
-from airflow_provider_proxyorders.ledger.schema import purchases, wallets
+from airflow_provider_proxyorders.ledger.schema import purchases, tickets, wallets
 
 #: Seconds for which a purchase has the turn on its wallet without being sent.
 TURN = 120.0
+#: Seconds for which a place in the line before the turn lasts without being renewed.
+TICKET = 15.0
 
 _FIND_PURCHASE = select(purchases).where(purchases.c.order_key == bindparam("_key"))
 _CUT_TURN = (
     update(wallets)
     .where(wallets.c.wallet == bindparam("_wallet"), wallets.c.turn_until > bindparam("_longest"))
     .values(turn_until=bindparam("_longest"))
+)
+_CUT_TICKETS = (
+    update(tickets)
+    .where(tickets.c.wallet == bindparam("_wallet"), tickets.c.until > bindparam("_longest"))
+    .values(until=bindparam("_longest"))
 )
 _CUT_SENDING = (
     update(purchases)
@@ -39,19 +46,21 @@ _CUT_SENDING = (
 )
 
 
+def longest() -> float:
+    """Seconds for which a turn or a place in the line lasts at most. A waiter at work keeps its place as long as a turn."""
+    return max(TURN, TICKET)
+
+
 class LedgerLeases(Database):
     """The part of a ledger that ends rights in time."""
 
     def cut_turn(self, wallet: str) -> None:
-        """Let the turn on a wallet end in time."""
-        longest = stamp(self.clock() + timedelta(seconds=TURN))
-        with self.autocommit() as connection:
-            row = turns.read(connection, wallet)
-        if row is None or (row["turn_until"] or "") <= longest:
-            return
+        """Let the turn on a wallet end in time, and each place in its line."""
+        end = stamp(self.clock() + timedelta(seconds=longest()))
         with self.transaction() as connection:
-            name = turns.lock(connection, wallet)["wallet"]
-            connection.execute(_CUT_TURN, {"_wallet": name, "_longest": longest})
+            values = {"_wallet": turns.lock(connection, wallet)["wallet"], "_longest": end}
+            connection.execute(_CUT_TURN, values)
+            connection.execute(_CUT_TICKETS, values)
 
     def cut_sending(self, purchase: Purchase) -> Purchase:
         """Let the wait of a sender end in time. It was sent later than now only by the clock of its sender.

@@ -23,6 +23,7 @@ from airflow_provider_proxyorders.ledger.evidence import LedgerEvidence
 from airflow_provider_proxyorders.ledger.facts import FactStore
 from airflow_provider_proxyorders.ledger.freezes import LedgerFreezes
 from airflow_provider_proxyorders.ledger.leases import LedgerLeases
+from airflow_provider_proxyorders.ledger.line import LedgerLine
 from airflow_provider_proxyorders.ledger.looks import LedgerLooks
 from airflow_provider_proxyorders.ledger.questions import LedgerQuestions
 from airflow_provider_proxyorders.ledger.rows import History, Intent, OwnedElsewhere, StaleClaim, history_of, purchase_of
@@ -74,7 +75,15 @@ def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger
 
 
 class Ledger(
-    LedgerWrites, LedgerCorrections, LedgerLooks, LedgerLeases, LedgerQuestions, LedgerEvidence, LedgerFreezes, FactStore
+    LedgerWrites,
+    LedgerCorrections,
+    LedgerLooks,
+    LedgerLeases,
+    LedgerLine,
+    LedgerQuestions,
+    LedgerEvidence,
+    LedgerFreezes,
+    FactStore,
 ):
     """The record of purchases in one database."""
 

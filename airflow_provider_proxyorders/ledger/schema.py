@@ -32,9 +32,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The version of this code: the newest file in ``migrations/versions``.
-HEAD = "0005"
+HEAD = "0006"
 #: Every version with an upgrade path to this code.
-VERSIONS = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -147,6 +147,17 @@ wallets = Table(
     Column("turn_key", String(500)),
     Column("turn_until", String(40)),
     Column("joined", String(300)),
+)
+
+#: The line before the turn on a wallet, in the order of the numbers; see ``line``.
+tickets = Table(
+    "proxyorders_tickets",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("wallet", String(300), nullable=False),
+    Column("order_key", String(500), nullable=False),
+    Column("until", String(40), nullable=False),
+    Index("proxyorders_tickets_key", "wallet", "order_key", unique=True),
 )
 
 #: Append-only: one row for each freeze of a wallet and each end of one, with person, time and reason.

@@ -1,7 +1,7 @@
 """The row of a wallet: its lock while limits are checked, its freeze, and the purchase with the turn.
 
 Two rules. Every writing transaction of the ledger locks this row first, so limits hold and deadlocks are impossible. Purchases
-with evidence that fits several of them take turns: one goes out at a time.
+with evidence that fits several of them take turns: one goes out at a time, and the first in the line is next (see ``line``).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, literal, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, literal, select, update
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.rows import Intent
-from airflow_provider_proxyorders.ledger.schema import facts, purchases, wallets
+from airflow_provider_proxyorders.ledger.schema import facts, purchases, tickets, wallets
 
 T = TypeVar("T", Purchase, Intent)
 
@@ -44,6 +44,17 @@ _ANOTHER_PURCHASE = (
 )
 #: Another purchase of the wallet whose outcome is unresolved.
 _UNRESOLVED_PURCHASE = _ANOTHER_PURCHASE.where(purchases.c.step.in_(_UNRESOLVED_STEPS))
+#: What keeps a purchase from the turn, in one read: the first living ticket, and an unresolved purchase. And its own ticket.
+_living = select(tickets.c.order_key).where(tickets.c.wallet == bindparam("_wallet"), tickets.c.until > bindparam("_now"))
+_IN_THE_WAY = select(
+    _living.order_by(tickets.c.id).limit(1).scalar_subquery().label("first"),
+    _UNRESOLVED_PURCHASE.with_only_columns(purchases.c.order_key).scalar_subquery().label("unresolved"),
+    select(tickets.c.id)
+    .where(tickets.c.wallet == bindparam("_wallet"), tickets.c.order_key == bindparam("_key"))
+    .scalar_subquery()
+    .label("ticket"),
+)
+_TAKE_TICKET = delete(tickets).where(tickets.c.id == bindparam("_ticket"))
 #: Another extension of the same order. The order shows an accepted extension late, and it could pass for the next extension.
 _EXTENSION_UNDER_WAY = _ANOTHER_PURCHASE.where(
     purchases.c.step.in_([*_UNRESOLVED_STEPS, Step.PLACED.value]),
@@ -121,18 +132,31 @@ def refuse_frozen(wallet: RowMapping) -> None:
 
 
 def take(connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
-    """Give a purchase the turn on its locked wallet for so many seconds.
+    """Give a purchase the turn on its locked wallet for so many seconds. Its ticket is used up.
 
-    :raises WalletHeld: another purchase has the turn or is unresolved. Nothing was bought.
+    :raises WalletHeld: another purchase has the turn, is before this one in the line, or is unresolved. Nothing was bought.
     """
-    key = wallet["turn_key"]
-    if key and key != intent.order_key and (wallet["turn_until"] or "") > stamp(now):
-        raise WalletHeld(
-            f"the purchase {key!r} is under way on wallet {intent.wallet!r}; one at a time. Nothing was bought.", blocker=key
-        )
-    _refuse_beside(connection.execute(_UNRESOLVED_PURCHASE, {"_wallet": intent.wallet, "_key": intent.order_key}).first(), intent)
+    key, is_on = wallet["turn_key"], (wallet["turn_until"] or "") > stamp(now)
+    if key and key != intent.order_key and is_on:
+        raise under_way(key, intent.wallet)
+    values = {"_wallet": intent.wallet, "_key": intent.order_key}
+    way = connection.execute(_IN_THE_WAY, {**values, "_now": stamp(now)}).one()
+    if way.unresolved:
+        _refuse_beside(connection.execute(_UNRESOLVED_PURCHASE, values).first(), intent)
+    if way.first not in (None, intent.order_key) and not (key and is_on):
+        raise WalletHeld(f"other purchases wait for wallet {intent.wallet!r}, {way.first!r} first. Nothing was bought.")
+    if way.ticket is not None:
+        connection.execute(_TAKE_TICKET, {"_ticket": way.ticket})
     until = stamp(now + timedelta(seconds=seconds))
     connection.execute(_SET_WALLET, {"turn_key": intent.order_key, "turn_until": until, "_wallet": intent.wallet})
+
+
+def under_way(key: str, wallet: str) -> WalletHeld:
+    """The error while another purchase has the turn.
+
+    :param key: its order key.
+    """
+    return WalletHeld(f"the purchase {key!r} is under way on wallet {wallet!r}; one at a time. Nothing was bought.", blocker=key)
 
 
 def leave(connection: Connection, purchase: Purchase) -> None:

@@ -47,10 +47,14 @@ class SpokenPause:
         while seconds > 0:
             if self.waited + max(seconds, left) > MOMENT and self.waited - self.said_at >= SAY_EVERY and self._is_long(seconds):
                 self.said_at = self.waited
-                self.tracker.say(f"Waiting for {self.what}: {left:.0f} s at most")
+                self.tracker.say(self.text(left))
             part = min(seconds, SAY_EVERY)
             self.tracker.sleep(part)
             self.waited, seconds, left = self.waited + part, seconds - part, left - part
+
+    def text(self, left: float) -> str:
+        """The line for the task's log."""
+        return f"Waiting for {self.what}: {left:.0f} s at most"
 
     def _is_long(self, seconds: float) -> bool:
         """A wait of many short parts is told when it has taken a moment, because most end at once."""

@@ -1,21 +1,25 @@
 """Turns: a purchase waits for other purchases of its wallet, and for another try of itself.
 
-Rule: a waiting worker settles the purchase of a lost worker. One lost worker therefore cannot hold a wallet for ever.
+Two rules. Purchases that take turns wait in a line: first come, first served. The first in line settles the purchase of a lost
+worker, so a lost worker cannot hold a wallet for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, ProxyOrdersError, Quarantined, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent
+from airflow_provider_proxyorders.ledger.turns import under_way
+from airflow_provider_proxyorders.purchase.line import Line
 from airflow_provider_proxyorders.purchase.pauses import SpokenPause
 from airflow_provider_proxyorders.purchase.settling import Settling
 
-#: Pauses between two looks at a held wallet: the first and the longest, in seconds, and their growth.
+#: Pauses between two looks at another extension of the order: the first and the longest, in seconds, and their growth.
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 5.0, 1.6
 #: Pause between two looks at another try of the same purchase, in seconds.
 PAUSE_FOR_OTHER_TRY = 2.0
@@ -24,7 +28,7 @@ PAUSE_FOR_OTHER_TRY = 2.0
 class Turns:
     """Waits for the turn on a wallet.
 
-    :param patience: how long to wait for another purchase of the wallet, or another try of this one, in seconds.
+    :param patience: how long to wait for another try of this purchase, and for a movement of the line, in seconds.
     :param ticks: seconds that never go back, from any start.
     """
 
@@ -33,33 +37,78 @@ class Turns:
         self.patience, self.ticks = patience, ticks
 
     def intend(self, intent: Intent) -> Purchase:
-        """Write an intent down. If another purchase holds the wallet, settle it or wait for it first.
+        """Write an intent down, at its turn if it takes one.
 
-        :raises WalletHeld: the wallet is still held after the patience. Nothing was bought.
+        :raises WalletHeld: another purchase still holds the wallet after the patience. Nothing was bought.
         :raises CapExceeded: a limit refuses the purchase. Nothing was bought.
+        """
+        try:
+            return self.intend_now(intent)
+        except WalletHeld as error:
+            return self.intend_in_line(intent, error) if intent.takes_turn else self.intend_after_extension(intent, error)
+
+    def intend_now(self, intent: Intent) -> Purchase:
+        try:
+            return self.ledger.intend(intent, self.tracker.actor)
+        except CapExceeded as refused:
+            self.give_back_own(intent.order_key, refused)
+            raise
+
+    def intend_in_line(self, intent: Intent, error: WalletHeld) -> Purchase:
+        """Write an intent down at its turn.
+
+        :param error: why the wallet is held.
+        """
+        line = Line(self.tracker, intent.wallet, intent.order_key, self.patience, self.ticks)
+        purchase = None
+        try:
+            purchase = self.wait_in_line(line, intent, error)
+            return purchase
+        finally:
+            if purchase is None or purchase.step is not Step.INTENDED:  # an intent has used the ticket up
+                line.leave()
+
+    def wait_in_line(self, line: Line, intent: Intent, error: WalletHeld) -> Purchase:
+        """Wait, and settle the purchase that holds the wallet as the first in line."""
+        helped: set[str] = set()
+        while True:
+            place = line.look()
+            over = line.patience_left <= 0
+            try:
+                if over or place.lets_go(intent.order_key):
+                    return self.intend_now(intent)
+                error = under_way(place.turn_key, intent.wallet) if place.turn_key else error
+            except WalletHeld as refusal:
+                error = refusal
+            if place.ahead == 0 and line.may_help(error.blocker) and self.help(error, helped, line.kept):
+                continue  # the wallet may be free, however long that took
+            if over:
+                error.retry_after = self.seconds_until_free(error)
+                raise error
+            line.wait(place, error.blocker)
+
+    def intend_after_extension(self, intent: Intent, error: WalletHeld) -> Purchase:
+        """Wait for another extension of the same order, and settle it if its own task left it behind.
+
+        :param error: tells the other extension.
         """
         deadline = self.ticks() + self.patience
         pause = FIRST_PAUSE
         helped: set[str] = set()
         spoken: dict[str | None, SpokenPause] = {}
         while True:
-            try:
-                return self.ledger.intend(intent, self.tracker.actor)
-            except CapExceeded as refused:
-                self.give_back_own(intent.order_key, refused)
-                raise
-            except WalletHeld as error:
-                if not spoken:
-                    self.ledger.cut_turn(intent.wallet)
-                if self.help(error, helped):
-                    continue  # the wallet may be free, however long that took
+            if not self.help(error, helped):
                 left = deadline - self.ticks()
                 if pause > left:
                     error.retry_after = self.seconds_until_free(error)
-                    raise
-                what = f"the turn on wallet {intent.wallet!r}, which {error.blocker!r} has"
+                    raise error
+                what = f"the extension {error.blocker!r} of the same order"
                 spoken.setdefault(error.blocker, SpokenPause(self.tracker, what)).sleep(pause, left)
                 pause = min(pause * GROWTH, LONGEST_PAUSE)
+            try:
+                return self.intend_now(intent)
+            except WalletHeld as refusal:
+                error = refusal
 
     def seconds_until_free(self, error: WalletHeld) -> float | None:
         """Seconds after which another try can settle the purchase on the wallet; ``None``: any moment."""
@@ -68,10 +117,13 @@ class Turns:
             return None
         return self.settling.seconds_until_decidable(blocker) + 1
 
-    def help(self, error: WalletHeld, helped: set[str]) -> bool:
+    def help(
+        self, error: WalletHeld, helped: set[str], kept: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    ) -> bool:
         """Settle the purchase on the wallet, if its own task left it behind.
 
         :param helped: keys settled by this call before; each is settled once, to spare the vendor.
+        :param kept: keeps the place in the line meanwhile.
         :returns: whether it was settled or moved on just now.
         :raises WalletHeld: the purchase is quarantined and was looked for once more, so waiting is useless.
         """
@@ -85,10 +137,11 @@ class Turns:
             return False
         helped.add(blocker.order_key)
         try:
-            if blocker.step is Step.PLACED:
-                return self.tracker.refresh(blocker).step is not Step.PLACED
-            self.settling.settle(blocker)
-            return True
+            with kept():
+                if blocker.step is Step.PLACED:
+                    return self.tracker.refresh(blocker).step is not Step.PLACED
+                self.settling.settle(blocker)
+                return True
         except Quarantined:
             raise error from None
         except ProxyOrdersError as failed:

@@ -29,7 +29,9 @@ MARGIN = 0.8 * PACE
 WRITE_PAUSES = (0.1, 0.4, 1.5)
 #: Seconds for which a purchase has the turn on its wallet before it is sent; 120 s in the package.
 TURN = 5.0 * PACE
-#: Seconds for which a task waits for another purchase of its wallet.
+#: Seconds for which a place in the line before the turn lasts; 15 s in the package.
+TICKET = 2.0 * PACE
+#: Seconds for which a line before the turn may stand until its waiters give up.
 PATIENCE = 8.0 * PACE
 
 
@@ -97,7 +99,7 @@ def hurry() -> None:
         if name.startswith("airflow_provider_proxyorders.") and callable(getattr(module, "sending_time", None)):
             module.sending_time = sending_time  # type: ignore[attr-defined]
     sending.WRITE_PAUSES = WRITE_PAUSES
-    leases.TURN = TURN
+    leases.TURN, leases.TICKET = TURN, TICKET
     LedgerWrites.intend.__kwdefaults__["turn_seconds"] = TURN
 
 

@@ -285,6 +285,16 @@ def test_a_turn_stays_with_its_purchase(joined: Ledger) -> None:
     assert [tuple(row) for row in rows] == [("iproyal:a", "first", None), ("iproyal:b", None, "iproyal:a")]
 
 
+def test_the_lines_become_one(joined: Ledger) -> None:
+    """The numbers keep their order over both lines, and a waiter goes on under the former name."""
+    for wallet, key in (("b", "1"), ("a", "2"), ("b", "both"), ("a", "both"), ("b", "3")):
+        joined.line_up(f"iproyal:{wallet}", key)
+    join(joined)
+    assert [joined.place_in_line("iproyal:b", key).ahead for key in ("1", "2", "both", "3")] == [0, 1, 2, 3]
+    joined.leave_line("iproyal:b", "1")
+    assert joined.place_in_line("iproyal:a", "2").ahead == 0
+
+
 def test_webhooks_move_and_later_ones_follow(joined: Ledger) -> None:
     inbox = Inbox(joined.engine)
 

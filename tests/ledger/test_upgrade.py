@@ -80,6 +80,10 @@ RENAMED = {
 }
 
 
+#: Marks a test of what the upgrade to 0005 does.
+to_0005 = pytest.mark.parametrize("rows", [version for version in VERSIONS if version < "0005"], indirect=True)
+
+
 @pytest.fixture(params=[version for version in VERSIONS if version != HEAD])
 def rows(request: pytest.FixtureRequest, empty_url: str) -> dict[str, list[dict[str, Any]]]:
     """A ledger of an older version at the address; returns its rows by table."""
@@ -130,6 +134,7 @@ def test_the_old_names_are_gone_and_the_indexes_stay(rows: dict[str, Any], empty
     assert indexes == {f"proxyorders_purchases_{name}" for name in of_lists}
 
 
+@to_0005
 def test_each_purchase_gets_the_task_that_intended_it(rows: dict[str, Any], empty_url: str) -> None:
     engine = engine_for(empty_url)
     by_hand = {"dag_id": None, "run_id": None, "task_id": None}
@@ -142,6 +147,7 @@ def test_each_purchase_gets_the_task_that_intended_it(rows: dict[str, Any], empt
     assert named == {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 3}
 
 
+@to_0005
 def test_the_rules_hold_for_the_rows_from_before(rows: dict[str, Any], empty_url: str) -> None:
     """The flag still marks the purchase as unresolved, the turn is still taken, the fact is still decided."""
     ledger = open_ledger(empty_url)
@@ -164,6 +170,7 @@ def test_the_rules_hold_for_the_rows_from_before(rows: dict[str, Any], empty_url
     check_added_tables(ledger, rows)
 
 
+@to_0005
 def test_looks_move_out_of_the_evidence_and_still_prove(rows: dict[str, Any], empty_url: str) -> None:
     """A purchase may be unresolved while the package is upgraded."""
     engine = engine_for(empty_url)
@@ -182,6 +189,7 @@ def test_looks_move_out_of_the_evidence_and_still_prove(rows: dict[str, Any], em
         assert {line["sending"] for line in lines_of(connection, "proxyorders_looks")} == {2}
 
 
+@to_0005
 def test_a_masked_secret_cannot_be_guessed_from_an_older_row(rows: dict[str, Any], empty_url: str) -> None:
     """The same request is the same purchase as before, under a keyed fingerprint."""
     engine = engine_for(empty_url)

@@ -20,9 +20,12 @@ from .scenario import Weather
 
 READS = (
     "find", "get", "own_ids", "owned_by_another", "last_step", "sent_after", "order_ids_of_reference", "maybe_refunded",
-    "freeze_reason", "purchases", "looks_at_last_sending", "check_alone",
+    "freeze_reason", "purchases", "looks_at_last_sending", "check_alone", "place_in_line",
 )  # fmt: skip
-WRITES = ("decide_once", "put", "intend", "claim", "record", "release", "freeze", "add_look", "cut_sending", "cut_turn")
+WRITES = (
+    "decide_once", "put", "intend", "claim", "record", "release", "freeze", "add_look", "cut_sending", "cut_turn",
+    "line_up", "renew_ticket", "leave_line",
+)  # fmt: skip
 
 
 @cache
