@@ -1,7 +1,7 @@
 """One waiter in the line before the turn on a wallet.
 
 Two rules. A waiter looks more often, the nearer it is to the turn, and less often while the line stands. Its patience counts from
-the last movement of the line, so a long line that moves fails nobody.
+the last movement of the line, so a long line that moves ends no wait.
 """
 
 from __future__ import annotations
