@@ -1,6 +1,6 @@
 """The line before the turn on a wallet: numbered tickets, first come, first served, over all hosts.
 
-Three rules. A ticket keeps its number, so a waiter that lives is never overtaken. A ticket lives while its waiter renews it; after
+Three rules. A ticket keeps its number, so a living waiter is never overtaken. A ticket lives while its waiter renews it; after
 its lease the line goes on without it. The turn passes to the first living ticket, in the transaction that intends its purchase
 (see ``turns``).
 """
