@@ -183,8 +183,8 @@ def _exchanged(
     """Keys that hold each other's orders, each with the order that it holds.
 
     They asked one wallet for the same, an answer to one of them was lost or false, every order that they bought is held by
-    exactly one of them, and each of them holds exactly one. So the goods, the number and the money are right, and this is
-    counted apart.
+    exactly one of them, and each of them holds exactly one or asks a person. So the goods, the number and the money are right,
+    and this is counted apart.
     """
     found = dict[str, Entry]()
     for task in result.plan.tasks:
@@ -224,10 +224,15 @@ def _holds_of(words: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> b
 def _one_each(
     keys: Sequence[str], entries: Sequence[Entry], said: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Entry] | None:
-    """The one order that each key holds in the end; ``None`` unless these are all orders, and each key ever got just one."""
+    """The one order that each key holds in the end; ``None`` unless these are all orders, and each key ever got just one.
+
+    A key whose last word is a question to a person may hold none.
+    """
     left, held = list(entries), dict[str, Entry]()
     for key in keys:
         given = _given(said[key])
+        if not given and said[key] and _asks(said[key][-1]):
+            continue
         entry = next((entry for entry in left if given and given <= set(entry.names)), None)
         if entry is None or "result" not in said[key][-1]:
             return None

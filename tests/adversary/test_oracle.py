@@ -93,6 +93,19 @@ def test_a_key_gets_the_order_of_another_one_that_buys_again() -> None:
     assert "lost an answer and hold each other's orders: 2 (seed 0 a, b)" in report.text([verdict], 1, 60.0, 4)
 
 
+@pytest.mark.parametrize(
+    ("last", "wrong"),
+    [
+        (failed("b", "Quarantined", "unknown", "A person has to decide about 'b'.", at=30), set()),
+        (failed("b", "RequestRefused", "untouched", "Nothing was bought.", at=30), {"lost", "untouched", "wrong order"}),
+    ],
+    ids=["asks", "knows"],
+)
+def test_a_key_gets_the_order_of_another_one_that_asks(last: dict[str, Any], wrong: set[str]) -> None:
+    verdict = judge([bought("b", "8001", fault="refused after")], [got("a", "8001"), last])
+    assert kinds(verdict) == wrong and verdict.exchanged == ([] if wrong else ["a"])
+
+
 TWO = [bought("a", "8001", fault="reset after"), bought("b", "8002", fault="reset after")]
 CROSSED = [got("a", "8002"), got("b", "8001")]
 
