@@ -89,10 +89,12 @@ _WITHOUT_HANDLE = (
     .limit(bindparam("_limit"))
 )
 
-#: A purchase of the same kind that was sent since an intent.
-_SENT_SINCE_INTENT = select(purchases.c.order_key).where(*_others_since_intent(Step.SENT.value)).limit(1)
-_CREATION_SENT_SINCE_INTENT = _SENT_SINCE_INTENT.where(purchases.c.kind == "create")
-_EXTENSION_SENT_SINCE_INTENT = _SENT_SINCE_INTENT.where(purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
+#: An extension of the same order that was sent since an intent.
+_EXTENSION_SENT_SINCE_INTENT = (
+    select(purchases.c.order_key)
+    .where(*_others_since_intent(Step.SENT.value), purchases.c.kind == "extend", purchases.c.target == bindparam("_target"))
+    .limit(1)
+)
 
 _SUM = select(func.coalesce(func.sum(purchases.c.counted), 0))
 #: What every unresolved purchase of a wallet may take, and what every taken one counts, sent after a step. Purchases change when
@@ -252,7 +254,9 @@ class LedgerEvidence(Database):
     def check_alone(self, purchase: Purchase) -> None:
         """See :func:`check_alone`."""
         with self.autocommit() as connection:
-            check_alone(connection, purchase)
+            wallet = turns.read(connection, purchase.wallet)
+            if wallet is not None:
+                check_alone(connection, purchase, wallet)
 
     def maybe_refunded(self, purchase: Purchase) -> list[str]:
         """Ids of other orders of the wallet with a possible refund since this purchase was intended last."""
@@ -273,16 +277,17 @@ def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple
     return spending.amount_of(int(under_way)), spending.amount_of(int(late))
 
 
-def check_alone(connection: Connection, purchase: Purchase) -> None:
+def check_alone(connection: Connection, purchase: Purchase, wallet: RowMapping) -> None:
     """Refuse to send with outdated evidence. A worker that stood still may have lost its turn meanwhile.
 
+    :param wallet: its row. It names the creation that was sent last, so no table is searched for one.
     :raises StaleClaim: a purchase with the same kind of evidence was sent since the intent. Nothing was sent.
     """
     since = _since_intent(connection, purchase)
     if purchase.kind == "extend":
         other = connection.execute(_EXTENSION_SENT_SINCE_INTENT, {**since, "_target": purchase.target}).scalar()
     else:
-        other = connection.execute(_CREATION_SENT_SINCE_INTENT, since).scalar()
+        other = wallet["sent_key"] if (wallet["sent_step"] or 0) > (since["_intent"] or 0) else None
     if other is not None:
         raise StaleClaim(f"{other!r} was sent since {purchase.order_key!r} was intended, so its evidence must be read anew")
 

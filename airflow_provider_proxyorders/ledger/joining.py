@@ -59,7 +59,11 @@ def join(connection: Connection, former: str, wallet: str, now: str) -> None:
         facts.forget_balance(connection, name)  # it was compared with the purchases of one name
     reasons = dict.fromkeys(reason for reason in (row["frozen"], old["frozen"], doubt) if reason)
     holder = row if row["turn_key"] and (row["turn_until"] or "") > now else old
-    values = {"frozen": "; and ".join(reasons) or None, "turn_key": holder["turn_key"], "turn_until": holder["turn_until"]}
+    last = max(row, old, key=lambda each: each["sent_step"] or 0)
+    values = {name: holder[name] for name in ("turn_key", "turn_until")} | {
+        name: last[name] for name in ("sent_key", "sent_step")
+    }
+    values["frozen"] = "; and ".join(reasons) or None
     connection.execute(update(wallets).where(wallets.c.wallet == wallet).values(joined=None, **values))
     ended = {"joined": wallet, "frozen": None, "turn_key": None, "turn_until": None}
     connection.execute(update(wallets).where((wallets.c.wallet == former) | (wallets.c.joined == former)).values(ended))

@@ -147,6 +147,9 @@ wallets = Table(
     Column("turn_key", String(500)),
     Column("turn_until", String(40)),
     Column("joined", String(300)),
+    #: The creation at its turn that was sent last, and a step: not before its own, and before every later intent.
+    Column("sent_key", String(500)),
+    Column("sent_step", BigInteger),
 )
 
 #: The line before the turn on a wallet, in the order of the numbers; see ``line``.

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, literal, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, literal, select, update
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.rows import Intent
-from airflow_provider_proxyorders.ledger.schema import facts, purchases, tickets, wallets
+from airflow_provider_proxyorders.ledger.schema import facts, purchases, steps, tickets, wallets
 
 T = TypeVar("T", Purchase, Intent)
 
@@ -25,6 +25,11 @@ _FIND_WALLET = select(wallets).where(_WALLET)
 _LOCK_WALLET = _FIND_WALLET.with_for_update()
 _SET_WALLET = update(wallets).where(_WALLET)
 _LEAVE_TURN = update(wallets).where(_WALLET, wallets.c.turn_key == bindparam("_key")).values(turn_key=None, turn_until=None)
+
+#: The newest step of all is at least the sending's own, and every later intent of the wallet has a greater number.
+_NOTE_SENDING = _SET_WALLET.values(
+    sent_key=bindparam("_key"), sent_step=select(func.coalesce(func.max(steps.c.id), 0)).scalar_subquery()
+)
 
 #: The fact of a ledger that was restored: the moment of its backup, as ISO text.
 RESTORED = "restored from the backup of"
@@ -162,6 +167,11 @@ def under_way(key: str, wallet: str) -> WalletHeld:
 def leave(connection: Connection, purchase: Purchase) -> None:
     """Give the turn back, if the purchase has it."""
     connection.execute(_LEAVE_TURN, {"_wallet": purchase.wallet, "_key": purchase.order_key})
+
+
+def note_sending(connection: Connection, purchase: Purchase) -> None:
+    """Keep in the locked wallet that this creation was sent just now. Evidence of others from before is outdated."""
+    connection.execute(_NOTE_SENDING, {"_wallet": purchase.wallet, "_key": purchase.order_key})
 
 
 def refuse_second_extension(connection: Connection, intent: Intent) -> None:

@@ -130,7 +130,7 @@ class LedgerWrites(LedgerFingerprints):
             purchase = turns.in_wallet(purchase, wallet)
             turns.refuse_frozen(wallet)
             if alone:
-                ledger_evidence.check_alone(connection, purchase)
+                ledger_evidence.check_alone(connection, purchase, wallet)
             if floor is not None:
                 _check_floor(connection, purchase, floor)
             changes = {
@@ -139,7 +139,10 @@ class LedgerWrites(LedgerFingerprints):
                 "sent_until": stamp(now + timedelta(seconds=sent_seconds)),
                 "fence": purchase.fence + 1,
             }
-            return change(connection, purchase, Step.SENT, "sending now", actor, now, changes)
+            sent = change(connection, purchase, Step.SENT, "sending now", actor, now, changes)
+            if alone and purchase.kind == "create":
+                turns.note_sending(connection, sent)
+            return sent
 
     def check_claim(self, purchase: Purchase, *, floor: Floor | None) -> None:
         """Refuse early what :meth:`claim` would refuse now. The claim alone decides.

@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 
 from airflow_provider_proxyorders.domain.errors import WalletHeld
 from airflow_provider_proxyorders.domain.model import Actor, Step
-from airflow_provider_proxyorders.ledger import Ledger, leases
+from airflow_provider_proxyorders.ledger import Ledger, StaleClaim, leases
 
 from .test_steps import intent, sent
 
@@ -147,3 +147,25 @@ def test_the_line_costs_nothing_where_nobody_waits(ledger: Ledger) -> None:
     asked.clear()
     ledger.place_in_line(WALLET, "c")
     assert len(asked) == 1
+
+
+def test_a_claim_searches_no_purchases(ledger: Ledger) -> None:
+    """What was sent since its intent stands in the wallet's row, so a large ledger claims as fast as a small one."""
+    purchase = ledger.intend(intent("a"), WHO)
+    asked: list[str] = []
+    event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
+    ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, alone=True)
+    statements = [statement for statement in asked if not statement.startswith("BEGIN")]
+    assert len(statements) == 5 and not any("FROM proxyorders_purchases" in statement for statement in statements)
+
+
+def test_a_sending_of_another_turn_outdates_the_evidence(ledger: Ledger, time: Time) -> None:
+    """Each lost its turn before it was sent; the intents, and not the turns, tell what is outdated."""
+    early, late = ledger.intend(intent("early"), WHO, turn_seconds=-1), ledger.intend(intent("late"), WHO, turn_seconds=-1)
+    claimed = ledger.claim(late, WHO, evidence={}, sent_seconds=60, alone=True)
+    with pytest.raises(StaleClaim, match="'late' was sent since 'early' was intended"):
+        ledger.claim(early, WHO, evidence={}, sent_seconds=60, alone=True)
+    with pytest.raises(StaleClaim, match="'late' was sent"):
+        ledger.check_alone(early)
+    claimed = ledger.record(claimed, Step.INTENDED, "refused for its login", WHO)
+    assert ledger.claim(claimed, WHO, evidence={}, sent_seconds=60, alone=True).step is Step.SENT, "its own is no other"
