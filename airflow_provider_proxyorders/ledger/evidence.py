@@ -133,12 +133,13 @@ _SUM_UNDER_WAY = _SUM.where(
     purchases.c.step.in_([Step.SENT.value, Step.UNKNOWN.value, Step.INTENDED.value]),
     or_(purchases.c.step != Step.INTENDED.value, purchases.c.maybe_sent),
 )
-#: The amount of other purchases that a balance may not show yet: taken, or quarantined, and sent after a step.
+#: The amount of other purchases that a balance may not show yet: taken, quarantined, or refused with a first copy perhaps taken
+#: (a certain refusal counts nothing), and sent after a step.
 _SUM_NOT_SHOWN = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
     purchases.c.updated_at >= bindparam("_since"),
     purchases.c.order_key != bindparam("_key"),
-    _unindexed(purchases.c.step).in_([*_TAKEN_STEPS, Step.QUARANTINED.value]),
+    _unindexed(purchases.c.step).in_([*_TAKEN_STEPS, Step.QUARANTINED.value, Step.REJECTED.value]),
     _LAST_SENDING_OF_ROW.scalar_subquery() > bindparam("_after"),
 )
 _NOT_SHOWN = select(_SUM_UNDER_WAY.scalar_subquery(), _SUM_NOT_SHOWN.scalar_subquery())

@@ -154,6 +154,20 @@ def test_who_was_held_up_and_lost_its_turn_reads_its_evidence_anew(ledger: Ledge
     assert ledger.claim(again, Actor(), evidence={}, sent_seconds=0.0, alone=True).step is Step.SENT
 
 
+@pytest.mark.parametrize("uncertain", [False, True])
+def test_a_refusal_whose_first_copy_was_perhaps_taken_counts_for_the_minimum(ledger: Ledger, uncertain: bool) -> None:
+    """The balance may not show it yet. A later read shows it, or shows that nothing was taken."""
+    ledger.record(sent(ledger, "refused"), Step.REJECTED, "", Actor(), uncertain=uncertain)
+    purchase = ledger.intend(intent("next"), Actor())
+    before = Shown(0, ledger.clock() - timedelta(hours=1))
+    floor = Floor(Money(Decimal(20), "USD"), Decimal(10), before)
+    if uncertain:
+        with pytest.raises(WalletHeld, match=r"may not show 6\.00"):
+            ledger.check_claim(purchase, floor=floor)
+        floor = replace(floor, shown=Shown(ledger.last_step(), ledger.clock()))
+    ledger.check_claim(purchase, floor=floor)
+
+
 def test_extensions_of_one_order_take_turns_until_they_show(ledger: Ledger) -> None:
     slow, other = ledger.intend(intent("slow", target="1"), Actor()), ledger.intend(intent("other", target="2"), Actor())
     quick = placed(ledger, sent(ledger, "quick", target="1"))
