@@ -1,4 +1,4 @@
-"""The page in Airflow with many purchases: the first page of every filter, as the server makes it.
+"""The page in Airflow with many purchases: the first page of every filter and what the other tabs list, as the server makes it.
 
 A ledger of a thousand purchases and one of a hundred thousand (with --full a million) are asked in turns, on SQLite and on
 PostgreSQL. The first page of any filter takes at most 50 ms where the rest of the machine leaves it alone, and at most twice the
@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ import measuring
 from measuring import Verdicts
 
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.attention import Attention
 from airflow_provider_proxyorders.ledger.listing import Filters, Listing
 from airflow_provider_proxyorders.page import shapes
-from tests.page.many import fill
+from tests.page.many import FIRST, fill
 
 SMALL = 1_000
 LONGEST, LIMIT = 50.0, 2.0
-FIRST = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 FILTERS: Mapping[str, tuple[Filters, Mapping[str, Any]]] = {
     "no filter": (Filters(), {}),
@@ -48,17 +48,33 @@ FILTERS: Mapping[str, tuple[Filters, Mapping[str, Any]]] = {
     "text of nothing": (Filters(text="nowhere"), {}),
     "kind, DAG and text": (Filters(kind="extend", dag_id="bulk_8", text="8"), {}),
     "two connections": (Filters(conn_ids=frozenset({"iproyal_1", "iproyal_4"})), {}),
+    "connection and rare DAG": (Filters(conn_id="iproyal_3", dag_id="rare"), {}),
+    "state and text of nothing": (Filters(state="failed", text="nowhere"), {}),
+    "end of term and state": (Filters(state="failed"), {"sorted_by": "expires_at"}),
+    "twenty connections": (Filters(conn_ids=frozenset(f"iproyal_{number}" for number in range(2, 22))), {}),
 }
+#: What the first tabs show beside lists: every order ends here within the week.
+WEEK, SIXTY_DAYS = (FIRST, FIRST + timedelta(days=7)), (FIRST, FIRST + timedelta(days=60))
 
 
 def questions(ledger: Ledger) -> dict[str, Callable[[], object]]:
     """The first page of each filter, as the text of an answer."""
-    listing = Listing(ledger.engine)
+    listing, attention = Listing(ledger.engine), Attention(ledger.engine)
 
     def ask(filters: Filters, order: Mapping[str, Any]) -> Callable[[], object]:
         return lambda: json.dumps([shapes.line(row) for row in listing.page(filters, **order).rows])
 
-    return {name: ask(*asked) for name, asked in FILTERS.items()}
+    def ends(*of: Any) -> Callable[[], object]:
+        return lambda: json.dumps([shapes.end(row) for row in attention.ends(*of)[0]])
+
+    return {
+        **{name: ask(*asked) for name, asked in FILTERS.items()},
+        "tab: orders that end in a week": ends(*WEEK),
+        "tab: of one connection, in 60 days": ends(*SIXTY_DAYS, frozenset({"iproyal_3"})),
+        "tab: exact id": lambda: json.dumps([shapes.line(row) for row in listing.exact("b77", None)]),
+        "tab: names of the filters": lambda: json.dumps([attention.conn_ids(), attention.dag_ids()]),
+        "tab: names of the wallets": lambda: json.dumps([wallet.wallet for wallet in attention.wallets()]),
+    }
 
 
 def measure(name: str, small: Ledger, large: Ledger, many: int, turns: Mapping[str, int], verdicts: Verdicts) -> None:

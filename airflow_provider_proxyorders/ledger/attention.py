@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, exists, func, select
+from sqlalchemy import Integer, RowMapping, bindparam, exists, func, select, tuple_
 
 from airflow_provider_proxyorders.domain.model import Money, Step
 from airflow_provider_proxyorders.ledger import distinct
@@ -22,8 +22,8 @@ from airflow_provider_proxyorders.ledger.rows import price_of
 from airflow_provider_proxyorders.ledger.schema import accounts, alarms, connections, purchases, wallets, webhooks
 from airflow_provider_proxyorders.ledger.spending import amount_of
 
-#: Rows of one look: ends of orders, and webhooks.
-MOST_ENDS, MOST_WEBHOOKS = 1_000, 1_000
+#: Rows of one look: ends of orders, purchases among which they are, and webhooks.
+MOST_ENDS, SCANNED_ENDS, MOST_WEBHOOKS = 1_000, 5_000, 1_000
 
 _LIMIT = bindparam("_limit", type_=Integer)
 _WALLETS = select(wallets.c.wallet, wallets.c.frozen).where(wallets.c.joined.is_(None)).order_by(wallets.c.wallet).limit(_LIMIT)
@@ -44,16 +44,12 @@ _RESERVED = select(func.coalesce(func.sum(purchases.c.counted), 0)).where(
 _END_COLUMNS = [
     purchases.c[name] for name in ("order_key", "wallet", "vendor", "conn_id", "order_id", "expires_at", "price", "currency")
 ]
-_NEXT_ENDS = (
-    select(*_END_COLUMNS)
-    .where(
-        purchases.c.expires_at >= bindparam("_now"),
-        purchases.c.expires_at < bindparam("_until"),
-        purchases.c.step.in_([Step.PLACED.value, Step.DELIVERED.value, Step.PARTIAL.value]),
-    )
-    .order_by(purchases.c.expires_at)
-    .limit(_LIMIT)
-)
+_IN_RANGE = purchases.c.expires_at >= bindparam("_now"), purchases.c.expires_at < bindparam("_until")
+_SCANNED = bindparam("_scanned", type_=Integer)
+#: Only the range of ends chooses the index: by their step or connection a database would sort every order that there ever was.
+_NEXT_ENDS = select(*_END_COLUMNS, purchases.c.step).where(*_IN_RANGE).order_by(purchases.c.expires_at).limit(_SCANNED)
+_MORE_ENDS = select(purchases.c.expires_at).where(*_IN_RANGE).order_by(purchases.c.expires_at).limit(1).offset(_SCANNED)
+_ENDING_STEPS = [step.value for step in (Step.PLACED, Step.DELIVERED, Step.PARTIAL)]
 _OF_ORDER = select(func.count(), func.coalesce(func.sum(webhooks.c.times), 0)).where(
     webhooks.c.wallet == bindparam("_wallet"), webhooks.c.order_id == bindparam("_order")
 )
@@ -157,11 +153,13 @@ class Attention(Database):
 
         :param conn_ids: only orders through these connections; ``None``: through every connection.
         """
-        values = {"_now": stamp(now), "_until": stamp(until), "_limit": most, "_conn_ids": sorted(conn_ids or ())}
+        values: dict[str, Any] = {"_now": stamp(now), "_until": stamp(until), "_limit": most, "_scanned": SCANNED_ENDS}
         with self.autocommit() as connection:
-            rows = connection.execute(_ends(of_connections=conn_ids is not None), values).mappings().all()
+            query = _ends(of_connections=conn_ids is not None)
+            rows = connection.execute(query, {**values, "_conn_ids": sorted(conn_ids or ())}).mappings().all()
+            more = len(rows) >= most or connection.execute(_MORE_ENDS, values).first() is not None
         ends = {(row["wallet"], row["order_id"]): _end(row) for row in rows if row["order_id"] and not row["superseded"]}
-        return sorted(ends.values(), key=lambda end: end.at), len(rows) >= most
+        return sorted(ends.values(), key=lambda end: end.at), more
 
     def newest_webhooks(self, before: int | None = None, most: int = MOST_WEBHOOKS) -> list[ReceivedWebhook]:
         """The newest webhooks.
@@ -193,18 +191,19 @@ def _webhooks(*, older: bool) -> Any:
 @cache
 def _ends(*, of_connections: bool) -> Any:
     """The orders that end first, each with the facts whether a later end is known, and whether an extension is under way."""
-    condition = purchases.c.conn_id.in_(bindparam("_conn_ids", expanding=True))
-    ends = (_NEXT_ENDS.where(condition) if of_connections else _NEXT_ENDS).subquery()
+    scanned = _NEXT_ENDS.subquery()
+    wanted = select(scanned).where(scanned.c.step.in_(_ENDING_STEPS)).order_by(scanned.c.expires_at).limit(_LIMIT)
+    if of_connections:
+        wanted = wanted.where(scanned.c.conn_id.in_(bindparam("_conn_ids", expanding=True)))
+    ends = wanted.subquery()
     later, extension = purchases.alias(), purchases.alias()
     superseded = exists().where(
         later.c.wallet == ends.c.wallet, later.c.order_id == ends.c.order_id, later.c.expires_at > ends.c.expires_at
     )
-    extended = exists().where(
-        extension.c.wallet == ends.c.wallet,
-        extension.c.step.in_([*_WAITING_STEPS, Step.PLACED.value]),
-        extension.c.kind == "extend",
-        extension.c.target == ends.c.order_id,
+    under_way = select(extension.c.wallet, extension.c.target).where(
+        extension.c.step.in_([*_WAITING_STEPS, Step.PLACED.value]), extension.c.kind == "extend"
     )
+    extended = tuple_(ends.c.wallet, ends.c.order_id).in_(under_way)  # read once, and not for each end
     return select(ends, superseded.label("superseded"), extended.label("extended"))
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 from sqlalchemy import Engine, text
 
+#: The moments of the first purchase; each further one is a second later.
+FIRST = datetime(2025, 1, 1, tzinfo=timezone.utc)
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < {many}) ",
     "postgresql": "WITH numbers AS (SELECT i FROM generate_series(0, {many} - 1) AS i) ",
