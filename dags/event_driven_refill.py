@@ -104,5 +104,6 @@ with DAG(
         request="{{ params.request | tojson }}",
         max_price="{{ params.max_price }}",
         deferrable=True,
+        max_active_tis_per_dagrun=4,  # purchases of one wallet take turns, so more would only hold slots
     ).expand_kwargs(purchases(crossings))  # type: ignore[arg-type]
     topped_up >> order
