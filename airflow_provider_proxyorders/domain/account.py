@@ -138,9 +138,13 @@ class Account:
         secrets = {each for each in (self.secret, *signing, *session) if isinstance(each, str)}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 4:
-                for form in _forms_of(secret):
+                for form in _forms_of(secret) if len(secret) <= LONGEST_REMEMBERED else _forms_of.__wrapped__(secret):
                     text = text.replace(form, "***")
         return text
+
+
+#: Characters of a secret with remembered forms: a vendor's token may have thousands.
+LONGEST_REMEMBERED = 500
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ import logging
 import math
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
@@ -34,6 +34,7 @@ from airflow_provider_proxyorders.triggers.telling import Lines, Measures
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import VendorOrder
     from airflow_provider_proxyorders.ledger.inbox import Hint
+    from airflow_provider_proxyorders.transport.answer_cache import Answers
     from airflow_provider_proxyorders.vendors.base import Vendor
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Poller:
         self.lines = Lines(conn_id, self._background)
         self._measures = Measures(conn_id)
         self._schedule = PollSchedule()
-        self._answers: dict[Any, tuple[int, Any]] = {}
+        self._answers: Answers = {}
         self._unreadable: dict[str, int] = {}
         self._missing = MissingOrders(self.gate, self.subscribers, self._schedule)
         self._callers = 0

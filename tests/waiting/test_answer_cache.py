@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OrderNotFound
-from airflow_provider_proxyorders.transport.answer_cache import CachedAnswer
+from airflow_provider_proxyorders.transport.answer_cache import Answers, CachedAnswer
 from airflow_provider_proxyorders.transport.flow import arun
 from airflow_provider_proxyorders.transport.triggerer import AsyncHttp
 from airflow_provider_proxyorders.vendors.iproyal import lists as iproyal_reading
@@ -26,7 +26,7 @@ def asking(shops: Shops, vendor: str, story: Callable[[Any, Ask], Awaitable[None
     """Tell a story with the vendor of a connection, and with a function that asks it and remembers."""
 
     async def main() -> None:
-        hook, answers = shops.hook(vendor, extra=extra), dict[Any, tuple[int, Any]]()
+        hook, answers = shops.hook(vendor, extra=extra), Answers()
         http = AsyncHttp(hook.vendor.account)
         try:
             await story(hook.vendor, lambda flow, question: arun(flow, http.asend, CachedAnswer(answers, question)))

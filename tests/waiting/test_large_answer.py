@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_proxyorders.transport.answer_cache import LARGEST_KEPT, CachedAnswer
+from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.account import _forms_of as forms
+from airflow_provider_proxyorders.transport.answer_cache import LARGEST_KEPT, MOST_KEPT, Answers, CachedAnswer
 from airflow_provider_proxyorders.transport.flow import arun
 from airflow_provider_proxyorders.wire import reading
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
@@ -61,13 +63,30 @@ def test_a_cancelled_reading_ends_in_peace() -> None:
 
 
 def test_a_large_answer_is_not_kept() -> None:
-    answers: dict[Any, tuple[int, Any]] = {}
+    answers: Answers = {}
     for size, kept in ((LARGEST_KEPT, True), (LARGEST_KEPT + 1, False)):
         answers.clear()
         cached: CachedAnswer[int] = CachedAnswer(answers, "question")
         assert not cached.repeats(Response(200, body=b" " * size))
         cached.keep(1)
         assert bool(answers) is kept
+
+
+def test_many_answers_are_bounded_in_bytes() -> None:
+    answers: Answers = {}
+    for number in range(50):
+        cached: CachedAnswer[int] = CachedAnswer(answers, number)
+        cached.repeats(Response(200, body=b" " * LARGEST_KEPT))
+        cached.keep(number)
+        assert number in answers and len(answers) <= MOST_KEPT // LARGEST_KEPT
+
+
+def test_a_long_secret_is_hidden_and_not_remembered() -> None:
+    secret = "s3cr3t+" * 200
+    account = Account("iproyal", "c", "iproyal:c", "https://vendor.example", secret)
+    before = forms.cache_info().currsize
+    assert account.redact(f"a {secret} b {quote(secret, safe='')} c") == "a *** b *** c"
+    assert forms.cache_info().currsize == before
 
 
 def test_a_text_that_is_no_time_is_not_remembered() -> None:
