@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.cli.options import confirmed, open_to_decide
+from airflow_provider_proxyorders.cli.options import add_purchase, confirmed, open_to_decide
 from airflow_provider_proxyorders.cli.screen import show
 from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.purchase import decision
@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.purchase import decision
 def add_parsers(verbs: Any, ledger: argparse.ArgumentParser) -> None:
     """Add the commands to ``proxyorders ledger``."""
     resolve = verbs.add_parser("resolve", parents=[ledger], help="record the outcome of an unresolved purchase")
-    resolve.add_argument("order_key")
+    add_purchase(resolve)
     outcome = resolve.add_mutually_exclusive_group(required=True)
     outcome.add_argument("--adopt", metavar="ORDER_ID", help="the vendor took it, as the order with this id")
     outcome.add_argument(
@@ -60,13 +60,14 @@ def resolve_purchase(arguments: argparse.Namespace) -> int:
         "adopt" if arguments.adopt is not None else "foreign" if arguments.foreign is not None else arguments.word
     )
     answer = decision.Answer(word, order_id, arguments.because, arguments.unchecked)
-    checked = deciding.check(ledger, arguments.order_key, answer)
+    key = deciding.find_of_person(ledger, arguments.order_key, arguments.wallet).order_key
+    checked = deciding.check(ledger, key, answer)
     for line in checked.seen:
         show(line)
     if not confirmed(f"Record for good that {checked.outcome}?", arguments.yes):
         show("nothing was changed")
         return 1
-    purchase = deciding.decide(ledger, arguments.order_key, answer, deciding.person(), checked=checked)
+    purchase = deciding.decide(ledger, key, answer, deciding.person(), checked=checked)
     next_step = "Clear its task to go on."
     if word == "foreign":
         next_step = f"To buy from the wallet again: proxyorders ledger unfreeze {purchase.wallet}"

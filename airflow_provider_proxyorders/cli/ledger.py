@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_proxyorders.cli import decisions, ledger_backup, screen, spending
-from airflow_provider_proxyorders.cli.options import day_of, ledger_option, open_to_read, whole_number
+from airflow_provider_proxyorders.cli.options import add_purchase, day_of, ledger_option, open_to_read, whole_number
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.domain.text import amount, utc
@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
     listing.set_defaults(run=list_purchases)
 
     show = verbs.add_parser("show", parents=[ledger, screen.output_option()], help="one purchase and its whole history")
-    show.add_argument("order_key")
+    add_purchase(show)
     show.set_defaults(run=show_purchase)
 
     decisions.add_parsers(verbs, ledger)
@@ -143,7 +143,7 @@ def show_purchase(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.hooks import deciding
 
     ledger = open_to_read(arguments)
-    purchase = deciding.find(ledger, arguments.order_key)
+    purchase = deciding.find_of_person(ledger, arguments.order_key, arguments.wallet)
     if arguments.output in ("json", "yaml"):
         screen.show_data(_data_of(ledger, purchase), arguments.output)
     else:
@@ -176,6 +176,7 @@ def _describe(ledger: Ledger, purchase: Purchase) -> None:
     """For a person, with the next step where one waits for a decision."""
     for name, value in (
         ("order key", purchase.order_key),
+        ("key of task", purchase.task_key),
         ("step", purchase.step.value),
         ("vendor", f"{purchase.vendor}, connection {purchase.conn_id}, wallet {purchase.wallet}"),
         ("order id", purchase.order_id or "unknown"),

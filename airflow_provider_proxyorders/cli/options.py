@@ -23,6 +23,12 @@ def ledger_option() -> argparse.ArgumentParser:
     return parent
 
 
+def add_purchase(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name one purchase."""
+    parser.add_argument("order_key")
+    parser.add_argument("--wallet", help="its wallet, where several have this key: its name, or the id of a connection")
+
+
 def ledger_address(arguments: argparse.Namespace) -> str:
     """The address of the ledger of the option, or of this Airflow.
 

@@ -236,6 +236,7 @@ class Purchase:
     """One purchase, a row of the ledger.
 
     :param order_key: our identity of the purchase; the same key is the same purchase for ever.
+    :param task_key: the key as its task gave it, if the ledger has another purchase with that one; see ``ledger.keys``.
     :param kind: ``create`` or ``extend``.
     :param target: the order that an extension extends, else None.
     :param request: the body of the purchase, secrets masked.
@@ -277,6 +278,7 @@ class Purchase:
     confirmed: bool = False
     handle: str | None = None
     refund: Money | None = None
+    task_key: str | None = None
 
     @property
     def unresolved(self) -> bool:

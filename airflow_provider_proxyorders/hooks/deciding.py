@@ -103,14 +103,41 @@ def decide(
 
 
 def find(ledger: Ledger, order_key: str) -> Purchase:
-    """The purchase of a key.
+    """The purchase with this very order key in the ledger.
 
     :raises ConfigError: the ledger has no such key.
     """
     purchase = ledger.find(check_name("order_key", order_key, KEY_EXAMPLE))
     if purchase is None:
-        raise ConfigError(f"order key {order_key!r} is missing in the ledger; see: proxyorders ledger list")
+        raise _missing(order_key)
     return purchase
+
+
+def find_of_person(ledger: Ledger, order_key: str, wallet: str | None = None) -> Purchase:
+    """The purchase that a person means by a key: by its own one in the ledger, or by that of its task.
+
+    :param wallet: its wallet, or the id of a connection that pays from it; ``None``: the key is in one wallet only.
+    :raises ConfigError: the ledger has no such key, or several wallets have it.
+    """
+    from airflow_provider_proxyorders.ledger.accounts import Accounts
+
+    purchases = ledger.under_key(check_name("order_key", order_key, KEY_EXAMPLE))
+    if wallet is not None:
+        name = Accounts(ledger.engine, ledger.clock).require(wallet)
+        purchases = [purchase for purchase in purchases if purchase.wallet == name]
+    if not purchases:
+        raise _missing(order_key)
+    if len(purchases) > 1:
+        each = "; ".join(f"{purchase.order_key!r} of wallet {purchase.wallet!r}" for purchase in purchases)
+        raise ConfigError(
+            f"order key {order_key!r} stands for {len(purchases)} purchases: {each}. Name the wallet with --wallet, or the key "
+            "with its ending. Nothing was changed."
+        )
+    return purchases[0]
+
+
+def _missing(order_key: str) -> ConfigError:
+    return ConfigError(f"order key {order_key!r} is missing in the ledger; see: proxyorders ledger list")
 
 
 def check_unfreeze(ledger: Ledger, name: str) -> Frozen:

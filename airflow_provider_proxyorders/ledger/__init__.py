@@ -2,6 +2,7 @@
 
 - ``ledger``: :class:`Ledger`, to find and list purchases, and :func:`open_ledger`.
 - ``writes``: intend, claim, record, release and freeze, one transaction each.
+- ``keys``: order keys belong to a wallet.
 - ``corrections``: what looked settled and is not: reopen, disown, ask and answer.
 - ``ownership``: one creation owns an order id. ``questions``: orders of late answers that wait for a decision.
 - ``accounts``: which account is which wallet. ``joining`` makes one wallet of two.
@@ -29,9 +30,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_proxyorders.ledger.ledger import History, Intent, Ledger, OwnedElsewhere, StaleClaim, open_ledger
+    from airflow_provider_proxyorders.ledger.ledger import (
+        History,
+        Intent,
+        KeyTaken,
+        Ledger,
+        OwnedElsewhere,
+        StaleClaim,
+        open_ledger,
+    )
 
-__all__ = ["History", "Intent", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
+__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
 
 
 def __getattr__(name: str) -> Any:

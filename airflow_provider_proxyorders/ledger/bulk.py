@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, func, or_, select
 
 from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.domain.model import TAKEN, Money, Step
@@ -80,15 +80,19 @@ def named_in_bodies(ledger: Ledger, vendor: str, field: str) -> set[str]:
     return {str(body[field]) for body in bodies if isinstance(body, dict) and body.get(field) is not None}
 
 
-def taken_keys(ledger: Ledger, order_keys: Iterable[str]) -> dict[str, tuple[str, Step]]:
-    """Order id and step of each of these order keys with a purchase that the vendor took."""
+def taken_keys(ledger: Ledger, wallet: str, order_keys: Iterable[str]) -> dict[str, tuple[str, Step]]:
+    """Order id and step of each of these keys of tasks with a purchase of the wallet that the vendor took."""
+    key = func.coalesce(purchases.c.task_key, purchases.c.order_key).label("key")
     by_key: dict[str, tuple[str, Step]] = {}
     for keys in _batches(order_keys):
-        query = select(purchases.c.order_key, purchases.c.order_id, purchases.c.step).where(
-            purchases.c.order_key.in_(keys), purchases.c.step.in_(_TAKEN_STEPS), purchases.c.order_id.is_not(None)
+        query = select(key, purchases.c.order_id, purchases.c.step).where(
+            or_(purchases.c.order_key.in_(keys), purchases.c.task_key.in_(keys)),
+            purchases.c.wallet == wallet,
+            purchases.c.step.in_(_TAKEN_STEPS),
+            purchases.c.order_id.is_not(None),
         )
         with ledger.autocommit() as connection:
-            by_key |= {row.order_key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
+            by_key |= {row.key: (row.order_id, Step(row.step)) for row in connection.execute(query)}
     return by_key
 
 

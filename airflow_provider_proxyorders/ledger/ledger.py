@@ -22,15 +22,24 @@ from airflow_provider_proxyorders.ledger.engine import engine_for, translated_er
 from airflow_provider_proxyorders.ledger.evidence import LedgerEvidence
 from airflow_provider_proxyorders.ledger.facts import FactStore
 from airflow_provider_proxyorders.ledger.freezes import LedgerFreezes
+from airflow_provider_proxyorders.ledger.keys import LedgerKeys
 from airflow_provider_proxyorders.ledger.leases import LedgerLeases
 from airflow_provider_proxyorders.ledger.line import LedgerLine
 from airflow_provider_proxyorders.ledger.looks import LedgerLooks
 from airflow_provider_proxyorders.ledger.questions import LedgerQuestions
-from airflow_provider_proxyorders.ledger.rows import History, Intent, OwnedElsewhere, StaleClaim, history_of, purchase_of
+from airflow_provider_proxyorders.ledger.rows import (
+    History,
+    Intent,
+    KeyTaken,
+    OwnedElsewhere,
+    StaleClaim,
+    history_of,
+    purchase_of,
+)
 from airflow_provider_proxyorders.ledger.schema import purchases, steps
 from airflow_provider_proxyorders.ledger.writes import LedgerWrites
 
-__all__ = ["History", "Intent", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
+__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
 
 _FIND_PURCHASE = select(purchases).where(purchases.c.order_key == bindparam("_key"))
 _STEPS_OF_PURCHASE = select(steps).where(steps.c.order_key == bindparam("_key")).order_by(steps.c.id)
@@ -76,6 +85,7 @@ def open_ledger(url: str, clock: Callable[[], datetime] | None = None) -> Ledger
 
 class Ledger(
     LedgerWrites,
+    LedgerKeys,
     LedgerCorrections,
     LedgerLooks,
     LedgerLeases,
@@ -88,7 +98,7 @@ class Ledger(
     """The record of purchases in one database."""
 
     def find(self, order_key: str) -> Purchase | None:
-        """The purchase of a key, ``None`` for an unused key."""
+        """The purchase with this very order key in the ledger, ``None`` for an unused one; see also :meth:`under_key`."""
         with self.autocommit() as connection:
             row = connection.execute(_FIND_PURCHASE, {"_key": order_key}).mappings().first()
             return purchase_of(row) if row is not None else None

@@ -34,13 +34,13 @@ _UNRESOLVED_STEPS = [step.value for step in sorted({*UNRESOLVED, Step.INTENDED, 
 #: A purchase may have kilobytes of evidence, which no list shows.
 _COLUMNS = [column for column in purchases.c if column.key not in ("evidence", "fingerprint", "request")]
 _LIKE_SIGNS, _ESCAPED = re.compile("[%_/]"), r"/\g<0>"
-_BY_KEY = select(*_COLUMNS).where(purchases.c.order_key == bindparam("_text"))
+_BY_KEY = select(*_COLUMNS).where(or_(purchases.c.order_key == bindparam("_text"), purchases.c.task_key == bindparam("_text")))
 _BY_ID = (
     select(*_COLUMNS)
     .where(purchases.c.wallet.in_(bindparam("_wallets", expanding=True)), purchases.c.order_id == bindparam("_text"))
     .limit(bindparam("_limit", type_=Integer))
 )
-_SEARCHED = ("order_key", "order_id", "target", "handle", "task_id", "vendor_status", "reason")
+_SEARCHED = ("order_key", "task_key", "order_id", "target", "handle", "task_id", "vendor_status", "reason")
 
 
 @dataclass(frozen=True)

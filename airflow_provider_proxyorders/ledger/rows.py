@@ -25,6 +25,17 @@ class StaleClaim(LedgerError):
     money: MoneyState = "unknown"
 
 
+class KeyTaken(LedgerError):
+    """An order key came into use while a purchase was prepared. Nothing was bought.
+
+    :ivar unsent: the purchase that stands in the way, and was never sent: the same buyer intended it from another wallet.
+    """
+
+    def __init__(self, message: str, unsent: Purchase | None = None):
+        self.unsent = unsent
+        super().__init__(message)
+
+
 class OwnedElsewhere(LedgerError):
     """An order belongs to another creation of the wallet. Nothing was recorded; the purchase may have landed as another order.
 
@@ -48,6 +59,7 @@ class Intent:
     :param amount: counts for the limits until the price is known.
     :param takes_turn: whether it must be the only purchase under way on its wallet.
     :param settle_time: seconds for which an uncertain refusal counts for the limits.
+    :param task_key: the key as the task gave it, ``None`` for the order key.
     :param refused: fence of the refused purchase that was looked for once more; 0: none. A refusal of another sending comes back
         as it stands. ``None``: every refused purchase is intended anew.
     """
@@ -66,6 +78,7 @@ class Intent:
     takes_turn: bool = True
     refused: int | None = None
     settle_time: float = 0.0
+    task_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ def purchase_of(row: RowMapping) -> Purchase:
         confirmed=bool(row["confirmed"]),
         handle=row["handle"],
         refund=Money(Decimal(row["refund"]), row["currency"]) if row["refund"] is not None else None,
+        task_key=row["task_key"],
     )
 
 
@@ -162,12 +176,11 @@ def columns_of_vendor_order(purchase: Purchase, vendor_order: VendorOrder) -> di
     return changes
 
 
-def conflict_text(purchase: Purchase, intent: Intent) -> str:
-    """The message for a key of another request: every changed field, old and new."""
+def differences(purchase: Purchase, intent: Intent) -> str:
+    """Every field of another request, old and new; secrets are masked."""
     lines = []
     for name, old, new in (
         ("vendor", purchase.vendor, intent.vendor),
-        ("wallet", purchase.wallet, intent.wallet),
         ("kind", purchase.kind, intent.kind),
         ("order", purchase.target, intent.target),
     ):
@@ -177,9 +190,14 @@ def conflict_text(purchase: Purchase, intent: Intent) -> str:
         old, new = purchase.request.get(name, "(absent)"), intent.request.get(name, "(absent)")
         if dump_json(old) != dump_json(new):
             lines.append(f"{name}: {old!r} -> {new!r}")
-    differences = "; ".join(lines) or "a field whose value is masked"
+    return "; ".join(lines) or "a field whose value is masked"
+
+
+def conflict_text(purchase: Purchase, intent: Intent) -> str:
+    """The message for a key of another request of the same connection."""
+    order = f", order {purchase.order_id}" if purchase.order_id else ""
     return (
-        f"order key {purchase.order_key!r} already stands for another purchase ({purchase.step.value}"
-        f"{', order ' + purchase.order_id if purchase.order_id else ''}); different now: {differences}. Nothing was sent. "
+        f"order key {purchase.order_key!r} already stands for another purchase ({purchase.step.value}{order}); "
+        f"different now: {differences(purchase, intent)}. Nothing was sent. "
         "To buy again on purpose, give the task another order_key."
     )

@@ -32,9 +32,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The version of this code: the newest file in ``migrations/versions``.
-HEAD = "0006"
+HEAD = "0007"
 #: Every version with an upgrade path to this code.
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -106,6 +106,8 @@ purchases = Table(
     Column("run_id", String(250)),
     Column("task_id", String(250)),
     Column("map_index", Integer, nullable=False, server_default="-1"),
+    #: The key as its task gave it, where another wallet has a purchase with that key; see ``keys``.
+    Column("task_key", String(500)),
     # every list begins with the newest row, so each index ends in the order of its list, and a list reads its own rows only
     Index("proxyorders_purchases_open", "wallet", "step", "updated_at"),
     Index("proxyorders_purchases_order", "wallet", "order_id"),
@@ -116,6 +118,7 @@ purchases = Table(
     Index("proxyorders_purchases_dag", "dag_id", "updated_at"),
     Index("proxyorders_purchases_created", "created_at"),
     Index("proxyorders_purchases_expires", "expires_at"),
+    Index("proxyorders_purchases_task_key", "task_key"),
 )
 
 #: Append-only: one row for every step and every look, with actor, time and reason.

@@ -14,24 +14,25 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
-from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, OrderKeyConflict, WalletHeld
+from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, WalletHeld
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, Purchase, Step, VendorOrder, step_after
 from airflow_provider_proxyorders.domain.text import amount
 from airflow_provider_proxyorders.ledger import evidence as ledger_evidence
-from airflow_provider_proxyorders.ledger import freezes, ownership, questions, spending, turns
-from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger import freezes, keys, ownership, questions, spending, turns
+from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.evidence import Floor
 from airflow_provider_proxyorders.ledger.facts import forget_balance
 from airflow_provider_proxyorders.ledger.fingerprints import LedgerFingerprints, keyed
 from airflow_provider_proxyorders.ledger.leases import TURN
 from airflow_provider_proxyorders.ledger.rows import (
     Intent,
+    KeyTaken,
     StaleClaim,
     columns_of_intent,
     columns_of_task,
     columns_of_vendor_order,
-    conflict_text,
+    differences,
     purchase_of,
 )
 from airflow_provider_proxyorders.ledger.schema import purchases, steps
@@ -46,7 +47,6 @@ _COUNTED_REFUSALS = select(purchases).where(
     purchases.c.counted > 0,
 )
 _FIND_PURCHASE = select(purchases).where(_KEY)
-_INSERT_PURCHASE = purchases.insert().returning(purchases)
 _UPDATE_PURCHASE = update(purchases).where(_KEY).returning(purchases)
 #: Only while the purchase still stands at the step and fence of the writer's copy.
 _UPDATE_IF_UNCHANGED = (
@@ -66,7 +66,7 @@ class LedgerWrites(LedgerFingerprints):
 
         An INTENDED or REJECTED purchase is intended anew. Any other purchase comes back as it stands.
 
-        :raises OrderKeyConflict: the key stands for another request.
+        :raises OrderKeyConflict, KeyTaken: see :func:`keys.lock`; or the key stands for another request that may have been sent.
         :raises CapExceeded: the purchase would pass a limit, or the wallet is frozen.
         :raises WalletHeld: another purchase of the wallet is under way or unresolved.
         :raises OutcomeUnknown: a late answer named an order for this key, and nobody has decided about it.
@@ -78,11 +78,13 @@ class LedgerWrites(LedgerFingerprints):
         with self.transaction() as connection:
             wallet = turns.lock(connection, intent.wallet)
             intent = turns.in_wallet(intent, wallet)
-            before = connection.execute(_FIND_PURCHASE, {"_key": intent.order_key}).mappings().first()
+            before = keys.lock(connection, intent, actor)
             if before is not None:
                 purchase = purchase_of(before)
-                if purchase.step is not Step.REJECTED and not self.is_same_request(purchase, intent.fingerprint):
-                    raise OrderKeyConflict(conflict_text(purchase, intent))
+                if not self.is_same_request(purchase, intent.fingerprint):
+                    if not keys.may_be_replaced(connection, purchase):
+                        raise keys.conflict(purchase, intent)
+                    why = why or f"intended anew, as another request: {differences(purchase, intent)}"
                 looked_at = intent.refused in (None, purchase.fence)  # or another try was refused since that look
                 if purchase.step is not Step.INTENDED and not (purchase.step is Step.REJECTED and looked_at):
                     return purchase
@@ -281,8 +283,12 @@ def count_beside(connection: Connection, purchase: Purchase, amount: Decimal) ->
 def _write_intent(connection: Connection, intent: Intent, before: RowMapping | None, columns: Mapping[str, Any]) -> RowMapping:
     values = {**columns_of_intent(intent), **columns, "step": Step.INTENDED.value, "reason": ""}
     if before is None:
-        values |= {"order_key": intent.order_key, "evidence": "{}", "maybe_sent": False, "created_at": columns["updated_at"]}
-        return connection.execute(_INSERT_PURCHASE, {**values, "fence": 1}).mappings().one()
+        values |= {"order_key": intent.order_key, "task_key": intent.task_key, "fence": 1, "created_at": columns["updated_at"]}
+        insert = insert_or_ignore(connection, purchases).values(**values, evidence="{}", maybe_sent=False).returning(purchases)
+        row = connection.execute(insert).mappings().first()
+        if row is None:
+            raise KeyTaken(f"order key {intent.order_key!r} came into use just now; this try bought nothing.")
+        return row
     values |= {"fence": before["fence"] + 1, "_key": intent.order_key}
     return connection.execute(_UPDATE_PURCHASE, values).mappings().one()
 

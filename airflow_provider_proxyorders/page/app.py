@@ -180,7 +180,7 @@ def purchases_as_csv(reading: ReadingDep, wanted: WantedDep) -> StreamingRespons
 
 def purchase(reading: ReadingDep, order_key: Name) -> dict[str, Any]:
     """One purchase with its history."""
-    purchase = reading.find(storable(order_key))
+    purchase = reading.find_under(storable(order_key))
     if purchase is None:
         raise HTTPException(404, MISSING)
     return describe(reading, purchase)

@@ -71,7 +71,7 @@ def check(reading: ReadingDep, body: Decision) -> dict[str, Any]:
     """
     purchase = _purchase(reading, body.order_key)
     assert reading.ledger is not None
-    checked = deciding.check(reading.ledger, body.order_key, body.answer())
+    checked = deciding.check(reading.ledger, purchase.order_key, body.answer())
     return {
         "outcome": shapes.clean(checked.outcome),
         "seen": [shapes.clean(line) for line in checked.seen],
@@ -87,10 +87,10 @@ def decide(reading: ReadingDep, body: Decision) -> dict[str, Any]:
     """
     asked = body.model_dump(exclude_defaults=True)
     with _audited(reading, DECIDED, asked):
-        _purchase(reading, body.order_key)
+        order_key = _purchase(reading, body.order_key).order_key
         assert reading.ledger is not None
         person = deciding.person(reading.rights.name)
-        purchase = deciding.decide(reading.ledger, body.order_key, body.answer(), person)
+        purchase = deciding.decide(reading.ledger, order_key, body.answer(), person)
     return {"step": purchase.step.value, "order_id": shapes.clean(purchase.order_id)}
 
 
@@ -122,7 +122,7 @@ def unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
 
 
 def _purchase(reading: Reading, order_key: str) -> Purchase:
-    purchase = reading.find(storable(order_key))
+    purchase = reading.find_under(storable(order_key))
     if purchase is None:
         raise HTTPException(404, MISSING)
     if not reading.rights.may_edit(purchase.conn_id):

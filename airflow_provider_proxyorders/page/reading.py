@@ -85,6 +85,10 @@ class Reading:
         return bool(wallet.conn_ids) and len(self.rights.allowed(wallet.conn_ids, "PUT")) == len({*wallet.conn_ids})
 
     def find(self, order_key: str) -> Purchase | None:
-        """A purchase that the user may see; ``None`` for every other key."""
+        """The purchase with this very key in the ledger; ``None`` if there is none that the user may see."""
         purchase = self.ledger.find(order_key) if self.ledger is not None else None
         return purchase if purchase is not None and self.rights.may_read(purchase.conn_id) else None
+
+    def find_under(self, order_key: str) -> Purchase | None:
+        """The same; else one that the user may see under this key of its task."""
+        return next(iter(self.readable(self.ledger.under_key(order_key))), None) if self.ledger is not None else None

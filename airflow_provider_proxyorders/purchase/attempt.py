@@ -39,6 +39,7 @@ class PurchaseRequest:
     :param target: the order to extend; ``None``: a new order.
     :param max_price: the operator's cap for this one purchase.
     :param still_due: called with the evidence read right before the purchase leaves; raises to stop it.
+    :param task_key: the key as the task gave it, ``None`` for the order key; see ``ledger.keys``.
     """
 
     order_key: str
@@ -48,6 +49,7 @@ class PurchaseRequest:
     target: str | None = None
     max_price: Decimal | None = None
     still_due: Callable[[Mapping[str, Any]], None] | None = None
+    task_key: str | None = None
 
 
 @dataclass

@@ -31,6 +31,7 @@ from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import Attempt, PurchaseRequest, fingerprint, reference, sending_time
 from airflow_provider_proxyorders.purchase.kept_answers import AnswerStore
+from airflow_provider_proxyorders.purchase.keys import OrderKeys
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.price import cap_of, quote, unnamed_currency
 from airflow_provider_proxyorders.purchase.sending import Sending
@@ -75,6 +76,7 @@ class Buyer(OrderTracker):
         if patience is None:
             patience = max(SHORTEST_PATIENCE, sending_time(self.account) + min(self.settle_time, LONGEST_PAUSE) + MARGIN)
         self.settling = Settling(self, patience)
+        self.keys = OrderKeys(self)
         self.turns = Turns(self.settling, patience, ticks)
         self.sending = Sending(self.turns, fence, answers)
 
@@ -92,11 +94,11 @@ class Buyer(OrderTracker):
         """
         check_name("order_key", order_key, KEY_EXAMPLE)
 
-        def request_from(wallet: str) -> PurchaseRequest:
-            prepared = self.vendor.prepare_create(request, reference(wallet, order_key))
-            return self.request_for("create", order_key, prepared, max_price=max_price, wallet=wallet)
+        def request_from(wallet: str, key: str) -> PurchaseRequest:
+            prepared = self.vendor.prepare_create(request, reference(wallet, key))
+            return self.request_for("create", key, prepared, max_price=max_price, wallet=wallet)
 
-        return self._buy(self._as_begun(order_key, request_from))
+        return self.keys.buy(order_key, request_from, self._buy)
 
     def extend(
         self,
@@ -115,10 +117,10 @@ class Buyer(OrderTracker):
         check_name("order_key", order_key, KEY_EXAMPLE)
         prepared = self.vendor.prepare_extend(order_id_of(order_id), request)
 
-        def request_from(wallet: str) -> PurchaseRequest:
-            return self.request_for("extend", order_key, prepared, order_id, max_price, still_due, wallet)
+        def request_from(wallet: str, key: str) -> PurchaseRequest:
+            return self.request_for("extend", key, prepared, order_id, max_price, still_due, wallet)
 
-        return self._buy(self._as_begun(order_key, request_from))
+        return self.keys.buy(order_key, request_from, self._buy)
 
     def settle(self, purchase: Purchase) -> Purchase:
         """Find out the outcome of an unresolved purchase, for callers beside its own task. It sends reads only.
@@ -140,7 +142,7 @@ class Buyer(OrderTracker):
         :raises OutcomeUnknown: the earlier sending may have been taken.
         """
         if order_key is not None:
-            purchase = self.ledger.find(order_key)
+            purchase = self.keys.find(order_key)
         else:
             unresolved = self.ledger.unresolved(wallet=self.account.wallet, limit=1000)
             purchase = next((each for each in unresolved if target is not None and each.target == target), None)
@@ -178,18 +180,6 @@ class Buyer(OrderTracker):
         identity = fingerprint(kind, wallet or self.account.wallet, self.vendor.name, target, prepared.body)
         return PurchaseRequest(order_key, kind, prepared, identity, target, max_price, still_due)
 
-    def _as_begun(self, order_key: str, request_from: Callable[[str], PurchaseRequest]) -> PurchaseRequest:
-        """The request of a task as an earlier try began it: with the name that the wallet had then.
-
-        :param request_from: gives the request for a name of the wallet.
-        """
-        request = request_from(self.account.wallet)
-        purchase = self.ledger.find(order_key) if self.account.former_wallets else None
-        if purchase is None:
-            return request
-        each_name = (request, *(request_from(wallet) for wallet in self.account.former_wallets))
-        return next((each for each in each_name if self.ledger.is_same_request(purchase, each.fingerprint)), request)
-
     def _buy(self, request: PurchaseRequest) -> Purchase:
         for warning in request.prepared.warnings:
             self.say(f"Note: {warning}")
@@ -216,7 +206,7 @@ class Buyer(OrderTracker):
         request = attempt.request
         purchase = self.ledger.find(request.order_key)
         if purchase is None or self.ledger.is_same_request(purchase, request.fingerprint):
-            purchase = self.sending.answers.adopt(purchase, request.order_key)
+            purchase = self.sending.answers.adopt(purchase, request.order_key, request.task_key)
         for _ in range(MOST_ROUNDS):
             earlier = purchase and self._settle_earlier_sending(purchase, attempt)
             if earlier is not None:
@@ -263,6 +253,7 @@ class Buyer(OrderTracker):
         price = quote(self, attempt, cap)
         intent = Intent(
             order_key=request.order_key,
+            task_key=request.task_key,
             kind=request.kind,
             vendor=self.vendor.name,
             conn_id=account.conn_id,

@@ -77,7 +77,9 @@ class KeptAnswers:
         if self.store is None:
             return False
         try:
-            self.store.keep(claimed.order_key, KeptAnswer(vendor_order.order_id, vendor_order.handle, claimed.fence))
+            self.store.keep(
+                claimed.task_key or claimed.order_key, KeptAnswer(vendor_order.order_id, vendor_order.handle, claimed.fence)
+            )
         except Exception as error:  # Airflow's store may be away with the ledger, or this try was replaced
             self.tracker.say(
                 f"Order {vendor_order.order_id} is missing in the task's state: writing failed ({type(error).__name__})"
@@ -85,10 +87,11 @@ class KeptAnswers:
             return False
         return True
 
-    def adopt(self, purchase: Purchase | None, order_key: str) -> Purchase | None:
+    def adopt(self, purchase: Purchase | None, order_key: str, task_key: str | None = None) -> Purchase | None:
         """Give a purchase the order of a kept answer, if the vendor shows it.
 
         :param purchase: as the ledger has it.
+        :param task_key: the key as the task gave it, ``None`` for the order key.
         :returns: the purchase, with its order; as it is without a kept answer, or where the vendor does not have the order.
         :raises OutcomeUnknown: the order cannot be read now. The next try reads it.
         :raises LedgerError: an earlier try recorded its purchase in another ledger. This try bought nothing.
@@ -97,7 +100,7 @@ class KeptAnswers:
             return purchase
         if not self._has_earlier_try(self.store, purchase):
             return purchase
-        answer = self.store.find(order_key)
+        answer = self.store.find(task_key or order_key)
         if answer is None or answer.order_id in self.tracker.ledger.late_orders(order_key):  # or it is a person's to decide
             return purchase
         if purchase is None:

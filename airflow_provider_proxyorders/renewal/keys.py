@@ -23,7 +23,7 @@ def default_key(buyer: Buyer, key_for: Callable[[str], str]) -> str:
     account = buyer.account
     if account.former_wallets:
         for wallet in account.wallet_names:
-            if buyer.ledger.find(key_for(wallet)) is not None:
+            if buyer.keys.find(key_for(wallet)) is not None:
                 return key_for(wallet)
     return key_for(account.wallet)
 

@@ -15,7 +15,7 @@ def was_sent(buyer: Buyer, order_key: str) -> bool:
 
     :raises OutcomeUnknown: it is too early for that look, or the vendor cannot be read.
     """
-    purchase = buyer.ledger.find(order_key)
+    purchase = buyer.keys.find(order_key)
     if purchase is not None and purchase.step is Step.REJECTED:
         purchase = buyer.sending.refusals.look_again(purchase)
     return purchase is not None and (purchase.maybe_sent or purchase.step not in (Step.INTENDED, Step.REJECTED))
@@ -28,10 +28,10 @@ def refuse_done_by_another(buyer: Buyer, order_key: str) -> None:
 
     :raises NotDue: with the name of the buying task. Nothing was bought.
     """
-    purchase = buyer.ledger.find(order_key)
+    purchase = buyer.keys.find(order_key)
     if purchase is None or purchase.step not in (Step.DELIVERED, Step.PARTIAL):
         return
-    senders = [entry.actor for entry in buyer.ledger.history(order_key) if entry.step is Step.SENT]
+    senders = [entry.actor for entry in buyer.ledger.history(purchase.order_key) if entry.step is Step.SENT]
     task = (buyer.actor.dag_id, buyer.actor.run_id, buyer.actor.task_id)
     if not senders or (senders[-1].dag_id, senders[-1].run_id, senders[-1].task_id) == task:
         return

@@ -187,7 +187,7 @@ class RenewalSearch:
             for each in summaries
             for wallet in self.tracker.account.wallet_names
         }
-        replacements = taken_keys(self.tracker.ledger, keys)
+        replacements = taken_keys(self.tracker.ledger, self.tracker.account.wallet, keys)
         for key, (new_id, step) in replacements.items():
             why = f"order {new_id} was bought in its place"
             if step in (Step.FAILED, Step.REFUNDED):

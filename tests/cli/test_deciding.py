@@ -146,8 +146,8 @@ class TestGiveUp:
         assert "given up by a person" in ledger.history("k")[-1].why
         assert intended(ledger, fingerprint="b" * 64).step is Step.INTENDED, "the key may stand for another request"
 
-    def test_another_request_is_a_conflict_before(self, shops: Shops, ledger: Ledger) -> None:
-        intended(ledger)
+    def test_another_request_is_a_conflict_while_it_may_be_sent(self, shops: Shops, ledger: Ledger) -> None:
+        ledger.claim(intended(ledger), Actor(), evidence={}, sent_seconds=60)
         with pytest.raises(OrderKeyConflict):
             intended(ledger, fingerprint="b" * 64)
 
@@ -217,3 +217,36 @@ def test_a_check_changes_nothing(shops: Shops, ledger: Ledger, lost: str, tmp_pa
     with pytest.raises(ConfigError):
         deciding.check(ledger, "k", Answer("give up"))
     assert (find(ledger), ledger.history("k"), ledger.looks("k")) == before
+
+
+class TestKeyOfTwoWallets:
+    """The command asks which purchase is meant, and takes each name that it shows."""
+
+    @pytest.fixture
+    def other(self, ledger: Ledger) -> Purchase:
+        intended(ledger)
+        price = Money(decimal("3"), "USD")
+        intent = Intent("k@1f", "create", "voodoo", "second", "voodoo:second", "b" * 64, {}, price, task_key="k")
+        return ledger.intend(intent, Actor())
+
+    @pytest.mark.parametrize("words", [("show", "k"), ("resolve", "k", "--give-up", "--yes")], ids=["show", "resolve"])
+    def test_it_asks_for_the_wallet(
+        self, shops: Shops, command: Command, ledger: Ledger, other: Purchase, words: tuple[str]
+    ) -> None:
+        said = command("ledger", *words)
+        assert said.status != 0
+        assert f"'k' of wallet {WALLET!r}; 'k@1f' of wallet 'voodoo:second'" in said.err and "--wallet" in said.err
+        assert [find(ledger, key).step for key in ("k", "k@1f")] == [Step.INTENDED] * 2
+
+    @pytest.mark.parametrize("named", [("k", "--wallet", "voodoo:second"), ("k@1f",)], ids=["wallet", "ending"])
+    def test_it_takes_both_names(
+        self, shops: Shops, command: Command, ledger: Ledger, other: Purchase, named: tuple[str]
+    ) -> None:
+        said = command("ledger", "show", *named)
+        assert said.status == 0 and "voodoo:second" in said.out and WALLET not in said.out
+        assert command("ledger", "resolve", *named, "--give-up", "--yes").status == 0
+        assert [find(ledger, key).step for key in ("k", "k@1f")] == [Step.INTENDED, Step.REJECTED]
+
+    def test_the_first_one_needs_the_wallet(self, shops: Shops, command: Command, ledger: Ledger, other: Purchase) -> None:
+        assert command("ledger", "resolve", "k", "--wallet", WALLET, "--give-up", "--yes").status == 0
+        assert [find(ledger, key).step for key in ("k", "k@1f")] == [Step.REJECTED, Step.INTENDED]

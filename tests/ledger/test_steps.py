@@ -156,8 +156,6 @@ def test_the_same_key_with_another_request_is_a_conflict_that_shows_the_differen
     placed(ledger)
     with pytest.raises(OrderKeyConflict, match=r"quantity: 2 -> 3.*Nothing was sent"):
         ledger.intend(intent(fingerprint="b" * 64, request={"quantity": 3}), WHO)
-    with pytest.raises(OrderKeyConflict, match=r"wallet: v:c -> v:other"):
-        ledger.intend(intent(fingerprint="b" * 64, wallet="v:other"), WHO)
 
 
 def test_a_rejected_key_may_be_intended_anew_even_with_a_corrected_request(ledger: Ledger) -> None:

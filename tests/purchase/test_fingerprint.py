@@ -94,6 +94,9 @@ def test_the_same_pin_is_the_same_purchase_and_another_one_is_not(ledger: Ledger
     if old:
         write_as_before(ledger, plain("4711"))
     intend(ledger, "4711")
+    purchase = ledger.find("k")
+    assert purchase is not None and ledger.history("k")[-1].why == "intended anew"
+    ledger.claim(purchase, Actor(), evidence={}, sent_seconds=60)
     with pytest.raises(OrderKeyConflict, match="a field whose value is masked. Nothing was sent"):
         intend(ledger, "4712")
 
