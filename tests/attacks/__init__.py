@@ -1,0 +1,1 @@
+"""Every attack of ``docs/security.md`` and the guard that stops it: ``python -m tests.attacks`` takes each guard away."""
