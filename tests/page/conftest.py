@@ -95,6 +95,27 @@ def log_in(client: Any) -> Callable[[str], Visitor]:
 
 
 @pytest.fixture
+def teams(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two teams with a connection each; a third connection is outside of Airflow's database."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    users = ",".join(f"{name}:op:{team}" for name, team in TEAMS.items())
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
+    from airflow.models import Connection
+    from airflow.models.team import Team
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    with create_session() as session:
+        session.add_all(Team(name=team) for team in TEAMS.values())
+        session.flush()
+        session.add_all(Connection(f"voodoo_{team}", "voodoo", team_name=team) for team in TEAMS.values())
+    yield
+    with create_session() as session:
+        session.execute(delete(Connection).where(Connection.team_name.in_(TEAMS.values())))
+        session.execute(delete(Team).where(Team.name.in_(TEAMS.values())))
+
+
+@pytest.fixture
 def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shops]:
     """Connections to the sandbox, and a ledger of their own, for real purchases in this process."""
     yield from connections.shops(tmp_path, monkeypatch)

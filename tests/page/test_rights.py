@@ -5,24 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.models import Connection
 from airflow.models.log import Log
-from airflow.models.team import Team
 from airflow.utils.session import create_session
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.page import spreadsheet
 from airflow_provider_proxyorders.page.calls import MISSING
 
-from .conftest import PAGE, TEAMS, Visitor, buy
+from .conftest import PAGE, Visitor, buy
 
 READS = ("start", "attention", "wallets", "purchases", "purchases.csv", "purchase?order_key=a", "webhooks", "guarantees")
 
@@ -109,22 +107,6 @@ def test_another_connections_purchases_are_missing(
         ("doctor", {"conn_id": "iproyal_team"}),
     ):
         assert visitor.post(path, body).status_code == 404
-
-
-@pytest.fixture
-def teams(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two teams with a connection each; a third connection is outside of Airflow's database."""
-    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
-    users = ",".join(f"{name}:op:{team}" for name, team in TEAMS.items())
-    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", users)
-    with create_session() as session:
-        session.add_all(Team(name=team) for team in TEAMS.values())
-        session.flush()
-        session.add_all(Connection(f"voodoo_{team}", "voodoo", team_name=team) for team in TEAMS.values())
-    yield
-    with create_session() as session:
-        session.execute(delete(Connection).where(Connection.team_name.in_(TEAMS.values())))
-        session.execute(delete(Team).where(Team.name.in_(TEAMS.values())))
 
 
 def test_with_teams_the_connections_team_counts(log_in: Callable[[str], Visitor], ledger: Ledger, teams: None) -> None:
