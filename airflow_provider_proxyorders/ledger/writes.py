@@ -72,8 +72,7 @@ class LedgerWrites(LedgerFingerprints):
         :raises OutcomeUnknown: a late answer named an order for this key, and nobody has decided about it.
         """
         now = self.clock()
-        day = spending.day_of(now, intent.zone)
-        amount = spending.millionths(intent.amount.amount)
+        day, amount = spending.day_of(now, intent.zone), spending.millionths(intent.amount.amount)
         fingerprint = keyed(self.salt, intent.fingerprint)
         with self.transaction() as connection:
             wallet = turns.lock(connection, intent.wallet)
