@@ -1,7 +1,8 @@
 """Tells an extension from other extensions of the same order, which change the same fields of it.
 
-Rule: what a look saw is the purchase's own only where no other extension can have landed since its evidence, or where the balance
-says so. A read may lag, so the evidence may lack an extension from before it.
+Rule: what a look saw is the purchase's own only where no other extension can have landed since its evidence, where the order
+counts more extensions than the others, or where the balance says so. A read may lag, so the evidence may lack an extension from
+before it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from airflow_provider_proxyorders.wire.reading import when
 
 
 def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: Purchase, look: Look) -> Look:
-    """What a look proves of an extension, where another extension of the order may be what it saw. The balance tells.
+    """What a look proves of an extension, where another extension of the order may be what it saw. Count or balance tell.
 
     :raises VendorError: the balance could not be read.
     """
     saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.verdict == "inconclusive" and look.has_trace)
-    if not saw_it or not _may_show_another(tracker, purchase):
+    others = _others_since(tracker, purchase) if saw_it else 0
+    if not others or _grown(purchase, look) > others:
         return look
     why = f"{look.detail}, which may be another extension of the order"
     if not tracker.vendor.pays_from_wallet(purchase.request):
@@ -35,10 +37,16 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     return look if missing.price is not None else Look("inconclusive", f"{why}; {missing.detail}")
 
 
-def _may_show_another(tracker: OrderTracker, purchase: Purchase) -> bool:
-    """Whether another extension of the order may have landed since the evidence of this one, as reads show it."""
+def _grown(purchase: Purchase, look: Look) -> int:
+    """By how many extensions the order has grown since the evidence; 0 where the vendor does not count them."""
+    before, now = purchase.evidence.get("extensions"), look.order.extensions if look.order is not None else None
+    return now - before if isinstance(before, int) and now is not None else 0
+
+
+def _others_since(tracker: OrderTracker, purchase: Purchase) -> int:
+    """How many other extensions of the order may have landed since the evidence of this one, as reads show it."""
     if purchase.kind != "extend":
-        return False
+        return 0
     sent = tracker.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
     own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
     read_from = when(purchase.evidence.get("read_from"))
@@ -52,4 +60,4 @@ def _may_show_another(tracker: OrderTracker, purchase: Purchase) -> bool:
         and (each.number > own or (shown_by is not None and each.left_by > shown_by))
     ]
     others = [other for key in beside if (other := tracker.ledger.find(key)) is not None]
-    return any(other.target == purchase.target for other in others)
+    return sum(other.target == purchase.target for other in others)

@@ -172,7 +172,7 @@ decides.
   also where a proxy of yours holds requests back.
 - **While an answer is lost, the wallet gets no top-up of exactly the purchase price.** Such a top-up, or a refund of a
   delivered order, looks like a purchase without a charge. This matters if the balance is the evidence: at ProxyScrape, and
-  at IPRoyal if the order or its extension shows too late as well.
+  at IPRoyal if the order or its extension shows too late as well; at PROXY6 if two keys extend one order.
 - **Only this package buys from the wallet at that moment**, unless the vendor lists orders. Its purchases take turns. A
   purchase from the dashboard, of the same goods and while an answer is lost, can be mistaken for ours, or needs a person.
   A wallet that another buyer uses freezes at the next purchase after a charge that this ledger cannot explain.

@@ -20,6 +20,7 @@ from airflow_provider_proxyorders.domain.errors import (
     RequestRefused,
     VendorError,
 )
+from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
@@ -286,6 +287,33 @@ def test_the_extension_of_another_key_is_not_adopted(shop_of: ShopOf) -> None:
     shop.box.fault(vendor="iproyal", operation="extend", when="before", action="reset", times=1)
     shop.buyer(settle=1.0).extend(order_id, {"product_plan_id": 22}, order_key="k")
     assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
+
+
+def test_an_extension_that_its_order_counts_is_found_whatever_the_balance_says(shop_of: ShopOf) -> None:
+    """As above, but the purchase was taken, and a top-up of its price hides the charge. The order counts two extensions more."""
+    shop, ahead = shop_of("iproyal"), [0.0]
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead[0])
+    order_id = str(shop.delivered("order").order_id)
+    ahead[0] += 60  # the settle time and more
+    buyer, wallet = shop.buyer(settle=30), shop.box.state.vendors["iproyal"].wallet(None)
+    earlier = dump_json(buyer.http.run(buyer.vendor.raw(order_id)))
+    buyer.extend(order_id, {"product_plan_id": 22}, order_key="other")
+    lag, balance = shop.box.fault(vendor="iproyal", operation="get", action="body", body=earlier), wallet.balance
+    lost = shop.box.fault(vendor="iproyal", operation="extend", when="after", action="reset", times=1)
+
+    def top_up() -> None:
+        assert lost.wait()
+        wallet.balance = balance
+        lag.release()
+
+    def sleep(seconds: float) -> None:
+        ahead[0] += seconds
+
+    till = threading.Thread(target=top_up)
+    till.start()
+    extension = shop.buyer(settle=30, sleep=sleep).extend(order_id, {"product_plan_id": 22}, order_key="k")
+    till.join()
+    assert extension.step is Step.DELIVERED and [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
 
 
 def test_a_top_up_that_the_balance_lacked_does_not_hide_a_first_copy(shop_of: ShopOf) -> None:
