@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +11,7 @@ from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import InvalidParameter, telling_of_the_wallet
 from airflow_provider_proxyorders.domain.inputs import (
     body_of,
+    count_of,
     order_id_of,
     order_key_of,
     price_cap,
@@ -125,6 +126,18 @@ class ProxyOrdersHook(ReadingHook):
         enabled = required_flag("enabled", enabled)
         self._read(self.vendor.set_auto_extend(order_id_of(order_id), enabled, options or None))
 
+    # -- the catalogue --------------------------------------------------------------------------------------------
+
+    def iter_products(self) -> Iterator[dict[str, Any]]:
+        """The vendor's catalogue like :meth:`get_products`, one product at a time.
+
+        :raises UnsupportedOperation: the vendor has no catalogue.
+        """
+        from airflow_provider_proxyorders.hooks.catalogue import catalogue_of
+
+        catalogue = catalogue_of(self.vendor, self.log)
+        yield from catalogue.products() if catalogue else self.get_products()
+
     # -- for operators --------------------------------------------------------------------------------------------
 
     def buyer(self, context: Context | None = None, say: Callable[[str], None] | None = None) -> Buyer:
@@ -172,6 +185,16 @@ class VoodooHook(ProxyOrdersHook):
 
     def __init__(self, conn_id: str = default_conn_name, **kwargs: Any):
         super().__init__(conn_id, **kwargs)
+
+    def get_product(self, item_id: int) -> dict[str, Any] | None:
+        """One item of the catalogue as the file has it, with its bounds and the ids of its choices; ``None`` for an unknown one.
+
+        :raises VendorError: the catalogue cannot be had or read. It moved no money.
+        """
+        from airflow_provider_proxyorders.hooks.catalogue import catalogue_of
+
+        catalogue = catalogue_of(self.vendor, self.log)
+        return catalogue.product(count_of("item_id", item_id, 0)) if catalogue else None
 
 
 class IPRoyalHook(ProxyOrdersHook):

@@ -105,13 +105,18 @@ class ReadingHook(BaseHook):
         return self._read(self.vendor.balance())
 
     def quote(self, request: Mapping[str, Any]) -> Quote:
-        """The price of a new order now.
+        """The price of a new order now. A vendor whose prices stand in a catalogue only tells that of the copy on this host.
 
         :param request: the vendor's own body fields, as its documentation names them.
         :raises UnsupportedOperation: the vendor has no quote.
         :raises InvalidRequest: the request breaks a documented rule.
         """
-        return self._read(self.vendor.quote(self.vendor.prepare_create(body_of(request), "quote").body))
+        from airflow_provider_proxyorders.hooks.catalogue import catalogue_of
+
+        body = self.vendor.prepare_create(body_of(request), "quote").body
+        if catalogue := catalogue_of(self.vendor, self.log):
+            return catalogue.quote(body)
+        return self._read(self.vendor.quote(body))
 
     def quote_extension(self, order_id: AnyOrder, request: Mapping[str, Any]) -> Quote:
         """The price of an extension now.
@@ -156,10 +161,15 @@ class ReadingHook(BaseHook):
         return orders[:most]
 
     def get_products(self) -> list[dict[str, Any]]:
-        """The vendor's catalogue in the vendor's own form.
+        """The vendor's catalogue in the vendor's own form; ``iter_products`` takes less memory for a large one.
 
         :raises UnsupportedOperation: the vendor has no catalogue.
+        :raises ConfigError: the catalogue is a file, and this host cannot read or keep it. Nothing was sent.
         """
+        from airflow_provider_proxyorders.hooks.catalogue import catalogue_of
+
+        if catalogue := catalogue_of(self.vendor, self.log):
+            return list(catalogue.products())
         return self._read(self.vendor.products())
 
     def get_delivery(self, order_id: AnyOrder) -> Delivery:

@@ -63,7 +63,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: JSON, or plain text where ``text`` is given.
+    """One answer: JSON, or plain text where ``text`` is given, or a file where ``file`` is.
 
     :param media: the content type, where it is not the usual one.
     """
@@ -73,6 +73,7 @@ class Answer:
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     media: str = ""
+    file: bytes | None = None
 
     @property
     def content_type(self) -> str:
@@ -80,6 +81,8 @@ class Answer:
 
     @property
     def body(self) -> bytes:
+        if self.file is not None:
+            return self.file
         return (dump(self.data) if self.text is None else self.text).encode()
 
 

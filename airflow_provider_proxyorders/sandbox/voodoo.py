@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.sandbox.till import Wallet
@@ -29,37 +29,11 @@ from airflow_provider_proxyorders.sandbox.vendor_base import (
     number,
     whole,
 )
+from airflow_provider_proxyorders.sandbox.voodoo_items import ITEMS, Item, exported
 from airflow_provider_proxyorders.sandbox.webhook_sender import WebhookSender
 
 TOKEN_LIFE = 2 * 3600
 FINAL = ("completed", "partial", "failed")
-
-ProductType = Literal["key", "topup", "service"]
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing for sale.
-
-    :param price: of one unit.
-    :param fields: what the buyer must fill in: None for text, else the display names of the numbered choices.
-    """
-
-    item_id: int
-    name: str
-    product_type: ProductType
-    price: Decimal
-    least: Decimal = Decimal(1)
-    most: Decimal = Decimal(1)
-    fields: Mapping[str, Mapping[int, str] | None] = field(default_factory=dict)
-
-
-REGIONS = {1: "Europe", 2: "North America", 3: "South America", 4: "Asia", 5: "Oceania"}
-ITEMS = (
-    Item(5120, "Example key 5 EUR", "key", Decimal("4.50"), most=Decimal(100)),
-    Item(6001, "Example top-up", "topup", Decimal("1.00"), most=Decimal(500), fields={"player_id": None, "region": REGIONS}),
-    Item(7007, "Example service", "service", Decimal("9.00"), fields={"account": None}),
-)
 
 
 @dataclass
@@ -105,6 +79,18 @@ class Order:
         }
 
 
+def _catalogue(shop: SandboxVoodoo, name: str) -> Answer:
+    """The file for all accounts, or that of one with prices of its own. It takes no key (/catalog)."""
+    own = shop.personal_prices.get(name.removesuffix(".lmdb.zst"))
+    content = exported(shop.items.values(), own or {}) if own or name == "catalog.lmdb.zst" else None
+    return Answer(file=content, media="application/zstd") if content else shop.not_found()
+
+
+def _price(shop: SandboxVoodoo, _: Wallet, value: Any) -> None:
+    """Give a client id a catalogue of its own: ``{"client_id": "c-1", "prices": {"5120": "4.10"}}``."""
+    shop.personal_prices[value["client_id"]] = value["prices"]
+
+
 class SandboxVoodoo(SandboxVendor):
     name = "voodoo"
     default_token = "ak_test_token"
@@ -127,6 +113,8 @@ class SandboxVoodoo(SandboxVendor):
         self.items = {item.item_id: item for item in ITEMS}
         self.orders: dict[str, Order] = {}
         self.references: dict[tuple[str, str], str] = {}
+        #: price by item id, by client id
+        self.personal_prices: dict[str, Mapping[str, Any]] = {}
         #: issued tokens: whose they are, and until when (unix seconds)
         self.issued: dict[str, tuple[Wallet, float]] = {}
 
@@ -140,6 +128,8 @@ class SandboxVoodoo(SandboxVendor):
                 return Call("get", partial(self._get, ask, order_id))
             case ("GET", "api", "v1", "account", "balance"):
                 return Call("balance", partial(self._balance, ask))
+            case ("GET", "downloads", name):
+                return Call("catalogue", partial(_catalogue, self, name))
         return None
 
     # -- operations -----------------------------------------------------------------------------------------------
@@ -263,7 +253,7 @@ class SandboxVoodoo(SandboxVendor):
     def _send_webhooks(self, _: Wallet, value: Any) -> None:
         self.webhook_sender.use(value)
 
-    own_commands = {"revoke_jwt": _revoke, "webhook": _send_webhooks}
+    own_commands = {"revoke_jwt": _revoke, "webhook": _send_webhooks, "personal_catalogue": _price}
 
     # -- identity -------------------------------------------------------------------------------------------------
 

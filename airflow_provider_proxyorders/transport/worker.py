@@ -212,13 +212,9 @@ class Http(Endpoint):
                 allow_redirects=False,
                 **self.session.merge_environment_settings(ready.url, {}, True, None, None),
             ) as answer:
-                body = bytearray()
-                for chunk in answer.iter_content(65536):
-                    body += chunk
-                    if len(body) > LARGEST_BODY:
-                        raise Unreached(TOO_LONG)
+                body = self._body_of(answer)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
-                response = Response(answer.status_code, headers, bytes(body))
+                response = Response(answer.status_code, headers, body)
                 self.vendor_clock.measure(response, began, self._clock())
                 return response
         except Stopped as stopped:
@@ -229,6 +225,15 @@ class Http(Endpoint):
             raise unreached.of_requests(error) from None
         finally:
             self._last_used = time.monotonic()
+
+    def _body_of(self, answer: requests.Response) -> bytes:
+        """:raises Unreached: for a longer one than any real answer."""
+        body = bytearray()
+        for chunk in answer.iter_content(65536):
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise Unreached(TOO_LONG)
+        return bytes(body)
 
 
 def _authenticate(origin: str, headers: Mapping[str, str], request: requests.PreparedRequest) -> requests.PreparedRequest:

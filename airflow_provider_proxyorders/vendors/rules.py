@@ -12,6 +12,7 @@ from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.errors import UnsupportedOperation, VendorError
 from airflow_provider_proxyorders.domain.model import VendorOrder
 from airflow_provider_proxyorders.vendors.bodies import BodyRules
+from airflow_provider_proxyorders.vendors.catalogue_file import CatalogueFile
 from airflow_provider_proxyorders.vendors.contract import Capabilities, Operation, Prepared, Setting
 from airflow_provider_proxyorders.wire.reading import when
 from airflow_provider_proxyorders.wire.signatures import Scheme
@@ -37,6 +38,8 @@ class VendorRules(BodyRules):
     renews_login: ClassVar[bool] = False
     #: Its pages say that it pays back what it did not deliver.
     refunds_undelivered: ClassVar[bool] = False
+    #: a catalogue that is one file outside of the API; None where it comes from a call, or is not documented
+    catalogue_file: ClassVar[type[CatalogueFile] | None] = None
     #: help of the connection's password field
     secret_help: ClassVar[str] = ""
 

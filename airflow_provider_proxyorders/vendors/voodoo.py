@@ -32,6 +32,7 @@ from airflow_provider_proxyorders.vendors.base import (
 )
 from airflow_provider_proxyorders.vendors.evidence import balance_evidence, missing_money
 from airflow_provider_proxyorders.vendors.fields import Field, check, convert
+from airflow_provider_proxyorders.vendors.voodoo_catalogue import SETTINGS, VoodooCatalogue
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 from airflow_provider_proxyorders.wire.reading import (
     explanation_in,
@@ -62,7 +63,7 @@ STATUSES: Mapping[str, OrderStatus] = {
     "failed": OrderStatus.FAILED,
 }
 
-#: Body of create-order. Which of them an item needs depends on the catalogue, which is a file outside the API.
+#: Body of create-order. Which of them an item needs depends on its entry in the catalogue.
 FIELDS: Mapping[str, Field] = {
     "item_id": Field("integer", "must be the whole number of an item in the catalogue", 5120, required=True, least=1),
     "quantity": Field(
@@ -87,11 +88,11 @@ class Voodoo(Vendor):
     base_url = "https://api.voodoo.center"
     secret_label = "API key"
     secret_help = "The key from the dashboard's API page; it begins with ak_ and is shown once."
-    #: /authentication: a token of two hours; /orders: what was not delivered is paid back
-    renews_login = refunds_undelivered = True
+    renews_login = refunds_undelivered = True  # /authentication: a token of two hours; /orders: pays back what it did not deliver
     #: /webhooks: HMAC-SHA256 over the raw body, ``X-Webhook-Signature: sha256=<lower-case hex>``, no timestamp
     webhook = Scheme("body", header="x-webhook-signature", prefix="sha256=", encoding="hex")
     webhook_sample = {"order_id": "{order_id}", "status": "completed"}
+    settings, catalogue_file = SETTINGS, VoodooCatalogue
     capabilities = Capabilities(
         price_in_order=True,
         # create-order: merchant_order_id is unique per account; /errors: a repeat is refused and costs nothing
@@ -115,8 +116,7 @@ class Voodoo(Vendor):
 
         401 is ``{"error": ...}``: the key is unknown or revoked. 403: key login is not enabled for the account's domain.
         """
-        session = self.account.session
-        if "token" in session and now() < session.get("token_until", 0):
+        if "token" in (session := self.account.session) and now() < session.get("token_until", 0):
             return
         request = Request("POST", "/api/v1/auth/token/client", "exchange key", json={"api_key": self.account.secret})
         asked_at = now()

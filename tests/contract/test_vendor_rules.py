@@ -339,7 +339,7 @@ def test_a_setting_shows_in_the_form_with_all_it_needs(vendor: str, setting: Set
 def test_every_setting_that_is_read_is_declared_and_every_declared_one_is_read(vendor: str) -> None:
     read = {
         node.args[0].value
-        for source in [*FOLDER.glob(f"{vendor}.py"), *FOLDER.glob(f"{vendor}/*.py")]
+        for source in [*FOLDER.glob(f"{vendor}.py"), *FOLDER.glob(f"{vendor}_*.py"), *FOLDER.glob(f"{vendor}/*.py")]
         for node in ast.walk(ast.parse(source.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -169,13 +169,19 @@ class TestReading:
         assert not hook.capabilities.list_orders
         with pytest.raises(UnsupportedOperation, match="Nothing was sent"):
             hook.list_orders()
-        with pytest.raises(UnsupportedOperation, match="Nothing was sent"):
-            hook.get_products()
         assert shops.box.book.count(vendor) == 0
+
+    def test_a_catalogue_that_no_page_describes(self, shops: Shops) -> None:
+        hook = shops.hook("proxyscrape")
+        for call in (hook.get_products, lambda: list(hook.iter_products())):
+            with pytest.raises(UnsupportedOperation, match="Nothing was sent"):
+                call()
+        assert shops.box.book.count("proxyscrape") == 0
 
     def test_get_products(self, shops: Shops) -> None:
         products = shops.hook("iproyal").get_products()
         assert REQUESTS["iproyal"]["product_id"] in [product["id"] for product in products]
+        assert list(shops.hook("iproyal").iter_products()) == products
 
     def test_capabilities_need_no_call(self, shops: Shops) -> None:
         vendors = {vendor: shops.hook(vendor).vendor for vendor in VENDORS}

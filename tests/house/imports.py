@@ -31,6 +31,7 @@ HEAVY = {
     "alembic",
     "certifi",
     "fastapi",
+    "lmdb",  # not installed everywhere, like zstandard
     "psycopg",
     "requests",
     "sqlalchemy",
@@ -39,6 +40,7 @@ HEAVY = {
     "urllib3",
     "uvicorn",
     "yarl",
+    "zstandard",
 }
 
 

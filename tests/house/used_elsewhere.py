@@ -37,8 +37,10 @@ elsewhere.create_order
 elsewhere.extend_order
 elsewhere.get_cards
 elsewhere.get_conn
+elsewhere.get_product
 elsewhere.get_products
 elsewhere.wait_for_order
+elsewhere.iter_products
 elsewhere.get_raw_order
 elsewhere.test_connection
 elsewhere.IPRoyalHook
