@@ -117,10 +117,10 @@ def _run(home: Path, dags: Path, keep: bool, say: Narrator) -> int:
     with contextlib.ExitStack() as stack:
         say("starting the sandbox: four vendors on this machine")
         box = stack.enter_context(Sandbox.start(processing=PROCESSING))
-        connections = {f"{vendor}_default": _connection(box, vendor) for vendor in VENDORS}
+        connections = {f"{vendor}_default": box.connection(vendor) for vendor in VENDORS}
         airflow = stack.enter_context(LocalAirflow(home, dags_folder=dags, connections=connections, say=say))
         say(f"Airflow is up at {airflow.url}")
-        before = {vendor: _balance(box, vendor) for vendor in VENDORS}
+        before = {vendor: box.balance(vendor) for vendor in VENDORS}
         runs = [_start_run(airflow, box, vendor, say) for vendor in VENDORS]
         ledger = open_ledger(f"sqlite:///{home / 'proxyorders.db'}")
         _report_until_ended(airflow, ledger, runs, say)
@@ -142,20 +142,6 @@ def _run(home: Path, dags: Path, keep: bool, say: Narrator) -> int:
 
 
 # -- the parts, in order of use ---------------------------------------------------------------
-
-
-def _connection(box: Sandbox, vendor: str) -> dict[str, Any]:
-    return {
-        "conn_type": vendor,
-        "host": box.url(vendor),
-        "password": box.token(vendor),
-        "extra": {"max_order_price": "100.00", "currency": "USD"},
-    }
-
-
-def _balance(box: Sandbox, vendor: str) -> Decimal:
-    balance: Decimal = box.state.vendors[vendor].wallet("main").balance
-    return balance
 
 
 def _start_run(airflow: LocalAirflow, box: Sandbox, vendor: str, say: Narrator) -> Run:
@@ -277,7 +263,7 @@ def _differences(box: Sandbox, runs: Sequence[Run], lines: Sequence[TableLine], 
         booked = [(entry.kind, entry.order_id, Decimal(entry.amount)) for entry in box.book.charges(run.vendor)]
         if reported != booked:
             differences.append(f"{run.vendor}: the tasks report {reported}, the vendor's book says {booked}")
-        paid = before[run.vendor] - _balance(box, run.vendor)
+        paid = before[run.vendor] - box.balance(run.vendor)
         if paid != sum((line.price for line in own), Decimal(0)):
             differences.append(f"{run.vendor}: the tasks report {reported}, the wallet paid {paid}")
     return differences

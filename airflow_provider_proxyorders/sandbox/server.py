@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from decimal import Decimal
 from email.utils import format_datetime
 from types import TracebackType
 from typing import Any
@@ -239,11 +240,20 @@ class Sandbox:
         """What belongs into a connection's password."""
         return self.state.vendors[vendor].wallet(wallet).token
 
+    def connection(self, vendor: str, **extra: Any) -> dict[str, Any]:
+        """An Airflow connection to a vendor, as JSON takes it; ``extra`` adds to its settings."""
+        settings = {"max_order_price": "100.00", "currency": "USD", **extra}
+        return {"conn_type": vendor, "host": self.url(vendor), "password": self.token(vendor), "extra": settings}
+
     # -- what happened, and what is to happen ---------------------------------------------------------------------
 
     @property
     def book(self) -> ChargeBook:
         return self.state.book
+
+    def balance(self, vendor: str, wallet: str = "main") -> Decimal:
+        """The money that is left in a wallet."""
+        return self.state.vendors[vendor].wallet(wallet).balance
 
     @property
     def clock(self) -> Clock:

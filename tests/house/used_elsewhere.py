@@ -59,6 +59,7 @@ elsewhere.median_ms
 
 # Users of the sandbox call these methods in their own tests.
 elsewhere.clear_faults
+elsewhere.proxyorders_sandbox
 elsewhere.fault
 elsewhere.handles
 
