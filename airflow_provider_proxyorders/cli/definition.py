@@ -17,6 +17,7 @@ _DESCRIPTION = """\
 Prepaid proxy orders: what was bought, what waits for a decision, and whether a connection works.
 
   airflow proxyorders doctor CONN_ID                          check a connection and the ledger
+  airflow proxyorders catalogue CONN_ID                       what the vendor sells, with the values for request
   airflow proxyorders guarantees                              what is promised for each vendor
   airflow proxyorders ledger list|show|spending               purchases, one purchase, sums
   airflow proxyorders ledger resolve|unfreeze                 decide

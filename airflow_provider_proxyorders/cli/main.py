@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from airflow_provider_proxyorders import __version__
-from airflow_provider_proxyorders.cli import doctor, ledger, new_vendor, screen, webhooks
+from airflow_provider_proxyorders.cli import catalogue, doctor, ledger, new_vendor, screen, webhooks
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.purchase.guarantees import sentences, table
 from airflow_provider_proxyorders.vendors.registry import usable_vendors
@@ -57,6 +57,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo, talks=True)
     webhooks.add_parser(commands)
     doctor.add_parser(commands)
+    catalogue.add_parser(commands)
     guarantees = commands.add_parser(
         "guarantees", parents=[screen.output_option()], help="the guarantees of each vendor, derived from its capabilities"
     )

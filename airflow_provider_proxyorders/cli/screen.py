@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
@@ -21,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich_argparse import RichHelpFormatter
+
+from airflow_provider_proxyorders.domain.text import amount
 
 #: The forms of an answer. The first one is the default.
 OUTPUTS = ("table", "json", "yaml", "plain")
@@ -104,6 +107,15 @@ def show_data(data: Any, output: str) -> None:
         show(yaml.safe_dump(data, sort_keys=False, allow_unicode=False, width=UNBOUNDED).rstrip())
     else:
         show(json.dumps(data, indent=2))
+
+
+def plain(value: Any) -> Any:
+    """A vendor's JSON for a program: exact numbers as text."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return amount(value) if isinstance(value, Decimal) else value
 
 
 def show_rows(

@@ -34,6 +34,8 @@ class VendorRules(BodyRules):
     webhook: ClassVar[Scheme | None] = None
     #: the body of a webhook about a finished order, to test a connection's settings; ``{order_id}`` stands for the id
     webhook_sample: ClassVar[Mapping[str, str]] = {}
+    #: where the catalogue holds a value for a request, as a path through its lists, and the field of the request
+    catalogue_fields: ClassVar[Mapping[str, str]] = {}
     #: whether a 401 can mean that a short-lived login ran out, so that :meth:`login` helps
     renews_login: ClassVar[bool] = False
     #: Its pages say that it pays back what it did not deliver.

@@ -53,6 +53,12 @@ class IPRoyal(IPRoyalReading):
     base_url = "https://apid.iproyal.com/v1/reseller"
     secret_label = "access token"
     secret_help = "From the dashboard's settings, section API. Resetting it there makes the old one invalid."
+    catalogue_fields = {
+        "id": "product_id",
+        "plans.id": "product_plan_id",
+        "locations.id": "product_location_id",
+        "locations.child_locations.id": "product_location_id",
+    }
     capabilities = Capabilities(
         quote_create=True,
         quote_extend=True,

@@ -45,6 +45,7 @@ class Proxy6(Proxy6Reading):
     secret_help = (
         "From the account's page for developers. It goes into the address of each call, so it is kept out of every message."
     )
+    catalogue_fields = {"version": "version", "period": "period"}
     capabilities = Capabilities(
         quote_create=True,
         list_orders=True,
