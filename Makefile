@@ -13,6 +13,8 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 # The commands install and test this checkout, whatever the caller's shell points to.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# MkDocs would print an advertisement of its successor.
+export NO_MKDOCS_2_WARNING := 1
 # A long step shows each message at once.
 export PYTHONUNBUFFERED := 1
 
@@ -90,6 +92,11 @@ adversary: $(READY) ## many workers against an independent vendor, killed, froze
 .PHONY: month
 month: $(READY) ## a month of daily renewals of 200 orders under a real Airflow, to the cent; ARGS="--help" lists options
 	@$(BIN)/python -m tests.month $(ARGS)
+
+.PHONY: docs
+docs: $(READY) ## build the documentation as a site in build/site
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
 
 .PHONY: screenshots
 screenshots: $(READY) ## take the pictures in docs/images; needs Chromium

@@ -47,7 +47,7 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time, *, brief: bool
             if ours
             else f"connection {conn_id!r} cannot be looked up: {type(error).__name__}{'' if brief else f': {error}'}"
         )
-        advice = "Correct it on Airflow's page, or with: airflow connections edit/add. The fields are in the README."
+        advice = "Correct it on Airflow's page, or with: airflow connections edit/add. docs/connect.md has the fields."
         checks = [Check("connection", "broken", why, advice)]
         checks += [Check(name, "skipped", "unknown without the connection") for name in _VENDOR_CHECKS]
     else:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class ProxyOrdersHook(ReadingHook):
     """Buys, extends and reads prepaid orders through an Airflow connection of any installed vendor.
 
-    Every purchase has an order key and happens at most once per key, also under retries; see the README. A hook looks its
+    Every purchase has an order key and happens at most once per key, also under retries. A hook looks its
     connection up once and keeps one HTTP session.
 
     :param conn_id: a connection of type ``proxyscrape``, ``iproyal``, ``voodoo`` or of a vendor from another package.

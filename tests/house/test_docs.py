@@ -1,12 +1,10 @@
-"""The pages are true: diagrams and tables match the code, links lead somewhere, and README's code runs."""
+"""The pages are true: diagrams and tables match the code, and links lead somewhere."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -201,22 +199,6 @@ def test_each_attack_names_a_test(project: Path, record_property: Any) -> None:
     assert len(rows) >= 30
 
 
-def test_readme_names_every_room(project: Path) -> None:
-    tree = section((project / "README.md").read_text(encoding="utf-8"), "Inside")
-    rooms = {path.parent.name for path in (project / PACKAGE).glob("*/__init__.py")}
-    assert {room for room in rooms if f"{room}/" not in tree} == set()
-
-
-def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
-    """Every block, one after the other, as a user would paste it; nothing is bought, since no task runs."""
-    blocks = []
-    for name in ("README.md", "docs/dags.md"):
-        blocks += re.findall(r"^```python\n(.*?)^```", (project / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) >= 4
-    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
 def test_every_command_in_the_pages_is_understood(project: Path) -> None:
     lines = []
     for page in every_page(project):
@@ -239,7 +221,7 @@ def test_every_make_target_in_the_pages_is_there(project: Path) -> None:
 
 
 def test_the_sandbox_commands_in_the_pages_work(project: Path) -> None:
-    page = (project / "docs" / "operations.md").read_text(encoding="utf-8")
+    page = (project / "docs" / "testing.md").read_text(encoding="utf-8")
     commands = re.findall(r"_sandbox/(control|faults) -d '(.*?)'$", page, re.MULTILINE)
     assert len(commands) >= 3
     with Sandbox.start() as box:

@@ -86,11 +86,10 @@ def test_an_amount_that_is_none_starts_no_run(dag: Any, above: Any, taken: bool)
             asked.resolve(above)
 
 
-def test_the_readmes_code(project: Path) -> None:
-    section = (project / "README.md").read_text().split("\n## Extend\n")[1]
-    code = section.split("```python")[1].split("```")[0]
+def test_the_pages_code(project: Path) -> None:
+    code = (project / "docs" / "extend.md").read_text().split("```python")[1].split("```")[0]
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "extend.md", "exec"), names)
     made = names["find"].dag
     assert made.get_task("extend").upstream_task_ids == {"find"}
     assert (made.get_task("extend").is_mapped, made.get_task("extend").retries) == (True, 2)
