@@ -98,6 +98,10 @@ docs: $(READY) ## build the documentation as a site in build/site
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
 
+.PHONY: release
+release: $(READY) ## build and check the archives, list their parts, write the notes; uploads nothing
+	@$(BIN)/python -m tests.package.release
+
 .PHONY: screenshots
 screenshots: $(READY) ## take the pictures in docs/images; needs Chromium
 	@$(BIN)/python -m docs.screenshots

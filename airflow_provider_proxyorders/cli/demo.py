@@ -102,11 +102,11 @@ def run(keep: bool, out: TextIO) -> int:
 
 
 def dags_folder() -> Path:
-    """The folder with the demo's DAG: ``demo_dags`` beside this file in an installed package, ``dags`` in a checkout.
+    """The folder with the demo's DAG: ``example_dags`` of an installed package, ``dags`` in a checkout.
 
     :raises FileNotFoundError: when neither has it.
     """
-    folders = (Path(__file__).with_name("demo_dags"), Path(__file__).resolve().parents[2] / "dags")
+    folders = (Path(__file__).resolve().parents[1] / "example_dags", Path(__file__).resolve().parents[2] / "dags")
     for folder in folders:
         if (folder / f"{DAG_ID}.py").is_file():
             return folder

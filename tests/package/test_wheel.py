@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -40,9 +41,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*command: object, home: Path | None = None) -> str:
+def run(*command: object, home: Path | None = None, **settings: str) -> str:
     # from /, so that Python imports nothing from the checkout
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= settings
     if home:
         environment["AIRFLOW_HOME"] = str(home)
     done = subprocess.run([str(part) for part in command], cwd="/", env=environment, capture_output=True, text=True, timeout=180)
@@ -50,7 +52,7 @@ def run(*command: object, home: Path | None = None) -> str:
     return done.stdout
 
 
-def test_holds_the_package_and_the_demo_dag_but_no_test_data(wheel: Path, project: Path) -> None:
+def test_holds_the_package_and_the_examples_but_no_test_data(wheel: Path, project: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = project / "airflow_provider_proxyorders"
     source = {
@@ -60,9 +62,8 @@ def test_holds_the_package_and_the_demo_dag_but_no_test_data(wheel: Path, projec
     }
     exchanges = {name for name in source if "/sandbox/exchanges/" in name and name.endswith(".json")}
     assert exchanges
-    assert names == source - exchanges | {
-        f"{package.name}/cli/{name}" for name in ("demo_dags/order_and_use.py", "new_vendor.md")
-    }
+    examples = {f"{package.name}/example_dags/{path.name}" for path in (project / "dags").glob("*.py")}
+    assert names == source - exchanges | examples | {f"{package.name}/cli/new_vendor.md"}
     for part in ("py.typed", "provider.json", "ledger/migrations/env.py", "sandbox/exchanges/README.md"):
         assert f"{package.name}/{part}" in names
 
@@ -85,6 +86,23 @@ def test_the_demo_finds_its_dag_and_airflow_can_read_it(installed: Path, tmp_pat
     assert Path(folder).is_relative_to(installed)
     script = f"import runpy; print(*[name for name in runpy.run_path('{folder}/order_and_use.py') if name.startswith('order_')])"
     assert "order_and_use" in run(python, "-c", script, home=tmp_path).split()
+
+
+def test_airflow_offers_the_example_dags(installed: Path, tmp_path: Path) -> None:
+    """With ``[core] load_examples``, which is on by default."""
+    script = """
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+print(*[bundle.name for bundle in DagBundlesManager().get_all_dag_bundles()])
+"""
+    found = run(installed / "bin" / "python", "-c", script, home=tmp_path, AIRFLOW__CORE__LOAD_EXAMPLES="True")
+    assert "airflow-provider-proxyorders-example-dags" in found.split()
+
+
+def test_the_page_of_the_index_has_no_dead_link(wheel: Path) -> None:
+    (name,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    page = zipfile.ZipFile(wheel).read(name).decode()
+    assert "Description-Content-Type: text/markdown" in page and "## The first DAG" in page
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")] == []
 
 
 def test_without_exchanges_a_replay_says_so(installed: Path) -> None:
