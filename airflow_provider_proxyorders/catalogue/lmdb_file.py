@@ -86,18 +86,18 @@ class LmdbFile:
         if not flags & META or (magic, version) != (MAGIC, VERSION):
             raise UnreadableBody("an LMDB file with a damaged first page")
         if kind:
-            raise UnreadableBody(f"an LMDB file whose keys are of kind {kind}, expected was 0")
+            raise UnreadableBody(f"an LMDB file with keys of kind {kind}, expected was 0")
         return _Root(transaction, root, entries, last + 1)
 
     def _below(self, number: int, levels: int) -> Iterator[tuple[bytes, bytes]]:
         """The entries of a page and of all pages below it."""
         offset, flags, lower = self._page(number)
         if not levels or not flags & (BRANCH | LEAF):
-            raise UnreadableBody(f"an LMDB file whose page {number} is damaged")
+            raise UnreadableBody(f"an LMDB file with a damaged page {number}")
         for place in range(offset + _HEADER.size, offset + lower, 2):
             start = offset + int.from_bytes(self._data[place : place + 2], "little")
             if start + _NODE.size > offset + self._size:
-                raise UnreadableBody(f"an LMDB file whose page {number} is damaged")
+                raise UnreadableBody(f"an LMDB file with a damaged page {number}")
             low, high, node, length = _NODE.unpack_from(self._data, start)
             start += _NODE.size
             if flags & BRANCH:
@@ -115,14 +115,14 @@ class LmdbFile:
         (pages,) = _PAGES.unpack_from(self._data, offset + _HEADER.size - _PAGES.size)
         room = min(pages, self._pages - own) * self._size - _HEADER.size
         if not flags & OVERFLOW or length > room:
-            raise UnreadableBody(f"an LMDB file whose page {own} is damaged")
+            raise UnreadableBody(f"an LMDB file with a damaged page {own}")
         self._count(length // self._size)
         return self._data[offset + _HEADER.size : offset + _HEADER.size + length]
 
     def _part(self, start: int, length: int, number: int) -> bytes:
         """Bytes within one page."""
         if start + length > (number + 1) * self._size:
-            raise UnreadableBody(f"an LMDB file whose page {number} is damaged")
+            raise UnreadableBody(f"an LMDB file with a damaged page {number}")
         return self._data[start : start + length]
 
     def _page(self, number: int) -> tuple[int, int, int]:
@@ -133,7 +133,7 @@ class LmdbFile:
         offset = number * self._size
         itself, _, flags, lower, _ = _HEADER.unpack_from(self._data, offset)
         if itself != number or (not flags & OVERFLOW and lower > self._size):
-            raise UnreadableBody(f"an LMDB file whose page {number} is damaged")
+            raise UnreadableBody(f"an LMDB file with a damaged page {number}")
         return offset, flags, lower
 
     def _count(self, pages: int) -> None:

@@ -192,7 +192,7 @@ class Catalogue:
             raise UnreadableBody(f"an LMDB file of {entries.entries} entries, of which {count} are there")
 
     def _forget(self) -> None:
-        """Delete what nothing uses any more, such as the rest of a download whose worker was killed."""
+        """Delete what nothing uses any more, such as the rest of a download by a killed worker."""
         for path in [*self.folder.glob("*.lmdb"), *self.folder.glob("*.part")]:
             with contextlib.suppress(FileNotFoundError):
                 if self.clock() - path.stat().st_mtime > FORGOTTEN:

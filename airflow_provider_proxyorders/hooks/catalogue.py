@@ -1,4 +1,4 @@
-"""The catalogue of a vendor whose catalogue is a file, for hooks."""
+"""The catalogue of a vendor that offers it as a file, for hooks."""
 
 from __future__ import annotations
 

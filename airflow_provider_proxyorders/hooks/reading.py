@@ -105,7 +105,7 @@ class ReadingHook(BaseHook):
         return self._read(self.vendor.balance())
 
     def quote(self, request: Mapping[str, Any]) -> Quote:
-        """The price of a new order now. A vendor whose prices stand in a catalogue only tells that of the copy on this host.
+        """The price of a new order now. A vendor with prices in a catalogue alone tells that of the copy on this host.
 
         :param request: the vendor's own body fields, as its documentation names them.
         :raises UnsupportedOperation: the vendor has no quote.

@@ -200,7 +200,7 @@ class Checkpoints:
         }
 
     def unpriced(self, purchase: Purchase) -> list[SentPurchase] | None:
-        """The orders of other purchases since the evidence of this one whose prices are unknown.
+        """The orders of other purchases since the evidence of this one, without a known price.
 
         ``None``: another purchase may be charged and owns no order, or a read may not show all of them yet.
         """

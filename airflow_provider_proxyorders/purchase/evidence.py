@@ -163,7 +163,7 @@ class EvidenceReader:
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
     def _beside_equal_prices(self, purchase: Purchase, look: Look) -> Look:
-        """The look at a purchase without any order of its own, beside orders of the same request whose prices are unknown.
+        """The look at a purchase without any order of its own, beside orders of the same request without a known price.
 
         What the same cost this wallet before is their price, if it explains the missing money to the last digit.
         """

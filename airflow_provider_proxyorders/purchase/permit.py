@@ -38,7 +38,7 @@ class Permit:
         self.fence, self.attempt, self.purchase = fence, attempt, purchase
         self.checkpoints = turns.settling.evidence.checkpoints
         self.evidence: Mapping[str, Any] = {}
-        self.read_began = self.turns.ticks(), self.ledger.clock()
+        self.read_until = self.turns.ticks(), self.ledger.clock()
         self.floor: Floor | None = None
         self.claimed: Purchase | None = None
 
@@ -66,8 +66,9 @@ class Permit:
 
     def _read_once(self) -> Compared | None:
         tracker, request = self.tracker, self.attempt.request
-        begun, self.read_began = self.checkpoints.begin(), (self.turns.ticks(), self.ledger.clock())
+        begun = self.checkpoints.begin()
         evidence = tracker.http.run_reading(lambda: tracker.vendor.snapshot(request.kind, request.prepared.body, request.target))
+        self.read_until = self.turns.ticks(), self.ledger.clock()
         if warning := tracker.http.vendor_clock.warn_once():
             tracker.say(warning)
         require_same_currency(tracker.account, Money(Decimal(0), evidence.get("currency")))
@@ -120,7 +121,7 @@ class Permit:
         :raises NeverSent: this worker was held up: its evidence is too old, or other tries may look for the purchase by now.
         """
         account, began = self.tracker.account, (self.turns.ticks(), self.ledger.clock())
-        if self.seconds_since(*self.read_began) > max(self.tracker.settle_time, account.timeout):
+        if self.seconds_since(*self.read_until) > self.tracker.settle_time + 2 * account.timeout:  # time to connect included
             raise NeverSent("this worker was held up since it read the balance, so that is too old by now; nothing was sent.")
         self.require_current_try(self.attempt.request.order_key)
         alone, seconds = self.tracker.vendor.capabilities.reads_evidence_alone(self.attempt.request.kind), sending_time(account)

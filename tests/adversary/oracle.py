@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from .book import Entry
-from .plan import SETTLE, TIMEOUT, Plan, Wallet
+from .plan import LAG, SETTLE, TIMEOUT, Plan, Wallet
 from .run import Result
 
 #: Errors by which a person is asked.
@@ -22,8 +22,9 @@ QUESTIONS = ("Quarantined", "OrderMissing")
 FROZEN = "frozen"
 #: Sentences that a try says of itself alone; another try of the key may have bought.
 OF_THIS_TRY = "This try bought nothing"
-#: Seconds after which a charge that was too high shows to everybody who reads the balance before buying.
-SHOWS = SETTLE + 2 * TIMEOUT
+#: Seconds after which nothing may leave any more beside a charge that was too high: a read may lag, reading takes a while, and what
+#: was read may be as old as the settle time and two timeouts when a purchase leaves.
+SHOWS = LAG + 2 * TIMEOUT + SETTLE + 2 * TIMEOUT
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,8 @@ decides.
   `ReconcileLedgerOperator` finds foreign orders.
 - **A used reference stays used** at vendors that take one order per reference, also after a failed order.
 - **The ledger is shared and durable.** SQLite serves one host (write-ahead log, full sync), PostgreSQL several. A confirmed
-  step survives a crash. A ledger that is lost or set back forgets purchases.
+  step survives a crash. A ledger that is lost or set back forgets purchases. A retry that meets such a ledger, or another one,
+  buys nothing: the state of its task in Airflow names the ledger and the key of the try before.
 - **The ledger's clock runs on.** A try waits for another try's sending by it: three times the connection's `timeout` and
   5 s more. It is PostgreSQL's clock, whatever the hosts' own clocks say, or with SQLite the clock of its one host. If that
   clock jumps ahead between two looks, they seem further apart than they were.
@@ -214,6 +215,8 @@ look into the dashboard, `ledger resolve` |
 | A list that is empty for the one read right before the first purchase of a ledger: a person decides | run the comparison first |
 | Two ProxyScrape purchases of one type land, one answer names a missing order and the other is refused: a person decides, until \
 the refused task looks again | clear the refused task first |
+| Several equal ProxyScrape purchases with lost answers, of which fewer were taken: who was taken gets an order, and a person \
+decides about the rest, unless the same was bought before, so that its price is known | wait between purchases for `settle` |
 | A charge above its quote is hidden by a top-up of at least as much, where the order shows no price | check invoices |
 | Where IPRoyal lists by product only, an order of a product that is neither in its catalogue nor in the ledger stays unseen by \
 renewals and comparisons | name the order by its id |

@@ -188,7 +188,7 @@ def test_the_pace_is_kept_before_a_purchase_is_said_to_leave(shop_of: Callable[[
     shop = shop_of("iproyal")
     ahead = 0.0
     shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead)
-    buyer = shop.buyer()
+    buyer = shop.buyer(settle=60)
     buyer.account.requests_per_second = 0.1
     steps = []
 

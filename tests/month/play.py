@@ -166,7 +166,7 @@ class Month:
             for term in self.plan.size.terms:
                 product.plans[term.plan_id] = Sold(term.plan_id, f"{term.days} Days", term.days, term.price)
         caps = Caps(max_order_price=Decimal(100))
-        account = Account(VENDOR, CONN_ID, WALLET, self.box.url(VENDOR), TOKEN, caps=caps, currency="USD")
+        account = Account(VENDOR, CONN_ID, WALLET, self.box.url(VENDOR), TOKEN, caps=caps, currency="USD", settings={"settle": 2})
         story = Story(self.plan, self.box.clock.now() + self.plan.orders[0].age)
         self.buyer = buyer = Buyer(vendor_class(VENDOR)(account), Http(account), self.ledger)
         for number, wanted in enumerate(self.plan.orders):

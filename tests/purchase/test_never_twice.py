@@ -177,7 +177,7 @@ def test_a_worker_that_stood_since_it_read_the_balance_sends_nothing(shop: Shop)
 
     def stand(request: Any, permit: Any = None) -> Any:
         if request.spends:
-            buyer.ledger.clock = lambda: clock() + timedelta(seconds=31)
+            buyer.ledger.clock = lambda: clock() + timedelta(seconds=41)
         return real(request, permit)
 
     buyer.http.send = stand  # type: ignore[method-assign]

@@ -120,7 +120,7 @@ def without_doubt(patch: pytest.MonkeyPatch) -> None:
     ("remove", "noticed"),
     [
         (without_fence, r"bought twice|adopted another|lost|taken unseen|history"),
-        (without_turns, r"adopted another|asked without need|lost"),
+        (without_turns, r"adopted another|asked without need|lost|counted wrong"),
         (without_settling, r"lost|bought twice|taken unseen|asked without need"),
         (without_owners, r"adopted another|false alarm"),
         (without_limits, r"daily_limit|monthly_limit"),
