@@ -93,19 +93,19 @@ class Refusals:
         if look.verdict != "absent":
             sentence = f"Nothing was seen of it ({look.detail}); before it is sent again, it is looked for once more."
             return sentence, "untouched" if repeats_safely else "unknown"
-        if repeats_safely or self._holds_for_each_copy(error):
+        if repeats_safely or self._holds_for_each_copy(claimed, error):
             return "Nothing was bought.", "untouched"
         sentence = f"Nothing was bought as far as {self.vendor.title} shows at {self.ledger.clock():%H:%M:%S} UTC"
         low = isinstance(error, InsufficientFunds) and self._could_not_pay(claimed)
         return f"{sentence}; another sending looks again first.", "untouched" if low else "unknown"
 
-    def _holds_for_each_copy(self, error: VendorError) -> bool:
-        """Whether each copy of the purchase is refused alike: for its key, its address or a field.
+    def _holds_for_each_copy(self, purchase: Purchase, error: VendorError) -> bool:
+        """Whether each copy of the purchase is refused alike: for its key, its address, a field, or a wallet that is too low.
 
-        Other reasons, such as a stock that ran out or a wallet that is too low, may come from the first copy.
+        Other reasons, such as a stock that ran out, may come from the first copy.
         """
         of_the_key = isinstance(error, (AuthenticationFailed, OrderingNotPermitted, OrderNotFound))
-        return of_the_key or error.names_fields
+        return of_the_key or error.names_fields or self._could_not_pay(purchase)
 
     def look_again(self, purchase: Purchase) -> Purchase:
         """Read the evidence of a refused purchase once more, before it is sent again.
@@ -117,6 +117,8 @@ class Refusals:
         if not self.needs_look(purchase):
             return purchase
         left = self._seconds_until_shown(purchase)
+        if self._could_not_pay(purchase):
+            left = 0.0
         if left > looks.LONGEST_PAUSE:
             why = f"it was refused, and a last look at the vendor comes before it is sent again: too early by {left:.0f} s."
             raise outcome_unknown(purchase, self.vendor, why, retry="soon")
@@ -187,7 +189,7 @@ class Refusals:
         return look.has_trace and not (look.verdict == "not visible" and self._could_not_pay(purchase))
 
     def _could_not_pay(self, purchase: Purchase) -> bool:
-        """Whether the wallet held less than the quoted price right before the sending. No proof: a balance may lack a top-up."""
+        """Whether the wallet held less than the quoted price right before the sending: then no copy can show late."""
         price, balance = quoted_price(self.vendor, purchase), balance_in(purchase.evidence)
         if price is None or balance is None or not self.vendor.pays_from_wallet(purchase.request):
             return False

@@ -22,8 +22,8 @@ QUESTIONS = ("Quarantined", "OrderMissing")
 FROZEN = "frozen"
 #: Sentences that a try says of itself alone; another try of the key may have bought.
 OF_THIS_TRY = "This try bought nothing"
-#: Seconds after which nothing may leave any more beside a charge that was too high: a read may lag, reading takes a while, and what
-#: was read may be as old as the settle time and two timeouts when a purchase leaves.
+#: Seconds after which nothing may leave any more beside a charge that was too high: a read may lag, reading takes a while, and
+#: what was read may be as old as the settle time and two timeouts when a purchase leaves.
 SHOWS = LAG + 2 * TIMEOUT + SETTLE + 2 * TIMEOUT
 
 

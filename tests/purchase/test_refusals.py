@@ -316,29 +316,6 @@ def test_an_extension_that_its_order_counts_is_found_whatever_the_balance_says(s
     assert extension.step is Step.DELIVERED and [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
 
 
-def test_a_top_up_that_the_balance_lacked_does_not_hide_a_first_copy(shop_of: ShopOf) -> None:
-    """The balance before the purchase misses a top-up, so a wallet below the price is no proof: the settle time counts."""
-    shop, ahead = shop_of("iproyal"), [0.0]
-    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead[0])
-    lags = [
-        shop.box.fault(vendor="iproyal", operation="balance", action="body", body="0.10"),
-        shop.box.fault(vendor="iproyal", operation="list", action="lag", seconds=3600),
-    ]
-    shop.box.fault(vendor="iproyal", operation="create", action="refuse", reason="balance", when="after", times=1)
-    with pytest.raises(VendorError, match="bought as far as IPRoyal shows") as refused:
-        shop.buyer(settle=30).place(shop.request, order_key="k")
-    assert refused.value.money == "untouched", "as a rule"
-
-    def sleep(seconds: float) -> None:
-        ahead[0] += seconds
-        for lag in lags:
-            lag.release()
-
-    lags[0].release()  # the balance shows the top-up first, and the list shows the order later
-    adopted = shop.buyer(settle=30, sleep=sleep).place(shop.request, order_key="k")
-    assert [entry.order_id for entry in shop.bought()] == [adopted.order_id]
-
-
 def test_a_wallet_below_a_cap_is_no_proof_without_a_quote(shop_of: ShopOf) -> None:
     """The cap is 25 and the wallet held 20; the first copy took 15, and the limits count it though no read shows it."""
     shop = shop_of("proxyscrape")
@@ -353,6 +330,19 @@ def test_a_wallet_below_a_cap_is_no_proof_without_a_quote(shop_of: ShopOf) -> No
     with pytest.raises(CapExceeded, match="daily_limit"):
         shop.buyer(settle=30).place(shop.request, order_key="next")
     assert len(shop.bought()) == 1
+
+
+def test_a_wallet_that_held_too_little_is_looked_at_again_at_once(shop_of: ShopOf) -> None:
+    """No copy can have been taken for a price above the balance, so nothing can show late: top up and clear go on."""
+    shop = shop_of("iproyal")
+    shop.box.control([{"vendor": "iproyal", "wallet": {"name": "main", "balance": "0.10"}}])
+    with pytest.raises(VendorError, match=r"Nothing was bought\.") as refused:
+        shop.buyer(settle=600).place(shop.request, order_key="k")
+    assert refused.value.money == "untouched"
+    shop.box.control([{"vendor": "iproyal", "wallet": {"name": "main", "balance": "500.00"}}])
+    waits: list[float] = []
+    assert shop.buyer(settle=600, sleep=waits.append).place(shop.request, order_key="k").step is not Step.REJECTED
+    assert sum(waits) < 5 and len(shop.bought()) == 1
 
 
 def refused_unseen(shop: Shop, key: str) -> None:
