@@ -215,8 +215,8 @@ look into the dashboard, `ledger resolve` |
 | A list that is empty for the one read right before the first purchase of a ledger: a person decides | run the comparison first |
 | Two ProxyScrape purchases of one type land, one answer names a missing order and the other is refused: a person decides, until \
 the refused task looks again | clear the refused task first |
-| A top-up that the balance does not show yet pays for a purchase, a proxy of the vendor's sends it twice, and the copy is refused \
-for too little money: "Nothing was bought." is wrong then | wait for `settle` between a top-up and Clear |
+| A top-up that the balance does not show yet pays for a purchase, a proxy of the vendor's sends it twice, and the copy is \
+refused for too little money: "Nothing was bought." is wrong then | wait for `settle` between a top-up and Clear |
 | Several equal ProxyScrape purchases with lost answers, of which fewer were taken: who was taken gets an order, and a person \
 decides about the rest, unless the same was bought before, so that its price is known | wait between purchases for `settle` |
 | A charge above its quote is hidden by a top-up of at least as much, where the order shows no price | check invoices |

@@ -15,7 +15,7 @@ from airflow_provider_proxyorders import get_provider_info
 PACKAGE = "airflow_provider_proxyorders"
 ROOMS = ("operators", "sensors", "hooks", "triggers", "testing")
 #: for the package itself, although the name looks public
-INTERNAL = {"WalletLevelTrigger"}
+INTERNAL = {"UnreadableDelivery", "WalletLevelTrigger"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -27,6 +27,7 @@ WITHOUT_INPUT = {
     "get_balance": "nothing",
     "get_conn": "nothing",
     "get_products": "nothing",
+    "iter_products": "nothing",
     "test_connection": "nothing",
     "buyer": "the task's context",
     "wait_for_order": "a purchase, and two durations; see tests/hooks/test_hook.py",
