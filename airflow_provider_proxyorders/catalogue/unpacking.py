@@ -8,7 +8,7 @@ from typing import BinaryIO
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 
-#: Bytes of an unpacked file. A hundred thousand items take about a tenth.
+#: Bytes of an unpacked file. A hundred thousand items of half a kilobyte take 64 MiB.
 MOST_UNPACKED = 1024 * 1024 * 1024
 #: Bytes that a file may refer back to, and that unpacking keeps in memory: what zstd itself takes from an unknown file.
 LARGEST_WINDOW = 128 * 1024 * 1024

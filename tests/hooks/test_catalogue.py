@@ -275,7 +275,7 @@ class TestOddFiles:
             (zstandard.compress(b"x"), "no LMDB file"),
             (zstandard.compress(b""), "without its end"),
             (zstandard.compress(whole[: len(whole) // 2]), "of which .* are there"),
-            (zstandard.compress(whole[:8192] + bytes(len(whole) - 8192)), "damaged"),
+            (zstandard.compress(whole[:8192] + bytes(len(whole) - 8192)), "damage"),
             (zstandard.compress(database(tmp_path, {b"1234": b"{}"})), "key of 4 bytes, expected are 8"),
         ]:
             files.put(content)
