@@ -24,6 +24,8 @@ from airflow_provider_proxyorders.ledger.spending import amount_of
 
 #: Rows of one look: ends of orders, purchases among which they are, and webhooks.
 MOST_ENDS, SCANNED_ENDS, MOST_WEBHOOKS = 1_000, 5_000, 1_000
+#: Ends for a list of the first fifty that still need something.
+FEW_ENDS = 200
 
 _LIMIT = bindparam("_limit", type_=Integer)
 _WALLETS = select(wallets.c.wallet, wallets.c.frozen).where(wallets.c.joined.is_(None)).order_by(wallets.c.wallet).limit(_LIMIT)

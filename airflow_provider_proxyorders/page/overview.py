@@ -14,7 +14,7 @@ from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import Money, Purchase, Step
 from airflow_provider_proxyorders.domain.text import amount, utc
 from airflow_provider_proxyorders.ledger import spending
-from airflow_provider_proxyorders.ledger.attention import MOST_WEBHOOKS, OrderEnd, ReceivedWebhook, WalletState
+from airflow_provider_proxyorders.ledger.attention import FEW_ENDS, MOST_WEBHOOKS, OrderEnd, ReceivedWebhook, WalletState
 from airflow_provider_proxyorders.ledger.listing import UNRESOLVED_STATE, Filters, ListedPurchase, Place
 from airflow_provider_proxyorders.page import shapes
 from airflow_provider_proxyorders.page.reading import Reading, hook_of
@@ -38,7 +38,7 @@ def needs_attention(reading: Reading) -> dict[str, Any]:
     waiting, more_waiting = _waiting(reading)
     failed, more_failed = _failed(reading, now - RECENT)
     foreign, more_foreign = _foreign_webhooks(reading)
-    ends, more_ends = reading.attention.ends(now, now + ENDING, reading.conn_ids)
+    ends, more_ends = reading.attention.ends(now, now + ENDING, reading.conn_ids, FEW_ENDS)
     ends = [end for end in reading.readable(ends) if not end.extended]
     return {
         "unresolved": [_unresolved(reading, row) for row in waiting],

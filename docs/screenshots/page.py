@@ -26,7 +26,9 @@ from .browser import Browser
 
 MOST_BYTES = 150_000
 WIDTH, WIDE, HEIGHT, PHONE = 1040, 1420, 720, (390, 844)
-LOST = "buy_and_scrape/order/2026-11-28"
+#: The keys of today; the older purchases have those of earlier days.
+TODAY = datetime.now(timezone.utc).date()
+LOST = f"buy_and_scrape/order/{TODAY}"
 #: An order id in the first field of the dialog, as React hears it.
 _TYPED = """(() => {
   const field = document.querySelector("dialog input");
@@ -55,10 +57,11 @@ async def pictures_of_the_page(home: Path, images: Path, say: Callable[[str], No
         env |= {"AIRFLOW__PROXYORDERS__LEDGER_URL": url, "AIRFLOW_HOME": str(home / "airflow")}
         ledger = open_ledger(url)
         _month(ledger)
-        _bought(env, "proxyscrape_default", "keep_paid/order/2026-11-28/0")
+        _bought(env, "proxyscrape_default", f"keep_paid/order/{TODAY}/0")
         box.fault("voodoo", "create", when="after", action="reset", times=1)
         _bought(env, "voodoo_default", LOST)
-        ledger.freeze("proxyscrape:proxyscrape_default", "5.00 USD are missing since 2026-11-28, and no purchase explains them")
+        missing = f"5.00 USD are missing since {TODAY - timedelta(days=1)}, and no purchase explains them"
+        ledger.freeze("proxyscrape:proxyscrape_default", missing)
         with api_server(home / "airflow", url, env) as address:
             await _pictures(address, box.book.orders("voodoo")[0].order_id, images, say)
 
@@ -86,7 +89,8 @@ def _month(ledger: Ledger) -> None:
             actor = Actor("keep_paid", f"scheduled__{moment:%Y-%m-%d}", "order", number, 1, "worker-1")
             buy(past, f"keep_paid/order/{moment:%Y-%m-%d}/{number}", Step.DELIVERED, conn_id=conn_id, actor=actor, **more)
     past = Ledger(ledger.engine, clock=lambda: now - timedelta(days=2))
-    buy(past, "scrape_shop/order/2026-11-26", Step.FAILED, vendor_status="blocked", reason="blocked; it was charged")
+    failed = f"scrape_shop/order/{TODAY - timedelta(days=2)}"
+    buy(past, failed, Step.FAILED, vendor_status="blocked", reason="blocked; it was charged")
 
 
 async def _pictures(address: str, order_id: str, images: Path, say: Callable[[str], None]) -> None:
