@@ -81,8 +81,12 @@ class Tab:
 
     def open(self, query: str, *texts: str) -> str:
         """Go to the page; returns its text once it shows all the texts."""
-        self.run(self._browser.open(f"{self.url}/plugin/proxyorders{query}", *texts))
+        self.go(f"/plugin/proxyorders{query}", *texts)
         return self.text()
+
+    def go(self, path: str, *texts: str) -> None:
+        """Go to any page of Airflow, until it shows all the texts."""
+        self.run(self._browser.open(f"{self.url}{path}", *texts))
 
     def text(self) -> str:
         return str(self.value("document.body.innerText"))
@@ -107,8 +111,15 @@ class Tab:
           field.dispatchEvent(new Event(field.tagName === "SELECT" ? "change" : "input", {{ bubbles: true }}));
         }})()""")
 
-    def call(self, method: str, **params: Any) -> None:
-        self.run(self._browser.call(method, params))
+    def type(self, selector: str, text: str) -> None:
+        """Type a text into a field, as a person does."""
+        self.run(self._browser.wait(f"!!document.querySelector({json.dumps(selector)})"))
+        self.value(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.call("Input.insertText", text=text)
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.run(self._browser.call(method, params))
+        return answer
 
     def media(self, scheme: str) -> None:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -124,15 +135,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(home: Path) -> Iterator[str]:
+def box() -> Iterator[Sandbox]:
+    with Sandbox.start(processing=0) as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+def site(home: Path, box: Sandbox) -> Iterator[str]:
     """The server. Its ledger is a broken file so far."""
     (home / "ledger.db").write_bytes(b"this is no database" * 300)
-    with Sandbox.start(processing=0) as box:
-        extra = {"max_order_price": "100.00", "daily_limit": "14.00", "currency": "USD", "timeout": 5, "settle": 0.3}
-        connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo"), "extra": extra}
-        env = {"AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection)}
-        with api_server(home / "airflow", f"sqlite:///{home / 'ledger.db'}", env) as url:
-            yield url
+    extra = {"max_order_price": "100.00", "daily_limit": "14.00", "currency": "USD", "timeout": 5, "settle": 0.3}
+    connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo"), "extra": extra}
+    env = {"AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection)}
+    with api_server(home / "airflow", f"sqlite:///{home / 'ledger.db'}", env) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -253,5 +269,28 @@ def test_a_decision_with_its_dialog(tab: Tab, ledger: Ledger) -> None:
     purchase = ledger.find(LOST)
     assert purchase is not None and (purchase.step, purchase.unresolved) == (Step.INTENDED, False)
     assert "admin (Airflow user)" in str(ledger.history(LOST)[-1].actor)
+    tab.click("Clear its task")
+    # the purchase's DAG is made up: Airflow has read the call, and knows no such DAG
+    assert "not found" in tab.wait("Airflow did not clear the task: ").partition("did not clear the task: ")[2].splitlines()[0]
     tab.click("Close")
     tab.wait("Waits for a person (0)")
+
+
+def test_a_connection_made_in_the_form_passes_its_test_at_the_first_press(tab: Tab, box: Sandbox) -> None:
+    tab.log_in("admin")
+    tab.go("/connections", "Add Connection")
+    tab.click("Add Connection")
+    tab.type("[role=dialog] input[name=connection_id]", "made_in_the_form")
+    tab.type("[role=dialog] [role=combobox]", "Voodoo")
+    tab.key("Enter")
+    shown = tab.wait("Most one order may cost")
+    assert "start typing to see options" not in shown.lower()
+    tab.type("[role=dialog] input[name=host]", box.url("voodoo"))
+    tab.type("[role=dialog] input[name=password]", box.token("voodoo"))
+    tab.type("[role=dialog] input[name=login]", "50.00")
+    tab.click("Save")
+    tab.wait("made_in_the_form", box.url("voodoo"))
+    tab.run(tab._browser.wait("!document.querySelector('[role=dialog]')"))
+    tab.click("Test Connection")
+    shown = tab.wait("Test Connection ")
+    assert "Test Connection Successful" in shown and "Voodoo: key accepted" in shown, shown
