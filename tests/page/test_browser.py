@@ -49,6 +49,13 @@ _SHADES = """(() => {
   });
 })()"""
 
+#: An Airflow whose UI has no tables.
+_WITHOUT_TABLES = """(() => {
+  let parts;
+  const without = (all) => { parts = { ...all, Table: undefined }; };
+  Object.defineProperty(globalThis, "ChakraUI", { get: () => parts, set: without, configurable: true });
+})()"""
+
 #: How far the page, or a text of a card, reaches over its right edge, in pixels.
 _TOO_WIDE = """(() => {
   const page = document.querySelector("main"), right = page.getBoundingClientRect().right;
@@ -248,6 +255,20 @@ def test_keyboard_labels_and_a_narrow_screen(tab: Tab, ledger: Ledger) -> None:
         tab.wait("Runway" if name == "wallets" else "Proxy orders")
         assert tab.value(_TOO_WIDE) <= 1, name
     tab.call("Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False)
+
+
+def test_a_part_that_airflow_lacks_is_replaced_and_said(tab: Tab, ledger: Ledger) -> None:
+    tab.call("Page.enable")
+    added = tab.call("Page.addScriptToEvaluateOnNewDocument", source=_WITHOUT_TABLES)
+    try:
+        text = tab.open("?tab=purchases", "Airflow's UI lacks Table.", "50 and more purchases")
+        assert (
+            "plain lists" in text
+            and "bulk/order/" in text
+            and tab.value("document.querySelectorAll('main tbody tr').length") == 50
+        )
+    finally:
+        tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
 
 def test_a_wallet_near_its_limit(tab: Tab, ledger: Ledger) -> None:
