@@ -27,7 +27,7 @@ demo: $(READY) ## buy from four sandbox vendors under a real Airflow; KEEP=1 kee
 	@$(BIN)/proxyorders demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: test
-test: check browser ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
+test: check browser pooler ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
 	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(NONE)
 	@$(BIN)/python -m pytest -m e2e --durations=15 $(PYTEST) $(NONE)
 
@@ -36,6 +36,12 @@ browser: # Debian's Chromium for the tests of the page, where root may install i
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null \
 	  || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } > /dev/null 2>&1 \
 	  || echo "Chromium could not be installed, so the tests of the page in a browser are skipped."
+
+.PHONY: pooler
+pooler: # Debian's PgBouncer for the tests of a ledger behind it, where root may install it; without it they are skipped
+	@command -v pgbouncer > /dev/null || [ -x /usr/sbin/pgbouncer ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; } > /dev/null 2>&1 \
+	  || echo "PgBouncer could not be installed, so the tests of a ledger behind it are skipped."
 
 # Most tests wait more than they compute, so more of them run at once than there are cores. Tests with a whole Airflow run alone.
 JOBS ?= 5

@@ -150,6 +150,17 @@ CONFIG: dict[str, Any] = {
                 "default": "",
                 "sensitive": True,
             },
+            "ledger_listen_url": {
+                "description": (
+                    "SQLAlchemy URL of the ledger's PostgreSQL database past a pooler such as PgBouncer. The triggerer hears of "
+                    "webhooks there at once. Empty: it listens at ledger_url, and reads every second where that is deaf."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "postgresql+psycopg://airflow:password@db.example.com:5432/proxyorders",
+                "default": "",
+                "sensitive": True,
+            },
             "webhook_retention": {
                 "description": (
                     "Days to keep a webhook delivery after its last arrival. A repeated delivery is recognised within this time. "

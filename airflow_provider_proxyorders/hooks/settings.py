@@ -24,10 +24,27 @@ _USE_POSTGRESQL = (
 
 def ledger_url() -> str:
     """``[proxyorders] ledger_url``; by default a SQLite file beside Airflow's own files."""
+    return _address("ledger_url") or f"sqlite:///{os.path.join(_compat.airflow_home(), 'proxyorders.db')}"
+
+
+def listen_url() -> str:
+    """``[proxyorders] ledger_listen_url``: an address of the ledger past a pooler, to listen at; "" for the same address."""
+    return _address("ledger_listen_url")
+
+
+def _address(name: str) -> str:
+    """An address, also by ``NAME_cmd`` or ``NAME_secret``.
+
+    :raises LedgerError: the command or the secrets backend fails.
+    """
     from airflow.sdk import conf
 
-    configured = conf.get("proxyorders", "ledger_url", fallback="") or ""
-    return configured.strip() or f"sqlite:///{os.path.join(_compat.airflow_home(), 'proxyorders.db')}"
+    try:
+        return (conf.get("proxyorders", name, fallback="") or "").strip()
+    except Exception as error:  # a text of theirs may hold the address
+        raise LedgerError(
+            f"[proxyorders] {name} is unreadable: its _cmd or _secret failed ({type(error).__name__}). Nothing was bought."
+        ) from None
 
 
 def webhook_retention() -> float:

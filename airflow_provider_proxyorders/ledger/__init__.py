@@ -15,7 +15,7 @@
 - ``facts``: single values under a name, one function for each.
 - ``rows``: rows and values, such as ``Intent``, ``History`` and ``StaleClaim``.
 - ``bulk``: purchases of thousands of orders at once.
-- ``inbox``: webhooks. ``pruning`` deletes old ones.
+- ``inbox``: webhooks. ``listening`` hears of new ones, and ``pruning`` deletes old ones.
 - ``alarms``: crossings of wallets into low and back.
 - ``schema``: tables and upgrades. ``migrations/`` holds the versions.
 - ``engine``: connections to SQLite and PostgreSQL. ``clock`` is its time.

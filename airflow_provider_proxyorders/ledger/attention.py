@@ -118,13 +118,14 @@ class Attention(Database):
 
     def wallets(self, most: int = 10_000) -> list[WalletState]:
         """The wallets by name."""
+        buying = self.conn_ids()
         with self.autocommit() as connection:
             rows = connection.execute(_WALLETS, {"_limit": most}).all()
             conn_ids: dict[str, list[str]] = {}
             for row in connection.execute(_CONNECTIONS):
                 conn_ids.setdefault(row.wallet, []).append(row.name)
             bound = {name for names in conn_ids.values() for name in names}
-            for conn_id in self.conn_ids():  # an older ledger binds a connection at its next use
+            for conn_id in buying:  # an older ledger binds a connection at its next use
                 wallet = None if conn_id in bound else connection.execute(_WALLET_OF, {"_conn_id": conn_id}).scalar()
                 if wallet is not None:
                     conn_ids.setdefault(wallet, []).append(conn_id)

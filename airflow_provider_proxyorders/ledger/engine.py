@@ -1,8 +1,10 @@
 """Opens the ledger's database: SQLite with full durability, or PostgreSQL.
 
-Four rules. Only its owner may read a new SQLite file. A process has one engine for each address, because opening a connection
+Six rules. Only its owner may read a new SQLite file. A process has one engine for each address, because opening a connection
 costs more than a purchase's three commits. A connection is tested only after a pause: a test before every use would be a third of
-a purchase's trips to PostgreSQL. Every wait ends: PostgreSQL breaks off idle transactions and long waits for a lock.
+a purchase's trips to PostgreSQL. Every wait ends: PostgreSQL breaks off idle transactions and long waits for a lock. No statement
+has a name in the server, so a pooler may stand in between. A connection to a server that only reads, or shuts down, is replaced
+with all of its age: the next one finds the new primary.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import InvalidatePoolError, NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.ledger.address import ADVICE, file_of, read_address, redact, without_password
+from airflow_provider_proxyorders.ledger.address import (
+    ADVICE,
+    connect_arguments,
+    file_of,
+    read_address,
+    redact,
+    without_password,
+)
 from airflow_provider_proxyorders.ledger.clock import DatabaseClock, database_clock
 
 #: Marks a SQLite connection that works without ``BEGIN``: each statement is a transaction, and a read waits for no writer.
@@ -30,8 +39,12 @@ USED = "proxyorders_used"
 LONGEST_LOCK_WAIT = 30.0
 #: Seconds after which PostgreSQL breaks off a transaction that stands still: fewer, so that a waiting process gets its turn.
 LONGEST_STANDSTILL = 20.0
+#: Connections of a process to PostgreSQL at most. A thread that needs another one waits for it.
+MOST_CONNECTIONS = 2
 _engines: dict[tuple[str, int], Engine] = {}
 _LOCK_NOT_AVAILABLE, _TRANSACTION_STOOD_STILL = "55P03", "25P03"
+#: The server only reads by now, shuts down, or begins: another one may be the primary.
+_NO_PRIMARY = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 
 def engine_for(url: str) -> Engine:
@@ -72,10 +85,13 @@ def _new(url: str) -> Engine:
             return engine
         if address.get_backend_name() == "postgresql":
             # the sums of the limits need READ COMMITTED, whatever the server's default is
-            engine = create_engine(address, pool_size=2, connect_args={"connect_timeout": 10}, isolation_level="READ COMMITTED")
+            arguments = connect_arguments(address)
+            engine = create_engine(address, pool_size=MOST_CONNECTIONS, max_overflow=0, isolation_level="READ COMMITTED")
+            event.listen(engine, "do_connect", lambda dialect, _record, _args, _kwargs: dialect.connect(**arguments))
             event.listen(engine, "connect", _postgres_connect(database_clock(engine)))
             event.listen(engine, "checkin", _note_use)
             event.listen(engine, "checkout", _test_idle(engine))
+            event.listen(engine, "handle_error", _leave_server)
             return engine
     raise LedgerError(f"the ledger must be SQLite or PostgreSQL, got {address.get_backend_name()!r}. {ADVICE}", retry="never")
 
@@ -163,15 +179,38 @@ def _note_use(_connection: Any, record: Any) -> None:
 
 
 def _test_idle(engine: Engine) -> Callable[[Any, Any, Any], None]:
-    """Test a connection after a pause. If it is gone, the pool replaces it and all connections of its age."""
+    """Test a connection after a pause. If it is gone, or only reads, the pool replaces it and all connections of its age."""
 
     def before_use(connection: Any, record: Any, _proxy: Any) -> None:
         used = record.info.get(USED)
         if used is None or time.monotonic() - used < IDLE:
             return
         try:
-            engine.dialect.do_ping(connection)
+            good = takes_writes(connection)
         except engine.dialect.loaded_dbapi.Error:
-            raise InvalidatePoolError from None
+            good = False
+        if not good:
+            raise InvalidatePoolError
 
     return before_use
+
+
+def takes_writes(connection: Any) -> bool:
+    """Whether the server behind a connection of the driver is a primary, in one trip.
+
+    :raises Exception: the driver's error, for a connection that is gone.
+    """
+    connection.autocommit = True  # no transaction around it
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW transaction_read_only")
+            return bool(cursor.fetchone()[0] == "off")
+    finally:
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def _leave_server(context: Any) -> None:
+    """Throw all connections away after an error that another server would not have."""
+    if getattr(context.original_exception, "sqlstate", None) in _NO_PRIMARY:
+        context.is_disconnect = True

@@ -7,11 +7,10 @@ goes on from a number gets every later row.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -241,29 +240,3 @@ def open_inbox(url: str, clock: Callable[[], datetime] | None = None) -> Inbox:
     with translated_errors(inbox.engine.url):
         schema.ensure(inbox.engine)
     return inbox
-
-
-async def arrivals(url: str, longest: float, every: float = 0.5) -> AsyncIterator[None]:
-    """Yields when the inbox may hold a new webhook: at once with PostgreSQL, every half second with SQLite.
-
-    :param longest: most seconds between two yields with PostgreSQL.
-    :raises LedgerError: listening failed.
-    """
-    engine = engine_for(url)
-    if engine.dialect.name != "postgresql":
-        while True:
-            yield
-            await asyncio.sleep(every)
-    import psycopg
-
-    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    try:
-        connection = await psycopg.AsyncConnection.connect(address, autocommit=True, connect_timeout=10)
-        async with connection:
-            await connection.execute(f"LISTEN {CHANNEL}")
-            while True:
-                yield
-                async for _ in connection.notifies(timeout=longest, stop_after=1):
-                    pass
-    except psycopg.Error as error:
-        raise LedgerError(f"listening to the inbox failed: {type(error).__name__}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 #: With PostgreSQL, which notifies: look this often even without a notification, in seconds.
 LOOK_EVERY = 30.0
-#: Seconds until the ledger is tried again after a failure.
-AGAIN = 15.0
+#: Seconds until the ledger is tried again after a failure, at first and at most: a new primary is found within seconds.
+SOON, AGAIN = 1.0, 15.0
 
 
 class HintTaker(Protocol):
@@ -35,11 +36,12 @@ class InboxListener:
     """Passes new webhooks on, in the order of their arrival.
 
     :param url: gives the ledger's address.
+    :param listen_url: gives another address of the same database to listen at, or "".
     :param retention: gives the age limit of webhooks, in days. The listener deletes older ones while it runs.
     """
 
-    def __init__(self, url: Callable[[], str], retention: Callable[[], float]):
-        self._url, self._retention = url, retention
+    def __init__(self, url: Callable[[], str], retention: Callable[[], float], listen_url: Callable[[], str] = str):
+        self._url, self._retention, self._listen_url = url, retention, listen_url
         self._takers: set[HintTaker] = set()
         self._task: asyncio.Task[None] | None = None
         self._last: int | None = None
@@ -80,8 +82,9 @@ class InboxListener:
             await asyncio.gather(pruning, return_exceptions=True)
 
     async def _listen(self) -> None:
-        said = ""
+        said, pause = "", SOON
         while True:
+            began = time.monotonic()
             try:
                 await self.pin_start()
                 await self._pass_on(await asyncio.to_thread(self._open))
@@ -91,7 +94,8 @@ class InboxListener:
                 said = str(error)
             except Exception:  # a mistake of ours must not end the listening for as long as this triggerer runs
                 log.exception("The inbox of webhooks failed, waiting tasks are polled as usual")
-            await asyncio.sleep(AGAIN)
+            pause = min(SOON if time.monotonic() - began > AGAIN else 2 * pause, AGAIN)
+            await asyncio.sleep(pause)
 
     def _open(self) -> Inbox:
         from airflow_provider_proxyorders.ledger.inbox import open_inbox
@@ -99,9 +103,9 @@ class InboxListener:
         return open_inbox(self._url())
 
     async def _pass_on(self, inbox: Inbox) -> None:
-        from airflow_provider_proxyorders.ledger.inbox import arrivals
+        from airflow_provider_proxyorders.ledger.listening import arrivals
 
-        async for _ in arrivals(self._url(), LOOK_EVERY):
+        async for _ in arrivals(self._url(), LOOK_EVERY, self._listen_url()):
             while hints := await asyncio.to_thread(inbox.since, self._last or 0):
                 for hint in hints:
                     self._last = hint.number
@@ -114,9 +118,9 @@ _listeners: dict[asyncio.AbstractEventLoop, InboxListener] = {}
 
 def inbox_listener() -> InboxListener:
     """The listener of this event loop."""
-    from airflow_provider_proxyorders.hooks.settings import shared_ledger_url, webhook_retention
+    from airflow_provider_proxyorders.hooks.settings import listen_url, shared_ledger_url, webhook_retention
 
     loop = asyncio.get_running_loop()
     for closed in [other for other in _listeners if other.is_closed()]:
         del _listeners[closed]
-    return _listeners.setdefault(loop, InboxListener(shared_ledger_url, webhook_retention))
+    return _listeners.setdefault(loop, InboxListener(shared_ledger_url, webhook_retention, listen_url))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url, webhook_rate, webhook_retention
+from airflow_provider_proxyorders.hooks.settings import ledger, ledger_url, listen_url, webhook_rate, webhook_retention
 
 URL, EXECUTOR = "AIRFLOW__PROXYORDERS__LEDGER_URL", "AIRFLOW__CORE__EXECUTOR"
 
@@ -118,6 +118,19 @@ def test_the_home_of_airflow_is_read_as_airflow_reads_it(tmp_path: Path, monkeyp
     assert ledger_url() == f"sqlite:///{tmp_path}/air/proxyorders.db"
     monkeypatch.delenv("AIRFLOW_HOME")
     assert ledger_url() == f"sqlite:///{tmp_path}/airflow/proxyorders.db"
+
+
+@pytest.mark.parametrize("name", ["ledger_url", "ledger_listen_url"])
+def test_an_address_may_come_from_a_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = {"ledger_url": ledger_url, "ledger_listen_url": listen_url}[name]
+    monkeypatch.delenv(URL)
+    command = f"AIRFLOW__PROXYORDERS__{name.upper()}_CMD"
+    monkeypatch.setenv(command, "echo postgresql://me:db-password@h1,h2/p")
+    assert read() == "postgresql://me:db-password@h1,h2/p"
+    monkeypatch.setenv(command, "sh -c 'echo db-password >&2; exit 3'")
+    with pytest.raises(LedgerError, match=f"{name} is unreadable.*Nothing was bought") as error:
+        read()
+    assert "db-password" not in str(error.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://me:db-password@db.example.com/p", "nonsense", "oracle://x/y"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.ledger import open_ledger
-from airflow_provider_proxyorders.ledger.address import read_address, without_password
+from airflow_provider_proxyorders.ledger.address import connect_arguments, read_address, without_password
 from airflow_provider_proxyorders.ledger.inspect import examine, mode_for_others
 from tests.ledgers import sqlite_ledger
 
@@ -53,6 +54,42 @@ def test_a_password_stays_out_of_errors(form: str) -> None:
 )
 def test_the_place_of_a_ledger_is_named(url: str, place: str) -> None:
     assert without_password(read_address(url)) == place
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://u:p@h1:5432,h2:5433/db", {"host": "h1,h2", "port": "5432,5433", "target_session_attrs": "read-write"}),
+        ("postgresql://u:a%40b@h1,h2/db?sslmode=require", {"host": "h1,h2", "password": "a@b", "sslmode": "require"}),
+        ("postgresql://u@/db?host=h1:1&host=h2:2", {"host": "h1,h2", "port": "1,2", "target_session_attrs": "read-write"}),
+        ("postgresql://h1,h2/db?target_session_attrs=any", {"target_session_attrs": "any"}),
+        ("postgresql://u@h/db?connect_timeout=3", {"connect_timeout": "3", "prepare_threshold": None}),
+        ("postgresql://u@h/db?prepare_threshold=0", {"connect_timeout": 10, "prepare_threshold": None}),
+        ("postgresql://u@h/db?options=-c%20lock_timeout%3D7s", {"options": "-c lock_timeout=7s"}),
+        ("postgresql+psycopg2://u@[::1]:5/db", {"host": "::1", "port": 5}),
+    ],
+)
+def test_the_driver_is_told_what_operators_write(url: str, expected: dict[str, object]) -> None:
+    arguments = connect_arguments(read_address(url))
+    assert {name: arguments.get(name, "missing") for name in expected} == expected
+    assert "psycopg2" not in url or "prepare_threshold" not in arguments
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://me:hush-quiet@h1:x,h2:5/p", "must be a database URL"),
+        ("postgresql://me:hush-quiet@/p?host=h1&host=h2&port=1", "hosts and ports that do not fit together"),
+        ("postgresql://me:hush-quiet@/p?host=[::1]:5&host=h2:5", "hosts and ports that do not fit together"),
+        ("postgresql://me:hush-quiet@h/p?autocommit=true", "sets autocommit, which the ledger sets itself"),
+        ("postgresql+asyncpg://me:hush-quiet@h/p", "the ledger needs postgresql+psycopg://"),
+        ("postgresql://me:hush,quiet/p", "must be a database URL"),
+    ],
+)
+def test_an_address_that_cannot_work_is_refused_in_one_sentence(url: str, says: str) -> None:
+    with pytest.raises(LedgerError, match=re.escape(says)) as error:
+        open_ledger(url)
+    assert error.value.retry == "never" and "hush" not in str(error.value)
 
 
 @pytest.mark.parametrize("form", ["sqlite:///{}", "sqlite:///file:{}?uri=true"])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, text
 
-from airflow_provider_proxyorders.ledger import engine, open_ledger, schema
+from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger import Ledger, engine, open_ledger, schema
 from tests.ledgers import sqlite_ledger
 
 
@@ -31,13 +32,45 @@ def test_a_connection_that_ended_while_idle_is_replaced(postgres_url: str, monke
 def test_a_connection_in_use_is_not_asked_again_and_again(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = open_ledger(postgres_url)
     asked = []
-    monkeypatch.setattr(ledger.engine.dialect, "do_ping", lambda _connection: asked.append(1) or True)
+    monkeypatch.setattr(engine, "takes_writes", lambda _connection: asked.append(1) or True)
     for _ in range(5):
         assert ledger.get("a") is None
     assert asked == []
     monkeypatch.setattr(engine, "IDLE", 0.0)
     assert ledger.get("a") is None
     assert asked == [1]
+
+
+def set_read_only(ledger: Ledger) -> None:
+    """As a managed service does with a primary that it replaces: the connections stay, and write no more."""
+    with ledger.engine.connect() as first, ledger.engine.connect() as second:  # all that the pool keeps
+        for link in (first, second):
+            link.execute(text("SET default_transaction_read_only = on"))
+            link.commit()
+
+
+def test_a_connection_that_only_reads_by_now_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after its last use nobody asks before: then one write fails, and the next one has a new connection."""
+    ledger = open_ledger(postgres_url)
+    set_read_only(ledger)
+    monkeypatch.setattr(engine, "IDLE", 3600.0)
+    with pytest.raises(LedgerError, match="read-only") as error:
+        ledger.put("a", "1")
+    assert error.value.retry == "soon"
+    ledger.put("a", "2")
+    set_read_only(ledger)
+    monkeypatch.setattr(engine, "IDLE", 0.0)
+    ledger.put("a", "3")
+    assert ledger.get("a") == "3"
+
+
+def test_a_process_has_two_connections_at_most(postgres_url: str) -> None:
+    ledger = open_ledger(postgres_url)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({*pool.map(lambda number: ledger.decide_once(f"a{number}", "1"), range(64))}) == 1
+    with ledger.engine.connect() as link:
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+        assert link.execute(text(ours)).scalar_one() <= 2
 
 
 def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
