@@ -30,8 +30,8 @@ from airflow_provider_proxyorders.purchase.price import quoted_price
 from airflow_provider_proxyorders.purchase.refusals import Refusals
 from airflow_provider_proxyorders.purchase.turns import Turns
 
-#: Pauses before an answer is written to the ledger again, in seconds. The answer must survive.
-WRITE_PAUSES = (0.2, 1.0, 5.0)
+#: Pauses before an answer is written to the ledger again, in seconds. The answer must survive a failover of two minutes.
+WRITE_PAUSES = (0.2, 1.0, 5.0, *[20.0] * 6)
 
 
 class Sending:

@@ -113,6 +113,21 @@ def test_it_is_kept_before_the_first_pause(shop: Shop, held: Held) -> None:
     assert kept_at == [1] and placed.step is Step.PLACED
 
 
+def test_an_answer_in_hand_survives_a_failover_of_two_minutes(sheet: Shop, held: Held) -> None:
+    """Also outside of a task, where no other place keeps it."""
+    slept = list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) >= 120:
+            held.release()
+
+    rule = sheet.box.fault(sheet.name, "create", when="after", times=1, action="pause")
+    buyer = sheet.buyer(sleep=sleep)
+    placed = in_between(rule, held.hold, lambda: buyer.place(sheet.request, order_key="k"))
+    assert placed.step is Step.PLACED and placed.order_id == sheet.bought()[0].order_id
+
+
 @pytest.fixture
 def sheet(held: Held, box: Sandbox) -> Shop:
     """A vendor whose evidence finds a purchase without the hint."""
