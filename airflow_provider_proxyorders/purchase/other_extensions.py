@@ -8,10 +8,12 @@ before it.
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
-from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.domain.model import Purchase, Step, minor_digits
 from airflow_provider_proxyorders.purchase.balance_marks import may_be_charged
 from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
+from airflow_provider_proxyorders.purchase.price import quoted_price
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.vendors.base import Look
 from airflow_provider_proxyorders.vendors.evidence import missing_money
@@ -34,7 +36,17 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
     if missing.explained:
         return Look("absent", f"{why}; {missing.detail}")
-    return look if missing.price is not None else Look("inconclusive", f"{why}; {missing.detail}")
+    return look if _is_charge_of(tracker, purchase, missing.price) else Look("inconclusive", f"{why}; {missing.detail}")
+
+
+def _is_charge_of(tracker: OrderTracker, purchase: Purchase, missing: Decimal | None) -> bool:
+    """Whether missing money can be the charge of this extension: its quote, or at most its cap."""
+    if missing is None:
+        return False
+    quote = quoted_price(tracker.vendor, purchase)
+    if quote is None:
+        return missing <= purchase.reserved.amount
+    return abs(missing - quote.amount) < Decimal(1).scaleb(-minor_digits(quote.currency))  # or a charge in whole cents
 
 
 def _grown(purchase: Purchase, look: Look) -> int:

@@ -276,6 +276,27 @@ def test_a_refused_extension_that_nothing_can_tell_from_another_one_is_a_questio
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
 
 
+def test_money_that_somebody_else_took_does_not_prove_an_extension(shop_of: ShopOf) -> None:
+    """The extension costs 6, and 1 is missing beside the other key's: that is no charge of this one."""
+    shop, ahead = shop_of("iproyal"), [0.0]
+    shop.ledger.clock = lambda: datetime.now(timezone.utc) + timedelta(seconds=ahead[0])
+    order_id = str(shop.delivered("order").order_id)
+    ahead[0] += 60
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="balance", when="before", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="other")
+    shop.box.state.vendors["iproyal"].wallet(None).balance -= Decimal(1)  # type: ignore[attr-defined]
+    ahead[0] += 60
+
+    def sleep(seconds: float) -> None:
+        ahead[0] += seconds
+
+    with pytest.raises(Quarantined, match="may be another extension of the order"):
+        shop.buyer(settle=30, sleep=sleep).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+
+
 def test_the_extension_of_another_key_is_not_adopted(shop_of: ShopOf) -> None:
     """The evidence was read a moment behind, so it lacks the extension of another key. The purchase itself was never taken."""
     shop = shop_of("iproyal")
