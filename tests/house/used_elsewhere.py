@@ -107,3 +107,4 @@ elsewhere.do_POST
 elsewhere.do_PUT
 elsewhere.log_message
 elsewhere.protocol_version
+elsewhere.is_disconnect

@@ -337,6 +337,22 @@ def test_an_extension_that_its_order_counts_is_found_whatever_the_balance_says(s
     assert extension.step is Step.DELIVERED and [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
 
 
+@pytest.mark.parametrize(("field", "certain"), [("product_plan_id", True), ("coupon_code", False)])
+def test_a_coupon_that_a_first_copy_can_use_up_is_no_proof(shop_of: ShopOf, field: str, certain: bool) -> None:
+    """The first copy was taken with the coupon, and the second one is refused for it."""
+    shop = shop_of("iproyal")
+    body = dump_json({"message": "The given data was invalid.", "errors": {field: ["It cannot be used."]}})
+    when = "before" if certain else "after"
+    shop.box.fault(vendor="iproyal", operation="create", action="status", status=422, body=body, when=when, times=1)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    with pytest.raises(RequestRefused, match="Nothing was bought") as refused:
+        shop.buyer().place({**shop.request, "coupon_code": "ONCE"}, order_key="k")
+    assert refused.value.money == ("untouched" if certain else "unknown")
+    assert ("as far as" in str(refused.value)) is not certain
+    lag.release()
+    assert shop.buyer().place({**shop.request, "coupon_code": "ONCE"}, order_key="k").order_id and len(shop.bought()) == 1
+
+
 def test_a_wallet_below_a_cap_is_no_proof_without_a_quote(shop_of: ShopOf) -> None:
     """The cap is 25 and the wallet held 20; the first copy took 15, and the limits count it though no read shows it."""
     shop = shop_of("proxyscrape")
