@@ -215,7 +215,7 @@ class ProxyScrape(ProxyScrapeReading):
             waits = missing.amount is not None and 0 < missing.amount <= missing.others
             look = Look("not visible" if waits else "inconclusive", detail, trace=True if waits else None)
             candidates = missing.fell_for_alike and not evidence.get("nameless")
-            return replace(look, candidates=tuple(map(adopted_order, fresh))) if candidates else look
+            return replace(look, candidates=tuple(map(adopted_order, fresh)), paid=missing.amount) if candidates else look
         look = self._by_balance(missing, detail)
         if look.verdict == "not visible" and missing.fell_for_alike and not odd:
             look = replace(look, paid=missing.amount)
