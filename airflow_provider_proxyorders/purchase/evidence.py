@@ -146,7 +146,7 @@ class EvidenceReader:
         that were refused come last. More orders than such purchases: one is nobody's, and the look stays as it is.
         """
         taker, alike = dict[str, Purchase](), self._alike(purchase)
-        if look.paid is not None and not all(map(self._stays_open, alike)):
+        if look.paid is not None and not all(stays_open(self.ledger, other, self.tracker.settle_time) for other in alike):
             return look  # it may be found with its price
         fitting = {other.order_key: look.candidates if other is purchase else self._could_be(other) for other in alike}
         for other in alike:
@@ -192,12 +192,6 @@ class EvidenceReader:
         ][:MOST_ORDERS]
         others = [other for other in others if other.step is not Step.PLACED or not self._is_shown(other)]
         return sorted([purchase, *others], key=lambda each: (UNSURE in each.evidence, each.sent_at or each.created_at))
-
-    def _stays_open(self, purchase: Purchase) -> bool:
-        """Whether two looks after the settle time left a purchase undecided, or it was refused."""
-        settled_at = (purchase.sent_until or purchase.created_at) + timedelta(seconds=self.tracker.settle_time)
-        looks = [look for look in self.ledger.looks_at_last_sending(purchase.order_key) if look.at >= settled_at]
-        return len(looks) >= 2 or purchase.step is Step.REJECTED
 
     def _could_be(self, purchase: Purchase) -> Sequence[VendorOrder]:
         """The orders of which any may be a purchase's own."""
@@ -283,3 +277,10 @@ class EvidenceReader:
             return purchase.order_id in self.vendor.names(self.tracker.http.run(self.vendor.get(vendor_order.order_id)))
         except VendorError:
             return False
+
+
+def stays_open(ledger: Ledger, purchase: Purchase, settle_time: float) -> bool:
+    """Whether two looks after the settle time left a purchase undecided, or it was refused."""
+    settled_at = (purchase.sent_until or purchase.created_at) + timedelta(seconds=settle_time)
+    looks = [look for look in ledger.looks_at_last_sending(purchase.order_key) if look.at >= settled_at]
+    return len(looks) >= 2 or purchase.step is Step.REJECTED
