@@ -280,7 +280,7 @@ class EvidenceReader:
 
 
 def stays_open(ledger: Ledger, purchase: Purchase, settle_time: float) -> bool:
-    """Whether two looks after the settle time left a purchase undecided, or it was refused."""
+    """Whether two looks after the settle time left a purchase open, or it was refused."""
     settled_at = (purchase.sent_until or purchase.created_at) + timedelta(seconds=settle_time)
     looks = [look for look in ledger.looks_at_last_sending(purchase.order_key) if look.at >= settled_at]
     return len(looks) >= 2 or purchase.step is Step.REJECTED

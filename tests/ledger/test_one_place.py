@@ -16,7 +16,7 @@ PACKAGE = "airflow_provider_proxyorders"
         ("an insert in a dialect", r"dialects\.\w+ import insert", "ledger/dialect.py"),
         ("the name of a fact", r"\bFact\(", "ledger/facts.py"),
         ("reading and writing a fact by its name", r"\w*(ledger|store|book)\.(decide_once|put|get|advance)\(", "ledger/facts.py"),
-        ("the lock of a wallet's row", r"with_for_update", "ledger/turns.py"),
+        ("the lock of a wallet's row", r"with_for_update\(\)", "ledger/turns.py"),
     ],
 )
 def test_a_rule_has_one_place(project: Path, rule: str, pattern: str, place: str) -> None:
