@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,23 @@ def test_each_attack_names_a_test(project: Path, record_property: Any) -> None:
         assert all(re.search(rf"^ *(?:def|class) {name}\b", text, re.MULTILINE) for name in names), named
     record_property("attacks in docs/security.md", len(rows))
     assert len(rows) >= 30
+
+
+def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
+    """Every DAG file by itself, as a user would paste it; nothing is bought, since no task runs. Other blocks are compiled."""
+    pages = [page for page in every_page(project) if page.name != "new_vendor.md"]  # its files have a test of their own
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    blocks = [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    assert len(blocks) >= 12
+    script = """
+import json, sys
+for block in json.load(sys.stdin):
+    code = compile(block, block[:40], "exec")
+    "DAG(" in block and exec(code, {})
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, input=json.dumps(blocks), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_command_in_the_pages_is_understood(project: Path) -> None:
