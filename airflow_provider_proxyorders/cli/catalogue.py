@@ -30,11 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     _compat.act_as_airflow_command()
     hook = ProxyOrdersHook(arguments.conn_id)
-    products = hook.get_products()
     if arguments.output in ("json", "yaml"):
-        screen.show_data(screen.plain(products), arguments.output)
+        screen.show_data(screen.plain(hook.get_products()), arguments.output)
         return 0
-    rows = [row for product in products for row in rows_of(product, hook.vendor.catalogue_fields)]
+    rows = [row for product in hook.iter_products() for row in rows_of(product, hook.vendor.catalogue_fields)]
     screen.show_rows(rows, arguments.output, columns=_COLUMNS, nothing=f"{hook.vendor.title} lists no products.")
     return 0
 

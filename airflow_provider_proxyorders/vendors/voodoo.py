@@ -84,6 +84,7 @@ class Voodoo(Vendor):
 
     name = "voodoo"
     title = "Voodoo"
+    catalogue_fields = {"item_id": "item_id"}
     docs_url = "https://docs.voodoo.center/api-reference/api-reference/orders/create-order"
     base_url = "https://api.voodoo.center"
     secret_label = "API key"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.hooks.connections import Shops
 
 from .conftest import Command
@@ -30,7 +28,11 @@ def test_programs_get_the_vendors_own_form(shops: Shops, command: Command) -> No
     assert products[0]["id"] == 9 and products[0]["plans"][0]["id"] == 22
 
 
-@pytest.mark.parametrize("vendor", ["voodoo", "proxyscrape"])
-def test_a_vendor_without_a_catalogue(shops: Shops, command: Command, vendor: str) -> None:
-    said = command("catalogue", shops.connect(vendor))
+def test_a_catalogue_that_is_a_file(shops: Shops, command: Command) -> None:
+    said = command("catalogue", shops.connect("voodoo"), "-o", "plain")
+    assert said.status == 0 and "item_id" in said.out and "5120" in said.out
+
+
+def test_a_vendor_without_a_catalogue(shops: Shops, command: Command) -> None:
+    said = command("catalogue", shops.connect("proxyscrape"))
     assert (said.status, said.out) == (1, "") and "listing products" in said.err
