@@ -63,6 +63,8 @@ async function call(path, body) {
 }
 const query = (fields) => new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== "" && value != null && value !== false)).toString();
 const at = (iso) => (iso ? `${iso.slice(0, 10)} ${iso.slice(11, 16)} UTC` : "–");
+/** The same in a cell: it breaks between date and time only. */
+const when = (iso) => at(iso).split(/ (?=\d\d:)/).flatMap((words, i) => [i ? " " : "", h("span", { key: i, style: { whiteSpace: "nowrap" } }, words)]);
 function ago(iso) {
   const minutes = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 60000));
   return minutes < 90 ? `${minutes} min ago` : minutes < 2880 ? `${Math.round(minutes / 60)} h ago` : `${Math.round(minutes / 1440)} days ago`;
@@ -301,7 +303,7 @@ function Purchases({ start, open, version }) {
     list.error && h(Text, { role: "alert", color: "fg.error" }, list.error),
     h(Text, { role: "status", fontSize: "sm", color: "fg.muted", mb: 1 }, list.loading ? `Loading … ${list.rows.length} so far` : `${list.rows.length}${list.after ? " and more" : ""} purchases`),
     (!list.loading || list.rows.length > 0) && !list.error && table("Purchases", ["State", "Purchase", "Vendor", "Kind", "Order", "Vendor says", "Price", "Ends", "Task", "Changed"],
-      list.rows.map((p) => ({ key: p.order_key, cells: [badge(p.step, p.unresolved ? `${p.step}, unresolved` : p.step), keyLink(p, open), `${p.vendor}, ${p.conn_id}`, p.kind, p.order_id ?? p.target ?? "–", p.vendor_status ?? "–", h("span", { style: { whiteSpace: "nowrap" } }, price(p)), at(p.expires_at), taskLink(p.task), at(p.updated_at)] })),
+      list.rows.map((p) => ({ key: p.order_key, cells: [badge(p.step, p.unresolved ? `${p.step}, unresolved` : p.step), keyLink(p, open), `${p.vendor}, ${p.conn_id}`, p.kind, p.order_id ?? p.target ?? "–", p.vendor_status || "–", h("span", { style: { whiteSpace: "nowrap" } }, price(p)), when(p.expires_at), taskLink(p.task), when(p.updated_at)] })),
       start.used ? "No purchase fits the filter." : "The ledger is empty: nothing was bought so far."),
     list.after && !list.loading && h(Button, { mt: 2, size: "sm", variant: "outline", onClick: () => load(list) }, "Go on"));
 }
