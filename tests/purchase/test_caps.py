@@ -208,7 +208,8 @@ def test_an_empty_wallet_is_a_refusal_that_a_top_up_mends(shop: Shop) -> None:
         InsufficientFunds if shop.name != "iproyal" else RequestRefused
     ) as error:  # IPRoyal documents no text for it
         shop.buyer().place(shop.request, order_key="k")
-    assert (error.value.money, error.value.retry) == ("untouched", "never")
+    # without a quote, a first copy may have cost less than the wallet held
+    assert (error.value.money, error.value.retry) == ("unknown" if shop.name == "proxyscrape" else "untouched", "never")
     purchase = shop.ledger.find("k")
     assert purchase is not None and purchase.step is Step.REJECTED
     shop.box.control([{"vendor": shop.name, "wallet": {"balance": "100.00"}}])
