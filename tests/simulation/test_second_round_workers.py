@@ -131,7 +131,7 @@ def test_looks_of_two_helpers_are_judged_together() -> None:
 # -- a ledger that cannot be written -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [6.0, 60.0])
+@pytest.mark.parametrize("seconds", [60.0, 600.0])
 @pytest.mark.parametrize("vendor", NAMES)
 def test_an_answer_survives_a_ledger_that_cannot_be_written(vendor: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the worker's end: the task's state keeps the order, and the next try records it."""
@@ -149,7 +149,7 @@ def test_an_answer_survives_a_ledger_that_cannot_be_written(vendor: str, seconds
     run, result = scene(vendor, [create("a", vendor)], {})
     kept(run, result)
     own_orders(run, result)
-    assert len(began) > 2 and result.stats["tries"] == (1 if seconds < 10 else 2), "\n".join(result.log)
+    assert len(began) > 2 and result.stats["tries"] == (1 if seconds < 126 else 2), "\n".join(result.log)
 
 
 # -- surprises -----------------------------------------------------------------------------------------------------------
