@@ -107,8 +107,6 @@ class Postgres:
         self._connection.execute(statement)
 
 
-def name_of(url: str) -> Any:
-    """The name of a URL's database."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).database
+def name_of(url: str) -> str:
+    """The name of a URL's database. The host may be a list, which SQLAlchemy's own reader refuses."""
+    return url.partition("?")[0].rpartition("/")[2]
