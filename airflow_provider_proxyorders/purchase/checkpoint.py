@@ -199,17 +199,6 @@ class Checkpoints:
             "digits": max(charges.digits, digits_of(purchase.reserved.amount)),
         }
 
-    def unpriced(self, purchase: Purchase) -> list[SentPurchase] | None:
-        """The orders of other purchases since the evidence of this one, without a known price.
-
-        ``None``: another purchase may be charged and owns no order, or a read may not show all of them yet.
-        """
-        mark, clocks = Mark.parse(purchase.evidence.get("checkpoint")), self._clocks(self.ledger.clock())
-        others = [each for each in self._sent(mark, clocks) if each.order_key != purchase.order_key]
-        charged = [each for each in others if may_be_charged(each) or self._refused(each)]
-        owning = all(each.step in TAKEN and each.order_id and clocks.shows(each) for each in charged)
-        return [each for each in charged if each.price is None] if owning else None
-
     def suspects(self, sent: Sequence[SentPurchase]) -> list[Purchase]:
         """Those of these purchases that were refused, and may have landed all the same: no look has shown that they did not."""
         refused = [purchase for each in sent if (purchase := self._refused(each)) is not None]

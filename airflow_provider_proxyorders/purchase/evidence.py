@@ -71,8 +71,6 @@ class EvidenceReader:
                     break  # otherwise the money of other purchases may explain this look
             if look.candidates:
                 return self._among_alike(purchase, look)
-            if look.paid is not None:
-                return self._beside_equal_prices(purchase, look)
             look = among_extensions(self.tracker, self.checkpoints, purchase, look)
             return self._beside_open_ones(purchase, look, not_these)
         except VendorError as error:
@@ -163,19 +161,6 @@ class EvidenceReader:
             return Look("not visible", why, trace=True)
         beside = ", ".join(repr(other.order_key) for other in alike if other is not purchase) or "nothing open"
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
-
-    def _beside_equal_prices(self, purchase: Purchase, look: Look) -> Look:
-        """The look at a purchase without any order of its own, beside orders of the same request without a known price.
-
-        What the same cost this wallet before is their price, if it explains the missing money to the last digit.
-        """
-        taken = self.ledger.purchases(wallet=purchase.wallet, in_steps=(Step.PLACED, Step.DELIVERED), limit=MOST_BEFORE)
-        price = next((each.price for each in taken if each.price and each.request == purchase.request), None)
-        others = self.checkpoints.unpriced(purchase)
-        if price is None or others is None or look.paid != price.amount * len(others):
-            return look
-        names = ", ".join(repr(other.order_key) for other in others)
-        return Look("absent", f"{look.detail}; {names} asked for the same, which costs {price}, and that explains it")
 
     def _alike(self, purchase: Purchase) -> list[Purchase]:
         """Creations that asked for the same and have an open outcome, with this one: as they were sent, the refused ones last."""

@@ -217,8 +217,6 @@ class ProxyScrape(ProxyScrapeReading):
             candidates = missing.fell_for_alike and not evidence.get("nameless")
             return replace(look, candidates=tuple(map(adopted_order, fresh)), paid=missing.amount) if candidates else look
         look = self._by_balance(missing, detail)
-        if look.verdict == "not visible" and missing.fell_for_alike and not odd:
-            look = replace(look, paid=missing.amount)
         return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
     def _by_balance(self, missing: Missing, detail: str) -> Look:
