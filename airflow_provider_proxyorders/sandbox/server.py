@@ -67,7 +67,7 @@ class SandboxServer:
     async def close(self) -> None:
         """Stop to listen and hang up; requests that a fault holds back are dropped, not worked on."""
         self.state.clock.on_sooner = lambda: None
-        self._door.close()
+        await self._door.close()
         self._server.pre_shutdown()
         await self._server.shutdown(_GRACE)
         while not self._ticker.done():  # Python 3.11: wait_for loses a cancellation that comes with what it waits for
@@ -123,7 +123,7 @@ class SandboxServer:
         response = self._response(answer)
         if slow is not None:
             response.force_close()
-            self._door.shut_for(_SLOW if slow.seconds is None else slow.seconds)
+            await self._door.shut_for(_SLOW if slow.seconds is None else slow.seconds)
         return response
 
     def _response(self, answer: Answer) -> web.Response:
