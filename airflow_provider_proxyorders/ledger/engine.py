@@ -85,9 +85,9 @@ def _new(url: str) -> Engine:
             return engine
         if address.get_backend_name() == "postgresql":
             # the sums of the limits need READ COMMITTED, whatever the server's default is
-            arguments = connect_arguments(address)
+            connect_arguments(address)
             engine = create_engine(address, pool_size=MOST_CONNECTIONS, max_overflow=0, isolation_level="READ COMMITTED")
-            event.listen(engine, "do_connect", lambda dialect, _record, _args, _kwargs: dialect.connect(**arguments))
+            event.listen(engine, "do_connect", _postgres_open(engine))
             event.listen(engine, "connect", _postgres_connect(database_clock(engine)))
             event.listen(engine, "checkin", _note_use)
             event.listen(engine, "checkout", _test_idle(engine))
@@ -149,6 +149,11 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
 def _sqlite_begin(connection: Connection) -> None:
     if not connection.get_execution_options().get(AUTOCOMMIT):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgres_open(engine: Engine) -> Callable[..., Any]:
+    """Open connections with the arguments of the engine's address, the same as the connection that listens has."""
+    return lambda dialect, _record, _args, _options: dialect.connect(**connect_arguments(engine.url))
 
 
 def _postgres_connect(clock: DatabaseClock) -> Callable[[Any, Any], None]:

@@ -37,13 +37,11 @@ def adopt(kind: str, url: str) -> None:
     if kept is None:
         return
     kept.url = make_url(url)
-    event.listen(kept, "do_connect", partial(_redirect, kept.url.database))
+    if kind == "sqlite":  # in PostgreSQL each connection is made as the engine's address says
+        event.listen(kept, "do_connect", partial(_redirect, kept.url.database))
     clock.database_clock(kept)._reading = None
     engine._engines[url, os.getpid()] = kept
 
 
-def _redirect(database: str, dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
-    if dialect.name == "sqlite":
-        arguments[0] = database
-    else:
-        options["dbname"] = database
+def _redirect(database: str, _dialect: Any, _record: Any, arguments: list[Any], _options: object) -> None:
+    arguments[0] = database
