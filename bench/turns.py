@@ -1,9 +1,10 @@
 """Many workers, one wallet: who waits how long for the turn, and how much of the vendor's time is used.
 
 Each worker is a process of its own and buys some orders, one after the other. The vendor answers each call after a pause, as a
-vendor far away does. The limit is the vendor's calls inside a turn, one after the other on a kept connection, timed in the same
-run: purchases that take turns cannot be faster than these. Judged are failures, the longest wait beside the median, and the part
-of the limit. In the last lines a worker with the turn and a worker in the line are dead.
+vendor far away does. There are two limits, timed in the same run on a kept connection: the POST alone, since purchases that take
+turns leave one after the other, and all calls of a purchase in a row. Workers near the front of the line read their evidence
+while another one has the turn, so the second limit can be passed. Judged are failures, the longest wait beside the median, and
+the part of the first limit. In the last lines a worker with the turn and a worker in the line are dead.
 """
 
 from __future__ import annotations
@@ -27,10 +28,19 @@ measuring.private_airflow()
 
 VENDORS = ("proxyscrape", "iproyal")
 CAPS = {"max_order_price": "50.00"}
-LONGEST_BY_MEDIAN, PART_OF_LIMIT = 1.5, 0.8
+LONGEST_BY_MEDIAN, PART_OF_POST = 1.5, 0.6
 #: Seconds for which the dead holder still has the turn. The package gives it 120 s.
 LEFT_BY_DEAD = 3.0
-HEAD = ["vendor, ledger, workers x orders", "orders/s", "÷ limit", "failed", "wait median s", "longest s", "longest ÷ median"]
+HEAD = [
+    "vendor, ledger, workers x orders",
+    "orders/s",
+    "÷ POST",
+    "÷ all calls",
+    "failed",
+    "wait median s",
+    "longest s",
+    "longest ÷ median",
+]
 _fork = multiprocessing.get_context("fork")
 
 
@@ -102,8 +112,19 @@ def leave_dead(vendor: str, url: str) -> None:
     hook.ledger.line_up(wallet, "dead waiter")
 
 
-def limit_of(box: SandboxProcess, vendor: str, url: str) -> float:
-    """Purchases a second that the vendor's calls inside a turn allow: the evidence and the POST, one after the other."""
+@dataclass(frozen=True)
+class Limits:
+    """Purchases a second that the vendor allows, one after the other.
+
+    :param post: by the POST alone.
+    :param calls: by the evidence and the POST.
+    """
+
+    post: float
+    calls: float
+
+
+def limits_of(box: SandboxProcess, vendor: str, url: str) -> Limits:
     hook = hook_of(vendor, url)
     body = hook.vendor.prepare_create(REQUESTS[vendor], "reference").body
 
@@ -116,7 +137,7 @@ def limit_of(box: SandboxProcess, vendor: str, url: str) -> float:
         hook.http.run(hook.vendor.snapshot("create", body, None))
         waits.append(time.monotonic() - began)
     reads = (asked() - before) / len(waits)
-    return reads / (min(waits) * (reads + 1))
+    return Limits(reads / min(waits), reads / (min(waits) * (reads + 1)))
 
 
 def slow(box: SandboxProcess, delay: float) -> None:
@@ -124,11 +145,12 @@ def slow(box: SandboxProcess, delay: float) -> None:
     box.ask("faults", [{"vendor": vendor, "action": "delay", "seconds": delay, "when": "before"} for vendor in VENDORS])
 
 
-def row(name: str, result: Result, limit: float) -> list[str]:
+def row(name: str, result: Result, limits: Limits) -> list[str]:
     wait = f"{statistics.median(result.waits):.1f}" if result.waits else "-"
     longest = f"{max(result.waits):.1f}" if result.waits else "-"
     by_median = f"{result.ratio:.2f}" if result.waits else "-"
-    return [name, f"{result.pace:.2f}", f"{result.pace / limit:.2f}", str(len(result.errors)), wait, longest, by_median]
+    parts = [f"{result.pace / limit:.2f}" for limit in (limits.post, limits.calls)]
+    return [name, f"{result.pace:.2f}", *parts, str(len(result.errors)), wait, longest, by_median]
 
 
 def run(box: SandboxProcess, ledgers: dict[str, Callable[[], str]], plan: list[tuple[int, int]], delay: float) -> int:
@@ -138,23 +160,24 @@ def run(box: SandboxProcess, ledgers: dict[str, Callable[[], str]], plan: list[t
             for workers, orders in plan:
                 slow(box, delay)
                 url = new()
-                limit = limit_of(box, vendor, url)
+                limits = limits_of(box, vendor, url)
                 result = measured(vendor, url, workers, orders)
                 what = f"{vendor}, {name}, {workers} x {orders}"
-                rows.append(row(what, result, limit))
+                rows.append(row(what, result, limits))
                 print(" | ".join(rows[-1]), *result.errors[:3], flush=True)
                 verdicts.at_most(f"{what}: failed", len(result.errors), 0)
                 verdicts.at_most(f"{what}: longest wait ÷ median", result.ratio, LONGEST_BY_MEDIAN)
-                verdicts.true(f"{what}: {result.pace / limit:.2f} of the limit", result.pace >= PART_OF_LIMIT * limit)
+                by_post = result.pace / limits.post
+                verdicts.true(f"{what}: {by_post:.2f} of the POST alone", by_post >= PART_OF_POST)
     for name, new in ledgers.items():
         slow(box, delay)
         url = new()
-        limit = limit_of(box, VENDORS[0], url)
+        limits = limits_of(box, VENDORS[0], url)
         leave_dead(VENDORS[0], url)
         result = measured(VENDORS[0], url, *plan[0])
         print(*result.errors[:3], sep="\n", flush=True)
         what = f"{VENDORS[0]}, {name}, {plan[0][0]} x {plan[0][1]}, two dead"
-        rows.append(row(what, result, limit))
+        rows.append(row(what, result, limits))
         verdicts.at_most(f"{what}: failed", len(result.errors), 0)
     print("\n" + measuring.table(HEAD, rows))
     return verdicts.finish()

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
         Intent,
         KeyTaken,
         Ledger,
+        OutdatedEvidence,
         OwnedElsewhere,
         StaleClaim,
         open_ledger,
     )
 
-__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
+__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OutdatedEvidence", "OwnedElsewhere", "StaleClaim", "open_ledger"]
 
 
 def __getattr__(name: str) -> Any:

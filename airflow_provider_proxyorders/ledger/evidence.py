@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.ledger import spending, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.inbox import Inbox
-from airflow_provider_proxyorders.ledger.rows import StaleClaim, price_of, purchase_of
+from airflow_provider_proxyorders.ledger.rows import OutdatedEvidence, StaleClaim, price_of, purchase_of
 from airflow_provider_proxyorders.ledger.schema import owned_ids, purchases, steps
 
 _TAKEN_STEPS = [step.value for step in sorted(TAKEN)]
@@ -96,6 +96,21 @@ _EXTENSION_SENT_SINCE_INTENT = (
     .limit(1)
 )
 
+#: Steps of a purchase on its usual way to an order, and where it stands then.
+_USUAL = [step.value for step in (Step.INTENDED, Step.SENT, Step.PLACED, Step.DELIVERED)]
+_USUALLY = [step.value for step in (Step.INTENDED, Step.PLACED, Step.DELIVERED)]
+#: A purchase of the wallet with something unusual since a step: a refusal, an unknown outcome, a bad end, an extension.
+_UNUSUAL_SINCE = (
+    select(steps.c.id)
+    .join(purchases, purchases.c.order_key == steps.c.order_key)
+    .where(
+        steps.c.id > bindparam("_after"),
+        _unindexed(purchases.c.wallet) == bindparam("_wallet"),
+        or_(steps.c.step.not_in(_USUAL), purchases.c.step.not_in(_USUALLY), purchases.c.maybe_sent, purchases.c.kind == "extend"),
+    )
+    .limit(1)
+)
+
 _SUM = select(func.coalesce(func.sum(purchases.c.counted), 0))
 #: What every unresolved purchase of a wallet may take, and what every taken one counts, sent after a step. Purchases change when
 #: they are sent, so the index on their last change bounds the search.
@@ -144,6 +159,8 @@ _SUM_NOT_SHOWN = _SUM.where(
 )
 _NOT_SHOWN = select(_SUM_UNDER_WAY.scalar_subquery(), _SUM_NOT_SHOWN.scalar_subquery())
 
+#: In evidence from a read before the purchase's own turn: the newest step before that read.
+READ_IN_LINE = "read_in_line"
 #: The clocks of hosts differ by less, so a list by time begins so much earlier. The steps decide.
 CLOCKS_DIFFER = timedelta(days=1)
 
@@ -246,6 +263,14 @@ class LedgerEvidence(Database):
         with self.autocommit() as connection:
             return any(key != purchase.order_key for key in connection.execute(_OWNER, values).scalars())
 
+    def is_outdated(self, wallet: str, after: int) -> bool:
+        """Whether something unusual happened on a wallet since a step, so what was read then is evidence no more.
+
+        A look sees through purchases that went their usual way, but not through an unresolved one, a refund or an extension.
+        """
+        with self.autocommit() as connection:
+            return is_outdated(connection, turns.live_name(connection, wallet), after)
+
     def without_handle(self, purchase: Purchase, limit: int) -> dict[str, str]:
         """Order ids of other unfinished creations without a known handle, by order key, the newest first."""
         values = {"_wallet": purchase.wallet, "_key": purchase.order_key, "_limit": limit}
@@ -257,7 +282,7 @@ class LedgerEvidence(Database):
         with self.autocommit() as connection:
             wallet = turns.read(connection, purchase.wallet)
             if wallet is not None:
-                check_alone(connection, purchase, wallet)
+                check_alone(connection, purchase, wallet, {})
 
     def maybe_refunded(self, purchase: Purchase) -> list[str]:
         """Ids of other orders of the wallet with a possible refund since this purchase was intended last."""
@@ -270,6 +295,14 @@ class LedgerEvidence(Database):
         return Inbox(self.engine).order_ids_of_reference(wallet, reference)
 
 
+def is_outdated(connection: Connection, wallet: str, after: int) -> bool:
+    """See :meth:`LedgerEvidence.is_outdated`.
+
+    :param wallet: its present name.
+    """
+    return connection.execute(_UNUSUAL_SINCE, {"_wallet": wallet, "_after": after}).first() is not None
+
+
 def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple[Decimal, Decimal]:
     """What other purchases can have taken from a wallet beside a balance: those under way, and those that it may not show yet."""
     values: dict[str, Any] = {"_wallet": purchase.wallet, "_key": purchase.order_key}
@@ -278,12 +311,15 @@ def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple
     return spending.amount_of(int(under_way)), spending.amount_of(int(late))
 
 
-def check_alone(connection: Connection, purchase: Purchase, wallet: RowMapping) -> None:
+def check_alone(connection: Connection, purchase: Purchase, wallet: RowMapping, evidence: Mapping[str, Any]) -> None:
     """Refuse to send with outdated evidence. A worker that stood still may have lost its turn meanwhile.
 
     :param wallet: its row. It names the creation that was sent last, so no table is searched for one.
     :raises StaleClaim: a purchase with the same kind of evidence was sent since the intent. Nothing was sent.
+    :raises OutdatedEvidence: it was read in the line, and something unusual happened since. Nothing was sent.
     """
+    if READ_IN_LINE in evidence and is_outdated(connection, wallet["wallet"], evidence[READ_IN_LINE]):
+        raise OutdatedEvidence(f"the evidence for {purchase.order_key!r} must be read anew")
     since = _since_intent(connection, purchase)
     if purchase.kind == "extend":
         other = connection.execute(_EXTENSION_SENT_SINCE_INTENT, {**since, "_target": purchase.target}).scalar()

@@ -31,6 +31,7 @@ from airflow_provider_proxyorders.ledger.rows import (
     History,
     Intent,
     KeyTaken,
+    OutdatedEvidence,
     OwnedElsewhere,
     StaleClaim,
     history_of,
@@ -39,7 +40,7 @@ from airflow_provider_proxyorders.ledger.rows import (
 from airflow_provider_proxyorders.ledger.schema import purchases, steps
 from airflow_provider_proxyorders.ledger.writes import LedgerWrites
 
-__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OwnedElsewhere", "StaleClaim", "open_ledger"]
+__all__ = ["History", "Intent", "KeyTaken", "Ledger", "OutdatedEvidence", "OwnedElsewhere", "StaleClaim", "open_ledger"]
 
 _FIND_PURCHASE = select(purchases).where(purchases.c.order_key == bindparam("_key"))
 _STEPS_OF_PURCHASE = select(steps).where(steps.c.order_key == bindparam("_key")).order_by(steps.c.id)

@@ -25,6 +25,10 @@ class StaleClaim(LedgerError):
     money: MoneyState = "unknown"
 
 
+class OutdatedEvidence(StaleClaim):
+    """Something happened on the wallet since the evidence was read, so it must be read anew. Nothing was sent."""
+
+
 class KeyTaken(LedgerError):
     """An order key came into use while a purchase was prepared. Nothing was bought.
 

@@ -119,8 +119,8 @@ class LedgerWrites(LedgerFingerprints):
         :param evidence: read at the vendor, to recognise the purchase by.
         :param sent_seconds: how long the sender may wait for its answer; afterwards other workers may look into it.
         :param floor: what must remain in the wallet. The claim checks it, and counts the purchases that the balance may not show.
-        :param alone: whether the evidence could be mixed up with the evidence of another creation on the wallet, or of
-            another extension of the order. Then none of them may have been sent since this purchase was intended.
+        :param alone: whether another creation on the wallet, or extension of the order, could pass for this one by its evidence.
+            Then none of them may have been sent since this purchase was intended.
         :raises StaleClaim: another worker has it, or the evidence must be read anew. Nothing was sent.
         :raises CapExceeded: the wallet is frozen, or too little would remain in it. Nothing was sent.
         :raises WalletHeld: too little may remain, and a later read of the balance will tell. Nothing was sent.
@@ -131,7 +131,7 @@ class LedgerWrites(LedgerFingerprints):
             purchase = turns.in_wallet(purchase, wallet)
             turns.refuse_frozen(wallet)
             if alone:
-                ledger_evidence.check_alone(connection, purchase, wallet)
+                ledger_evidence.check_alone(connection, purchase, wallet, evidence)
             if floor is not None:
                 _check_floor(connection, purchase, floor)
             changes = {

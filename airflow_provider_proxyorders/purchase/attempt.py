@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.ledger.evidence import Floor
 from airflow_provider_proxyorders.vendors.base import Operation, Prepared
 
 #: Each of these errors after sending proves: nothing was bought. Every other error leaves the outcome unknown.
@@ -52,6 +53,26 @@ class PurchaseRequest:
     task_key: str | None = None
 
 
+@dataclass(frozen=True)
+class Before:
+    """What was read at the vendor before a purchase, at its turn or in the line.
+
+    :param evidence: to recognise the purchase by.
+    :param floor: what must remain in the wallet, if the connection sets it.
+    :param after: number of the newest step before the read.
+    :param read_from: the begin of the read, by the ledger's clock.
+    :param read_until: the end of the read, by the monotonic clock and by the ledger's.
+    :param shows_all_at: from then on a read shows what this one need not show; ``None``: it shows all.
+    """
+
+    evidence: Mapping[str, Any]
+    floor: Floor | None
+    after: int
+    read_from: datetime
+    read_until: tuple[float, datetime]
+    shows_all_at: datetime | None
+
+
 @dataclass
 class Attempt:
     """The state of one call of ``place`` or ``extend``, beside the ledger.
@@ -61,6 +82,7 @@ class Attempt:
     :param refused: fence of the refused purchase that this call sends again; see :class:`Intent`.
     :param login_renewed: whether this call used its one new login.
     :param unquoted: whether the vendor refused to quote a price. Then only the cap is known.
+    :param before: the evidence that was read in the line, if it was.
     """
 
     request: PurchaseRequest
@@ -69,6 +91,7 @@ class Attempt:
     refused: int | None = None
     login_renewed: bool = False
     unquoted: bool = False
+    before: Before | None = None
 
 
 def fingerprint(kind: str, wallet: str, vendor: str, target: str | None, body: Mapping[str, Any]) -> str:

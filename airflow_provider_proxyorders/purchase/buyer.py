@@ -268,7 +268,7 @@ class Buyer(OrderTracker):
             refused=attempt.refused,
             settle_time=self.settle_time,
         )
-        purchase = self.turns.intend(intent)
+        purchase = self.turns.intend(intent, lambda: self.sending.reads.read_early(attempt))
         if purchase.step is Step.INTENDED:
             text = f"quoted at {price}" if price else f"price unknown beforehand, {intent.amount} reserved"
             self.say(f"Order key {purchase.order_key!r}: intended at {self.vendor.title}, {text}")

@@ -86,23 +86,24 @@ class Line:
         sleep = self.tracker.sleep
 
         def renew_and_sleep(seconds: float) -> None:
-            self._renew(leases.longest())
+            self.keep(leases.longest())
             sleep(seconds)
 
-        self._renew(leases.longest())
+        self.keep(leases.longest())
         self.tracker.sleep = renew_and_sleep
         try:
             yield
         finally:
             self.tracker.sleep = sleep
-            self._renew(leases.TICKET)
+            self.keep(leases.TICKET)
 
     def leave(self) -> None:
         """Give the place back. Without the ledger, it ends with its lease."""
         with contextlib.suppress(LedgerError):
             self.ledger.leave_line(self.wallet, self.order_key)
 
-    def _renew(self, seconds: float) -> None:
+    def keep(self, seconds: float) -> None:
+        """Keep the place for so long, whatever this waiter does meanwhile."""
         with contextlib.suppress(LedgerError):  # the next look draws a new ticket
             self.ledger.renew_ticket(self.wallet, self.order_key, seconds)
 

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from airflow_provider_proxyorders.domain.errors import NeverSent, WalletHeld
-from airflow_provider_proxyorders.domain.model import Money, Purchase
-from airflow_provider_proxyorders.ledger import StaleClaim
+from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.ledger.evidence import Floor
 from airflow_provider_proxyorders.purchase.attempt import Attempt, sending_time
-from airflow_provider_proxyorders.purchase.checkpoint import Compared
-from airflow_provider_proxyorders.purchase.price import balance_for_floor, require_same_currency
-from airflow_provider_proxyorders.purchase.turns import Turns
-from airflow_provider_proxyorders.vendors.evidence import balance_in
+from airflow_provider_proxyorders.purchase.before import ReadsBefore
 from airflow_provider_proxyorders.wire.messages import Request
 
 #: The longest pause before the balance is read again, in seconds.
@@ -33,10 +28,10 @@ class Permit:
     :ivar claimed: the purchase as SENT; ``None`` before that.
     """
 
-    def __init__(self, turns: Turns, fence: Callable[[str], None] | None, attempt: Attempt, purchase: Purchase):
-        self.turns, self.tracker, self.ledger = turns, turns.tracker, turns.ledger
+    def __init__(self, reads: ReadsBefore, fence: Callable[[str], None] | None, attempt: Attempt, purchase: Purchase):
+        turns = reads.turns
+        self.reads, self.turns, self.tracker, self.ledger = reads, turns, turns.tracker, turns.ledger
         self.fence, self.attempt, self.purchase = fence, attempt, purchase
-        self.checkpoints = turns.settling.evidence.checkpoints
         self.evidence: Mapping[str, Any] = {}
         self.read_until = self.turns.ticks(), self.ledger.clock()
         self.floor: Floor | None = None
@@ -51,60 +46,30 @@ class Permit:
         :raises WalletHeld: after the wait the balance may still not show all purchases. Nothing was bought.
         """
         deadline = self.turns.ticks() + self.turns.patience
+        early = self.reads.take_early(self.attempt, self.purchase)
         while True:
-            compared = self._read_once()
+            before, early = early or self.reads.read(self.attempt, self.purchase), None
+            self.evidence, self.floor, self.read_until = before.evidence, before.floor, before.read_until
             try:
                 self.ledger.check_claim(self.purchase, floor=self.floor)
                 break
             except WalletHeld as error:
-                pause = self._pause(compared)
+                pause = self._pause(before.shows_all_at)
                 if self.turns.ticks() + pause > deadline:
                     raise
                 self.tracker.say(f"{error} Reading it again in {pause:.0f} s")
                 self.tracker.sleep(pause)
         self._ask_last()
 
-    def _read_once(self) -> Compared | None:
-        tracker, request = self.tracker, self.attempt.request
-        begun = self.checkpoints.begin()
-        evidence = tracker.http.run_reading(lambda: tracker.vendor.snapshot(request.kind, request.prepared.body, request.target))
-        self.read_until = self.turns.ticks(), self.ledger.clock()
-        if warning := tracker.http.vendor_clock.warn_once():
-            tracker.say(warning)
-        require_same_currency(tracker.account, Money(Decimal(0), evidence.get("currency")))
-        if evidence.get("lacking"):
-            tracker.say(f"Note: a lost answer would be harder to find: {evidence['lacking']}")
-        balance = balance_in(evidence) or balance_for_floor(tracker)
-        compared = None if balance is None else self.checkpoints.compare(begun, balance)
-        if compared is not None:
-            if compared.gap > 0:
-                self.checkpoints.freeze(compared)
-            if compared.reopened:
-                raise StaleClaim("refused purchases are unresolved again; the limits are asked anew")
-            evidence = {**evidence, "checkpoint": compared.checkpoint.as_evidence()}
-            self.floor = self._floor_for(compared, balance)
-        evidence = {**evidence, "account": tracker.account.digest, "read_from": begun.at.isoformat()}
-        self.evidence = self.checkpoints.within_marks(evidence)
-        return compared
-
-    def _floor_for(self, compared: Compared, balance: Money | None) -> Floor | None:
-        least, purchase = self.tracker.account.caps.min_balance, self.purchase
-        if least is None or balance is None:
-            return None
-        repeat = purchase.maybe_sent and self.tracker.repeats_safely(purchase.kind)
-        paid = self.checkpoints.paid(purchase, balance) if repeat else ()
-        return Floor(balance, least, compared.shown, *paid)
-
-    def _pause(self, compared: Compared | None) -> float:
+    def _pause(self, shows_at: datetime | None) -> float:
         """Seconds until a read shows all of now, at most a part of the patience."""
-        shows_at = compared.shows_all_at if compared is not None else None
         left = (shows_at - self.ledger.clock()).total_seconds() if shows_at is not None else 0.0
         return min(max(left, 0.1), LONGEST_REREAD)
 
     def _ask_last(self) -> None:
         request, purchase = self.attempt.request, self.purchase
         if self.tracker.vendor.renews_by_itself(request.prepared.body):
-            self.checkpoints.expect_renewals()
+            self.reads.checkpoints.expect_renewals()
         if request.still_due is not None:  # it may switch the vendor's own renewal off, so all other refusals come first
             self.require_current_try(request.order_key)
             request.still_due(self.evidence)

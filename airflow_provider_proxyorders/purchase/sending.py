@@ -20,8 +20,9 @@ from airflow_provider_proxyorders.domain.errors import (
 )
 from airflow_provider_proxyorders.domain.model import TAKEN, Money, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.domain.text import one_line
-from airflow_provider_proxyorders.ledger import OwnedElsewhere, StaleClaim
+from airflow_provider_proxyorders.ledger import OutdatedEvidence, OwnedElsewhere, StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import PROOFS, Attempt
+from airflow_provider_proxyorders.purchase.before import ReadsBefore
 from airflow_provider_proxyorders.purchase.kept_answers import AnswerStore, KeptAnswers
 from airflow_provider_proxyorders.purchase.late_answers import LateAnswers
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
@@ -44,7 +45,7 @@ class Sending:
     def __init__(self, turns: Turns, fence: Callable[[str], None] | None, store: AnswerStore | None = None):
         self.turns, self.settling, self.tracker = turns, turns.settling, turns.tracker
         self.ledger, self.ticks = turns.ledger, turns.ticks
-        self.fence = fence
+        self.fence, self.reads = fence, ReadsBefore(turns)
         self.late_answers = LateAnswers(self.settling)
         self.answers = KeptAnswers(self.tracker, store, self.record_kept)
         self.refusals = Refusals(self.settling)
@@ -54,7 +55,7 @@ class Sending:
 
         :returns: the purchase: placed; INTENDED: it may be sent again; UNKNOWN: the answer is lost; or as another try left it.
         """
-        permit = Permit(self.turns, self.fence, attempt, purchase)
+        permit = Permit(self.reads, self.fence, attempt, purchase)
         request, vendor = attempt.request, self.tracker.vendor
         try:
             permit.read_evidence()
@@ -64,6 +65,8 @@ class Sending:
         except Exception as error:
             if permit.claimed is not None:
                 return self._after_failure_recorded(attempt, permit.claimed, error)
+            if isinstance(error, OutdatedEvidence):
+                return self.ledger.release(purchase, one_line(error), self.tracker.actor)
             if isinstance(error, StaleClaim):  # another try was quicker; this try sent nothing
                 return self.turns.wait_for_other_try(purchase)
             self.turns.give_back(purchase, error)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, ProxyOrdersError, Quarantined, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.domain.text import one_line
-from airflow_provider_proxyorders.ledger import Intent
+from airflow_provider_proxyorders.ledger import Intent, leases
 from airflow_provider_proxyorders.ledger.turns import under_way
 from airflow_provider_proxyorders.purchase.line import Line
 from airflow_provider_proxyorders.purchase.pauses import SpokenPause
@@ -21,6 +21,10 @@ from airflow_provider_proxyorders.purchase.settling import Settling
 
 #: Pauses between two looks at another extension of the order: the first and the longest, in seconds, and their growth.
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 5.0, 1.6
+#: So many at the front of the line read their evidence while another purchase has the turn.
+READ_EARLY = 2
+#: For so long such a reader keeps its place; the next look ends that, or the reader is dead.
+TIME_TO_READ = 2 * leases.TICKET
 #: Pause between two looks at another try of the same purchase, in seconds.
 PAUSE_FOR_OTHER_TRY = 2.0
 
@@ -36,16 +40,21 @@ class Turns:
         self.settling, self.tracker, self.ledger = settling, settling.tracker, settling.ledger
         self.patience, self.ticks = patience, ticks
 
-    def intend(self, intent: Intent) -> Purchase:
+    def intend(self, intent: Intent, read_early: Callable[[], None] | None = None) -> Purchase:
         """Write an intent down, at its turn if it takes one.
 
+        :param read_early: called once near the front of the line, to read the evidence there.
         :raises WalletHeld: another purchase still holds the wallet after the patience. Nothing was bought.
         :raises CapExceeded: a limit refuses the purchase. Nothing was bought.
         """
         try:
             return self.intend_now(intent)
         except WalletHeld as error:
-            return self.intend_in_line(intent, error) if intent.takes_turn else self.intend_after_extension(intent, error)
+            return (
+                self.intend_in_line(intent, error, read_early)
+                if intent.takes_turn
+                else self.intend_after_extension(intent, error)
+            )
 
     def intend_now(self, intent: Intent) -> Purchase:
         try:
@@ -54,7 +63,7 @@ class Turns:
             self.give_back_own(intent.order_key, refused)
             raise
 
-    def intend_in_line(self, intent: Intent, error: WalletHeld) -> Purchase:
+    def intend_in_line(self, intent: Intent, error: WalletHeld, read_early: Callable[[], None] | None) -> Purchase:
         """Write an intent down at its turn.
 
         :param error: why the wallet is held.
@@ -62,17 +71,21 @@ class Turns:
         line = Line(self.tracker, intent.wallet, intent.order_key, self.patience, self.ticks)
         purchase = None
         try:
-            purchase = self.wait_in_line(line, intent, error)
+            purchase = self.wait_in_line(line, intent, error, read_early)
             return purchase
         finally:
             if purchase is None or purchase.step is not Step.INTENDED:  # an intent has used the ticket up
                 line.leave()
 
-    def wait_in_line(self, line: Line, intent: Intent, error: WalletHeld) -> Purchase:
+    def wait_in_line(self, line: Line, intent: Intent, error: WalletHeld, read_early: Callable[[], None] | None) -> Purchase:
         """Wait, and settle the purchase that holds the wallet as the first in line."""
         helped: set[str] = set()
         while True:
             place = line.look()
+            if read_early is not None and place.turn_key and place.ahead < READ_EARLY:
+                line.keep(TIME_TO_READ)
+                read_early()
+                read_early, place = None, line.look()
             over = line.patience_left <= 0
             try:
                 if over or place.lets_go(intent.order_key):

@@ -51,7 +51,7 @@ class Extension:
         return self
 
     def look(self) -> Extension:
-        permit = Permit(self.buyer.turns, None, self.attempt, self.order)
+        permit = Permit(self.buyer.sending.reads, None, self.attempt, self.order)
         permit.read_evidence()
         self.evidence = permit.evidence
         return self

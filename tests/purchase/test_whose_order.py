@@ -195,7 +195,7 @@ def land_after_another(shop: Shop, time: Ahead, apart: float) -> None:
     buyer = shop.buyer(settle=30)
     attempt = Attempt(buyer.request_for("create", "second", buyer.vendor.prepare_create(shop.request, "")))
     second = buyer.intend(attempt)
-    permit = Permit(buyer.turns, None, attempt, second)
+    permit = Permit(buyer.sending.reads, None, attempt, second)
     permit.read_evidence()
     shop.ledger.claim(second, WHO, evidence=permit.evidence, sent_seconds=0.0)
     buyer.http.run(buyer.vendor.create(shop.request), lambda request: None)
