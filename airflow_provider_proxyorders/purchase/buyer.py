@@ -208,28 +208,29 @@ class Buyer(OrderTracker):
         if purchase is None or self.ledger.is_same_request(purchase, request.fingerprint):
             purchase = self.sending.answers.adopt(purchase, request.order_key, request.task_key)
         for _ in range(MOST_ROUNDS):
-            earlier = purchase and self._settle_earlier_sending(purchase, attempt)
-            if earlier is not None:
-                purchase = earlier
-            elif purchase is None or purchase.step in (Step.INTENDED, Step.REJECTED):
-                attempt.refused = purchase.fence if purchase is not None and purchase.step is Step.REJECTED else 0
-                purchase = self.intend(attempt)
-                if purchase.step is Step.INTENDED:
-                    purchase = self.sending.send(attempt, purchase)
-            elif not self.ledger.is_same_request(purchase, request.fingerprint):
-                purchase = self.intend(attempt)  # raises the conflict with the difference
-            elif purchase.step in UNRESOLVED:
-                try:
-                    purchase = self.settling.settle(purchase, attempt)
-                except StaleClaim:  # another try was quicker to record the outcome; settling only reads
-                    purchase = self.as_it_stands(purchase)
-            if purchase.step in TAKEN and self.ledger.is_same_request(purchase, request.fingerprint):
+            try:
+                purchase = self._one_round(purchase, attempt)
+            except StaleClaim:  # another try was quicker to record the outcome
+                purchase = self.ledger.find(request.order_key)
+            if purchase and purchase.step in TAKEN and self.ledger.is_same_request(purchase, request.fingerprint):
                 return purchase
         raise OutcomeUnknown(
             f"{request.order_key!r} kept changing while this try worked on it; another try goes on from what the ledger knows.",
             order_key=request.order_key,
             retry="soon",
         )
+
+    def _one_round(self, purchase: Purchase | None, attempt: Attempt) -> Purchase:
+        earlier = purchase and self._settle_earlier_sending(purchase, attempt)
+        if earlier:
+            return earlier
+        if purchase is None or purchase.step in (Step.INTENDED, Step.REJECTED):
+            attempt.refused = purchase.fence if purchase is not None and purchase.step is Step.REJECTED else 0
+            purchase = self.intend(attempt)
+            return self.sending.send(attempt, purchase) if purchase.step is Step.INTENDED else purchase
+        if not self.ledger.is_same_request(purchase, attempt.request.fingerprint):
+            return self.intend(attempt)  # raises the conflict with the difference
+        return self.settling.settle(purchase, attempt) if purchase.step in UNRESOLVED else purchase
 
     def _settle_earlier_sending(self, purchase: Purchase, attempt: Attempt) -> Purchase | None:
         """What comes before another sending: the order of a late answer, and a last look for a refused purchase.

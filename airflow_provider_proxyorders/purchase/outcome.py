@@ -125,8 +125,10 @@ def outcome_unknown(
 ) -> OutcomeUnknown:
     """The error for a purchase with an unknown outcome.
 
+    :param why: a refusal in it speaks of the present try alone.
     :param retry_after: seconds after which another try can find out more.
     """
+    why = why.replace("Nothing was bought.", "This try sent nothing.")
     return OutcomeUnknown(
         f"{vendor.title} may have taken and charged {purchase.order_key!r} (up to {purchase.reserved}): {why} "
         f"Asked for: {dump_json(purchase.request)}. Nothing is sent again on a guess: the next try looks for it at the vendor "

@@ -22,6 +22,10 @@ QUESTIONS = ("Quarantined", "OrderMissing")
 FROZEN = "frozen"
 #: Sentences that a try says of itself alone; another try of the key may have bought.
 OF_THIS_TRY = "This try bought nothing"
+#: What a person can do where a limit of the wallet keeps a purchase with an unknown outcome from being sent again.
+LIMIT_ADVICE = ("Raise 'daily_limit' in the connection", "Top the wallet up or lower 'min_balance'")
+#: Errors of a try that a limit of its wallet, or another purchase there, refused before anything was sent.
+LIMITED = frozenset({"CapExceeded", "WalletHeld"})
 #: Seconds after which nothing may leave any more beside a charge that was too high: a read may lag, reading takes a while, and
 #: what was read may be as old as the settle time and two timeouts when a purchase leaves.
 SHOWS = LAG + 2 * TIMEOUT + SETTLE + 2 * TIMEOUT
@@ -92,7 +96,7 @@ def judge(result: Result) -> Verdict:
     )
     exchanged = _exchanged(result, bought, said)
     verdict.exchanged = sorted(exchanged)
-    bought |= {key: [entry] for key, entry in exchanged.items()}
+    bought |= exchanged
     for task in plan.tasks:
         verdict.violations += _of_key(task.key, bought[task.key], said[task.key], others)
     verdict.violations += _wrong_orders(bought, said)
@@ -159,7 +163,9 @@ def _result_texts(said: Mapping[str, Any]) -> list[str]:
 
 
 def _asks(said: Mapping[str, Any]) -> bool:
-    return said.get("error") in QUESTIONS or FROZEN in said.get("text", "")
+    text = said.get("text", "")
+    limited = said.get("money") == "unknown" and any(advice in text for advice in LIMIT_ADVICE)
+    return said.get("error") in QUESTIONS or FROZEN in text or limited
 
 
 def _wallet_asked(others: Sequence[Mapping[str, Any]]) -> bool:
@@ -180,14 +186,14 @@ def _wrong_orders(bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequ
 
 def _exchanged(
     result: Result, bought: Mapping[str, Sequence[Entry]], said: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Entry]:
-    """Keys that hold each other's orders, each with the order that it holds.
+) -> dict[str, list[Entry]]:
+    """Keys that hold each other's orders, each with the order that it holds, if any.
 
     They asked one wallet for the same, an answer to one of them was lost or false, every order that they bought is held by
-    exactly one of them, and each of them holds exactly one or asks a person. So the goods, the number and the money are right,
-    and this is counted apart.
+    exactly one of them, and each of them holds exactly one, asks a person, or was refused by a limit. So the goods, the number
+    and the money are right, and this is counted apart.
     """
-    found = dict[str, Entry]()
+    found = dict[str, list[Entry]]()
     for task in result.plan.tasks:
         asked = (task.wallet, task.kind, task.body, task.target)
         alike = [each.key for each in result.plan.tasks if (each.wallet, each.kind, each.body, each.target) == asked]
@@ -224,21 +230,24 @@ def _holds_of(words: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> b
 
 def _one_each(
     keys: Sequence[str], entries: Sequence[Entry], said: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Entry] | None:
+) -> dict[str, list[Entry]] | None:
     """The one order that each key holds in the end; ``None`` unless these are all orders, and each key ever got just one.
 
-    A key whose last word is a question to a person may hold none.
+    A key whose last word is a question to a person may hold none, and one that a limit of the wallet refused holds none.
     """
-    left, held = list(entries), dict[str, Entry]()
+    left, held = list(entries), dict[str, list[Entry]]()
     for key in keys:
         given = _given(said[key])
         if not given and said[key] and _asks(said[key][-1]):
+            continue
+        if not given and said[key] and said[key][-1].get("error") in LIMITED:
+            held[key] = []
             continue
         entry = next((entry for entry in left if given and given <= set(entry.names)), None)
         if entry is None or "result" not in said[key][-1]:
             return None
         left.remove(entry)
-        held[key] = entry
+        held[key] = [entry]
     return None if left else held
 
 

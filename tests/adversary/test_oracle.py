@@ -97,13 +97,14 @@ def test_a_key_gets_the_order_of_another_one_that_buys_again() -> None:
     ("last", "wrong"),
     [
         (failed("b", "Quarantined", "unknown", "A person has to decide about 'b'.", at=30), set()),
+        (failed("b", "CapExceeded", "untouched", "Nothing was bought.", at=30), set()),
         (failed("b", "RequestRefused", "untouched", "Nothing was bought.", at=30), {"lost", "untouched", "wrong order"}),
     ],
-    ids=["asks", "knows"],
+    ids=["asks", "is refused by a limit", "believes a refusal"],
 )
-def test_a_key_gets_the_order_of_another_one_that_asks(last: dict[str, Any], wrong: set[str]) -> None:
+def test_a_key_gets_the_order_of_another_one_that_gets_none(last: dict[str, Any], wrong: set[str]) -> None:
     verdict = judge([bought("b", "8001", fault="refused after")], [got("a", "8001"), last])
-    assert kinds(verdict) == wrong and verdict.exchanged == ([] if wrong else ["a"])
+    assert kinds(verdict) == wrong and "a" in (verdict.exchanged or "a" * bool(wrong))
 
 
 TWO = [bought("a", "8001", fault="reset after"), bought("b", "8002", fault="reset after")]
@@ -168,6 +169,11 @@ def test_a_person_who_is_asked_is_no_loss() -> None:
 
 def test_neither_settled_nor_a_question() -> None:
     assert kinds(judge([bought("a", "8001")], [failed("a", "OutcomeUnknown", "unknown", "later")])) == {"unsettled"}
+
+
+def test_a_limit_that_keeps_a_repeat_back_is_a_persons() -> None:
+    text = "Voodoo may have taken 'a': daily_limit would be passed. Raise 'daily_limit' in the connection, or wait."
+    assert not judge([bought("a", "8001")], [failed("a", "OutcomeUnknown", "unknown", text)]).violations
 
 
 @pytest.mark.parametrize(

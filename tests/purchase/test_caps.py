@@ -190,7 +190,7 @@ def test_what_else_can_refuse_an_extension_does_so_before_the_last_question(
     elif hindrance == "frozen":
         intend = buyer.turns.intend
 
-        def then_frozen(intent: Any) -> Purchase:
+        def then_frozen(intent: Any, *_: object) -> Purchase:
             try:
                 return intend(intent)
             finally:

@@ -137,7 +137,7 @@ def test_a_refusal_of_another_try_since_the_look_is_looked_at_first(shop_of: Sho
     first = shop.buyer()
     intend = first.turns.intend
 
-    def intend_after_another_try(intent: Intent) -> Purchase:
+    def intend_after_another_try(intent: Intent, *_: object) -> Purchase:
         first.turns.intend = intend  # type: ignore[method-assign]
         shop.box.fault(vendor="iproyal", operation="create", action="repeat", times=1)
         lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
