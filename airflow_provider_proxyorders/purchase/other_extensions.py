@@ -36,7 +36,10 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
     if missing.explained:
         return Look("absent", f"{why}; {missing.detail}")
-    return look if _is_charge_of(tracker, purchase, missing.price) else Look("inconclusive", f"{why}; {missing.detail}")
+    if _is_charge_of(tracker, purchase, missing.price):
+        return look
+    may_be_of_others = missing.amount is not None and 0 < missing.amount <= missing.others  # their end decides
+    return Look("not visible" if may_be_of_others else "inconclusive", f"{why}; {missing.detail}", trace=may_be_of_others or None)
 
 
 def _is_charge_of(tracker: OrderTracker, purchase: Purchase, missing: Decimal | None) -> bool:

@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.domain.errors import (
     VendorError,
 )
 from airflow_provider_proxyorders.domain.exact_json import dump_json
-from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step
+from airflow_provider_proxyorders.domain.model import TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
 from airflow_provider_proxyorders.sandbox.faults import Rule
@@ -274,6 +274,30 @@ def test_a_refused_extension_that_nothing_can_tell_from_another_one_is_a_questio
         with pytest.raises(Quarantined, match="may be another extension of the order"):
             shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+
+
+def test_what_an_unresolved_purchase_may_have_taken_makes_no_look_inconclusive(shop_of: ShopOf) -> None:
+    """A look beside it waits for its end. An inconclusive look would keep every later one from proving anything."""
+    shop, actor = shop_of("iproyal"), Actor()
+    order_id = str(shop.delivered("order").order_id)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="balance", when="before", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="other")
+    price = Money(PRICES["iproyal"], "USD")
+    intent = Intent("lost", "create", "iproyal", "c", "iproyal:main", "a" * 64, {"product_id": 9}, price)
+    sent = shop.ledger.claim(shop.ledger.intend(intent, actor), actor, evidence={}, sent_seconds=0)
+    lost = shop.ledger.record(sent, Step.UNKNOWN, "no answer", actor)
+    shop.box.state.vendors["iproyal"].wallet(None).balance -= price.amount  # type: ignore[attr-defined]
+    time.sleep(0.6)  # the settle time
+
+    def look() -> str:
+        return shop.buyer().settling.evidence.look(find(shop, "refused")).verdict
+
+    assert look() == "not visible"
+    shop.ledger.record(lost, Step.PLACED, "adopted", actor, vendor_order=VendorOrder("1", OrderStatus.PENDING, ""), price=price)
+    time.sleep(0.6)
+    assert look() == "absent"
 
 
 def test_money_that_somebody_else_took_does_not_prove_an_extension(shop_of: ShopOf) -> None:
