@@ -183,7 +183,7 @@ class Proxy6Stock(SandboxVendor):
         return isinstance(answer, Mapping) and answer.get("status") == "no"
 
     def order_in(self, answer: Mapping[str, Any]) -> str:
-        return self.handles()[str(answer["order_id"])]
+        return self.handles().get(str(answer["order_id"]), "")
 
     def as_named(self, order_id: str) -> str:
         return str(self.sales[order_id][-1].number if order_id in self.sales else 5999999)

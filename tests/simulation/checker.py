@@ -34,6 +34,8 @@ class Checker(Verdict):
         self.behind: set[str] = set()
         #: keys with the order of the other: an answer named an order that does not exist, and the goods are the same
         self.swapped: set[str] = set()
+        #: keys that were taken for not bought while just their price came in
+        self.forgotten: set[str] = set()
         #: keys that a person was asked about, each with its ``since``
         self._asked: set[tuple[str, float | None]] = set()
 

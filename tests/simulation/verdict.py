@@ -70,11 +70,13 @@ class Verdict:
         """
         if self.given_back(charges):
             return AFTER_REFUND
-        charge, swapped = charges[0], self.run.checker.swapped
+        charge, swapped, forgotten = charges[0], self.run.checker.swapped, self.run.checker.forgotten
         if charge.key in swapped and sum(len(self.run.market.of(key)) for key in swapped) <= len(swapped):
             return TWIN
-        if ROWS[charge.entry.vendor].traces_come_late and not self.opened(charge, self.run.clockwork.now):
-            if (Decimal(charge.entry.amount), charge.entry.wallet) in self.run.market.top_ups:
+        topped_up = (Decimal(charge.entry.amount), charge.entry.wallet) in self.run.market.top_ups
+        if ROWS[charge.entry.vendor].traces_come_late and topped_up:
+            if charge.key in forgotten or not self.opened(charge, self.run.clockwork.now):
+                forgotten.add(charge.key)
                 return AFTER_TOP_UP
         return None
 
