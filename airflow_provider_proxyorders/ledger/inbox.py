@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, exists, func, select, text
+from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, func, select, text
 from sqlalchemy.exc import DataError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
-from airflow_provider_proxyorders.ledger import schema, turns
+from airflow_provider_proxyorders.ledger import intake, schema, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
@@ -48,6 +49,7 @@ _COLUMNS = [column.name for column in webhooks.c if column.name != "id"]
 #: PostgreSQL's advisory lock for one writer at a time. A row gets its number before its commit, and readers that go on from a
 #: greater number would miss a row that becomes visible late.
 _WRITER_LOCK = 7_205_119_404
+_LOCK_WRITERS = text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 #: Webhooks pruned in one transaction. New webhooks wait for its end.
 _PRUNED_AT_ONCE = 500
 _INSERT = f"INSERT INTO {webhooks.name} ({', '.join(_COLUMNS)})"
@@ -73,10 +75,9 @@ _KEEP_IN_SQLITE = text(f"""
 """)
 _CELLS = [_stored(name, f"CAST(new ->> {place} AS {webhooks.c[name].type})") for place, name in enumerate(_COLUMNS)]
 _KEEP_IN_POSTGRES = text(f"""
-    WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock({_WRITER_LOCK})),
-    kept AS (
+    WITH kept AS (
         {_INSERT} SELECT {", ".join(_CELLS)}
-        FROM alone, jsonb_array_elements(CAST(:rows AS jsonb)) AS new {_COUNT_COPIES} RETURNING 1
+        FROM jsonb_array_elements(CAST(:rows AS jsonb)) AS new {_COUNT_COPIES} RETURNING 1
     )
     SELECT pg_notify('{CHANNEL}', '') FROM (SELECT count(*) FROM kept) AS counted
 """)
@@ -119,6 +120,13 @@ class StoredWebhook:
     last_at: datetime
 
 
+class InboxFull(LedgerError):
+    """A wallet has the most new rows of a day."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {intake.MOST_A_DAY} different webhooks of one wallet in a day")
+
+
 def digest_of(wallet: str, body: bytes) -> str:
     """The identity of a webhook: its wallet, and every byte of its body."""
     return hashlib.sha256(wallet.encode() + b"\n" + body).hexdigest()
@@ -127,31 +135,36 @@ def digest_of(wallet: str, body: bytes) -> str:
 class Inbox(Database):
     """The webhooks in one ledger database."""
 
-    def keep(self, hints: Sequence[Hint]) -> None:
+    def keep(self, hints: Sequence[Hint]) -> frozenset[str]:
         """Store webhooks, all in one commit. Copies of a stored webhook are counted.
 
+        :returns: the digests of webhooks that are left out: their wallets have the most new rows of a day, see ``intake``.
         :raises LedgerError: none of them was stored.
         """
         now = stamp(self.clock())
-        copies = Counter(hint.digest for hint in hints)
+        copies, first_of = Counter(hint.digest for hint in hints), {hint.digest: hint for hint in hints}
         rows = [
             (hint.digest, hint.conn_id, hint.wallet, hint.order_id, hint.reference, hint.status, now, now, copies[hint.digest])
-            for hint in {hint.digest: hint for hint in hints}.values()
+            for hint in first_of.values()
         ]
         if not rows:
-            return
+            return frozenset()
         statement = _KEEP_IN_POSTGRES if self.engine.dialect.name == "postgresql" else _KEEP_IN_SQLITE
-        with self.autocommit() as connection:
-            connection.execute(statement, {"rows": json.dumps(rows)})
+        with self._writing() as connection:
+            beyond = intake.beyond_limit(connection, [(hint.wallet, hint.digest) for hint in first_of.values()], now[:10])
+            newest = connection.execute(_NEWEST_NUMBER).scalar_one()
+            connection.execute(statement, {"rows": json.dumps([row for row in rows if row[0] not in beyond])})
+            intake.add_new_rows(connection, newest, now)
+        return beyond
 
     def keep_each(self, hints: Sequence[Hint]) -> list[LedgerError | None]:
         """Store webhooks, all in one commit. If the database refuses a value, only the webhook with it fails.
 
-        :returns: the error of each webhook, ``None`` for a stored one.
+        :returns: the error of each webhook, ``None`` for a stored one; :class:`InboxFull` beyond the limit of a day.
         :raises LedgerError: the database fails.
         """
         try:
-            self.keep(hints)
+            beyond = self.keep(hints)
         except LedgerError as error:
             if not isinstance(error.__cause__, DataError):
                 raise
@@ -159,7 +172,15 @@ class Inbox(Database):
                 return [error]
             middle = len(hints) // 2
             return [*self.keep_each(hints[:middle]), *self.keep_each(hints[middle:])]
-        return [None] * len(hints)
+        return [InboxFull() if hint.digest in beyond else None for hint in hints]
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction beside which no other one writes webhooks. With SQLite each transaction is alone."""
+        with self.transaction() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(_LOCK_WRITERS)
+            yield connection
 
     def newest(self) -> int:
         """The number of the newest webhook, 0 for an empty inbox."""
@@ -217,9 +238,7 @@ class Inbox(Database):
         )
         deleted = 0
         while True:
-            with self.transaction() as connection:
-                if self.engine.dialect.name == "postgresql":
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+            with self._writing() as connection:
                 result: Any = connection.execute(delete(webhooks).where(webhooks.c.id.in_(old)))
             deleted += result.rowcount
             if result.rowcount < _PRUNED_AT_ONCE:

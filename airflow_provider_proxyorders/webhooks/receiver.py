@@ -19,7 +19,7 @@ from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, load_json
 from airflow_provider_proxyorders.domain.names import LONGEST_CONN_ID, LONGEST_ID, name_rule
-from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, digest_of
+from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox, InboxFull, digest_of
 from airflow_provider_proxyorders.ledger.pruning import keep_pruned
 from airflow_provider_proxyorders.webhooks.refusals import RESULTS, RefusalLog, Refused
 from airflow_provider_proxyorders.webhooks.senders import Busy, Sender, Senders, Unknown
@@ -34,8 +34,8 @@ LARGEST_BODY = 64 * 1024
 BODY_TIMEOUT = 10.0
 #: Seconds' worth of webhooks that one connection may send at once.
 BURST = 4.0
-#: Webhooks that one connection may send in a day, so a stolen secret cannot fill the disk.
-MOST_A_DAY, DAY = 200_000, 86400.0
+#: Seconds until a wallet is asked for its webhooks again that were too many for one day.
+NEXT_DAY = 3600.0
 #: Webhooks that may wait for their commit. A further webhook gets 503, and its vendor repeats it.
 MOST_WAITING = 10_000
 
@@ -79,7 +79,7 @@ class Receiver:
         self._open = inbox
         self._rate, self._retention = rate, retention
         self._writer: Writer | None = None
-        self._buckets: dict[tuple[str, str], tuple[Bucket, Bucket]] = {}
+        self._buckets: dict[tuple[str, str], Bucket] = {}
         self._bodies = Bodies()
         self._log = RefusalLog()
 
@@ -142,21 +142,19 @@ class Receiver:
             _verify(sender, body, headers)
         sender = self._senders.note_proven(sender)
         hint = _hint(sender, body)
-        self._keep_limits(sender)
+        self._keep_rate(sender)
         if self._writer is None:
             self._writer = Writer(self._open, self._retention)
         await self._writer.keep(hint)
 
-    def _keep_limits(self, sender: Sender) -> None:
-        """:raises Refused: the connection has sent too many webhooks by now."""
+    def _keep_rate(self, sender: Sender) -> None:
+        """:raises Refused: the connection sends too many webhooks at once."""
         name = sender.conn_id, sender.wallet
-        buckets = self._buckets.get(name)
-        if buckets is None:
-            buckets = self._buckets[name] = Bucket(self._rate, BURST * self._rate), Bucket(MOST_A_DAY / DAY, MOST_A_DAY)
-        for bucket, limit in zip(buckets, (f"{self._rate:g} webhooks a second", f"{MOST_A_DAY} webhooks a day"), strict=True):
-            wait = bucket.take()
-            if wait:
-                raise Refused(429, f"more than {limit}", sender.conn_id, headers=_retry_after(wait))
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(self._rate, BURST * self._rate)
+        if wait := bucket.take():
+            raise Refused(429, f"more than {self._rate:g} webhooks a second", sender.conn_id, headers=_retry_after(wait))
 
     async def _sender(self, conn_id: str, *, newest: bool = False) -> Sender | Unknown:
         try:
@@ -314,7 +312,7 @@ class Writer:
     async def keep(self, hint: Hint) -> None:
         """Return as soon as the webhook is durable.
 
-        :raises Refused: 503 for a failed commit, so the vendor repeats the webhook.
+        :raises Refused: 503 for a failed commit, so the vendor repeats the webhook; 429 beyond the limit of a day.
         """
         if len(self._gathered) >= MOST_WAITING:
             raise Refused(503, "too many webhooks wait for the ledger", headers=_retry_after(1))
@@ -323,6 +321,8 @@ class Writer:
         self._more.set()
         try:
             await done
+        except InboxFull as error:
+            raise Refused(429, str(error), hint.conn_id, headers=_retry_after(NEXT_DAY)) from None
         except LedgerError as error:
             raise Refused(503, f"storing it failed: {error}", headers=_retry_after(5)) from None
 

@@ -311,11 +311,12 @@ def test_a_flood_of_true_webhooks_is_slowed(running: Running) -> None:
 
 
 def test_a_stolen_secret_cannot_fill_the_disk(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_proxyorders.webhooks.receiver.MOST_A_DAY", 5)
+    monkeypatch.setattr("airflow_provider_proxyorders.ledger.intake.MOST_A_DAY", 5)
     answers = [running.post(webhook_body(str(number))) for number in range(8)]
     assert answers == [200] * 5 + [429] * 3
     assert running.post(webhook_body("other"), conn_id="voodoo_other", secret="another-secret") == 200
-    assert len(running.kept()) == 6
+    assert running.post(webhook_body("0")) == 200, "a copy makes no row"
+    assert len(running.kept()) == 6 and running.kept()[0].times == 2
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
