@@ -20,7 +20,7 @@ _COLUMNS = dict(zip(("last_at", "times", "conn_id", "status", "order_id", "refer
 _MEANINGS = {
     401: "it refuses the signature: it reads another webhook_secret or webhook_scheme than this host",
     404: "the connection is unknown to it or lacks webhooks, or the path is wrong",
-    429: "it gets more deliveries than [proxyorders] webhook_rate",
+    429: "it gets more deliveries than [proxyorders] webhook_rate, or than one wallet may have in a day",
     503: "it cannot store deliveries or look the connection up; its log tells why",
 }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.domain.names import LONGEST_ID, name_rule
 from airflow_provider_proxyorders.triggers.background import Background
 from airflow_provider_proxyorders.triggers.inbox_listener import inbox_listener
 
@@ -56,7 +57,7 @@ class EndedOrder:
     async def come_back(self, *, unknown: bool = False) -> bool:
         """Have this order come back later; False when it has come back often enough and is given up.
 
-        :param unknown: whether the vendor does not know it.
+        :param unknown: whether the vendor does not know it, or refuses its id for good.
         """
         own = not unknown or await asyncio.to_thread(self._is_own)
         return self._come_back(LOOKS if own else LOOKS_AT_UNKNOWN)
@@ -159,10 +160,10 @@ def payload_of(event: Any) -> dict[str, Any]:
 
 
 def was_reported(ledger: Ledger, conn_id: str, order_id: str) -> bool:
-    """Whether a trigger has reported the end of an order, by the ledger."""
+    """Whether a trigger has reported the end of an order, by the ledger. A made-up id may be text that no ledger takes."""
     from airflow_provider_proxyorders.ledger import facts
 
-    return facts.event_turn(ledger, conn_id, order_id, 1).get() is not None
+    return not name_rule(order_id, LONGEST_ID) and facts.event_turn(ledger, conn_id, order_id, 1).get() is not None
 
 
 async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:

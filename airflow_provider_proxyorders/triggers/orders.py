@@ -17,8 +17,8 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEven
 from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     OrderingNotPermitted,
-    OrderNotFound,
     ProxyOrdersError,
+    VendorError,
 )
 from airflow_provider_proxyorders.domain.inputs import (
     conn_id_of,
@@ -177,7 +177,7 @@ class OrderEventTrigger(BaseEventTrigger):
         from airflow_provider_proxyorders.triggers.events import payload_of, was_reported
 
         hook, verified = ProxyOrdersHook(self.conn_id), list[dict[str, Any]]()
-        for order_id in dict.fromkeys(str(payload_of(event).get("order_id"))[:LONGEST_ID] for event in events):
+        for order_id in dict.fromkeys(str(payload_of(event).get("order_id"))[: LONGEST_ID + 1] for event in events):
             if was_reported(hook.ledger, self.conn_id, order_id):
                 verified.append(self._event(hook.get_order(order_id)))
             else:
@@ -206,7 +206,7 @@ class OrderEventTrigger(BaseEventTrigger):
                     await poller.gate.wait_for_other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
-                    again = await ended.come_back(unknown=isinstance(error, OrderNotFound))
+                    again = await ended.come_back(unknown=isinstance(error, VendorError) and not error.passing)
                     plan = "looking again later" if again else "giving up"
                     self.log.warning("The report of the end of order %s failed, %s: %s", ended.order_id, plan, error)
                     continue

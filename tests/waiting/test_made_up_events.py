@@ -113,3 +113,37 @@ def test_an_order_that_no_trigger_reported_is_left_out(shops: Shops, project: Pa
     assert (ending["order_id"], ending["status"], ending["conn_id"]) == (order.order_id, "delivered", "voodoo_default")
     assert ending["reference"] == hook.buyer().reference("k"), "as the vendor's read says"
     assert told["endings_watch"].conn_id == "voodoo_default"
+
+
+HOSTILE_IDS: dict[str, Any] = {
+    "the ledger's mark of a report": "{}, told",
+    "the ledger's mark of a second turn": "{}, try 2",
+    "zero bytes": "{}\0",
+    "half a letter": "{}\ud800",
+    "a sign that nobody sees": "{}\u200b",
+    "blanks": " {} ",
+    "a long one": "{}" + "x" * 5000,
+    "a list": ["{}"],
+    "an object": {"order_id": "{}"},
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_IDS)
+@pytest.mark.parametrize("ledger", ["sqlite", "postgresql"])
+def test_a_hostile_id_does_not_stop_the_true_events_beside_it(
+    shops: Shops, ledger: str, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ledger == "postgresql":
+        monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", request.getfixturevalue("postgres_url"))
+    hook = shops.hook("voodoo")
+    order = hook.create_order(REQUESTS["voodoo"], order_key="k")
+    assert order.order_id is not None
+    facts.event_turn(hook.ledger, "voodoo_default", order.order_id, 1).decide_once("a 1")
+    facts.event_turn(hook.ledger, "voodoo_default", order.order_id, 2).decide_once("b 1")
+    facts.event_reported(hook.ledger, "voodoo_default", order.order_id).decide_once("yes")
+    made_up = HOSTILE_IDS[kind]
+    if isinstance(made_up, str):
+        made_up = made_up.format(order.order_id)
+    events = [event({"order_id": made_up}), event({"order_id": order.order_id})]
+    verified = OrderEventTrigger(conn_id="voodoo_default").verify_events(events)
+    assert [ending["order_id"] for ending in verified] == [order.order_id]

@@ -157,9 +157,12 @@ def test_an_unreadable_order_is_reported_later_and_holds_up_no_other(shop: Shop,
     asyncio.run(main())
 
 
-def test_a_made_up_order_is_looked_for_a_few_times_only(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stolen secret makes any number of them, and each look is a call to the vendor."""
+@pytest.mark.parametrize("status", [404, 400, 422])
+def test_a_made_up_order_is_looked_for_a_few_times_only(shop: Shop, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """A stolen secret makes any number of them, and each look is a call to the vendor. Some ids are refused for their form."""
     monkeypatch.setattr(events, "LONGEST", 0.05)
+    if status != 404:
+        shop.box.fault("voodoo", "get", when="before", action="body", status=status, body='{"error": "no id"}')
 
     async def main() -> None:
         async with Watching() as watching:
