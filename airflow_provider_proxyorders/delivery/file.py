@@ -1,8 +1,8 @@
 """Where a delivery goes, and how its file is replaced in one step.
 
-Three rules. Readers see either the whole old file or the whole new one, and on this machine only its owner may read it. A draft
+Four rules. Readers see either the whole old file or the whole new one, and on this machine only its owner may read it. A draft
 lies in a hidden folder of its own, so a reader of the files beside the target meets none. The draft of a killed writer goes with
-the next delivery.
+the next delivery. Where another user made that folder, or a link in its place, nothing in it is written or removed.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def write_atomically(path: str, content: bytes) -> None:
     folder = os.path.dirname(target)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _require_file(target)
-    drafts = os.path.join(folder, DRAFTS)
-    handle, draft = _new_draft(drafts)
+    handle, draft = _new_draft(folder)
+    drafts = os.path.dirname(draft)
     try:
         with os.fdopen(handle, "wb") as file:
             _lock(handle)
@@ -83,14 +83,23 @@ def write_atomically(path: str, content: bytes) -> None:
             os.rmdir(drafts)
 
 
-def _new_draft(drafts: str) -> tuple[int, str]:
+def _new_draft(folder: str) -> tuple[int, str]:
     """Make an empty draft with mode 0600; returns its descriptor and path."""
+    drafts = os.path.join(folder, DRAFTS)
     for _ in range(100):
         with suppress(FileExistsError):  # it was there, whoever made it
             os.mkdir(drafts, mode=0o700)
         with suppress(FileNotFoundError):  # another writer has just removed the folder
+            if not _is_private(drafts):
+                break
             return tempfile.mkstemp(dir=drafts)
-    return tempfile.mkstemp(dir=drafts)
+    return tempfile.mkstemp(dir=tempfile.mkdtemp(prefix=f"{DRAFTS}-", dir=folder))
+
+
+def _is_private(drafts: str) -> bool:
+    """Whether only this user can have put something into the folder. A link could lead to other files of this user."""
+    around = os.lstat(drafts)
+    return stat.S_ISDIR(around.st_mode) and around.st_uid == os.geteuid() and not around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _lock(handle: int) -> bool:

@@ -119,8 +119,9 @@ def file_of(url: URL) -> str:
 
 
 def _cut_password(url: URL) -> list[str]:
-    """The parts behind a password with a bare ``@``: they hold its rest."""
+    """The parts with a bare ``@``: they hold a login, or the rest of a password."""
     if url.get_backend_name() == "sqlite":
         return []
-    parts = [url.host or "", url.database or "", *url.query]
+    shown = [str(value) for name, value in url.query.items() if name in _OPEN_OPTIONS]
+    parts = [url.host or "", url.database or "", *url.query, *shown]
     return [part for part in parts if "@" in part]

@@ -130,7 +130,7 @@ def _create_private(url: URL) -> Callable[..., None]:
 
     def before_connect(*_: Any) -> None:
         path = file_of(url)
-        if path and "mode" not in url.query:
+        if path and url.query.get("mode", "rwc") == "rwc":
             with suppress(OSError):  # it exists already, or SQLite tells the reason
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 

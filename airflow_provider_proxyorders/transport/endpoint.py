@@ -127,7 +127,8 @@ class Endpoint:
             host, parts = None, urlsplit("")
         if "@" in base_url:
             raise self.misconfigured("host must not hold a login; the key belongs into the password")
-        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        odd = parts.query or parts.fragment or "\\" in base_url  # after a backslash two libraries see two hosts
+        if parts.scheme not in ("http", "https") or not host or odd:
             raise self.misconfigured(f"host must be an address such as https://api.example.com, got {base_url!r}")
         return parts.scheme
 

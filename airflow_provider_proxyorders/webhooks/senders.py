@@ -1,9 +1,9 @@
 """The connections with webhooks. They are looked up every few seconds instead of for every webhook.
 
 Three rules. Requests for made-up names cannot delay or push out a proven connection. A connection has one name, however a sender
-spells it: the environment finds a connection in capitals and small letters. A connection is proven by a valid webhook since the
-receiver started. It keeps its old secrets during a new look-up, but for a short time only, so a withdrawn secret soon
-stops counting.
+spells it: the environment finds a connection in capitals and small letters, and some vaults take ``_`` for ``-``. A connection
+is proven by a valid webhook since the receiver started. It keeps its old secrets during a new look-up, but for a short time
+only, so a withdrawn secret soon stops counting.
 """
 
 from __future__ import annotations
@@ -116,12 +116,13 @@ class Senders:
     def note_proven(self, sender: Sender) -> Sender:
         """Note a valid webhook of this sender; returns its connection under the one name that counts.
 
-        That is the name of its first valid webhook, or the one in small letters, as Airflow writes names of the environment.
+        That is the name of its first valid webhook, or the first in small letters, as Airflow writes names of the environment.
         """
         account = sender.vendor.account
-        connection = hash((folded(sender.conn_id), account.vendor, account.base_url, account.secret))
+        spelling = folded(sender.conn_id).replace("_", "-")
+        connection = hash((spelling, account.vendor, account.base_url, account.secret))
         name = self._names.get(connection)
-        if name is None or (name != sender.conn_id and sender.conn_id.islower()):
+        if name is None or (sender.conn_id.islower() and not name.islower()):
             if len(self._names) >= 2 * MOST_NAMES:
                 self._names.clear()
             self._proven.pop(name or "", None)

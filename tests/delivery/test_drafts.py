@@ -62,3 +62,32 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None
     with pytest.raises(OSError):
         write_atomically(str(tmp_path / "fresh.txt"), b"fresh")
     assert [path.name for path in tmp_path.rglob("*")] == ["fresh.txt"]
+
+
+@pytest.mark.parametrize("trap", ["a link", "another user's", "open to all", "a file"])
+def test_a_folder_of_drafts_that_somebody_else_made_is_left_alone(tmp_path: Path, trap: str) -> None:
+    """A link would have old files elsewhere removed; a folder of another user would let that user change the draft."""
+    shared, elsewhere = tmp_path / "shared", tmp_path / "dags"
+    shared.mkdir()
+    elsewhere.mkdir()
+    old = elsewhere / "precious.py"
+    old.write_text("precious")
+    os.utime(old, (1, 1))
+    drafts = shared / DRAFTS
+    if trap == "a link":
+        drafts.symlink_to(elsewhere)
+    elif trap == "a file":
+        drafts.touch()
+    else:
+        elsewhere.rename(drafts)
+        old = drafts / "precious.py"
+        if trap == "open to all":
+            drafts.chmod(0o777)
+        elif os.geteuid() == 0:
+            os.chown(drafts, 12345, 12345)
+        else:
+            pytest.skip("only root can make a folder of another user")
+    write_atomically(str(shared / "fresh.txt"), b"fresh")
+    assert (shared / "fresh.txt").read_bytes() == b"fresh"
+    assert old.read_text() == "precious"
+    assert sorted(path.name for path in shared.iterdir()) == [DRAFTS, "fresh.txt"], "its own folder of drafts is gone"

@@ -391,6 +391,8 @@ class TestConnectionTest:
             ({"extra": {"max_order_price": "cheap"}}, "max_order_price must be a number"),
             ({"host": "https://user:pass-word@127.0.0.1"}, "host must not hold a login"),
             ({"host": "ftp://127.0.0.1"}, "host must be an address"),
+            ({"host": "http://example.com\\@127.0.0.1"}, "host must not hold a login"),
+            ({"host": "http://example.com\\.localhost"}, "host must be an address"),
             ({"conn_type": "http"}, "no vendor named 'http'"),
         ],
     )

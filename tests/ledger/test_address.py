@@ -27,6 +27,9 @@ FORMS = {
     "with a bare @": "postgresql+psycopg://me:my@hush-quiet@127.0.0.1:1/p",
     "with a bare @ and /": "postgresql+psycopg://me:my@127/hush-quiet@127.0.0.1:1/p",
     "with a bare @ and ?": "postgresql+psycopg://me:my@127?hush-quiet@127.0.0.1:1/p",
+    "a login in a host of the query": "postgresql+psycopg:///p?host=me:hush-quiet@127.0.0.1&port=1",
+    "a login in several hosts of the query": "postgresql+psycopg:///p?host=me:hush-quiet@127.0.0.1:1&host=127.0.0.1:1",
+    "a login before the second host": "postgresql+psycopg://127.0.0.1:1,me:hush-quiet@127.0.0.1:1/p",
     "in the place of the port": "postgresql+psycopg://me:hush-quiet/p",
     "percent-encoded": "postgresql+psycopg://me:%68ush-quiet@127.0.0.1:1/p",
     "another database": "mysql://me:hush-quiet@127.0.0.1/p",
@@ -92,7 +95,7 @@ def test_an_address_that_cannot_work_is_refused_in_one_sentence(url: str, says: 
     assert error.value.retry == "never" and "hush" not in str(error.value)
 
 
-@pytest.mark.parametrize("form", ["sqlite:///{}", "sqlite:///file:{}?uri=true"])
+@pytest.mark.parametrize("form", ["sqlite:///{}", "sqlite:///file:{}?uri=true", "sqlite:///file:{}?mode=rwc&uri=true"])
 def test_only_its_owner_may_read_a_new_file(tmp_path: Path, form: str) -> None:
     """Under any umask; the files beside it hold the same rows."""
     url, before = form.format(tmp_path / "new.db"), os.umask(0)

@@ -220,6 +220,22 @@ def test_a_captured_delivery_under_many_spellings_is_one_webhook(tmp_path: Path)
     assert [hint.wallet for hint in hints[1:]] == [f"voodoo:{'v' * 12}", "voodoo:another"]
 
 
+def test_a_vault_that_takes_one_sign_for_another_gives_no_second_limit(tmp_path: Path) -> None:
+    spellings = [f"{number:08b}".replace("0", "-v").replace("1", "_v")[1:] for number in range(128)]
+    backend, url, body = Backend(**dict.fromkeys(spellings, SECRET)), sqlite_ledger(tmp_path), webhook_body("o")
+
+    async def main() -> None:
+        senders = backend.senders()
+        receiver = Receiver(senders, lambda: open_inbox(url), rate=1.0, retention=30.0)
+        answers = [await Post(name, body).to(receiver) for name in spellings]
+        assert answers.count(429) > 100 and len(senders._proven) == 1
+        for name in (f"{spellings[0]} ", f" {spellings[0]}", f"{spellings[0]}\u00a0"):
+            assert await Post(name, body).to(receiver) == 404
+        await receiver._writer.close()  # type: ignore[union-attr]
+
+    asyncio.run(main())
+
+
 class Post:
     """One webhook by hand, to see whether the receiver asks for its body."""
 
