@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -93,6 +94,7 @@ def app() -> FastAPI:
     api = FastAPI(title="Proxy orders page", docs_url=None, redoc_url=None, openapi_url=None)
     api.add_exception_handler(LedgerError, _unreachable)
     api.add_exception_handler(ProxyOrdersError, _refused)
+    api.add_exception_handler(RequestValidationError, _unreadable)
     for path, route in (
         ("/api/start", start),
         ("/api/attention", attention),
@@ -267,3 +269,10 @@ async def _unreachable(_request: Request, error: Exception) -> JSONResponse:
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": shapes.clean(str(error))}, 409, headers=_HEADERS)
+
+
+async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
+    """A value that breaks a rule. The answer repeats no value: JSON cannot write each one."""
+    assert isinstance(error, RequestValidationError)
+    rules = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
+    return JSONResponse({"detail": shapes.clean(storable("; ".join(rules)))}, 422, headers=_HEADERS)

@@ -119,8 +119,7 @@ class Senders:
         That is the name of its first valid webhook, or the first in small letters, as Airflow writes names of the environment.
         """
         account = sender.vendor.account
-        spelling = folded(sender.conn_id).replace("_", "-")
-        connection = hash((spelling, account.vendor, account.base_url, account.secret))
+        connection = hash((_without_spelling(sender.conn_id), account.vendor, account.base_url, account.secret))
         name = self._names.get(connection)
         if name is None or (sender.conn_id.islower() and not name.islower()):
             if len(self._names) >= 2 * MOST_NAMES:
@@ -175,3 +174,8 @@ class Senders:
             return Unknown(f"{vendor.title} sends no webhooks")
         secrets = secrets_of(vendor.account.webhook_secret)
         return Sender(conn_id, self._wallet_of(vendor), vendor, scheme_of(vendor), secrets, now)
+
+
+def _without_spelling(conn_id: str) -> str:
+    """A name in the form that all its spellings share, for every secrets backend."""
+    return folded(conn_id).replace("_", "-")

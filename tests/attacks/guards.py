@@ -103,7 +103,7 @@ GUARDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
         always(lambda self, sender: sender),
     ),
     "tests/webhooks/test_senders.py::test_a_vault_that_takes_one_sign_for_another_gives_no_second_limit": (
-        "webhooks.senders:folded",
+        "webhooks.senders:_without_spelling",
         always(str.casefold),
     ),
     "tests/webhooks/test_server.py::test_a_connection_without_a_whole_head_ends": (
@@ -232,6 +232,7 @@ class Remover:
     """A plugin of pytest: takes away the guard of each test, and keeps how the test ended."""
 
     def __init__(self) -> None:
+        self.run: set[str] = set()
         self.failed: set[str] = set()
         self.broken: dict[str, str] = {}
 
@@ -246,6 +247,7 @@ class Remover:
         monkeypatch.setattr(owner, last, removal(getattr(owner, last, None)), raising=last != "abs")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.run.add(test_of(report.nodeid))
         if report.failed and report.when == "call":
             self.failed.add(test_of(report.nodeid))
         elif report.failed:
