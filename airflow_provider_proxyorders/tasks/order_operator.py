@@ -109,8 +109,8 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
         super().__init__(retries=retries, retry_delay=retry_delay, retry_policy=retry_policy, **kwargs)
         self.conn_id = conn_id
         self.on_partial = "fail"
-        self.notifiers = notifiers_of(notifiers)
         with telling_of_the_wallet():
+            self.notifiers = notifiers_of(notifiers)
             self.wait_for_completion = flag_of("wait_for_completion", wait_for_completion, default=True)
             self.deferrable = flag_of("deferrable", deferrable, default=default_deferrable())
             self.poll_interval = seconds_of("poll_interval", poll_interval, least=SHORTEST_PAUSE)
@@ -175,9 +175,7 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
         self._push_page(purchase, context)
         if not self.wait_for_completion:
             return self.result_of(purchase)
-        if deadline is None:
-            patience = buyer.vendor.capabilities.polling.timeout if self.timeout is None else self.timeout
-            deadline = datetime.now(timezone.utc) + timedelta(seconds=patience)
+        deadline = deadline or _end_of_wait(self.timeout, buyer)
         purchase = self._wait(purchase, buyer, deadline)
         if purchase.step not in TAKEN:  # the vendor does not have the order that its answer named: the evidence decides
             purchase = self._wait(self.buy(buyer, context), buyer, deadline)
@@ -192,15 +190,20 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
             self._defer(purchase, deadline)
         return purchase
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
-        """Go on after the triggerer's hint: read the order at the vendor, and believe that."""
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], order_key: str | None = None, deadline: str | None = None
+    ) -> dict[str, Any]:
+        """Go on after the triggerer's hint: read the order at the vendor, and believe that.
+
+        :param order_key: of the purchase; Airflow's ``dag.test()`` hands on the event alone, and then this task's key finds it.
+        """
         with _trying(self, context):
             return self.check_result(_with_output(self, self._go_on(context, event, order_key, deadline), context), context)
 
-    def _go_on(self, context: Context, event: Mapping[str, Any], order_key: str, deadline: str) -> dict[str, Any]:
+    def _go_on(self, context: Context, event: Mapping[str, Any], order_key: str | None, deadline: str | None) -> dict[str, Any]:
         """If only the worker can read the order, the worker waits for it in the same try."""
         buyer = self.hook.buyer(context, Story(self.log))
-        purchase = buyer.ledger.find(order_key)
+        purchase = self.buy(buyer, context) if order_key is None else buyer.ledger.find(order_key)
         if purchase is None:
             raise LedgerError(f"the ledger lacks {order_key!r}; is [proxyorders] ledger_url the same on every host?")
         now = datetime.now(timezone.utc)
@@ -208,7 +211,7 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
         if "at" in event:
             tags = {"vendor": buyer.vendor.name, "conn_id": self.conn_id}
             _compat.timing("resumed", max(0.0, time.time() - event["at"]), tags)
-        until = datetime.fromisoformat(deadline)
+        until = _end_of_wait(self.timeout, buyer) if deadline is None else datetime.fromisoformat(deadline)
         if purchase.step not in TAKEN:  # the vendor does not have the order that its answer named: the evidence decides
             return self.finish(self.buy(buyer, context), buyer, context, until)
         self._push_page(purchase, context)
@@ -290,6 +293,12 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
     def _push_page(self, purchase: Purchase, context: Context) -> None:
         self.order_key_of_purchase = purchase.order_key
         set_page(self, context, self.hook.order_page(purchase.order_id) if purchase.order_id else None)
+
+
+def _end_of_wait(timeout: float | None, buyer: Buyer) -> datetime:
+    """The deadline of a wait that begins now."""
+    patience = buyer.vendor.capabilities.polling.timeout if timeout is None else timeout
+    return datetime.now(timezone.utc) + timedelta(seconds=patience)
 
 
 def _with_output(task: OrderOperator, result: dict[str, Any], context: Context) -> dict[str, Any]:

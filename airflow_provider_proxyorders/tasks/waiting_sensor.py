@@ -108,11 +108,14 @@ class WaitingSensor(_compat.KeepsDefaults, BaseSensorOperator):
         look = self.poke(context)
         if look.is_done:
             return look.xcom_value
-        self._defer(datetime.now(timezone.utc) + timedelta(seconds=self.timeout))
+        self._defer(self._deadline())
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str) -> Any:
-        """Go on after the triggerer's hint: read at the vendor, and believe that."""
-        until = datetime.fromisoformat(deadline)
+    def execute_complete(self, context: Context, event: Mapping[str, Any], deadline: str | None = None) -> Any:
+        """Go on after the triggerer's hint: read at the vendor, and believe that.
+
+        :param deadline: of the wait; Airflow's ``dag.test()`` hands on the event alone, and then the wait begins anew.
+        """
+        until = datetime.fromisoformat(deadline) if deadline else self._deadline()
         self.begin(until - timedelta(seconds=self.timeout), missed_of(event))
         look = self.poke(context)
         if not look.is_done and event.get("outcome") == "unreadable":
@@ -141,6 +144,10 @@ class WaitingSensor(_compat.KeepsDefaults, BaseSensorOperator):
         if not (self.soft_fail or self.never_fail):
             return error
         return AirflowSkipException(f"Skipping since {'soft_fail' if self.soft_fail else 'never_fail'} is set: {error}")
+
+    def _deadline(self) -> datetime:
+        """The end of a wait that begins now."""
+        return datetime.now(timezone.utc) + timedelta(seconds=self.timeout)
 
     def _defer(self, deadline: datetime) -> None:
         kwargs = {"deadline": deadline.isoformat()}

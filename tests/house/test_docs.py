@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.vendors.proxy6 import requests as proxy6
 from airflow_provider_proxyorders.vendors.proxyscrape import answers as proxyscrape_answers
 from airflow_provider_proxyorders.vendors.proxyscrape import requests as proxyscrape
 from docs import life
+from tests.house.blocks import blocks, every_page
 from tests.vendors import VENDORS
 
 PACKAGE = "airflow_provider_proxyorders"
@@ -162,11 +163,6 @@ def test_a_vendors_page_names_every_call(project: Path, name: str) -> None:
 # -- all pages ---------------------------------------------------------------------------------------------------------
 
 
-def every_page(project: Path) -> list[Path]:
-    """The pages of the project, and those for its contributors."""
-    return [*sorted(project.glob("*.md")), *sorted((project / "docs").rglob("*.md"))]
-
-
 def anchors(page: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
@@ -202,11 +198,9 @@ def test_each_attack_names_a_test(project: Path, record_property: Any) -> None:
 
 
 def test_the_python_of_readme_and_docs_runs(project: Path) -> None:
-    """Every DAG file by itself, as a user would paste it; nothing is bought, since no task runs. Other blocks are compiled."""
-    pages = [page for page in every_page(project) if page.name != "new_vendor.md"]  # its files have a test of their own
-    texts = [page.read_text(encoding="utf-8") for page in pages]
-    blocks = [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
-    assert len(blocks) >= 12
+    """Every DAG file loads by itself; other blocks are compiled. ``test_dag_blocks`` runs them, and takes longer."""
+    texts = [block.text for block in blocks(project, "python") if "new_vendor" not in block.page]  # it has a test of its own
+    assert len(texts) >= 12
     script = """
 import json, sys
 for block in json.load(sys.stdin):
@@ -214,7 +208,7 @@ for block in json.load(sys.stdin):
     "DAG(" in block and exec(code, {})
 """
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, input=json.dumps(blocks), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
 
 
