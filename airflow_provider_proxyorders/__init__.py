@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -18,3 +19,9 @@ def get_provider_info() -> dict[str, object]:
     """
     info: dict[str, object] = json.loads(Path(__file__).with_name("provider.json").read_text(encoding="utf-8"))
     return info
+
+
+def __getattr__(name: str) -> Any:
+    from airflow_provider_proxyorders.domain import missing_name
+
+    raise missing_name(__name__, name)

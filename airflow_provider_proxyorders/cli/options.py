@@ -100,6 +100,13 @@ def day_of(text: str) -> date:
         raise argparse.ArgumentTypeError(f"must be a day such as 2026-12-31, got {text!r}") from None
 
 
+def port_number(text: str) -> int:
+    """A port, for argparse."""
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a port from 0 to 65535")
+    return int(text)
+
+
 def whole_number(text: str) -> int:
     """A count as an argument."""
     if not text.isdecimal() or int(text) < 1:

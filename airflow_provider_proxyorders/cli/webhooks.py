@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.cli import screen
-from airflow_provider_proxyorders.cli.options import ledger_option, open_to_read, whole_number
+from airflow_provider_proxyorders.cli.options import ledger_option, open_to_read, port_number, whole_number
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.signing import signed_sample
 from airflow_provider_proxyorders.transport.knock import knock
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
 
     server = verbs.add_parser("serve", help="run the receiver by itself: POST /CONN_ID, signed as the connection says")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: put a TLS proxy in front)")
-    server.add_argument("--port", type=int, default=8095, help="port to listen on (default 8095)")
+    server.add_argument("--port", type=port_number, default=8095, help="port to listen on (8095); 0 takes a free one")
     server.set_defaults(run=serve, talks=True)
 
     listing = verbs.add_parser(
@@ -57,8 +57,9 @@ def serve(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.webhooks import app
 
     _compat.act_as_airflow_command()
-    print(f"receiving webhooks at http://{arguments.host}:{arguments.port}/CONN_ID", flush=True)
-    app.serve(arguments.host, arguments.port)
+    with app.listen(arguments.host, arguments.port) as listener:
+        print(f"receiving webhooks at http://{arguments.host}:{listener.getsockname()[1]}/CONN_ID", flush=True)
+        app.serve(listener)
     return 0
 
 

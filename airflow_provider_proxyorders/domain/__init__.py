@@ -1,14 +1,18 @@
 """Values only: money, orders, purchases, errors, accounts, dates, and the reading of user input.
 
-The function here lets a package offer names without loading the modules behind them.
+The functions here let a package offer names without loading the modules behind them, and tell where a missing name is.
 """
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+#: The packages whose names are public.
+ROOMS = ("operators", "sensors", "hooks", "triggers")
 
 
 def names_from(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -19,9 +23,23 @@ def names_from(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
 
     def load(name: str) -> Any:
         if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise missing_name(package, name)
         value = getattr(import_module(f"{package}.{modules[name]}"), name)
         setattr(sys.modules[package], name, value)  # the next use finds it there
         return value
 
     return load
+
+
+def missing_name(package: str, name: str) -> Exception:
+    """The error for a name that a package lacks: where it is, for a public class that is imported from another place.
+
+    Python hides an ``AttributeError`` of ``from package import name`` behind a text of its own, and shows an ``ImportError``.
+    """
+    if name[:1].isupper():  # probes of Python and of tools are in small letters
+        root = package.partition(".")[0]
+        homes = {public: room for room in ROOMS for public in import_module(f"{root}.{room}").__all__}
+        if near := difflib.get_close_matches(name, homes, n=1, cutoff=0.8):
+            line = f"from {root}.{homes[near[0]]} import {near[0]}"
+            return ImportError(f"{package} has no {name}. Write: {line}", name=package)
+    return AttributeError(f"module {package!r} has no attribute {name!r}")

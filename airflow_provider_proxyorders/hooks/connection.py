@@ -24,7 +24,7 @@ from airflow_provider_proxyorders.domain.inputs import LARGEST_AMOUNT, flag_of
 from airflow_provider_proxyorders.domain.model import decimal
 from airflow_provider_proxyorders.domain.names import LONGEST_CONN_ID, name_rule
 from airflow_provider_proxyorders.domain.settings import CONNECTION_SETTING_NAMES, CONNECTION_SETTINGS, LIMIT_NAMES
-from airflow_provider_proxyorders.vendors import Vendor, vendor_class
+from airflow_provider_proxyorders.vendors import Vendor, vendor_class, vendor_names
 from airflow_provider_proxyorders.wire.signatures import Scheme, has_key
 
 if TYPE_CHECKING:
@@ -49,7 +49,13 @@ def vendor_for(connection: Connection, expected: str | None = None) -> Vendor:
         raise ConfigError(
             f"connection {connection.conn_id!r} is of type {conn_type!r}, this hook needs {expected!r}. Nothing was sent."
         )
-    vendor = vendor_class(conn_type)
+    try:
+        vendor = vendor_class(conn_type)
+    except ConfigError as error:
+        if conn_type in vendor_names():  # its package is broken
+            raise
+        text = f"connection {connection.conn_id!r}: {error}. Nothing was sent. Choose one of these types, or install its package."
+        raise ConfigError(text) from None
     return vendor(account_for(connection, vendor))
 
 
@@ -123,7 +129,8 @@ class _Reader:
         """The error for a field, with the example of the table of settings."""
         example = EXAMPLES.get(field)
         tail = f", for example {dump_json(example)}" if example is not None else ""
-        return ConfigError(f"connection {self.conn_id!r}: {field} {rule}{tail}. Nothing was sent.")
+        end = "" if rule.endswith("?") else "."
+        return ConfigError(f"connection {self.conn_id!r}: {field} {rule}{tail}{end} Nothing was sent.")
 
     def base_url(self, connection: Connection) -> str | None:
         """The address of the host, ``None`` for the vendor's own."""

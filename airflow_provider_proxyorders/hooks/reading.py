@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -248,6 +249,12 @@ def _connection_of(hook: ReadingHook) -> Connection:
         with _compat.quiet_masker():
             return hook.get_connection(conn_id)
     except AirflowNotFoundException:
+        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        if variable in os.environ:
+            raise ConfigError(
+                f"connection {conn_id!r} is unreadable: {variable} holds neither JSON nor a URI. Nothing was sent. Write JSON, "
+                "with double quotes."
+            ) from None
         raise ConfigError(
             f"connection {conn_id!r} is missing. Nothing was sent. Create it under Admin > Connections, with the vendor as its "
             "type, or correct conn_id."

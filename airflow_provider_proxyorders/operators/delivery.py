@@ -46,6 +46,10 @@ ADVICE = {
     errno.EDQUOT: "Make room.",
     errno.EBUSY: "A file that is mounted alone, as into a container, cannot be replaced: mount its folder.",
 }
+NO_FILE = (
+    "Nothing was sent. DeliverProxiesOperator writes the file, on its own host. Correct the path, or deliver to a store that all "
+    "workers reach."
+)
 STORE_ADVICE = "Install the store's library on the workers, such as s3fs for s3://, or correct path."
 #: No such kind of store here, its library is missing, or the connection in the path is.
 NO_STORE = (ImportError, ValueError, AirflowNotFoundException)
@@ -223,6 +227,8 @@ def read_delivery(path: str, format: str = "url") -> Delivery:
     except NO_STORE as error:
         text = f"the delivery cannot be read from {path}: {one_line(error).rstrip('.')}. Nothing was sent. {STORE_ADVICE}"
         raise UnreadableDelivery(text) from None
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, f"{error.strerror}. {NO_FILE}", path) from None
     try:
         delivery = load(content.decode(), format)
     except UnicodeDecodeError:

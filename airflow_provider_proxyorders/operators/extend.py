@@ -126,7 +126,7 @@ class ExtendProxyOrderOperator(OrderOperator):
         except NotDue as error:
             raise AirflowSkipException(str(error)) from None
         except OrderNotFound as error:
-            error.tell("Nothing was bought.")
+            error.tell("Nothing was bought. Correct order_id, or conn_id.")
             raise
 
     def result_of(self, purchase: Purchase) -> dict[str, Any]:

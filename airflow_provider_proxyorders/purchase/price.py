@@ -31,7 +31,10 @@ def cap_of(account: Account, max_price: Decimal | None) -> Decimal:
             f'{account.conn_id!r} a line such as "max_order_price": "50.00". Nothing was sent.'
         )
     if min(caps) <= 0:
-        raise CapExceeded(f"the price cap must be above 0, got {amount(min(caps))}. Nothing was sent.")
+        raise CapExceeded(
+            f"the price cap must be above 0, got {amount(min(caps))}. Nothing was sent. Raise max_price, or max_order_price of "
+            f"connection {account.conn_id!r}."
+        )
     return min(caps)
 
 

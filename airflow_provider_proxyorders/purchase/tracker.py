@@ -42,6 +42,9 @@ from airflow_provider_proxyorders.purchase.polling import Misses, PollIntervals,
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
+#: What to do about an order that neither the vendor nor the ledger has.
+NOT_IN_THE_LEDGER = "The ledger lacks this order too. Nothing was bought. Correct order_id, or conn_id."
+
 
 class OrderTracker(OrderOwnership):
     """Reads the orders of one account and keeps the ledger up to date.
@@ -223,7 +226,11 @@ class OrderTracker(OrderOwnership):
         purchases = self.ledger.by_order_id(self.account.wallet, order_id)
         creation = next((purchase for purchase in purchases if purchase.kind == "create"), None)
         purchase = creation or (purchases[0] if purchases else None)
-        return error if purchase is None else self.describe_missing(purchase, error, misses)
+        if purchase is not None:
+            return self.describe_missing(purchase, error, misses)
+        if isinstance(error, OrderNotFound):
+            error.tell(NOT_IN_THE_LEDGER)
+        return error
 
     def describe_missing(self, purchase: Purchase, error: ProxyOrdersError, misses: Misses) -> ProxyOrdersError:
         """The error for a purchase whose order cannot be read; the error itself where that is no miss."""

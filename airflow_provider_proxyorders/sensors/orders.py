@@ -201,11 +201,11 @@ class ProxyOrderWebhookSensor(ProxyOrderSensor):
     def execute(self, context: Context) -> Any:
         vendor = self.hook.vendor
         if vendor.webhook is None:
-            raise ConfigError(f"{vendor.title} documents no webhooks; ProxyOrderSensor waits for its orders by polling")
+            raise ConfigError(f"{vendor.title} documents no webhooks. Nothing was sent. ProxyOrderSensor waits by polling.")
         if not vendor.account.takes_webhooks:
             raise ConfigError(
-                f"connection {self.conn_id!r} lacks the webhook_secret that verifies deliveries; add it to the extra, or use "
-                "ProxyOrderSensor"
+                f"connection {self.conn_id!r} lacks the webhook_secret that verifies deliveries. Nothing was sent. Add it to the "
+                "extra, or use ProxyOrderSensor."
             )
         return super().execute(context)
 

@@ -263,9 +263,16 @@ def _unanswered(error: ProxyOrdersError, waiting: Waiting) -> ProxyOrdersError:
 
 
 def notifiers_of(value: Sequence[BaseNotifier] | BaseNotifier | None) -> list[BaseNotifier]:
-    """One notifier, or several."""
+    """One notifier, or several.
+
+    :raises InvalidParameter: for anything that cannot be called, since only an alert would show it.
+    """
     several: Any = value if isinstance(value, (list, tuple)) else [value]
-    return [notifier for notifier in several if is_given(notifier)]
+    notifiers = [notifier for notifier in several if is_given(notifier)]
+    for notifier in notifiers:
+        if not callable(notifier):
+            raise InvalidParameter("notifiers", "must be notifiers of Airflow", 'SlackNotifier(text="...")', got=notifier)
+    return notifiers
 
 
 def users_of(name: str, value: object) -> list[dict[str, str]] | None:

@@ -111,7 +111,8 @@ class Endpoint:
     def unavailable(self, request: Request, error: Unreached) -> VendorUnavailable:
         return VendorUnavailable(
             f"{self.account.vendor} at {self.account.base_url} gave no answer ({request.name or request.path}): "
-            f"{self.clean(str(error))}. This was a reading call; it moved no money."
+            f"{self.clean(str(error))}. This was a reading call; it moved no money. Check the host of "
+            f"connection {self.account.conn_id!r} and the way to it."
         )
 
     def _read_base_url(self) -> str:

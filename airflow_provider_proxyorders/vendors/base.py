@@ -110,7 +110,7 @@ class Vendor(VendorRules):
 
     def products(self) -> Flow[Rows]:
         """The vendor's catalogue as it answers it."""
-        raise self.unsupported("listing products")
+        raise self.unsupported("listing products", "its page in the documentation names the fields of a request")
 
     def quote(self, body: Mapping[str, Any]) -> Flow[Quote]:
         """What a prepared purchase would cost now."""

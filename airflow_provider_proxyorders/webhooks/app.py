@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+
+from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.hooks.settings import shared_ledger_url, webhook_rate, webhook_retention
 from airflow_provider_proxyorders.hooks.wallets import look_up_wallet
 from airflow_provider_proxyorders.ledger.inbox import Inbox, open_inbox
@@ -30,10 +33,22 @@ def _inbox() -> Inbox:
     return open_inbox(shared_ledger_url())
 
 
-def serve(host: str, port: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """The place where the receiver will answer, taken before it starts.
+
+    :raises ConfigError: the place cannot be taken.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(f"the receiver cannot listen on {host}:{port}: {why}. Try another --port or --host.") from None
+
+
+def serve(listener: socket.socket) -> None:
     """Run the receiver by itself, until Ctrl-C or SIGTERM."""
     import uvicorn
 
     from airflow_provider_proxyorders.webhooks.server import config
 
-    uvicorn.Server(config(receiver(), host, port)).run()
+    uvicorn.Server(config(receiver(), *listener.getsockname()[:2])).run(sockets=[listener])
