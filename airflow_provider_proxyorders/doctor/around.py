@@ -14,6 +14,7 @@ from airflow_provider_proxyorders.domain.account import Account, in_clear_text
 from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.hooks.wallets import describe_same_key, same_key_elsewhere
 from airflow_provider_proxyorders.ledger import Ledger, facts
+from airflow_provider_proxyorders.ledger.bulk import owned_among
 from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere
 
 #: Orders of the vendor that are named one by one.
@@ -40,10 +41,11 @@ def check_orders(check: Check, account: Account, ledger: Ledger | None, order_id
     if ledger is None or not order_ids or check.state != "ok":
         return check
     at_start = facts.orders_at_start(ledger, account.wallet).get()
-    own = {vendor_id.lower() for vendor_id in ledger.own_ids(account.wallet)}
+    own = owned_among(ledger, account.wallet, order_ids)
     unknown = [order_id for order_id in order_ids if order_id.lower() not in own]
     if at_start is None:
-        many = f"; {len(unknown)} of them are not in this ledger" if unknown and own else ""
+        is_used = bool(ledger.purchases(wallet=account.wallet, limit=1))
+        many = f"; {len(unknown)} of them are not in this ledger" if unknown and is_used else ""
         return replace(check, text=f"{check.text}{many}")
     older = set(load_json(at_start))
     foreign = [order_id for order_id in unknown if order_id not in older]

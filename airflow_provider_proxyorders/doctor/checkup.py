@@ -7,7 +7,7 @@ facts a read can prove, so the right to place orders stays unproven.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.domain.errors import (
     UnsupportedOperation,
 )
 from airflow_provider_proxyorders.domain.exact_json import load_json
-from airflow_provider_proxyorders.domain.model import Money, Step
+from airflow_provider_proxyorders.domain.model import Money, Step, VendorOrder
 from airflow_provider_proxyorders.hooks.signing import signed_sample
 from airflow_provider_proxyorders.ledger import Ledger, facts, open_ledger
 from airflow_provider_proxyorders.ledger.accounts import Accounts
@@ -135,8 +135,15 @@ class Checkup:
     def _list(self) -> Check:
         if self._balance is None:
             return Check("list", "skipped", "unreadable, see above")
+        order_ids: list[str] = []
+        odd: list[str] = []
+
+        def take(orders: Sequence[VendorOrder]) -> None:
+            for order in orders:
+                (odd if order.unreadable else order_ids).append(order.order_id)
+
         try:
-            inventory = self._run(self.vendor.inventory())
+            is_listed = self._run(self.vendor.inventory_parts(take))
         except UnsupportedOperation as error:
             return Check("list", "note", str(error))
         except ProxyOrdersError as error:
@@ -146,10 +153,10 @@ class Checkup:
                 f"the account's orders are unreadable, so a purchase with a lost answer may need a person: {error}",
                 "Check that the key may read orders, and the vendor's status.",
             )
-        if inventory is None:
+        if not is_listed:
             return Check("list", "ok", f"{self.vendor.title} is without a list; the ledger's orders are read one by one")
-        self.order_ids = [order.order_id for order in inventory if not order.unreadable]
-        return Check("list", "ok", f"{len(inventory)} orders readable")
+        self.order_ids = order_ids
+        return Check("list", "ok", f"{len(order_ids) + len(odd)} orders readable")
 
     # -- the connection --------------------------------------------------------------------------------------------
 

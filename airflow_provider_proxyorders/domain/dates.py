@@ -121,5 +121,10 @@ def later(start: datetime, by: timedelta, zone: str) -> datetime:
     return _utc(pendulum.instance(start).in_timezone(zone) + by)
 
 
+def earlier(end: datetime, by: timedelta, zone: str) -> datetime:
+    """The moment before a duration, in UTC. Months differ in length, so ``later`` leads from there to about the end."""
+    return _utc(pendulum.instance(end).in_timezone(zone) - by)
+
+
 def _utc(aware: datetime) -> datetime:
     return datetime.fromtimestamp(aware.timestamp(), timezone.utc)

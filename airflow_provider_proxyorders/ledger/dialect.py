@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL need in common: insert-or-ignore, and a moment as text.
+"""What SQLite and PostgreSQL need in common: insert-or-ignore, a moment as text, and a value that leads to no index.
 
 One rule: a moment is ISO text in UTC with microseconds. It sorts as it reads, and both databases store it alike.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine, Table, func
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -31,3 +31,8 @@ def stamp(moment: datetime) -> str:
 def moment_of(text: str | None) -> datetime | None:
     """The inverse of :func:`stamp`."""
     return datetime.fromisoformat(text) if text else None
+
+
+def unindexed(column: Any) -> Any:
+    """The same value in a form without an index, so that another condition of the query chooses the index."""
+    return func.coalesce(column, "")

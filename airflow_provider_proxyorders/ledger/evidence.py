@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import spending, turns
 from airflow_provider_proxyorders.ledger.database import Database
-from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.dialect import stamp, unindexed
 from airflow_provider_proxyorders.ledger.inbox import Inbox
 from airflow_provider_proxyorders.ledger.rows import OutdatedEvidence, StaleClaim, price_of, purchase_of
 from airflow_provider_proxyorders.ledger.schema import owned_ids, purchases, steps
@@ -35,11 +35,6 @@ _LAST_SENDING_OF_ROW = (
 )
 
 
-def _unindexed(column: Any) -> Any:
-    """The same value in a form without an index."""
-    return func.coalesce(column, "")
-
-
 def _others_since_intent(*names: str) -> list[Any]:
     """Other purchases of the wallet that took one of these steps since an intent.
 
@@ -47,7 +42,7 @@ def _others_since_intent(*names: str) -> list[Any]:
     are written without an index: both databases must begin with the steps.
     """
     since = select(steps.c.order_key).where(steps.c.id > bindparam("_intent"), steps.c.step.in_(names))
-    of_wallet = _unindexed(purchases.c.wallet) == bindparam("_wallet")
+    of_wallet = unindexed(purchases.c.wallet) == bindparam("_wallet")
     return [purchases.c.order_key.in_(since), of_wallet, purchases.c.order_key != bindparam("_key")]
 
 
@@ -61,7 +56,7 @@ _MAYBE_REFUNDED = union(
     ),
     select(purchases.c.order_id).where(
         *_others_since_intent(Step.FAILED.value, Step.REFUNDED.value),
-        _unindexed(purchases.c.step).in_([Step.FAILED.value, Step.REFUNDED.value]),
+        unindexed(purchases.c.step).in_([Step.FAILED.value, Step.REFUNDED.value]),
     ),
 )
 
@@ -71,7 +66,7 @@ _OWNER = union(
     select(purchases.c.order_key).where(
         purchases.c.wallet == bindparam("_wallet"),
         purchases.c.order_id == bindparam("_id"),
-        _unindexed(purchases.c.kind) == "create",
+        unindexed(purchases.c.kind) == "create",
     ),
 )
 #: Unfinished orders without a known handle, the newest first.
@@ -154,7 +149,7 @@ _SUM_NOT_SHOWN = _SUM.where(
     purchases.c.wallet == bindparam("_wallet"),
     purchases.c.updated_at >= bindparam("_since"),
     purchases.c.order_key != bindparam("_key"),
-    _unindexed(purchases.c.step).in_([*_TAKEN_STEPS, Step.QUARANTINED.value, Step.REJECTED.value]),
+    unindexed(purchases.c.step).in_([*_TAKEN_STEPS, Step.QUARANTINED.value, Step.REJECTED.value]),
     _LAST_SENDING_OF_ROW.scalar_subquery() > bindparam("_after"),
 )
 _NOT_SHOWN = select(_SUM_UNDER_WAY.scalar_subquery(), _SUM_NOT_SHOWN.scalar_subquery())

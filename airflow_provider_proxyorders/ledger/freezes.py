@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, select
 from airflow_provider_proxyorders.domain.model import Actor, Step
 from airflow_provider_proxyorders.ledger import facts, turns
 from airflow_provider_proxyorders.ledger.database import Database
-from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.dialect import stamp, unindexed
 from airflow_provider_proxyorders.ledger.rows import StaleClaim
 from airflow_provider_proxyorders.ledger.schema import purchases, questions, wallet_steps
 
@@ -24,7 +24,7 @@ _OPEN_QUESTION = (
 #: A refused purchase that may have landed: its task takes the refusal for a proof that nothing was bought.
 _OPEN_REFUSAL = (
     select(purchases.c.order_key)
-    .where(purchases.c.wallet == bindparam("_wallet"), purchases.c.step == Step.REJECTED.value, purchases.c.maybe_sent)
+    .where(unindexed(purchases.c.wallet) == bindparam("_wallet"), purchases.c.step == Step.REJECTED.value, purchases.c.maybe_sent)
     .limit(1)
 )
 _OF_WALLET = select(wallet_steps).where(wallet_steps.c.wallet == bindparam("_wallet")).order_by(wallet_steps.c.id)

@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.ledger import ownership, schema, turns
 from airflow_provider_proxyorders.ledger.corrections import LedgerCorrections
-from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.dialect import stamp, unindexed
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.evidence import LedgerEvidence
 from airflow_provider_proxyorders.ledger.facts import FactStore
@@ -57,11 +57,12 @@ def _newest_of(conditions: tuple[_Condition, ...], of_wallet: bool) -> Select[An
     Made once for each set of conditions, since it takes longer to make than to execute.
     """
     query = select(purchases).order_by(purchases.c.updated_at.desc()).limit(bindparam("_limit", type_=Integer))
-    if of_wallet:
-        query = query.where(purchases.c.wallet == bindparam("_wallet"))
     parts = []
     for step, maybe_sent in conditions:
         part = query if step is None else query.where(purchases.c.step == step.value)
+        if of_wallet:  # an index holds only what may have been sent, by step: the wallet's own index holds every refusal
+            wallet = unindexed(purchases.c.wallet) if maybe_sent else purchases.c.wallet
+            part = part.where(wallet == bindparam("_wallet"))
         parts.append(part.where(purchases.c.maybe_sent) if maybe_sent else part)
     if len(parts) == 1:
         return parts[0]

@@ -8,6 +8,7 @@ version is upgraded under a lock, and a database of a newer version is refused. 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -32,9 +33,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The version of this code: the newest file in ``migrations/versions``.
-HEAD = "0007"
+HEAD = "0008"
 #: Every version with an upgrade path to this code.
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -66,6 +67,10 @@ class ShortVendorText(VendorText):
     impl = String  # type: ignore[assignment]
     cache_ok = True
 
+
+#: Purchases that may have been sent, as each database writes that in a query: only then a query uses their index.
+_MAYBE_SENT: dict[str, Any] = {"sqlite_where": text("maybe_sent = 1"), "postgresql_where": text("maybe_sent")}
+_UNDATED: dict[str, Any] = {"sqlite_where": text("expires_at IS NULL"), "postgresql_where": text("expires_at IS NULL")}
 
 #: Times are ISO text in UTC with microseconds, which sorts as it reads and is the same on both databases.
 purchases = Table(
@@ -119,6 +124,8 @@ purchases = Table(
     Index("proxyorders_purchases_created", "created_at"),
     Index("proxyorders_purchases_expires", "expires_at"),
     Index("proxyorders_purchases_task_key", "task_key"),
+    Index("proxyorders_purchases_undated", "wallet", "kind", "step", "sent_at", **_UNDATED),
+    Index("proxyorders_purchases_doubtful", "step", "updated_at", **_MAYBE_SENT),
 )
 
 #: Append-only: one row for every step and every look, with actor, time and reason.

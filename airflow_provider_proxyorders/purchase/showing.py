@@ -7,13 +7,16 @@ for them again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.domain.model import VendorOrder
 from airflow_provider_proxyorders.ledger import Ledger, facts
 from airflow_provider_proxyorders.ledger.bulk import named_in_bodies
 from airflow_provider_proxyorders.purchase.polling import Misses, miss_pause
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.transport.many import run_many
 from airflow_provider_proxyorders.vendors.base import Vendor
 
 
@@ -34,7 +37,7 @@ def read_orders(tracker: OrderTracker, order_ids: Sequence[str]) -> dict[str, Ve
     noted = facts.missing_orders(tracker.ledger, tracker.account.wallet)
     before = frozenset(load_json(noted.get() or "[]"))
     began, misses = tracker.ledger.clock(), Misses()
-    orders = dict(tracker.http.run(vendor.get_many(order_ids)))
+    orders = _read(tracker, order_ids)
     missing = [order_id for order_id in order_ids if order_id not in orders and order_id not in before]
     while missing:
         misses.add((tracker.ledger.clock() - began).total_seconds())
@@ -43,9 +46,19 @@ def read_orders(tracker: OrderTracker, order_ids: Sequence[str]) -> dict[str, Ve
         pause = miss_pause(vendor.capabilities.polling, misses.count, settle)
         tracker.say(f"{vendor.title} does not show {len(missing)} orders, {missing[0]} among them. Asking again in {pause:.0f} s")
         tracker.sleep(pause)
-        orders |= tracker.http.run(vendor.get_many(missing))
+        orders |= _read(tracker, missing)
         missing = [order_id for order_id in missing if order_id not in orders]
     after = (before | frozenset(missing)) - orders.keys()
     if after != before:
         noted.put(dump_json(sorted(after)))
+    return orders
+
+
+def _read(tracker: OrderTracker, order_ids: Sequence[str]) -> dict[str, VendorOrder]:
+    """The orders that one read of each shows, several calls at a time."""
+    orders: dict[str, VendorOrder] = {}
+    for answer in run_many(tracker.http, [partial(tracker.vendor.get_many, ids) for ids in tracker.vendor.batches(order_ids)]):
+        if isinstance(answer, ProxyOrdersError):
+            raise answer
+        orders |= answer
     return orders

@@ -112,6 +112,7 @@ class ExpiringOrders:
     :param left_out: orders that end within the horizon, ended at most one horizon ago, or are named by the filter.
     :param looked_at: how many orders the search read in all.
     :param source: ``vendor`` for the vendor's list, ``ledger`` at vendors without one.
+    :param unnamed: how many more were left out for a reason, without a name in ``left_out``.
     """
 
     due: tuple[DueOrder, ...]
@@ -120,6 +121,16 @@ class ExpiringOrders:
     until: datetime
     looked_at: int
     source: Literal["vendor", "ledger"]
+    unnamed: Mapping[Reason, int] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> Counter[Reason]:
+        """How many orders were left out for each reason, named or not."""
+        return Counter(skipped.reason for skipped in self.left_out) + Counter(self.unnamed)
+
+    @property
+    def left_out_count(self) -> int:
+        return self.counts.total()
 
     def lines(self, most: int = 50) -> list[str]:
         """For the log: the orders that are due, and those left out with the reason.
@@ -128,15 +139,16 @@ class ExpiringOrders:
         """
         lines = [
             f"{len(self.due)} of {self.looked_at} orders end from {utc(self.as_of)} to {utc(self.until)} "
-            f"and are due (by the {self.source}'s list); {len(self.left_out)} left out"
+            f"and are due (by the {self.source}'s list); {self.left_out_count} left out"
         ]
         lines += [f"due: {due.order_id} ends {utc(due.expires_at)}" for due in self.due[:most]]
         if len(self.due) > most:
             lines.append(f"due: and {len(self.due) - most} more")
-        counts: Counter[str] = Counter()
+        named: Counter[Reason] = Counter()
         for skipped in self.left_out:
-            counts[skipped.reason] += 1
-            if counts[skipped.reason] <= most:
+            named[skipped.reason] += 1
+            if named[skipped.reason] <= most:
                 lines.append(f"left out: {skipped.order_id} ({skipped.reason}): {skipped.why}")
-        lines += [f"left out ({reason}): and {count - most} more" for reason, count in counts.items() if count > most]
+        rest = {reason: count - min(named[reason], most) for reason, count in self.counts.items()}
+        lines += [f"left out ({reason}): and {count} more" for reason, count in rest.items() if count]
         return lines

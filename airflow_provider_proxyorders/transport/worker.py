@@ -7,7 +7,8 @@ whether it may have reached the vendor.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
@@ -20,13 +21,15 @@ from airflow_provider_proxyorders.transport.clocks import VendorClock
 from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint, with_key
 from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
 from airflow_provider_proxyorders.transport.flow import Permit, T, run
-from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, read_again_if_unreadable, reading_tries
+from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, PASSING, read_again_if_unreadable, reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 if TYPE_CHECKING:
     import requests
 
+#: Reading calls at a time. A pace of the account makes them fewer.
+AT_ONCE = 8
 #: Seconds. The vendor may have closed a kept connection that was idle for longer, so a purchase opens a new one.
 STALE_AFTER = 3.0
 
@@ -36,14 +39,18 @@ class Http(Endpoint):
 
     :param sleep: waits between tries; tests inject one.
     :param clock: the time of day in unix seconds; tests inject one.
+    :cvar at_once: how many reading calls run at a time where several are asked for.
     :ivar vendor_clock: the vendor's clock beside ours, by its answers.
     """
+
+    at_once = AT_ONCE
 
     def __init__(self, account: Account, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.time):
         super().__init__(account)
         self._sleep, self._clock = sleep, clock
         self.vendor_clock = VendorClock(account.vendor)
         self._quiet_until = 0.0
+        self._is_shared = False
         self._last_used = 0.0
         self._session: requests.Session | None = None
 
@@ -78,6 +85,15 @@ class Http(Endpoint):
             return reading_tries(self._sleep)(self._read, request)
         except Unreached as error:
             raise self.unavailable(request, error) from None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside the block several threads read, and all of them keep a pause for which the vendor asks one."""
+        self._is_shared = True
+        try:
+            yield
+        finally:
+            self._is_shared = False
 
     def close(self) -> None:
         if self._session is not None:
@@ -150,7 +166,11 @@ class Http(Endpoint):
     def _ask(self, request: Request) -> Response:
         ready = self._prepare(request)
         self._wait_for_place()
-        return self._exchange(ready)
+        answer = self._exchange(ready)
+        if self._is_shared and answer.status in PASSING:
+            pause = min(answer.retry_after or 0.0, LONGEST_PAUSE)
+            self._quiet_until = max(self._quiet_until, time.monotonic() + pause)
+        return answer
 
     def _spend(self, request: Request, permit: Permit | None) -> Response:
         self._wait_for_place()  # before the connection, which would grow old meanwhile

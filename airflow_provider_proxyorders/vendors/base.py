@@ -1,23 +1,23 @@
 """The base of all vendors: its flows, which yield requests and return values.
 
 Two rules: a vendor only yields requests, the transport sends them; and only the buyer decides to buy. ``rules.py`` holds the half
-without requests, ``judging.py`` judges answers, ``contract.py`` the declared data.
+without requests, ``orders.py`` the reads of orders, ``judging.py`` judges answers, ``contract.py`` the declared data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Mapping, Sequence
+from collections.abc import Container, Generator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote as url_quote
 
 from airflow_provider_proxyorders.domain.delivered import Delivery
-from airflow_provider_proxyorders.domain.errors import InvalidParameter, OrderNotFound
+from airflow_provider_proxyorders.domain.errors import InvalidParameter
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import Balance, Quote, VendorOrder
 from airflow_provider_proxyorders.vendors.contract import Capabilities, Filters, Look, Operation, Polling, Prepared, Setting
-from airflow_provider_proxyorders.vendors.rules import VendorRules
+from airflow_provider_proxyorders.vendors.orders import Orders, ReadsOrders, Take
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 __all__ = [
@@ -30,17 +30,16 @@ __all__ = [
     "Prepared",
     "Rows",
     "Setting",
+    "Take",
     "Vendor",
     "about",
     "path_part",
 ]
 
-# Inside Vendor the name ``list`` is the method.
-Orders = list[VendorOrder]
 Rows = list[dict[str, Any]]
 
 
-class Vendor(VendorRules):
+class Vendor(ReadsOrders):
     """Base of all vendors. A subclass fills in the class attributes and the flows it supports.
 
     One instance serves one account. It keeps its login in ``account.session`` and has no other state.
@@ -77,10 +76,6 @@ class Vendor(VendorRules):
         balance = yield from self.balance()
         return f"{self.title}: key accepted, balance {balance}"
 
-    def get(self, order_id: str) -> Flow[VendorOrder]:
-        """One order as it stands now."""
-        raise self.unsupported("reading an order")
-
     def raw(self, order_id: str) -> Flow[Any]:
         """The JSON from which :meth:`get` reads an order; it may hold what was delivered."""
         flow, data = self.get(order_id), None
@@ -93,20 +88,6 @@ class Vendor(VendorRules):
                 request = flow.send(response)
         except StopIteration:
             return data
-
-    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
-        """Several orders in as few calls as the vendor allows; the result leaves out unknown orders."""
-        orders: dict[str, VendorOrder] = {}
-        for order_id in order_ids:
-            try:
-                orders[order_id] = yield from self.get(order_id)
-            except OrderNotFound:
-                continue
-        return orders
-
-    def list(self, filters: Filters) -> Flow[Orders]:
-        """All orders that pass the filters, every page."""
-        raise self.unsupported("listing orders")
 
     def products(self) -> Flow[Rows]:
         """The vendor's catalogue as it answers it."""
@@ -154,11 +135,6 @@ class Vendor(VendorRules):
         """
         yield from ()
         return Look("inconclusive", f"{self.title} leaves no evidence that this package knows how to read")
-
-    def inventory(self) -> Flow[Orders | None]:
-        """All orders of the account, for comparison with the ledger; None for a vendor without a list."""
-        yield from ()
-        return None
 
     # -- shared by all vendors ------------------------------------------------------------------------------------
 

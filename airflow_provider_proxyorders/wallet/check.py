@@ -134,7 +134,8 @@ def check_wallet(
     term: timedelta | None = None,
     extension: Mapping[str, Any] | None = None,
 ) -> WalletCheck:
-    """Read a wallet and its due renewals: one call for the balance, the vendor's list, and a call for each quote.
+    """Read a wallet and its due renewals: one call for the balance, the vendor's list, and a call for each quote. Several quotes
+    are asked for at a time.
 
     :param horizon: count the renewals due so far ahead; ``None`` = the balance only.
     :param term: how long an order lasts, for vendors without end dates.
@@ -157,9 +158,9 @@ def check_wallet(
         # the vendor's own renewals take money, too
         orders = find_due(tracker, as_of=tracker.ledger.clock(), within=horizon, auto_extending=True, term=term)
         prices = Prices(tracker.vendor, tracker.http, tracker.ledger, request=extension)
-        due = [prices.renewal(order.order_id, order.expires_at) for order in orders.due]
+        due = prices.renewals([(order.order_id, order.expires_at) for order in orders.due])
     except ProxyOrdersError as error:
         return WalletCheck(account, balance, rate, trouble=error)
     # in a vendor's list, an order without an end is new and not delivered yet
-    undated = sum(skipped.reason == "no_expiry" for skipped in orders.left_out) if orders.source == "ledger" else 0
+    undated = orders.counts["no_expiry"] if orders.source == "ledger" else 0
     return WalletCheck(account, balance, rate, runway(balance, due, account.caps.min_balance, undated))

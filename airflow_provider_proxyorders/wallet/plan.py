@@ -55,7 +55,7 @@ class RenewalPlan:
                 }
                 for skipped in orders.left_out[:MOST_LISTED]
             ],
-            "left_out_count": len(orders.left_out),
+            "left_out_count": orders.left_out_count,
             "postponed": [order.order_id for order in postponed[:MOST_LISTED]],
         }
 
@@ -66,7 +66,8 @@ def plan_renewals(tracker: OrderTracker, due: Sequence[DueOrder], request: Mappi
     :param request: the vendor's body fields of the extension; ``None`` = ledger prices only.
     """
     prices = Prices(tracker.vendor, tracker.http, tracker.ledger, request=request, most_quotes=len(due) if request else 0)
-    return RenewalPlan(tuple((order, prices.renewal(order.order_id, order.expires_at)) for order in due))
+    renewals = prices.renewals([(order.order_id, order.expires_at) for order in due])
+    return RenewalPlan(tuple(zip(due, renewals, strict=True)))
 
 
 def _line(order: DueOrder, renewal: Renewal) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from airflow_provider_proxyorders.domain.account import Account
@@ -15,11 +16,14 @@ from airflow_provider_proxyorders.domain.errors import (
     AuthenticationFailed,
     InvalidRequest,
     OrderingNotPermitted,
+    ProxyOrdersError,
     UnsupportedOperation,
     VendorError,
 )
-from airflow_provider_proxyorders.domain.model import Money, Purchase
+from airflow_provider_proxyorders.domain.model import Money, Quote
 from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.ledger.bulk import PricedPurchase, priced_purchases
+from airflow_provider_proxyorders.transport.many import run_many
 from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.vendors.base import Vendor
 
@@ -72,21 +76,35 @@ class Prices:
         self.quotes_left = most_quotes
 
     def renewal(self, order_id: str, at: datetime) -> Renewal:
-        """One renewal with its price.
+        """One renewal with its price; see :meth:`renewals`."""
+        (renewal,) = self.renewals([(order_id, at)])
+        return renewal
+
+    def renewals(self, due: Sequence[tuple[str, datetime]]) -> list[Renewal]:
+        """The renewals of orders that end at these moments, each with its price. The vendor is asked for several at a time.
 
         :raises AuthenticationFailed, OrderingNotPermitted: the vendor refuses this key.
         :raises InvalidRequest: ``request`` breaks a rule of the vendor's documentation.
         """
-        purchases = [each for each in self.ledger.by_order_id(self.vendor.account.wallet, order_id) if each.price is not None]
-        purchases.sort(key=lambda each: each.kind == "create")  # the price of an extension is closer to the next one
-        answer = self._quote(order_id, purchases)
+        purchases = priced_purchases(self.ledger, self.vendor.account.wallet, (order_id for order_id, _ in due))
+        bodies = [self._body(order_id, purchases.get(order_id, ())) for order_id, _ in due]
+        flows = [partial(self.vendor.quote_extension, *asked) for asked in bodies if not isinstance(asked, _Answer)]
+        quotes = run_many(self.http, flows)
+        renewals: list[Renewal] = []
+        for (order_id, at), asked in zip(due, bodies, strict=True):
+            answer = asked if isinstance(asked, _Answer) else self._answer(next(quotes))
+            renewals.append(self._renewal(order_id, at, purchases.get(order_id, ()), answer))
+        return renewals
+
+    def _renewal(self, order_id: str, at: datetime, purchases: Sequence[PricedPurchase], answer: _Answer) -> Renewal:
         if answer.price is not None:
             return Renewal(order_id, at, answer.price, "quote")
         if purchases:
             return Renewal(order_id, at, _in_currency_of(self.vendor.account, purchases[0].price), "ledger", answer.note)
         return Renewal(order_id, at, None, "unknown", answer.note or "its price is not in the ledger", answer.passing)
 
-    def _quote(self, order_id: str, purchases: Sequence[Purchase]) -> _Answer:
+    def _body(self, order_id: str, purchases: Sequence[PricedPurchase]) -> tuple[str, Mapping[str, Any]] | _Answer:
+        """An order with the body of its quote, or the reason why there is none."""
         capabilities = self.vendor.capabilities
         if not (capabilities.extend and capabilities.quote_extend):
             return _Answer()
@@ -97,20 +115,27 @@ class Prices:
             return _Answer(note="not quoted: enough was asked for")
         try:
             prepared = self.vendor.prepare_extend(order_id, body)
-            self.quotes_left -= 1
-            quote = self.http.run(self.vendor.quote_extension(order_id, prepared.body))
-        except (AuthenticationFailed, OrderingNotPermitted):
-            raise
-        except InvalidRequest as error:
-            if self.request is not None:
-                raise
-            return _Answer(note=f"not quoted: {error.field} of its last extension no longer passes")
-        except (UnsupportedOperation, VendorError) as error:
-            return _Answer(note=f"not quoted: {type(error).__name__}", passing=error.passing)
+        except (InvalidRequest, UnsupportedOperation) as error:
+            return self._unquoted(error)
+        self.quotes_left -= 1
+        return order_id, prepared.body
+
+    def _answer(self, quote: Quote | ProxyOrdersError) -> _Answer:
+        if isinstance(quote, ProxyOrdersError):
+            return self._unquoted(quote)
         return _Answer(_in_currency_of(self.vendor.account, quote.price))
 
+    def _unquoted(self, error: ProxyOrdersError) -> _Answer:
+        """:raises ProxyOrdersError: the error ends the search for prices."""
+        if isinstance(error, InvalidRequest) and self.request is None:
+            return _Answer(note=f"not quoted: {error.field} of its last extension no longer passes")
+        ends = (AuthenticationFailed, OrderingNotPermitted, InvalidRequest)
+        if isinstance(error, ends) or not isinstance(error, (UnsupportedOperation, VendorError)):
+            raise error
+        return _Answer(note=f"not quoted: {type(error).__name__}", passing=error.passing)
 
-def _last_extension(purchases: Sequence[Purchase]) -> Mapping[str, Any] | None:
+
+def _last_extension(purchases: Sequence[PricedPurchase]) -> Mapping[str, Any] | None:
     """The body of the newest extension, unless a value of it is masked."""
     body = next((purchase.request for purchase in purchases if purchase.kind == "extend"), None)
     return None if body is None or "***" in body.values() else body

@@ -78,6 +78,7 @@ class TestSettings:
                 "protocol": "socks5",
                 "vendor_timezone": "Europe/Vilnius",
                 "page_size": 25,
+                "most_orders": "2000000",
                 "short_delivery": "accept",
             }
         )
@@ -98,6 +99,7 @@ class TestSettings:
             "vendor_timezone": "Europe/Vilnius",
             "short_delivery": "accept",
             "page_size": 25,
+            "most_orders": 2_000_000,
         }
 
     @pytest.mark.parametrize("name", CAPS)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import event
 
 from airflow_provider_proxyorders.domain.errors import AuthenticationFailed, InvalidRequest
 from airflow_provider_proxyorders.domain.model import Actor, Money, Step
@@ -117,6 +118,21 @@ class TestPrices:
         assert (rest.source, rest.price, rest.note) == ("ledger", usd("6.00"), "not quoted: enough was asked for")
         with pytest.raises(InvalidRequest, match="product_plan_id"):
             self.prices(shop, request={}).renewal(order_id, START)
+
+    def test_many_orders_are_quoted_in_their_order_with_few_queries(self, shop_of: ShopOf) -> None:
+        shop = shop_of("iproyal")
+        order_ids = [str(shop.delivered(f"k{number}").order_id) for number in range(3)]
+        prices, queries = self.prices(shop, request=PLAN, most_quotes=2), list[str]()
+        event.listen(shop.ledger.engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
+        due = [(order_id, START) for order_id in (*order_ids, "4242")]
+        renewals = prices.renewals(due)
+        assert [(each.order_id, each.source) for each in renewals] == [
+            (order_ids[0], "quote"),
+            (order_ids[1], "quote"),
+            (order_ids[2], "ledger"),
+            ("4242", "unknown"),
+        ]
+        assert sum("proxyorders_purchases" in query for query in queries) == 1
 
     def test_a_quote_that_fails_leaves_the_ledgers_price(self, shop_of: ShopOf) -> None:
         shop = shop_of("iproyal")

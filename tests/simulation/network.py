@@ -57,6 +57,8 @@ class Fate:
 class Wire(Http):
     """The real HTTP side of a worker, with a session of ours in place of the one that opens sockets."""
 
+    at_once = 1  # a worker of this world is one thread
+
     def __init__(self, account: Account, worker: Worker, network: Network):
         super().__init__(account, sleep=worker.sleep, clock=lambda: worker.clock().timestamp())
         rate = account.requests_per_second

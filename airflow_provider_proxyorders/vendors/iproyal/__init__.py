@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.vendors.base import (
     Orders,
     Polling,
     Prepared,
+    Take,
     about,
 )
 from airflow_provider_proxyorders.vendors.evidence import balance_evidence, missing_money
@@ -166,6 +167,10 @@ class IPRoyal(IPRoyalReading):
 
     def inventory(self) -> Flow[Orders | None]:
         return (yield from self.list(Filters()))
+
+    def inventory_parts(self, take: Take) -> Flow[bool]:
+        yield from self.list_parts(Filters(), take)
+        return True
 
     def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: Container[str]) -> Flow[Look]:
         """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained.

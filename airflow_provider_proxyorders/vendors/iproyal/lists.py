@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from airflow_provider_proxyorders.domain.errors import ConfigError, InvalidRequest, OrderNotFound, RequestRefused
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import OrderStatus, VendorOrder
-from airflow_provider_proxyorders.vendors.base import Filters, Orders, Rows, Vendor, about
+from airflow_provider_proxyorders.vendors.base import Filters, Orders, Rows, Take, Vendor, about
 from airflow_provider_proxyorders.vendors.iproyal.answers import Listed, read_id, read_objects, read_order, read_page
 from airflow_provider_proxyorders.vendors.iproyal.requests import VENDOR, ids_in, list_params, order_number
 from airflow_provider_proxyorders.wire.messages import Flow, Request
@@ -25,14 +25,15 @@ from airflow_provider_proxyorders.wire.reading import optional_text
 
 #: Ids asked for in one call; keeps the address well below the 8 kB that servers commonly take.
 IDS_A_CALL = 100
-#: A list that is longer than this many pages is a vendor counting wrongly.
-MOST_PAGES = 1000
+#: So many pages in a row with known orders only are a vendor that counts wrongly. One may come where many orders are new.
+MOST_REPEATS = 10
 LIST = Request("GET", "/orders", "list orders")
 #: Rows read to find the newest order.
 NEWEST_ROWS = 10
 #: Where the session keeps the ids of the products, once the vendor has refused a list without one.
 PRODUCTS = "products"
 Params = Sequence[tuple[str, str]]
+TakeRows = Callable[[Listed, int], None]
 Enough = Callable[[Sequence[int]], bool]
 Reader = Callable[[Any], VendorOrder]
 
@@ -111,6 +112,22 @@ class IPRoyalLists(Vendor):
                 orders += yield from self._one_by_one(set(asked) - {order.order_id for order in orders})
         return orders
 
+    def list_parts(self, filters: Filters, take: Take) -> Flow[None]:
+        """The orders of :meth:`list`, page by page. A page that overlaps an earlier one brings its new orders only."""
+        order_ids, rest = ids_in(filters)
+        if order_ids is not None or filters.limit is not None:
+            yield from super().list_parts(filters, take)
+            return
+        read, names = self.order_reader(), set[str]()
+
+        def take_rows(rows: Listed, before: int) -> None:
+            orders = [read_beside_others(row, _name_of(row, number), read) for number, row in enumerate(rows, before + 1)]
+            new = [*{order.order_id: order for order in orders if order.order_id not in names}.values()]
+            names.update(order.order_id for order in new)
+            take(new)
+
+        yield from self._take_rows(list_params(rest), ALL, take_rows)
+
     def rows_above(self, mark: int | None, product_id: Any, location_id: Any = None) -> Flow[tuple[dict[int, Any], int]]:
         """Orders of a product above an id, as the vendor sent them; without a mark enough of them to hold the newest.
 
@@ -180,12 +197,26 @@ class IPRoyalLists(Vendor):
         :param fresh: read the catalogue again, for lists by product.
         :raises RequestRefused: the vendor refuses the list both ways.
         """
+        listed: Listed = []
+        by_product = yield from self._take_rows(params, reach, lambda rows, _: listed.extend(rows), fresh)
+        names = dict(params)
+        if by_product and names.get("sort_by") == "id":
+            listed = sorted(listed, key=lambda row: _number(row) or 0, reverse=names["order"] == "desc")
+        return listed
+
+    def _take_rows(self, params: Params, reach: Reach, take: TakeRows, fresh: bool = True) -> Flow[bool]:
+        """The rows of :meth:`_rows`, page by page. A vendor that refuses the list late may bring rows twice.
+
+        :returns: whether they came product by product.
+        """
         names, refused = dict(params), None
         if "product_id" in names:
-            return (yield from self._pages(params, reach))
+            yield from self._take_pages(params, reach, take)
+            return False
         if PRODUCTS not in self.account.session:
             try:
-                return (yield from self._pages(params, reach))
+                yield from self._take_pages(params, reach, take)
+                return False
             except RequestRefused as error:
                 refused = error
         if "page" in names:
@@ -193,17 +224,15 @@ class IPRoyalLists(Vendor):
         products = yield from self._product_ids(fresh)
         if not products:
             raise refused or self.unreadable(LIST, UnreadableBody("the catalogue names no product to list by"))
-        listed: Listed = []
+        before = 0
         for product_id, in_catalogue in products.items():
             try:
-                listed += yield from self._pages([("product_id", product_id), *params], reach)
+                before = yield from self._take_pages([("product_id", product_id), *params], reach, take, before)
             except (RequestRefused, OrderNotFound) as error:
                 if in_catalogue:
                     raise refused or error from None
         self.account.session[PRODUCTS] = products
-        if names.get("sort_by") == "id":
-            listed = sorted(listed, key=lambda row: _number(row) or 0, reverse=names["order"] == "desc")
-        return listed
+        return True
 
     def _product_ids(self, fresh: bool) -> Flow[dict[str, bool]]:
         """The ids of the products to list by; each with whether it is in the catalogue.
@@ -218,25 +247,62 @@ class IPRoyalLists(Vendor):
 
     def _pages(self, params: Params, reach: Reach) -> Flow[Listed]:
         """The rows of the pages of one list."""
+        listed: Listed = []
+        yield from self._take_pages(params, reach, lambda rows, _: listed.extend(rows))
+        return listed
+
+    def _take_pages(self, params: Params, reach: Reach, take: TakeRows, before: int = 0) -> Flow[int]:
+        """Hand over the rows of one list page by page.
+
+        :param take: gets the rows of a page, and how many came before them.
+        :param before: rows of other lists that came before this one.
+        :returns: how many rows came in all.
+        :raises UnreadableAnswer: the list has no end, as far as this connection reads.
+        """
         names = dict(params)
         if "per_page" not in names:
             size = reach.size or self.setting("page_size")
             params = [*params, ("per_page", str(min(size, reach.most or size)))]
-        first = int(names.get("page", 1))
         others = [pair for pair in params if pair[0] != "page"]
-        listed: Listed = []
-        for page in range(first, first + MOST_PAGES):
+        turn = _Turning(self.setting("most_orders"))
+        for page in count(int(names.get("page", 1))):
             request = replace(LIST, params=[*others, ("page", str(page))])
             data = yield from self.read(request)
             try:
                 rows, more = read_page(data, page)
-                listed += rows
-                done = not more or "page" in names or reach.is_reached(len(listed), rows)
+                take(rows, before + turn.read)
+                turn.add(rows)
+                if not more or "page" in names or reach.is_reached(turn.read, rows):
+                    break
+                turn.require_progress()
             except UnreadableBody as error:
                 raise self.unreadable(request, error) from None
-            if done:
-                return listed
-        raise self.unreadable(LIST, UnreadableBody(f"it goes on after {MOST_PAGES} pages"))
+        return before + turn.read
+
+
+class _Turning:
+    """The pages of one list so far. A list that repeats itself, or is longer than expected, ends as unreadable."""
+
+    def __init__(self, most: int):
+        self.most, self.read = most, 0
+        self._numbers: set[int] = set()
+        self._repeats = 0
+
+    def add(self, rows: Listed) -> None:
+        """Note the rows of a page."""
+        numbers = {number for row in rows if (number := _number(row)) is not None}
+        self.read += len(rows)
+        self._repeats = self._repeats + 1 if numbers and numbers <= self._numbers else 0
+        self._numbers |= numbers
+
+    def require_progress(self) -> None:
+        """:raises UnreadableBody: no further page is to be read."""
+        if self._repeats >= MOST_REPEATS:
+            raise UnreadableBody(f"it goes on after {self.read} orders, and its last {MOST_REPEATS} pages repeat earlier ones")
+        if self.read >= self.most:
+            raise UnreadableBody(
+                f"it goes on after {self.read} orders. If the account has more, set most_orders of the connection above that"
+            )
 
 
 def read_beside_others(row: Any, order_id: str, read: Reader) -> VendorOrder:

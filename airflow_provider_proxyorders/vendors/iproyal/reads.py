@@ -63,6 +63,14 @@ class IPRoyalReading(IPRoyalLists):
             default=100,
             placeholder="100",
         ),
+        Setting(
+            "most_orders",
+            "Longest list",
+            "A list with more orders is taken for one without an end, and reading it fails. Raise it for a larger account.",
+            kind="integer",
+            default=1_000_000,
+            placeholder="1000000",
+        ),
     )
 
     # -- flows that only read -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Pages are paths of docs.proxyscrape.com: /api/account/api-ordering (status, wall
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -104,6 +104,21 @@ class ProxyScrapeReading(Vendor):
     def get(self, order_id: str) -> Flow[VendorOrder]:
         """An order. A delivered one gets the end of its service, where the overview of its sub-account tells it."""
         return (yield from self._dated((yield from self._undated(order_id))))
+
+    def batches(self, order_ids: Sequence[str]) -> Sequence[Sequence[str]]:
+        """Each order alone, and those known by their sub-account together: one list holds them all."""
+        adopted = [order_id for order_id in order_ids if order_id.startswith(ADOPTED)]
+        alone = [[order_id] for order_id in order_ids if not order_id.startswith(ADOPTED)]
+        return [*alone, adopted] if adopted else alone
+
+    def get_many(self, order_ids: Sequence[str]) -> Flow[dict[str, VendorOrder]]:
+        adopted = {order_id for order_id in order_ids if order_id.startswith(ADOPTED)}
+        orders = yield from super().get_many([order_id for order_id in order_ids if order_id not in adopted])
+        for entry in (yield from self.subaccounts()) if adopted else ():
+            if ADOPTED + entry["AccountID"] in adopted:
+                order = yield from self._dated(adopted_order(entry))
+                orders[order.order_id] = order
+        return orders
 
     def _undated(self, order_id: str) -> Flow[VendorOrder]:
         if order_id.startswith(ADOPTED):
