@@ -100,7 +100,7 @@ _UNUSUAL_SINCE = (
     .join(purchases, purchases.c.order_key == steps.c.order_key)
     .where(
         steps.c.id > bindparam("_after"),
-        _unindexed(purchases.c.wallet) == bindparam("_wallet"),
+        unindexed(purchases.c.wallet) == bindparam("_wallet"),
         or_(steps.c.step.not_in(_USUAL), purchases.c.step.not_in(_USUALLY), purchases.c.maybe_sent, purchases.c.kind == "extend"),
     )
     .limit(1)
