@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# an environment with Celery, for the hosts of `make cluster`
+CLUSTER := .venv-cluster
 
 # Without its bytecode Airflow starts two to three times slower.
 unexport PYTHONDONTWRITEBYTECODE
@@ -99,6 +101,16 @@ adversary: $(READY) ## many workers against an independent vendor, killed, froze
 month: $(READY) ## a month of daily renewals of 200 orders under a real Airflow, to the cent; ARGS="--help" lists options
 	@$(BIN)/python -m tests.month $(ARGS)
 
+.PHONY: cluster
+cluster: redis $(CLUSTER)/.ready ## two Airflow hosts with Celery, parts killed, judged by the vendors' books; SEEDS=0-99, ARGS="--help"
+	@$(BIN)/python -m tests.cluster --seeds $(if $(filter file,$(origin SEEDS)),0-9,$(SEEDS)) $(ARGS)
+
+.PHONY: redis
+redis: # Debian's Redis, the broker of the cluster, where root may install it
+	@command -v redis-server > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends redis-server; } > /dev/null 2>&1 \
+	  || echo "Redis could not be installed, so the cluster cannot start."
+
 .PHONY: docs
 docs: $(READY) ## build the documentation as a site in build/site
 	@$(BIN)/mkdocs build --strict --quiet
@@ -120,6 +132,8 @@ live: $(READY) ## read-only tests against the real vendors; needs keys in the en
 lock: $(READY) ## upgrade and lock all requirements
 	@$(BIN)/uv pip compile --quiet $(LOCK) --extra postgres pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet $(LOCK) -c requirements/runtime.txt --extra dev pyproject.toml -o requirements/dev.txt
+	@printf 'apache-airflow-providers-celery\n' \
+	  | $(BIN)/uv pip compile --quiet $(LOCK) -c requirements/runtime.txt --extra postgres pyproject.toml - -o requirements/cluster.txt
 	@printf 'pip\nuv\n' | $(BIN)/uv pip compile --quiet $(LOCK) - -o requirements/bootstrap.txt
 
 # One lock for every supported Python and platform: with hashes, without the address of an index.
@@ -128,7 +142,7 @@ LOCK := --upgrade --universal --python-version 3.10 --generate-hashes --no-emit-
 
 .PHONY: clean
 clean: ## remove the environment, all builds and all caches
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLUSTER) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # A changed lock file rebuilds the environment; changed metadata installs the project again. uv installs in ten seconds, pip in a
 # minute. Where only pip's own configuration names the package index, uv fails and pip takes over.
@@ -144,4 +158,19 @@ $(VENV)/.locked: requirements/bootstrap.txt requirements/dev.txt
 
 $(READY): $(VENV)/.locked pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+# As above; the wheel that points to this checkout is built with the tools of $(VENV).
+$(CLUSTER)/.locked: requirements/cluster.txt $(VENV)/.locked
+	@echo "Setting up $(CLUSTER) ..."
+	@$(PYTHON) -m venv --clear $(CLUSTER)
+	@$(BIN)/uv pip install --quiet --python $(CLUSTER)/bin/python --compile-bytecode --require-hashes -r requirements/cluster.txt \
+	  || { echo "uv failed; pip tries."; \
+	       $(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cluster.txt; }
+	@touch $@
+
+$(CLUSTER)/.ready: $(CLUSTER)/.locked $(READY)
+	@rm -rf build/cluster && mkdir -p build/cluster
+	@$(BIN)/python -c 'from hatchling.build import build_editable; build_editable("build/cluster")' > /dev/null
+	@$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps --no-index build/cluster/*.whl
 	@touch $@
