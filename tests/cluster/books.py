@@ -135,4 +135,5 @@ def _row(name: str, results: Sequence[Result]) -> list[str]:
 
 
 def _range(seconds: Sequence[float]) -> str:
-    return f"{min(seconds):.0f}–{max(seconds):.0f}" if seconds else "–"
+    """Least and most, or the only one."""
+    return "–".join(dict.fromkeys(f"{each:.0f}" for each in (min(seconds), max(seconds)))) if seconds else ""

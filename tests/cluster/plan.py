@@ -21,6 +21,8 @@ DISTURBANCES: Mapping[str, str] = {
     "database": "PostgreSQL ends at once, back after 8 s",
     "several": "worker, broker and PostgreSQL within seconds",
 }
+#: the control, without this package
+BY_HAND = "by_hand"
 CREATING = ("create", "create_in_worker", "create_then_wait")
 WAVES = 3
 ORDERS = 12
@@ -62,24 +64,27 @@ class Wave:
     seed: int
 
 
-def waves(seed: int, disturbances: Sequence[str] = (), orders: int = ORDERS) -> list[Wave]:
+def waves(seed: int, disturbances: Sequence[str] = (), orders: int = ORDERS, *, by_hand: bool = False) -> list[Wave]:
     """The waves of a seed.
 
     :param disturbances: these in place of the seed's own.
+    :param by_hand: plain tasks buy, as a control.
     """
     if not disturbances:
         shuffled = list(DISTURBANCES)
         random.Random(f"order {seed // WAVES}").shuffle(shuffled)
         begin = seed % WAVES * WAVES
         disturbances = shuffled[begin : begin + WAVES]
-    return [_wave(seed, number, name, orders) for number, name in enumerate(disturbances)]
+    return [_wave(seed, number, name, orders, by_hand) for number, name in enumerate(disturbances)]
 
 
-def _wave(seed: int, number: int, disturbance: str, size: int) -> Wave:
+def _wave(seed: int, number: int, disturbance: str, size: int, by_hand: bool) -> Wave:
     chance = random.Random(f"{seed} {number}")
     flows = [("extend", vendor) for vendor in sorted(EXTENSIONS)] + [("create", vendor) for vendor in NAMES]
     while len(flows) < size:
         flows.append((chance.choice(CREATING), chance.choice(NAMES)))
     chance.shuffle(flows)
+    if by_hand:
+        flows = [(BY_HAND, "iproyal")] * size
     orders = [Order(f"cluster-{seed}-{number}-{place}", vendor, flow) for place, (flow, vendor) in enumerate(flows)]
     return Wave(disturbance, orders, chance.randint(2, 5), chance.uniform(0.0, 1.5), chance.randrange(10**6))

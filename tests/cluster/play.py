@@ -19,7 +19,7 @@ from tests.vendors import EXTENSIONS, NAMES
 from .books import Result, judge
 from .hosts import Cluster
 from .kills import Striker
-from .plan import Order, Wave
+from .plan import BY_HAND, CREATING, Order, Wave
 from .services import LEDGER, METADATA, Broker, Database
 
 #: seconds until an order is usable, and for which the vendor works on a request to buy, before and after it takes the order
@@ -71,7 +71,7 @@ class Play:
 
     def __init__(self, cluster: Cluster, box: Sandbox, say: Callable[[str], None]):
         self.cluster, self.box, self.say = cluster, box, say
-        for flow in ("create", "create_in_worker", "create_then_wait", "extend"):
+        for flow in (*CREATING, "extend", BY_HAND):
             cluster.api.wait_for_dag(flow, timeout=120)
 
     def play(self, wave: Wave) -> Result:
