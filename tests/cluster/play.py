@@ -14,6 +14,7 @@ import psycopg
 
 from airflow_provider_proxyorders.ledger import open_ledger
 from airflow_provider_proxyorders.sandbox import Sandbox
+from airflow_provider_proxyorders.testing.local_airflow import RestError
 from tests.vendors import EXTENSIONS, NAMES
 
 from .books import Result, judge
@@ -27,7 +28,8 @@ PROCESSING, WORKING = 6.0, 0.7
 SETTLE = 5
 WEBHOOK_SECRET = "secret-of-the-cluster"
 ENDED = ("success", "failed")
-PATIENCE = 420.0
+#: seconds for all runs of a wave, and for one call on a busy machine
+PATIENCE, BUSY = 600.0, 120.0
 
 
 @contextmanager
@@ -80,7 +82,7 @@ class Play:
         before, asked = len(self.box.book.charges()), self._asked()
         for order in wave.orders:
             conf = {"conn_id": f"{order.vendor}_default", "request": dict(order.request), "order_key": order.key}
-            self.cluster.api.trigger(order.flow, conf | {"order_id": targets.get(order, "0")}, run_id=order.key)
+            self._begin(order, conf | {"order_id": targets.get(order, "0")})
         self._wait(lambda: self._asked() - asked >= wave.after, 60)
         time.sleep(wave.pause)
         striker = Striker(self.cluster, wave.seed)
@@ -89,6 +91,19 @@ class Play:
         result = self._judge(wave, before, targets, runs, striker)
         self.say(f"{wave.disturbance}: {', '.join(striker.hit)}; {_words(result)}")
         return result
+
+    def _begin(self, order: Order, conf: Mapping[str, Any]) -> None:
+        """Start a run. A busy machine answers late, and then the run is there already."""
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self.cluster.api.trigger(order.flow, conf, run_id=order.key)
+                return
+            except RestError as error:
+                if error.status == 409:
+                    return
+                if error.status is not None or time.monotonic() > deadline:
+                    raise
 
     def _judge(
         self, wave: Wave, before: int, targets: Mapping[Order, str], runs: Mapping[str, tuple[str, Any]], striker: Striker
@@ -130,7 +145,9 @@ class Play:
     def _tries(self, wave: Wave) -> tuple[Counter[int], frozenset[str], list[float]]:
         """Number of tries -> tasks; hosts that tasks ran on; and when each try started."""
         query = "SELECT task_id, run_id, try_number, hostname, start_date FROM {} WHERE run_id = ANY(%s)"
-        rows = [row for name in ("task_instance", "task_instance_history") for row in self._rows(query.format(name), wave)]
+        rows: list[tuple[Any, ...]] = []
+        self._wait(lambda: bool(rows.extend(self._rows(query.format("task_instance"), wave)) or rows), BUSY)
+        rows += self._rows(query.format("task_instance_history"), wave)
         last: dict[tuple[str, str], int] = {}
         for task, run, number, _, _ in rows:
             last[task, run] = max(number, last.get((task, run), 0))

@@ -51,7 +51,7 @@ class Database:
 
         :raises psycopg.Error: also while the server is away.
         """
-        address = f"host=127.0.0.1 port={self.port} user={user} dbname={name} connect_timeout=2"
+        address = f"host=127.0.0.1 port={self.port} user={user} dbname={name} connect_timeout=10"
         with psycopg.connect(address, autocommit=True) as connection:
             cursor = connection.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
