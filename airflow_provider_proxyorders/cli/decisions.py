@@ -45,6 +45,13 @@ def add_parsers(verbs: Any, ledger: argparse.ArgumentParser) -> None:
     unfreeze = verbs.add_parser("unfreeze", parents=[ledger], help="allow purchases from a frozen wallet again")
     unfreeze.add_argument("wallet", help="name of the wallet, or id of a connection that pays from it")
     unfreeze.add_argument("--because", metavar="TEXT", default="", help="your reason, for the history of the wallet")
+    unfreeze.add_argument(
+        "--gone",
+        metavar="CONN_ID",
+        action="append",
+        default=[],
+        help="after a restore: this connection is gone for good, so nothing is reconciled through it; can be given several times",
+    )
     unfreeze.add_argument("--yes", action="store_true", help="skip the confirmation")
     unfreeze.set_defaults(run=unfreeze_wallet)
 
@@ -82,17 +89,18 @@ def unfreeze_wallet(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.hooks import deciding
     from airflow_provider_proxyorders.ledger.accounts import Accounts
 
+    _compat.act_as_airflow_command()
     ledger = open_to_decide(arguments)
     wallet = Accounts(ledger.engine).require(arguments.wallet)
     if ledger.freeze_reason(wallet) is None:
         show(f"wallet {wallet!r} is not frozen")
         return 0
-    frozen = deciding.check_unfreeze(ledger, wallet)
+    frozen = deciding.check_unfreeze(ledger, wallet, arguments.gone)
     since = f" since {utc(frozen.since, 'seconds')}" if frozen.since else ""
     show(f"wallet {wallet!r} is frozen{since} because {frozen.why}")
     if not confirmed("Allow purchases from it again?", arguments.yes):
         show("nothing was changed")
         return 1
-    deciding.unfreeze(ledger, wallet, deciding.person(), arguments.because, why=frozen.why)
+    deciding.unfreeze(ledger, wallet, deciding.person(), arguments.because, why=frozen.why, gone=arguments.gone)
     show("done")
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -140,10 +141,11 @@ def _missing(order_key: str) -> ConfigError:
     return ConfigError(f"order key {order_key!r} is missing in the ledger; see: proxyorders ledger list")
 
 
-def check_unfreeze(ledger: Ledger, name: str) -> Frozen:
+def check_unfreeze(ledger: Ledger, name: str, gone: Collection[str] = ()) -> Frozen:
     """Look at a frozen wallet before it is unfrozen.
 
     :param name: of the wallet, or the id of a connection that pays from it.
+    :param gone: connections that are gone for good, so a restored ledger is not reconciled through them.
     :raises ConfigError: no wallet has this name, it is not frozen, or a purchase of it comes first. Nothing was changed.
     """
     from airflow_provider_proxyorders.ledger.accounts import Accounts
@@ -153,12 +155,14 @@ def check_unfreeze(ledger: Ledger, name: str) -> Frozen:
     why = ledger.freeze_reason(wallet)
     if why is None:
         raise ConfigError(f"wallet {wallet!r} may buy: it is unfrozen already. Nothing was changed.")
-    resolving.check_unfreezable(ledger, wallet, _gone(ledger, wallet))
+    resolving.check_unfreezable(ledger, wallet, _require_gone(ledger, wallet, gone))
     since = [step.at for step in ledger.wallet_history(wallet) if step.what == "frozen"]
     return Frozen(wallet, why, since[-1] if since else None)
 
 
-def unfreeze(ledger: Ledger, name: str, author: Actor, note: str = "", *, why: str | None = None) -> Frozen:
+def unfreeze(
+    ledger: Ledger, name: str, author: Actor, note: str = "", *, why: str | None = None, gone: Collection[str] = ()
+) -> Frozen:
     """Allow purchases from a frozen wallet again. The wallet's history keeps who, when, why, and why it was frozen.
 
     :param note: the person's reason.
@@ -168,25 +172,29 @@ def unfreeze(ledger: Ledger, name: str, author: Actor, note: str = "", *, why: s
     """
     from airflow_provider_proxyorders.purchase import resolving
 
-    frozen = check_unfreeze(ledger, name)
-    gone, shown = _gone(ledger, frozen.wallet), why if why is not None else frozen.why
+    frozen = check_unfreeze(ledger, name, gone)
+    shown = why if why is not None else frozen.why
     resolving.unfreeze(ledger, frozen.wallet, author, " ".join(note.split()), why=shown, gone=gone)
     return frozen
 
 
-def _gone(ledger: Ledger, wallet: str) -> set[str]:
-    """Connections of a wallet in a restored ledger that Airflow lacks by now."""
+def _require_gone(ledger: Ledger, wallet: str, gone: Collection[str]) -> Collection[str]:
+    """The connections that a person says are gone for good. A process may lack one that workers have, so nobody guesses it.
+
+    :raises ConfigError: one of them is there, or does not pay from the wallet. Nothing was changed.
+    """
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-    from airflow_provider_proxyorders.ledger import facts
     from airflow_provider_proxyorders.ledger.accounts import Accounts
 
-    gone: set[str] = set()
-    if facts.restored_from(ledger).get():
-        for conn_id in Accounts(ledger.engine, ledger.clock).of_wallet(wallet).values():
-            try:
-                ProxyOrdersHook.get_connection(conn_id)
-            except AirflowNotFoundException:
-                gone.add(conn_id)
+    paying = set(Accounts(ledger.engine, ledger.clock).of_wallet(wallet).values()) if gone else set()
+    for conn_id in gone:
+        if conn_id not in paying:
+            raise ConfigError(f"no account of connection {conn_id!r} pays from wallet {wallet!r}. Nothing was changed.")
+        try:
+            ProxyOrdersHook.get_connection(conn_id)
+        except AirflowNotFoundException:
+            continue
+        raise ConfigError(f"connection {conn_id!r} is there: reconcile the wallet through it. Nothing was changed.")
     return gone
 
 

@@ -51,6 +51,8 @@ class Unfreeze(BaseModel):
     note: str = Field("", max_length=500)
     #: the reason that the person was shown
     why: str | None = Field(None, max_length=20_000)
+    #: connections that are gone for good, after a restore
+    gone: list[str] = Field([], max_length=100)
 
 
 def add_routes(api: FastAPI) -> None:
@@ -101,7 +103,7 @@ def check_unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
     """
     _require_wallet(reading, body.wallet)
     assert reading.ledger is not None
-    frozen = deciding.check_unfreeze(reading.ledger, body.wallet)
+    frozen = deciding.check_unfreeze(reading.ledger, body.wallet, body.gone)
     return {"wallet": frozen.wallet, "why": shapes.clean(frozen.why), "since": shapes.moment(frozen.since)}
 
 
@@ -113,11 +115,11 @@ def unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
     with _audited(reading, UNFROZEN, body.model_dump(exclude_defaults=True)):
         _require_wallet(reading, body.wallet)
         assert reading.ledger is not None
-        why = deciding.check_unfreeze(reading.ledger, body.wallet).why
+        why = deciding.check_unfreeze(reading.ledger, body.wallet, body.gone).why
         if body.why is not None and body.why != shapes.clean(why):
             raise HTTPException(409, "The wallet is frozen for another reason by now. Nothing was changed; look again.")
         person = deciding.person(reading.rights.name)
-        deciding.unfreeze(reading.ledger, body.wallet, person, body.note.strip(), why=why)
+        deciding.unfreeze(reading.ledger, body.wallet, person, body.note.strip(), why=why, gone=body.gone)
     return {"wallet": body.wallet}
 
 

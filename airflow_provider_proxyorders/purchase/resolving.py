@@ -213,7 +213,7 @@ def _take_from_tasks(ledger: Ledger, purchase: Purchase, actor: Actor) -> Purcha
 def check_unfreezable(ledger: Ledger, wallet: str, gone: Collection[str] = ()) -> None:
     """Refuse to unfreeze a wallet while one of its refused purchases may have landed, or before a restored one was reconciled.
 
-    :param gone: connections that Airflow lacks by now, so they cannot be reconciled.
+    :param gone: connections that are gone for good by a person's word, so they cannot be reconciled.
     :raises ConfigError: with the key of such a purchase, or of one with the order of a late answer. Nothing was changed.
     """
     _require_reconciled(ledger, wallet, gone)
@@ -240,7 +240,8 @@ def _require_reconciled(ledger: Ledger, wallet: str, gone: Collection[str]) -> N
         raise ConfigError(
             f"this ledger was restored from a backup of {moment}, and wallet {wallet!r} may have bought since. Reconcile it "
             f"first through {', '.join(left) or 'its connection'} (ReconcileLedgerOperator, or proxyorders ledger reconcile "
-            "CONN_ID), and look at each order that it names. Nothing was changed."
+            "CONN_ID), and look at each order that it names. A connection that is gone for good is named instead: proxyorders "
+            f"ledger unfreeze {wallet} --gone CONN_ID. Nothing was changed."
         )
 
 

@@ -154,11 +154,18 @@ class TestRestoredByOtherMeans:
         command("ledger", "reconcile", "two")
         assert command("ledger", "unfreeze", "iproyal:both", "--yes").status == 0
 
-    def test_a_connection_that_is_gone_is_not_waited_for(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+    def test_a_connection_is_gone_by_a_persons_word_only(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        """This process may lack a connection that the workers have, and the wallet may have bought since the backup."""
         shops.hook("iproyal").buyer()
         command("ledger", "restored", "--yes")
+        there = command("ledger", "unfreeze", WALLET, "--gone", "iproyal_default", "--yes")
+        assert there.status == 1 and "'iproyal_default' is there: reconcile" in there.err
         shops.patch.delenv("AIRFLOW_CONN_IPROYAL_DEFAULT")
-        assert command("ledger", "unfreeze", WALLET, "--yes").status == 0
+        guess = command("ledger", "unfreeze", WALLET, "--yes")
+        assert guess.status == 1 and "--gone CONN_ID" in guess.err and ledger.freeze_reason(WALLET)
+        other = command("ledger", "unfreeze", WALLET, "--gone", "voodoo_default", "--yes")
+        assert other.status == 1 and "no account of connection 'voodoo_default' pays" in other.err
+        assert command("ledger", "unfreeze", WALLET, "--gone", "iproyal_default", "--yes").status == 0
 
     def test_the_freeze_is_in_the_wallets_history(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         shops.hook("iproyal").buyer()
