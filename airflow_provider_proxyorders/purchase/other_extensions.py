@@ -16,7 +16,7 @@ from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
 from airflow_provider_proxyorders.purchase.price import quoted_price
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.vendors.base import Look
-from airflow_provider_proxyorders.vendors.evidence import missing_money
+from airflow_provider_proxyorders.vendors.evidence import Missing, missing_money
 from airflow_provider_proxyorders.wire.reading import when
 
 
@@ -36,20 +36,24 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
     if missing.explained:
         return Look("absent", f"{why}; {missing.detail}")
-    if _is_charge_of(tracker, purchase, missing.price):
+    if is_charge_of(tracker, purchase, missing):
         return look
     may_be_of_others = missing.amount is not None and 0 < missing.amount <= missing.others  # their end decides
     return Look("not visible" if may_be_of_others else "inconclusive", f"{why}; {missing.detail}", trace=may_be_of_others or None)
 
 
-def _is_charge_of(tracker: OrderTracker, purchase: Purchase, missing: Decimal | None) -> bool:
-    """Whether missing money can be the charge of this extension: its quote, or at most its cap."""
-    if missing is None:
-        return False
+def is_charge_of(tracker: OrderTracker, purchase: Purchase, missing: Missing) -> bool:
+    """Whether missing money can be the charge of this extension: its quote, or at most its cap.
+
+    Beside other uncertain charges it is more than all of them, and just the quote, alone or with all of them.
+    """
     quote = quoted_price(tracker.vendor, purchase)
     if quote is None:
-        return missing <= purchase.reserved.amount
-    return abs(missing - quote.amount) < Decimal(1).scaleb(-minor_digits(quote.currency))  # or a charge in whole cents
+        return missing.price is not None and missing.price <= purchase.reserved.amount
+    if not missing.fell or missing.amount is None:
+        return False
+    cent = Decimal(1).scaleb(-minor_digits(quote.currency))  # or a charge in whole cents
+    return any(abs(missing.amount - quote.amount - beside) < cent for beside in {Decimal(0), missing.others})
 
 
 def _grown(purchase: Purchase, look: Look) -> int:

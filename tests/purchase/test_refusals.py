@@ -24,7 +24,9 @@ from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.inbox import Hint, Inbox
+from airflow_provider_proxyorders.purchase.other_extensions import is_charge_of
 from airflow_provider_proxyorders.sandbox.faults import Rule
+from airflow_provider_proxyorders.vendors.evidence import Missing
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
 from tests.counted import counted
 from tests.vendors import VENDORS
@@ -298,6 +300,27 @@ def test_what_an_unresolved_purchase_may_have_taken_makes_no_look_inconclusive(s
     shop.ledger.record(lost, Step.PLACED, "adopted", actor, vendor_order=VendorOrder("1", OrderStatus.PENDING, ""), price=price)
     time.sleep(0.6)
     assert look() == "absent"
+
+
+@pytest.mark.parametrize(
+    ("amount", "others", "proves"),
+    [
+        ("6.00", "0", True),
+        ("6.00", "5.50", True),  # the others can have taken less than that
+        ("11.50", "5.50", True),  # this one and all others
+        ("6.00", "6.00", False),  # or another one, just as well
+        ("7.00", "5.50", False),  # somebody else took a part of it
+        ("1.00", "0", False),
+        ("0", "0", False),
+    ],
+)
+def test_what_missing_money_proves_of_an_extension(shop_of: ShopOf, amount: str, others: str, proves: bool) -> None:
+    shop = shop_of("iproyal")
+    order_id = str(shop.delivered("order").order_id)
+    extension = shop.buyer().extend(order_id, {"product_plan_id": 22}, order_key="e")
+    assert extension.reserved.amount == Decimal("6.00")
+    missing = Missing(Decimal(amount), Decimal(others), "")
+    assert is_charge_of(shop.buyer(), extension, missing) is proves
 
 
 def test_money_that_somebody_else_took_does_not_prove_an_extension(shop_of: ShopOf) -> None:
