@@ -41,5 +41,5 @@ def missing_name(package: str, name: str) -> Exception:
         homes = {public: room for room in ROOMS for public in import_module(f"{root}.{room}").__all__}
         if near := difflib.get_close_matches(name, homes, n=1, cutoff=0.8):
             line = f"from {root}.{homes[near[0]]} import {near[0]}"
-            return ImportError(f"{package} has no {name}. Write: {line}", name=package)
+            return ImportError(f"{package} lacks {name}. Write: {line}", name=package)
     return AttributeError(f"module {package!r} has no attribute {name!r}")

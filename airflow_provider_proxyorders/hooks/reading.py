@@ -252,7 +252,7 @@ def _connection_of(hook: ReadingHook) -> Connection:
         variable = f"AIRFLOW_CONN_{conn_id.upper()}"
         if variable in os.environ:
             raise ConfigError(
-                f"connection {conn_id!r} is unreadable: {variable} holds neither JSON nor a URI. Nothing was sent. Write JSON, "
+                f"connection {conn_id!r} is unreadable: {variable} must hold JSON or a URI. Nothing was sent. Write JSON, "
                 "with double quotes."
             ) from None
         raise ConfigError(

@@ -34,7 +34,9 @@ def signed_sample(vendor: Vendor, clock: Callable[[], float]) -> tuple[str, byte
     """
     conn_id, secrets = vendor.account.conn_id, secrets_of(vendor.account.webhook_secret)
     if not secrets:
-        text = f"connection {conn_id!r} has no webhook_secret, so each webhook is refused. Nothing was sent. Add it to the extra."
+        text = (
+            f"connection {conn_id!r} lacks the webhook_secret, so each webhook is refused. Nothing was sent. Add it to the extra."
+        )
         raise ConfigError(text)
     order_id, scheme = f"proxyorders-test-{randoms.token_hex(6)}", scheme_of(vendor)
     sample = {name: value.replace("{order_id}", order_id) for name, value in vendor.webhook_sample.items()}

@@ -82,7 +82,7 @@ class TestSendTest:
         assert refused.status == 1 and "answered 401" in refused.out and "another-long-secret" not in refused.out
 
     @pytest.mark.parametrize(
-        ("vendor", "extra", "says"), [("iproyal", {}, "lacks webhooks"), ("voodoo", {}, "has no webhook_secret")]
+        ("vendor", "extra", "says"), [("iproyal", {}, "lacks webhooks"), ("voodoo", {}, "lacks the webhook_secret")]
     )
     def test_a_connection_without_webhooks(
         self, shops: Shops, command: Command, vendor: str, extra: dict[str, str], says: str

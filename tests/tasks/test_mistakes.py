@@ -196,7 +196,7 @@ CONNECTIONS = [
         "a host that is off", with_connection(host="http://127.0.0.1:1/x"), "127.0.0.1:1", BOUGHT, "Check the host of connection"
     ),
     row("a path in a URI", with_variable("iproyal://:key@127.0.0.1:80/x?max_order_price=5"), "schema must", SENT, "into host"),
-    row("Python for JSON", with_variable("{'conn_type': 'iproyal'}"), "AIRFLOW_CONN_MINE holds", SENT, "Write JSON"),
+    row("Python for JSON", with_variable("{'conn_type': 'iproyal'}"), "AIRFLOW_CONN_MINE must hold", SENT, "Write JSON"),
     row("an extra of no JSON", with_variable(NO_JSON), "the extra must be JSON", SENT, "must be JSON"),
     row("a misspelt conn_id", lambda shops: create("iproyal_defualt"), "'iproyal_defualt' is missing", SENT, "correct conn_id"),
     row(
@@ -320,14 +320,14 @@ IMPORTS = [
     row(
         "from the package itself",
         imported("CreateProxyOrderOperator"),
-        "has no CreateProxyOrderOperator",
+        "lacks CreateProxyOrderOperator",
         READS,
         "operators import CreateP",
     ),
     row(
         "a sensor of the operators",
         imported("ProxyOrderSensor", ".operators"),
-        "has no ProxyOrderSensor",
+        "lacks ProxyOrderSensor",
         READS,
         ".sensors import ProxyO",
     ),
@@ -381,7 +381,7 @@ COMMANDS = [
     row(
         "a test without secret",
         command("webhooks", "send-test", "voodoo_default"),
-        "no webhook_secret",
+        "lacks the webhook_secret",
         SENT,
         "Add it to the extra",
     ),
