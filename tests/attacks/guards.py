@@ -64,6 +64,10 @@ def _open_for_others(_: Any) -> Any:
     return SimpleNamespace(**{**vars(os), "open": lambda path, flags, mode=0o777: os.open(path, flags, 0o644)})
 
 
+def _all_are_allowed(_: Any) -> Any:
+    return lambda self, conn_ids, method="GET": frozenset(conn_ids)
+
+
 def _plain_address(_: Any) -> Any:
     return lambda url: url.render_as_string(hide_password=False)
 
@@ -167,6 +171,9 @@ GUARDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
         "triggers.events:EndedOrder._is_own",
         always(lambda self: True),
     ),
+    "tests/page/test_attacks.py::test_a_viewer_sees_and_changes_nothing": ("page.rights:Rights.allowed", _all_are_allowed),
+    "tests/page/test_attacks.py::test_of_another_team_no_call_tells_a_word": ("page.rights:Rights.allowed", _all_are_allowed),
+    "tests/page/test_attacks.py::test_hostile_text_is_data_on_every_call": ("page.shapes:clean", always(lambda text: text)),
     "tests/ledger/test_address.py::test_only_its_owner_may_read_a_new_file": ("ledger.engine:os", _open_for_others),
     "tests/delivery/test_drafts.py::test_a_killed_writer_leaves_nothing_after_the_next_delivery": (
         "delivery.file:_remove_left_over",
@@ -215,6 +222,15 @@ WITHOUT_REMOVAL: Mapping[str, str] = {
     ),
     "tests/webhooks/test_events.py::test_the_reference_is_that_of_the_read": (
         "the event is made of the vendor's read alone; the delivery's reference never reaches that code"
+    ),
+    "tests/page/test_attacks.py::test_without_a_true_login_no_call_answers": (
+        "the log-in is Airflow's, and each call depends on it"
+    ),
+    "tests/page/test_attacks.py::test_a_form_of_another_site_with_the_users_cookie_changes_nothing": (
+        "the check is a dependency of each call, bound when the app is made"
+    ),
+    "tests/page/test_attacks.py::test_a_forged_id_is_refused_and_never_a_failure": (
+        "an odd value ends in the ledger's look-up or in FastAPI's own check; there is no single guard"
     ),
     "tests/hooks/test_hook.py::TestReading::test_get_conn_shows_the_key_to_no_other_host": (
         "the session has the key in an adapter for the account's address; there is no check to skip"
