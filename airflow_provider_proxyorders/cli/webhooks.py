@@ -57,7 +57,7 @@ def serve(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.webhooks import app
 
     _compat.act_as_airflow_command()
-    with app.listen(arguments.host, arguments.port) as listener:
+    with app.place(arguments.host, arguments.port) as listener:
         print(f"receiving webhooks at http://{arguments.host}:{listener.getsockname()[1]}/CONN_ID", flush=True)
         app.serve(listener)
     return 0

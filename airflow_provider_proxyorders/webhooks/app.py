@@ -33,16 +33,20 @@ def _inbox() -> Inbox:
     return open_inbox(shared_ledger_url())
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The place where the receiver will answer, taken before it starts.
+def place(host: str, port: int) -> socket.socket:
+    """The place where the receiver will answer, taken before it starts. Until then connections are refused.
 
     :raises ConfigError: the place cannot be taken.
     """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
     except OSError as error:
+        listener.close()
         why = error.strerror or error
         raise ConfigError(f"the receiver cannot listen on {host}:{port}: {why}. Try another --port or --host.") from None
+    return listener
 
 
 def serve(listener: socket.socket) -> None:
