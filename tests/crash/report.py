@@ -210,8 +210,8 @@ a person is asked | resolve it, or use a new order key |
 look into the dashboard, `ledger resolve` |
 | Two keys or two addresses of one balance look like two accounts, with two limits | the same `wallet` in both connections |
 | Limits are compared with amounts in an unnamed currency | `currency` |
-| A charge above the quote is seen at the next purchase or comparison, not before | `max_order_price`, `daily_limit`, \
-`min_balance` |
+| A charge above the quote is seen at the next purchase or comparison, and in a busy line up to two purchases later | \
+`max_order_price`, `daily_limit`, `min_balance` |
 | A list that is empty for the one read right before the first purchase of a ledger: a person decides | run the comparison first |
 | Two ProxyScrape purchases of one type land, one answer names a missing order and the other is refused: a person decides, until \
 the refused task looks again | clear the refused task first |
