@@ -83,7 +83,8 @@ class DeliverProxiesOperator(_compat.KeepsDefaults, BaseOperator):
         later, and the file stays as it was.
     :param check_url: fetch this page through every HTTP and SOCKS5 proxy first, an ``http`` or ``https`` address (templated); by
         default there is no check.
-    :param check_timeout: time limit of one such fetch: seconds, timedelta or text such as ``PT10S``.
+    :param check_timeout: time limit of one such fetch: seconds, timedelta or text such as ``PT10S``. A proxy that takes no
+        connection in three tenths of it is silent.
     :param check_at_once: fetches at a time.
     """
 
@@ -100,7 +101,7 @@ class DeliverProxiesOperator(_compat.KeepsDefaults, BaseOperator):
         at_least: int = 1,
         check_url: str | None = None,
         check_timeout: timedelta | float | str = 10.0,
-        check_at_once: int = 20,
+        check_at_once: int = 200,
         retries: int | None = RETRIES,
         retry_delay: timedelta | float = RETRY_DELAY,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
@@ -116,7 +117,7 @@ class DeliverProxiesOperator(_compat.KeepsDefaults, BaseOperator):
         if not is_template(check_url):
             page_of(check_url)  # a mistake shows when the DAG file is read
         self.check_timeout = seconds_of("check_timeout", check_timeout, 10.0)
-        self.check_at_once = count_of("check_at_once", check_at_once, 20)
+        self.check_at_once = count_of("check_at_once", check_at_once, 200)
 
     @explaining
     def execute(self, context: Context) -> dict[str, Any]:

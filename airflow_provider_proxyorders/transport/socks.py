@@ -18,17 +18,19 @@ _WITHOUT_LOGIN, _WITH_LOGIN = 0, 2
 _LONGEST_LINE = 8192
 
 
-async def fetch_status(url: str, proxy: str, context: ssl.SSLContext | None) -> int:
+async def fetch_status(url: str, proxy: str, context: ssl.SSLContext | None, to_connect: float) -> int:
     """The HTTP status of a page, or of the proxy in its place.
 
     :param proxy: ``socks5://user:password@host:port``.
     :param context: of TLS, for an ``https`` page.
+    :param to_connect: seconds in which the proxy has to take the connection.
     :raises OSError, EOFError, ValueError: the proxy or the page is silent, or answers something else.
     """
     page = urlsplit(url)
     assert page.hostname
     port = page.port or (443 if page.scheme == "https" else 80)
-    reader, plain = await asyncio.open_connection(urlsplit(proxy).hostname, urlsplit(proxy).port)
+    opening = asyncio.open_connection(urlsplit(proxy).hostname, urlsplit(proxy).port)
+    reader, plain = await asyncio.wait_for(opening, to_connect)
     writer = plain  # a plain writer that is let go closes the connection below TLS
     try:
         refusal = await _log_in(reader, writer, proxy) or await _connect(reader, writer, page.hostname, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -85,6 +86,44 @@ def test_many_that_hang_end_in_time(mute: int) -> None:
     health = check(proxies, "http://127.0.0.1:1/", timeout=0.2, at_once=20)
     assert health.silent == 40
     assert time.monotonic() - began < 7.0  # one by one it would be eight
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A port that takes no further connection, as a host that is gone."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        port = listener.getsockname()[1]
+        for _ in range(8):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_who_takes_no_connection_is_silent_sooner(full: int, scheme: str) -> None:
+    began = time.monotonic()
+    health = check([Proxy("127.0.0.1", full, scheme=scheme) for _ in range(5)], "http://127.0.0.1:1/", timeout=20.0)
+    assert health.silent == 5
+    assert 6.0 <= time.monotonic() - began < 18.0, "three tenths of the time for one fetch"
+
+
+def test_who_took_the_connection_has_the_whole_time() -> None:
+    async def slow() -> list[tuple[int | None, float]]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(2.0)
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            return await aprobe(
+                "http://example.com/", [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"], timeout=5, at_once=4
+            )
+
+    assert [status for status, _ in asyncio.run(slow())] == [204]
 
 
 def test_a_trickle_ends_in_time() -> None:
