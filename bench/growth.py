@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sqlalchemy import event, text
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
+from airflow_provider_proxyorders.ledger.bulk import owned_among
 from airflow_provider_proxyorders.ledger.evidence import Floor, Shown
 
 SMALL = 400
@@ -142,7 +143,6 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
 
     sample = ledger.find(f"history-{last - 9}")
     assert sample is not None
-    recently = datetime.now(timezone.utc) - timedelta(minutes=200)
     return {
         "a purchase's ledger steps, limits included": purchase,
         "one sample by its key": lambda: ledger.find(sample.order_key),
@@ -150,7 +150,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         "orders by the vendor's id": lambda: ledger.by_order_id(BIG, sample.order_id or ""),
         "what was sent since a moment ago": lambda: ledger.sent_after(BIG, 0, ledger.clock()),
         "whose an order is": lambda: ledger.owned_by_another(sample, sample.order_id or ""),
-        "what a wallet owns since": lambda: ledger.own_ids(RARE, since=recently),
+        "which ids a wallet owns": lambda: owned_among(ledger, BIG, [f"order-{number}" for number in range(last - 100, last)]),
         "the newest, any wallet": lambda: rows(100, ledger.purchases()),
         "the newest of the big wallet": lambda: rows(100, ledger.purchases(wallet=BIG)),
         "the newest of a rare wallet": lambda: ledger.purchases(wallet=RARE, limit=4),

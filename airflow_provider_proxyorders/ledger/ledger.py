@@ -17,7 +17,7 @@ from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
 from airflow_provider_proxyorders.ledger import ownership, schema, turns
 from airflow_provider_proxyorders.ledger.corrections import LedgerCorrections
-from airflow_provider_proxyorders.ledger.dialect import stamp, unindexed
+from airflow_provider_proxyorders.ledger.dialect import unindexed
 from airflow_provider_proxyorders.ledger.engine import engine_for, translated_errors
 from airflow_provider_proxyorders.ledger.evidence import LedgerEvidence
 from airflow_provider_proxyorders.ledger.facts import FactStore
@@ -139,24 +139,6 @@ class Ledger(
         """The order key of the creation that owns an id of the vendor's, ``None`` for a free id."""
         with self.autocommit() as connection:
             return ownership.owner_of(connection, wallet, vendor_id)
-
-    def own_ids(self, wallet: str, since: datetime | None = None) -> frozenset[str]:
-        """Vendor ids (orders and their handles) that belong to purchases of a wallet.
-
-        :param since: only purchases that changed since then, or may still get a handle (PLACED); None = all.
-        """
-        # a condition on order_id would lead SQLite to the index of ids, and so through all of the wallet
-        creations = select(purchases.c.order_id, purchases.c.handle).where(
-            purchases.c.wallet == wallet, purchases.c.kind == "create"
-        )
-        queries = [creations]
-        if since is not None:  # two queries, each with its index; a purchase that ends in between is in the second
-            placed = creations.where(purchases.c.step == Step.PLACED.value)
-            queries = [placed, creations.where(purchases.c.updated_at >= stamp(since))]
-        with self.autocommit() as connection:
-            return frozenset(
-                vendor_id for query in queries for row in connection.execute(query) for vendor_id in row if vendor_id
-            )
 
     def freeze_reason(self, wallet: str) -> str | None:
         """Why a wallet is frozen, ``None`` for a wallet that may buy."""

@@ -28,7 +28,8 @@ class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
     count as known.
 
     Returns a JSON object: ``wallet``, ``settled``, ``updated``, ``unresolved``, ``foreign``, ``maybe_ours``, ``missing``
-    (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null).
+    (lists of keys and ids), ``unexplained`` (text or null) and ``frozen`` (text or null). Each list has at most a hundred
+    entries, and so has the log. ``counts`` has the number of all: kind -> number.
 
     :param conn_id: the Airflow connection that holds the wallet (templated).
     :param fail_on_findings: fail the task if a person should look, so that Airflow's alerts fire.
@@ -54,6 +55,7 @@ class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
     @explaining
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+        from airflow_provider_proxyorders.wallet.findings import MOST_IN_ERROR
         from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
         buyer = ProxyOrdersHook(conn_id_of(self.conn_id)).buyer(context, self.log.info)
@@ -63,6 +65,7 @@ class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
         frozen = buyer.ledger.freeze_reason(wallet)
         result = {
             "wallet": wallet,
+            "counts": report.counts,
             "settled": report.settled,
             "updated": report.updated,
             "unresolved": sorted(report.unresolved),
@@ -78,7 +81,8 @@ class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
         elif self.fail_on_findings:
             context["ti"].xcom_push(key="return_value", value=result)
             then = f" Purchases from it are frozen; afterwards: proxyorders ledger unfreeze {wallet}" if frozen else ""
-            raise AirflowFailException(f"wallet {wallet!r} needs a look: {'; '.join(report.lines())}.{then}")
+            findings = "; ".join(report.lines(MOST_IN_ERROR))
+            raise AirflowFailException(f"wallet {wallet!r} needs a look: {findings}.{then}")
         return result
 
 

@@ -7,6 +7,7 @@ for them again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
@@ -57,8 +58,10 @@ def read_orders(tracker: OrderTracker, order_ids: Sequence[str]) -> dict[str, Ve
 def _read(tracker: OrderTracker, order_ids: Sequence[str]) -> dict[str, VendorOrder]:
     """The orders that one read of each shows, several calls at a time."""
     orders: dict[str, VendorOrder] = {}
-    for answer in run_many(tracker.http, [partial(tracker.vendor.get_many, ids) for ids in tracker.vendor.batches(order_ids)]):
-        if isinstance(answer, ProxyOrdersError):
-            raise answer
-        orders |= answer
+    flows = [partial(tracker.vendor.get_many, ids) for ids in tracker.vendor.batches(order_ids)]
+    with closing(run_many(tracker.http, flows)) as answers:
+        for answer in answers:
+            if isinstance(answer, ProxyOrdersError):
+                raise answer
+            orders |= answer
     return orders

@@ -115,10 +115,10 @@ class RenewalSearch:
 
     def in_the_ledger(self, term: timedelta | None) -> ExpiringOrders:
         """Search the orders from the ledger. Only those that can be due are read at the vendor, several calls at a time."""
-        known = self._known(self._named_or_near(term), term)
-        self._leave_out_missing((each.order_id for each in known), "the ledger of this wallet")
+        entries = self._known(self._named_or_near(term), term)
+        self._leave_out_missing((each.order_id for each in entries), "the ledger of this wallet")
         near: list[_Known] = []
-        for each in known:
+        for each in entries:
             if each.ends is None:
                 self._leave_out_undated(each.order_id)
             elif self._is_near(each.ends):
@@ -137,7 +137,7 @@ class RenewalSearch:
             if self.is_due(order, end) and end is not None:
                 candidates.append(_Candidate(order, end, "vendor" if order.expires_at or each.is_dated else "term"))
         more = self._count_undated() if term is None and self.asked_ids is None else 0
-        results = self._results(candidates, len(known) + more, "ledger")
+        results = self._results(candidates, len(entries) + more, "ledger")
         unnamed = more - sum(left.reason == "no_expiry" for left in self.left_out)
         return replace(results, unnamed={"no_expiry": unnamed} if unnamed > 0 else {})
 
@@ -183,20 +183,20 @@ class RenewalSearch:
     def _known(self, order_ids: Sequence[str], term: timedelta | None) -> list[_Known]:
         """The running orders among these, as the ledger knows them: each ends by its latest extension, else by the term."""
         wallet, zone = self.tracker.account.wallet, self.tracker.account.timezone
-        known: list[_Known] = []
+        entries: list[_Known] = []
         for order_id, summaries in purchases_by_order(self.tracker.ledger, wallet, order_ids).items():
             creation = next((each for each in summaries if each.kind == "create" and each.step in RUNNING), None)
             if creation is None:
                 continue
             dates = [each.expires_at for each in summaries if each.expires_at is not None]
             by_term = later(creation.began, term, zone) if term is not None else None
-            known.append(_Known(order_id, creation, max(dates) if dates else by_term, bool(dates)))
-        return sorted(known, key=lambda each: each.creation.began)
+            entries.append(_Known(order_id, creation, max(dates) if dates else by_term, bool(dates)))
+        return sorted(entries, key=lambda each: each.creation.began)
 
     def _unlisted(self, order_ids: Iterable[str]) -> dict[str, VendorOrder]:
         """Orders of the ledger with a near end that a list does not show. It may lag, so they are asked for by their ids."""
-        known = self._known(sorted(order_ids), None)
-        return read_orders(self.tracker, [each.order_id for each in known if self._is_near(each.ends)])
+        entries = self._known(sorted(order_ids), None)
+        return read_orders(self.tracker, [each.order_id for each in entries if self._is_near(each.ends)])
 
     def _count_undated(self) -> int:
         """Leave out the orders without a known end, the first of them by name."""

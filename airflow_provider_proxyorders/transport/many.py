@@ -7,7 +7,7 @@ session and logs in, and a refused key is asked once. Results come in the order 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 
@@ -17,10 +17,10 @@ from airflow_provider_proxyorders.transport.worker import Http
 from airflow_provider_proxyorders.wire.messages import Flow
 
 
-def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Iterator[T | ProxyOrdersError]:
+def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T | ProxyOrdersError, None, None]:
     """The results of reading flows, in their order. The error of a flow stands in the place of its result.
 
-    A caller that stops taking results ends the flows that have not begun.
+    A caller that closes the generator ends the flows that have not begun.
 
     :param flows: each makes a flow, in the thread that runs it.
     """

@@ -6,6 +6,7 @@ The source of a price stays with it, and so does the reason against a better one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -89,11 +90,11 @@ class Prices:
         purchases = priced_purchases(self.ledger, self.vendor.account.wallet, (order_id for order_id, _ in due))
         bodies = [self._body(order_id, purchases.get(order_id, ())) for order_id, _ in due]
         flows = [partial(self.vendor.quote_extension, *asked) for asked in bodies if not isinstance(asked, _Answer)]
-        quotes = run_many(self.http, flows)
         renewals: list[Renewal] = []
-        for (order_id, at), asked in zip(due, bodies, strict=True):
-            answer = asked if isinstance(asked, _Answer) else self._answer(next(quotes))
-            renewals.append(self._renewal(order_id, at, purchases.get(order_id, ()), answer))
+        with closing(run_many(self.http, flows)) as quotes:
+            for (order_id, at), asked in zip(due, bodies, strict=True):
+                answer = asked if isinstance(asked, _Answer) else self._answer(next(quotes))
+                renewals.append(self._renewal(order_id, at, purchases.get(order_id, ()), answer))
         return renewals
 
     def _renewal(self, order_id: str, at: datetime, purchases: Sequence[PricedPurchase], answer: _Answer) -> Renewal:

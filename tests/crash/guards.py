@@ -161,7 +161,6 @@ def owned(patch: Patch) -> None:
     from airflow_provider_proxyorders.ledger import Ledger, ownership
 
     patch(ownership, "take", lambda *args: None)
-    patch(Ledger, "own_ids", lambda ledger, wallet, since=None: frozenset())
     patch(Ledger, "owned_by_another", lambda ledger, purchase, vendor_id: False)
 
 

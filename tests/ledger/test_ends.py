@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Step, VendorOrder
-from airflow_provider_proxyorders.ledger import Intent, Ledger, ends
+from airflow_provider_proxyorders.ledger import Intent, Ledger, bulk, ends
 from airflow_provider_proxyorders.ledger.schema import purchases
 
 from .plans import fill, plans_of
@@ -88,6 +88,35 @@ def test_orders_without_a_known_end_are_counted_and_the_first_are_named(ledger: 
     assert set(plans) <= {"undated", "expires"}, "few purchases without an end are few in either index"
     assert ends.undated(ledger, "v:a", most=9, extended=True) == (5, ("placed", "4", "3", "2", "1"))
     assert ends.undated(ledger, "v:c", most=3, extended=False) == (0, ())
+
+
+def test_orders_that_the_vendor_should_list(ledger: Ledger) -> None:
+    """Those whose term runs. What ended long ago is not read."""
+    later = (NOW + DAY).isoformat(timespec="microseconds")
+    for order_id, ends_in, step in (("1", DAY, Step.DELIVERED), ("2", -DAY, Step.DELIVERED), ("3", None, Step.DELIVERED)):
+        bought(ledger, order_id, ends_in, step)
+    bought(ledger, "4", -DAY, Step.PLACED)
+    bought(ledger, "5", DAY, Step.REFUNDED)
+    bought(ledger, "6", DAY, wallet="v:b")
+    bought(ledger, "7", DAY, updated_at=later)
+    bought(ledger, "1", 9 * DAY, kind="extend")
+    fill(ledger, "create-2-v:a")
+    with plans_of(ledger) as plans:
+        keys = sorted(each.order_key for each in ends.expected(ledger, "v:a", NOW))
+    assert keys == ["create-1-v:a", "create-3-v:a", "create-4-v:a", "extend-1-v:a"]
+    assert set(plans) <= {"open", "step", "expires", "undated"}
+
+
+def test_keys_of_all_unresolved_purchases(ledger: Ledger) -> None:
+    for order_id, step in (("1", Step.UNKNOWN), ("2", Step.DELIVERED), ("3", Step.REJECTED), ("5", Step.PLACED)):
+        bought(ledger, order_id, None, step)
+    bought(ledger, "4", None, Step.REJECTED, maybe_sent=True)
+    assert sorted(bulk.unresolved_keys(ledger, "v:a")) == ["create-1-v:a", "create-4-v:a"]
+    assert bulk.keys_at(ledger, "v:a", Step.PLACED) == ["create-5-v:a"]
+    assert bulk.keys_at(ledger, "v:a", Step.PLACED, since=NOW + DAY) == []
+    (found,) = bulk.purchases_of(ledger, ["create-5-v:a", "nobody", "create-1-v:a"])
+    assert [purchase.order_id for purchase in found] == ["5", "1"]
+    assert bulk.owned_among(ledger, "v:a", ["5", "6", "2"]) == {"2", "5"}
 
 
 def test_refusals_of_before_cost_the_unresolved_nothing(ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from airflow_provider_proxyorders.domain.errors import LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
+from airflow_provider_proxyorders.ledger.bulk import owned_among
 from tests.counted import counted
 from tests.ledgers import sqlite_ledger
 
@@ -202,13 +203,9 @@ def test_a_value_is_decided_once(ledger: Ledger) -> None:
 
 
 def test_ids_that_the_ledger_owns(ledger: Ledger) -> None:
-    purchase = placed(ledger)
-    moment = datetime.now(timezone.utc) - timedelta(minutes=1)
-    later = moment + timedelta(minutes=2)
-    assert ledger.own_ids("v:c") == ledger.own_ids("v:c", since=moment) == {"77"}
-    assert ledger.own_ids("v:c", since=later) == {"77"}, "it may still open a sub-account"
-    ledger.record(purchase, Step.DELIVERED, "", WHO)
-    assert ledger.own_ids("v:c", since=later) == ledger.own_ids("v:other") == frozenset()
+    placed(ledger)
+    assert owned_among(ledger, "v:c", ["77", "78"]) == {"77"}
+    assert owned_among(ledger, "v:other", ["77"]) == set()
     assert [purchase.order_key for purchase in ledger.by_order_id("v:c", "77")] == ["k"]
 
 

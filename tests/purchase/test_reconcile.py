@@ -135,7 +135,8 @@ def test_an_order_that_the_vendor_does_not_know_any_more_hides_no_other(shop_of:
     shop.box.control({"vendor": "iproyal", "processing": 86_400.0})
     gone = shop.buyer().place(shop.request, order_key="gone").order_id
     shop.buyer().place(shop.request, order_key="other")
-    shop.box.fault(vendor="iproyal", operation="get", nth=2, action="status", status=404)  # the newest is read first
+    shop.box.fault(vendor="iproyal", operation="list", times=1, action="unseen")  # so each order is read alone, the newest first
+    shop.box.fault(vendor="iproyal", operation="get", nth=2, action="status", status=404)
     strange = buy_elsewhere(shop)
     report = reconcile(shop.buyer())
     assert [*report.unresolved] == ["gone"] and f"order {gone} was taken" in report.unresolved["gone"]

@@ -19,7 +19,7 @@ from .clockwork import Worker
 from .scenario import Weather
 
 READS = (
-    "find", "get", "own_ids", "owned_by_another", "last_step", "sent_after", "order_ids_of_reference", "maybe_refunded",
+    "find", "get", "owned_by_another", "last_step", "sent_after", "order_ids_of_reference", "maybe_refunded",
     "freeze_reason", "purchases", "looks_at_last_sending", "check_alone", "place_in_line",
     "is_outdated",
 )  # fmt: skip

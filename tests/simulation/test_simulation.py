@@ -97,7 +97,6 @@ def without_settling(patch: pytest.MonkeyPatch) -> None:
 
 def without_owners(patch: pytest.MonkeyPatch) -> None:
     """What others bought can be taken for what is looked for."""
-    patch.setattr(Books, "own_ids", lambda *_, **__: frozenset())
     patch.setattr(Books, "owned_by_another", lambda *_, **__: False)
 
 

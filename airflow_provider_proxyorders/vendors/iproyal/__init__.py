@@ -18,13 +18,11 @@ from airflow_provider_proxyorders.domain.exact_json import UnreadableBody
 from airflow_provider_proxyorders.domain.model import VendorOrder
 from airflow_provider_proxyorders.vendors.base import (
     Capabilities,
-    Filters,
     Look,
     Operation,
     Orders,
     Polling,
     Prepared,
-    Take,
     about,
 )
 from airflow_provider_proxyorders.vendors.evidence import balance_evidence, missing_money
@@ -164,13 +162,6 @@ class IPRoyal(IPRoyalReading):
         if kind == "extend" and order_id is not None:
             return (yield from self._resolve_extension(order_id, body, evidence))
         return (yield from self._resolve_order(body, evidence, owned))
-
-    def inventory(self) -> Flow[Orders | None]:
-        return (yield from self.list(Filters()))
-
-    def inventory_parts(self, take: Take) -> Flow[bool]:
-        yield from self.list_parts(Filters(), take)
-        return True
 
     def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: Container[str]) -> Flow[Look]:
         """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained.

@@ -128,6 +128,13 @@ class IPRoyalLists(Vendor):
 
         yield from self._take_rows(list_params(rest), ALL, take_rows)
 
+    def inventory(self) -> Flow[Orders | None]:
+        return (yield from self.list(Filters()))
+
+    def inventory_parts(self, take: Take) -> Flow[bool]:
+        yield from self.list_parts(Filters(), take)
+        return True
+
     def rows_above(self, mark: int | None, product_id: Any, location_id: Any = None) -> Flow[tuple[dict[int, Any], int]]:
         """Orders of a product above an id, as the vendor sent them; without a mark enough of them to hold the newest.
 
