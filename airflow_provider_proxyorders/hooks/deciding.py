@@ -145,7 +145,7 @@ def check_unfreeze(ledger: Ledger, name: str, gone: Collection[str] = ()) -> Fro
     """Look at a frozen wallet before it is unfrozen.
 
     :param name: of the wallet, or the id of a connection that pays from it.
-    :param gone: connections that are gone for good, so a restored ledger is not reconciled through them.
+    :param gone: connections named as gone for good. A restored ledger is not reconciled through them.
     :raises ConfigError: no wallet has this name, it is not frozen, or a purchase of it comes first. Nothing was changed.
     """
     from airflow_provider_proxyorders.ledger.accounts import Accounts
@@ -179,7 +179,7 @@ def unfreeze(
 
 
 def _require_gone(ledger: Ledger, wallet: str, gone: Collection[str]) -> Collection[str]:
-    """The connections that a person says are gone for good. A process may lack one that workers have, so nobody guesses it.
+    """The connections named by a person as gone for good. A process may lack one of the workers' own, so nobody guesses it.
 
     :raises ConfigError: one of them is there, or does not pay from the wallet. Nothing was changed.
     """

@@ -259,9 +259,9 @@ class LedgerEvidence(Database):
             return any(key != purchase.order_key for key in connection.execute(_OWNER, values).scalars())
 
     def is_outdated(self, wallet: str, after: int) -> bool:
-        """Whether something unusual happened on a wallet since a step, so what was read then is evidence no more.
+        """Whether something unusual happened on a wallet since a step. A reading from then is evidence no more.
 
-        A look sees through purchases that went their usual way, but not through an unresolved one, a refund or an extension.
+        A look sees through purchases on their usual way, but not through an unresolved one, a refund or an extension.
         """
         with self.autocommit() as connection:
             return is_outdated(connection, turns.live_name(connection, wallet), after)

@@ -55,14 +55,14 @@ class PurchaseRequest:
 
 @dataclass(frozen=True)
 class Before:
-    """What was read at the vendor before a purchase, at its turn or in the line.
+    """The reading at the vendor before a purchase, at its turn or in the line.
 
     :param evidence: to recognise the purchase by.
-    :param floor: what must remain in the wallet, if the connection sets it.
+    :param floor: the least rest in the wallet, if the connection sets it.
     :param after: number of the newest step before the read.
     :param read_from: the begin of the read, by the ledger's clock.
     :param read_until: the end of the read, by the monotonic clock and by the ledger's.
-    :param shows_all_at: from then on a read shows what this one need not show; ``None``: it shows all.
+    :param shows_all_at: from then on a read shows everything sent before this one; ``None``: it shows all.
     """
 
     evidence: Mapping[str, Any]
@@ -82,7 +82,7 @@ class Attempt:
     :param refused: fence of the refused purchase that this call sends again; see :class:`Intent`.
     :param login_renewed: whether this call used its one new login.
     :param unquoted: whether the vendor refused to quote a price. Then only the cap is known.
-    :param before: the evidence that was read in the line, if it was.
+    :param before: the reading in the line, if there was one.
     """
 
     request: PurchaseRequest

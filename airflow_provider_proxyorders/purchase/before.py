@@ -1,7 +1,7 @@
-"""What is read at the vendor before a purchase leaves: at its turn, or a little earlier, in the line.
+"""Reads the evidence before a purchase leaves: at its turn, or a little earlier, in the line.
 
-Two rules. What was read in the line tells no less than a fresh read that lags, and a look reckons with a lag of the settle time
-anyway: what was sent since is in the ledger, and explains its own orders and money. After anything unusual it is read anew.
+Two rules. A read in the line tells no less than a lagging read at the turn, and a look reckons with a lag of the settle time
+anyway: later purchases are in the ledger, and explain their own orders and money. After anything unusual it is read anew.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ReadsBefore:
                 attempt.before = self.read(attempt, None)
 
     def take_early(self, attempt: Attempt, purchase: Purchase) -> Before | None:
-        """The evidence that was read in the line, if it still serves for this purchase. It serves once."""
+        """The evidence from the line, if it still serves for this purchase. It serves once."""
         before, attempt.before = attempt.before, None
         if before is None or purchase.sent_at is not None:
             return None

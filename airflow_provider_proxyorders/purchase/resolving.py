@@ -213,7 +213,7 @@ def _take_from_tasks(ledger: Ledger, purchase: Purchase, actor: Actor) -> Purcha
 def check_unfreezable(ledger: Ledger, wallet: str, gone: Collection[str] = ()) -> None:
     """Refuse to unfreeze a wallet while one of its refused purchases may have landed, or before a restored one was reconciled.
 
-    :param gone: connections that are gone for good by a person's word, so they cannot be reconciled.
+    :param gone: connections gone for good by a person's word. Nothing can be reconciled through them.
     :raises ConfigError: with the key of such a purchase, or of one with the order of a late answer. Nothing was changed.
     """
     _require_reconciled(ledger, wallet, gone)
