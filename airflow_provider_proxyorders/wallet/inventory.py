@@ -22,7 +22,7 @@ from airflow_provider_proxyorders.purchase.showing import know_lists, read_order
 from airflow_provider_proxyorders.wallet.findings import MOST_NAMED, ReconcileReport
 
 
-class Strange(NamedTuple):
+class ForeignOrder(NamedTuple):
     """An order of the list that belongs to no purchase of the ledger.
 
     :param names: the ids by which the ledger may know it.
@@ -43,7 +43,7 @@ class Inventory:
         self.buyer, self.report = buyer, report
         self.ledger, self.wallet = buyer.ledger, buyer.account.wallet
         self.listed: set[str] = set()
-        self._strange: list[Strange] = []
+        self._foreign: list[ForeignOrder] = []
         self._fact = facts.orders_at_start(self.ledger, self.wallet)
         self._at_start = _ids_in(self._fact.get())
         self._restored = _moment_in(facts.restored_from(self.ledger).get())
@@ -68,13 +68,13 @@ class Inventory:
             self._at_start = _ids_in(self._fact.decide_once(dump_json(sorted(older))))
         return True
 
-    def foreign(self) -> list[Strange]:
+    def foreign(self) -> list[ForeignOrder]:
         """Orders that are new since the first comparison, outside of the ledger, and unreported so far."""
         at_start = self._at_start or frozenset()
-        own = owned_among(self.ledger, self.wallet, (name for order in self._strange for name in order.names))
+        own = owned_among(self.ledger, self.wallet, (name for order in self._foreign for name in order.names))
         return [
             order
-            for order in self._strange
+            for order in self._foreign
             if order.names.isdisjoint(at_start)
             and own.isdisjoint(name.lower() for name in order.names)
             and not facts.foreign_order_reported(self.ledger, self.wallet, order.order_id).get()
@@ -89,7 +89,7 @@ class Inventory:
             if order.unreadable:
                 self.report.add("unreadable", order.order_id, order.unreadable)
             elif own.isdisjoint(name.lower() for name in names) and not self._is_from_start(order, names):
-                self._strange.append(Strange(order.order_id, order.vendor_status, names))
+                self._foreign.append(ForeignOrder(order.order_id, order.vendor_status, names))
 
     def _is_from_start(self, order: VendorOrder, names: frozenset[str]) -> bool:
         return self._is_older(order) if self._at_start is None else not names.isdisjoint(self._at_start)
@@ -146,7 +146,7 @@ def _why_frozen(buyer: Buyer, foreign: Sequence[str]) -> tuple[str, str]:
     """Whose the foreign orders are, as far as this ledger can tell; and the part about connections of one account."""
     account, named = buyer.account, foreign[:MOST_NAMED]
     elsewhere = bought_elsewhere(buyer.ledger.engine, account.vendor, account.wallet, named)
-    strangers = [order_id for order_id in named if order_id not in elsewhere]
+    unexplained = [order_id for order_id in named if order_id not in elsewhere]
     shared = []
     for other in sorted(set(elsewhere.values()), key=lambda other: other.conn_id):
         bought = ", ".join(order_id for order_id, each in elsewhere.items() if each == other)
@@ -155,9 +155,9 @@ def _why_frozen(buyer: Buyer, foreign: Sequence[str]) -> tuple[str, str]:
             f"{other.wallet!r}: both connections pay from one account, so set the same 'wallet' in {account.conn_id!r} and "
             f"{other.conn_id!r}"
         )
-    stranger = [f"the vendor holds {', '.join(strangers)}, which this ledger did not intend"] if strangers else []
+    first = [f"the vendor holds {', '.join(unexplained)}, which this ledger did not intend"] if unexplained else []
     more = [f"there are {len(foreign) - len(named)} more such orders"] if len(foreign) > len(named) else []
-    return "; and ".join([*stranger, *shared, *more]), "; ".join(shared)
+    return "; and ".join([*first, *shared, *more]), "; ".join(shared)
 
 
 def _names_of(order: VendorOrder) -> frozenset[str]:
@@ -173,7 +173,7 @@ def _moment_in(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _note_maybe_ours(buyer: Buyer, order: Strange, under_way: Purchase, report: ReconcileReport) -> None:
+def _note_maybe_ours(buyer: Buyer, order: ForeignOrder, under_way: Purchase, report: ReconcileReport) -> None:
     inconclusive = facts.order_inconclusive(buyer.ledger, buyer.account.wallet, order.order_id)
     report.add("maybe_ours", order.order_id, under_way.order_key)
     if inconclusive.get():
