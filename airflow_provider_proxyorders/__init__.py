@@ -22,6 +22,8 @@ def get_provider_info() -> dict[str, object]:
 
 
 def __getattr__(name: str) -> Any:
+    if not name[:1].isupper():  # a probe of Python or of a tool loads nothing
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from airflow_provider_proxyorders.domain import missing_name
 
     raise missing_name(__name__, name)

@@ -5,7 +5,6 @@ The functions here let a package offer names without loading the modules behind 
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -37,6 +36,8 @@ def missing_name(package: str, name: str) -> Exception:
     Python hides an ``AttributeError`` of ``from package import name`` behind a text of its own, and shows an ``ImportError``.
     """
     if name[:1].isupper():  # probes of Python and of tools are in small letters
+        import difflib  # a DAG file that is right loads it never
+
         root = package.partition(".")[0]
         homes = {public: room for room in ROOMS for public in import_module(f"{root}.{room}").__all__}
         if near := difflib.get_close_matches(name, homes, n=1, cutoff=0.8):
