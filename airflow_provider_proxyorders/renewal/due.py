@@ -143,6 +143,11 @@ def reaches(ends: datetime, paid_through: datetime) -> bool:
     return ends >= paid_through
 
 
+def is_over(ends: datetime, moment: datetime) -> bool:
+    """Whether an order has ended by a moment."""
+    return ends <= moment
+
+
 def expiry_in(evidence: Mapping[str, Any]) -> datetime | None:
     """The end of an order in a purchase's evidence or result."""
     text = evidence.get("expires_at")

@@ -19,7 +19,7 @@ from airflow_provider_proxyorders.ledger.bulk import PurchaseSummary, purchases_
 from airflow_provider_proxyorders.ledger.ends import RUNNING, begun, ending, extensions_at, undated
 from airflow_provider_proxyorders.purchase.showing import know_lists, read_orders
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
-from airflow_provider_proxyorders.renewal.due import DueRule, ObstacleReason
+from airflow_provider_proxyorders.renewal.due import DueRule, ObstacleReason, is_over
 from airflow_provider_proxyorders.renewal.keys import period_of, replacement_key
 from airflow_provider_proxyorders.renewal.results import DueOrder, ExpiringOrders, OrderFilter, Reason, SkippedOrder
 from airflow_provider_proxyorders.vendors.base import Filters
@@ -211,14 +211,14 @@ class RenewalSearch:
         self._leave_out(order_id, "no_expiry", f"{self.title} reports no end; {advice}")
 
     def _leave_out_far(self, order_id: str, ends: datetime) -> None:
-        over = ends <= self.as_of
+        over = is_over(ends, self.as_of)
         why = f"ended {utc(ends)}" if over else f"runs until {utc(ends)}, beyond {utc(self.until)}"
         self._leave_out(order_id, "expired" if over else "later", f"by the ledger it {why}", ends)
 
     def _without_ended(self, near: Sequence[_Known]) -> list[_Known]:
         """Leave out the orders with an end in the past. Those that may have been extended elsewhere are asked for."""
         vendor = self.tracker.vendor
-        over = [each for each in near if each.ends is not None and each.ends <= self.as_of]
+        over = [each for each in near if each.ends is not None and is_over(each.ends, self.as_of)]
         if not over or vendor.capabilities.extend:
             return [*near]
         requests = requests_of(self.tracker.ledger, (each.creation.order_key for each in over))

@@ -70,6 +70,8 @@ ELSEWHERE = {
     ("CONTRIBUTING.md", ".venv/bin/python"): "a test that runs a test file shows nothing more than that file",
     ("docs/run_on.md", "FROM apache/airflow"): "needs a container engine and a registry",
     ("docs/webhooks.md", "limit_req_zone"): "needs nginx",
+    ("docs/scale.md", "CREATE ROLE"): "needs a server of its own; tests/cluster makes such a database",
+    ("docs/scale.md", "docker compose"): "needs a container engine",
     ("docs/architecture.md", "stateDiagram"): "a picture; tests/house/test_docs.py compares it with the code",
 }
 NEEDS_CURL = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")
