@@ -55,8 +55,5 @@ def describe(report: dict[str, Any]) -> str:
         lines += textwrap.wrap(check["text"], 118, initial_indent=head, subsequent_indent=" " * 19, break_long_words=False)
         if check["advice"]:
             lines += textwrap.wrap(check["advice"], 118, initial_indent=" " * 19 + "-> ", subsequent_indent=" " * 22)
-    broken = [check["name"] for check in report["checks"] if check["state"] == "broken"]
-    notes = [check["name"] for check in report["checks"] if check["state"] == "note"]
-    well = f"it works; look at: {', '.join(notes)}" if notes else "nothing is broken"
-    lines.append(f"{report['conn_id']}: " + (f"broken: {', '.join(broken)}" if broken else well))
+    lines.append(f"{report['conn_id']}: {report['summary']}")
     return "\n".join(lines)

@@ -21,10 +21,17 @@ from airflow_provider_proxyorders.ledger.elsewhere import bought_elsewhere
 MOST_NAMED = 5
 
 
-def check_connection(check: Check, account: Account, ledger: Ledger | None, key_of: Callable[[str], str | None]) -> Check:
+def check_connection(
+    check: Check,
+    account: Account,
+    ledger: Ledger | None,
+    key_of: Callable[[str], str | None],
+    may_name: Callable[[str], bool],
+) -> Check:
     """The check of the connection, with what its neighbours and its host add.
 
     :param key_of: the key of another connection, ``None`` where it cannot be read.
+    :param may_name: whether the reader may see this connection.
     """
     if in_clear_text(account.base_url):
         text = f"{check.text}, in clear text: everybody on the way can read the key and buy with it"
@@ -32,12 +39,17 @@ def check_connection(check: Check, account: Account, ledger: Ledger | None, key_
     other = same_key_elsewhere(account, ledger, key_of) if ledger else None
     if other is None:
         return check
-    text, advice = describe_same_key(account, other)
+    text, advice = describe_same_key(account, other, named=may_name(other.conn_id))
     return replace(check, state="note", text=f"{check.text}; {text}", advice=f"{check.advice} {advice}".strip())
 
 
-def check_orders(check: Check, account: Account, ledger: Ledger | None, order_ids: list[str]) -> Check:
-    """The check of the vendor's list, with its orders that this ledger lacks."""
+def check_orders(
+    check: Check, account: Account, ledger: Ledger | None, order_ids: list[str], may_name: Callable[[str], bool]
+) -> Check:
+    """The check of the vendor's list, with its orders that this ledger lacks.
+
+    :param may_name: whether the reader may see this connection.
+    """
     if ledger is None or not order_ids or check.state != "ok":
         return check
     at_start = facts.orders_at_start(ledger, account.wallet).get()
@@ -52,9 +64,12 @@ def check_orders(check: Check, account: Account, ledger: Ledger | None, order_id
     if not foreign:
         return check
     elsewhere = bought_elsewhere(ledger.engine, account.vendor, account.wallet, foreign)
+    buyers = {
+        order_id: repr(other.conn_id) if may_name(other.conn_id) else "another connection"
+        for order_id, other in elsewhere.items()
+    }
     named = [
-        f"{order_id} (bought through {elsewhere[order_id].conn_id!r})" if order_id in elsewhere else order_id
-        for order_id in foreign[:MOST_NAMED]
+        f"{order_id} (bought through {buyers[order_id]})" if order_id in buyers else order_id for order_id in foreign[:MOST_NAMED]
     ]
     more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
     text = f"{check.text}; {len(foreign)} of them are not in this ledger: {', '.join(named)}{more}"

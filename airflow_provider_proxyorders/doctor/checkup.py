@@ -230,11 +230,12 @@ class Checkup:
 # ---------------------------------------------------------------------------------------------- the ledger
 
 
-def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], None]) -> Check:
+def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], None], may_name: Callable[[str], bool]) -> Check:
     """Check the ledger: shared, reachable, writable, of our version, with the wallet free to buy.
 
     :param wallet: ``None`` while the connection is broken.
     :param require_shared: raises for an address beyond the reach of some workers of this Airflow.
+    :param may_name: whether the reader may see this connection.
     """
     advice = "Until then nothing is bought. Set [proxyorders] ledger_url to a database that every worker can reach and write."
     try:
@@ -257,7 +258,7 @@ def check_ledger(url: str, wallet: str | None, require_shared: Callable[[str], N
         if condition.age == "older":
             why = f"{condition.place} has schema version {condition.version}; its next use upgrades it to {condition.needed}"
             return Check("ledger", "note", why, "Install this package on every host first.")
-        return _check_mode(_in_use(url, condition.place, wallet), url)
+        return _check_mode(_in_use(url, condition.place, wallet, may_name), url)
     except ProxyOrdersError as error:
         return Check("ledger", "broken", str(error), advice)
 
@@ -272,14 +273,17 @@ def _check_mode(check: Check, url: str) -> Check:
     return replace(check, state="note" if check.state == "ok" else check.state, text=text, advice=advice)
 
 
-def _in_use(url: str, place: str, wallet: str | None) -> Check:
+def _in_use(url: str, place: str, wallet: str | None, may_name: Callable[[str], bool]) -> Check:
     ledger: Ledger = open_ledger(url)
     text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor; {_id_of(ledger)}; {_backup_of(ledger)}"
     if wallet is None:
         return Check("ledger", "ok", text)
     sharing = Accounts(ledger.engine).sharing(wallet)
     if len(sharing) > 1:
-        text = f"{text}; wallet {wallet} is one for the connections {', '.join(sharing)}: their limits and turns count together"
+        named = [name for name in sharing if may_name(name)]
+        others = [f"{len(sharing) - len(named)} more"] if len(named) < len(sharing) else []
+        names = ", ".join([*named, *others])
+        text = f"{text}; wallet {wallet} is one for the connections {names}: their limits and turns count together"
     frozen = ledger.freeze_reason(wallet)
     if frozen:
         advice = f"When the cause is clear: proxyorders ledger unfreeze {wallet}"
@@ -288,9 +292,10 @@ def _in_use(url: str, place: str, wallet: str | None) -> Check:
     if unresolved:
         many = f"{len(unresolved)}{' or more' if len(unresolved) == 100 else ''}"
         text = f"{text}; {many} purchases of wallet {wallet} are unresolved"
-        waiting = [purchase.order_key for purchase in unresolved if purchase.step is Step.QUARANTINED]
+        waiting = [purchase for purchase in unresolved if purchase.step is Step.QUARANTINED]
         if waiting:
-            text = f"{text}; {len(waiting)} of them wait for a person's decision, such as {waiting[0]!r}"
+            such = next((f", such as {purchase.order_key!r}" for purchase in waiting if may_name(purchase.conn_id)), "")
+            text = f"{text}; {len(waiting)} of them wait for a person's decision{such}"
         advice = "Decide, see: proxyorders ledger show ORDER_KEY" if waiting else "See: proxyorders ledger list --unresolved"
         return Check("ledger", "note", text, advice)
     return Check("ledger", "ok", text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,12 +24,23 @@ from airflow_provider_proxyorders.ledger.inspect import existing_engine
 _VENDOR_CHECKS = ("auth", "ordering", "balance", "list", "webhook", "caps", "clock")
 
 
-def examine(conn_id: str, clock: Callable[[], float] = time.time, *, brief: bool = False) -> dict[str, Any]:
-    """The report without secrets: ``conn_id, vendor, wallet, at, good`` and ``checks``.
+def _everyone(_conn_id: str) -> bool:
+    return True
+
+
+def examine(
+    conn_id: str,
+    clock: Callable[[], float] = time.time,
+    *,
+    brief: bool = False,
+    may_name: Callable[[str], bool] = _everyone,
+) -> dict[str, Any]:
+    """The report without secrets: ``conn_id, vendor, wallet, at, good, summary`` and ``checks``.
 
     Each check has ``name, state, text, advice``.
 
     :param brief: name an error of a secrets backend by its type only; its text may name hosts and paths.
+    :param may_name: whether the reader may see this connection; another one stays without its name.
     """
     hook = ProxyOrdersHook(conn_id)
     vendor = wallet = None
@@ -57,17 +68,27 @@ def examine(conn_id: str, clock: Callable[[], float] = time.time, *, brief: bool
         finally:
             hook.http.close()
         connection = Check("connection", "ok", f"{conn_id}: {vendor} at {account.base_url}")
-        checks = [around.check_connection(connection, account, ledger, key_of), *vendor_checks]
+        checks = [around.check_connection(connection, account, ledger, key_of, may_name), *vendor_checks]
         checks = [
-            around.check_orders(check, account, ledger, checkup.order_ids) if check.name == "list" else check for check in checks
+            around.check_orders(check, account, ledger, checkup.order_ids, may_name) if check.name == "list" else check
+            for check in checks
         ]
-    checks.append(check_ledger(ledger_url(), wallet, refuse_unshared))
+    checks.append(check_ledger(ledger_url(), wallet, refuse_unshared, may_name))
     triggerer = around.check_triggerer()
     checks += [triggerer] if triggerer else []
     redact = hook.vendor.account.redact if vendor else str
     redacted = [{**asdict(check), "text": redact(check.text), "advice": redact(check.advice)} for check in checks]
     good = all(check.state != "broken" for check in checks)
-    return {"conn_id": conn_id, "vendor": vendor, "wallet": wallet, "at": now_utc(clock), "good": good, "checks": redacted}
+    head = {"conn_id": conn_id, "vendor": vendor, "wallet": wallet, "at": now_utc(clock)}
+    return {**head, "good": good, "summary": summary(checks), "checks": redacted}
+
+
+def summary(checks: Sequence[Check]) -> str:
+    """The report in one line: what is broken, else what to look at."""
+    broken = [check.name for check in checks if check.state == "broken"]
+    notes = [check.name for check in checks if check.state == "note"]
+    well = f"it works; look at: {', '.join(notes)}" if notes else "nothing is broken"
+    return f"broken: {', '.join(broken)}" if broken else well
 
 
 def _existing_ledger() -> Ledger | None:

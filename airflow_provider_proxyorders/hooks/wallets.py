@@ -57,13 +57,18 @@ def same_key_elsewhere(account: Account, ledger: Ledger, key_of: Callable[[str],
     return None
 
 
-def describe_same_key(account: Account, other: Elsewhere) -> tuple[str, str]:
-    """What two connections with one key and two wallets mean, and the advice."""
+def describe_same_key(account: Account, other: Elsewhere, *, named: bool = True) -> tuple[str, str]:
+    """What two connections with one key and two wallets mean, and the advice.
+
+    :param named: whether the reader may see the other connection.
+    """
+    who = f"connection {other.conn_id!r}" if named else "another connection"
+    wallet = f"wallet {other.wallet!r}" if named else "another wallet"
     text = (
-        f"connection {other.conn_id!r} holds the same key and pays from wallet {other.wallet!r}, not from {account.wallet!r}: "
+        f"{who} holds the same key and pays from {wallet}, not from {account.wallet!r}: "
         "the limits of one balance count twice, and orders of one look foreign to the other"
     )
-    return text, f"Set the same 'wallet' in {account.conn_id!r} and {other.conn_id!r}."
+    return text, f"Set the same 'wallet' in {account.conn_id!r} and {repr(other.conn_id) if named else who}."
 
 
 def look_up_wallet(account: Account, url: str | None = None) -> None:

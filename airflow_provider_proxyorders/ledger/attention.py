@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Integer, RowMapping, bindparam, exists, func, select, tuple_
 
 from airflow_provider_proxyorders.domain.model import Money, Step
-from airflow_provider_proxyorders.ledger import distinct
+from airflow_provider_proxyorders.ledger import distinct, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.facts import FactStore, balance_mark
@@ -130,6 +130,11 @@ class Attention(Database):
                 if wallet is not None:
                     conn_ids.setdefault(wallet, []).append(conn_id)
         return [WalletState(row.wallet, tuple(conn_ids.get(row.wallet, ())), row.frozen) for row in rows]
+
+    def names_of(self, wallet: str) -> tuple[str, ...]:
+        """The present name of a wallet, and its former ones."""
+        with self.autocommit() as connection:
+            return (wallet, *turns.former_names(connection, wallet))
 
     def balances(self, wallet: str) -> list[str | None]:
         """The last balance mark of each of a wallet's accounts, as text; see ``purchase/balance_marks.py``."""

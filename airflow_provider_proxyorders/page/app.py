@@ -30,7 +30,7 @@ from airflow_provider_proxyorders.domain.errors import LedgerError, ProxyOrdersE
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_own_json
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.ledger.listing import UNRESOLVED_STATE, Filters, ListedPurchase, Place, SortedBy
-from airflow_provider_proxyorders.page import deciding, overview, shapes, spreadsheet
+from airflow_provider_proxyorders.page import audit, deciding, overview, shapes, spreadsheet
 from airflow_provider_proxyorders.page.calls import MISSING, ReadingDep, RightsDep, own_call, storable
 from airflow_provider_proxyorders.page.one import describe
 from airflow_provider_proxyorders.purchase.guarantees import sentences
@@ -227,7 +227,7 @@ def doctor(rights: RightsDep, body: Doctor) -> dict[str, Any]:
     """
     if not rights.may_read(body.conn_id):
         raise HTTPException(404, "The connection is missing, or closed to you.")
-    report = examine(body.conn_id, brief=True)
+    report = examine(body.conn_id, brief=True, may_name=rights.may_read)
     if not rights.may_edit(body.conn_id):  # the ledger's address is for those who keep it
         for check in report["checks"]:
             if check["name"] == "ledger":
@@ -272,7 +272,6 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
-    """A value that breaks a rule. The answer repeats no value: JSON cannot write each one."""
+    """A value that breaks a rule."""
     assert isinstance(error, RequestValidationError)
-    rules = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
-    return JSONResponse({"detail": shapes.clean(storable("; ".join(rules)))}, 422, headers=_HEADERS)
+    return JSONResponse({"detail": audit.rules(error)}, 422, headers=_HEADERS)

@@ -23,18 +23,20 @@ async def own_call(request: Request) -> None:
         raise HTTPException(403, f"This call needs the header {OWN_HEADER}. Nothing was changed.")
 
 
-def reading_of(user: GetUserDep) -> Reading:
-    """The ledger within the rights of the user."""
-    return Reading(Rights(user))
-
-
 def rights_of(user: GetUserDep) -> Rights:
     """The rights of the user."""
     return Rights(user)
 
 
-ReadingDep = Annotated[Reading, Depends(reading_of)]
 RightsDep = Annotated[Rights, Depends(rights_of)]
+
+
+def reading_of(rights: RightsDep) -> Reading:
+    """The ledger within the rights of the user."""
+    return Reading(rights)
+
+
+ReadingDep = Annotated[Reading, Depends(reading_of)]
 
 
 def storable(text: str) -> str:

@@ -7,28 +7,25 @@ refused one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from airflow.models.log import Log
-from airflow.utils.session import create_session
-from fastapi import Depends, FastAPI, HTTPException
-from pydantic import BaseModel, Field
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
-from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Purchase
-from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.hooks import deciding
-from airflow_provider_proxyorders.ledger import StaleClaim
-from airflow_provider_proxyorders.page import shapes
+from airflow_provider_proxyorders.page import audit, overview, shapes
 from airflow_provider_proxyorders.page.calls import MISSING, ReadingDep, own_call, storable
 from airflow_provider_proxyorders.page.reading import Reading
 from airflow_provider_proxyorders.purchase.decision import Answer
+from airflow_provider_proxyorders.purchase.resolving import OrderTaken
 
-#: Names of the events in Airflow's audit log.
-DECIDED, UNFROZEN = "proxyorders.decide", "proxyorders.unfreeze"
+#: The events in Airflow's audit log.
+_decided, _unfrozen = audit.of_event("proxyorders.decide"), audit.of_event("proxyorders.unfreeze")
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 class Decision(BaseModel):
@@ -55,25 +52,43 @@ class Unfreeze(BaseModel):
     gone: list[str] = Field([], max_length=100)
 
 
+def _body_of(model: type[Asked]) -> Callable[[Request], Any]:
+    """Reads the body of a call after log-in and header were looked at, so the audit log has one that breaks a rule, too."""
+
+    async def body(request: Request) -> Asked:
+        try:
+            return model.model_validate_json(await request.body())
+        except ValidationError as error:
+            rules = error.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestValidationError([{**rule, "loc": ("body", *rule["loc"])} for rule in rules]) from None
+
+    return body
+
+
+DecisionDep = Annotated[Decision, Depends(_body_of(Decision))]
+UnfreezeDep = Annotated[Unfreeze, Depends(_body_of(Unfreeze))]
+DecidedDep = Annotated[audit.Audit, Depends(_decided)]
+UnfrozenDep = Annotated[audit.Audit, Depends(_unfrozen)]
+
+
 def add_routes(api: FastAPI) -> None:
     """Add the calls that look before a decision, and those that decide."""
-    for path, route in (
-        ("/api/decision/check", check),
-        ("/api/decision", decide),
-        ("/api/unfreeze/check", check_unfreeze),
-        ("/api/unfreeze", unfreeze),
-    ):
-        api.post(path, dependencies=[Depends(own_call)])(route)
+    own = Depends(own_call)
+    api.post("/api/decision/check", dependencies=[own])(check)
+    api.post("/api/decision", dependencies=[Depends(_decided), own])(decide)
+    api.post("/api/unfreeze/check", dependencies=[own])(check_unfreeze)
+    api.post("/api/unfreeze", dependencies=[Depends(_unfrozen), own])(unfreeze)
 
 
-def check(reading: ReadingDep, body: Decision) -> dict[str, Any]:
+def check(body: DecisionDep, reading: ReadingDep) -> dict[str, Any]:
     """Look at ledger, vendor and inbox; changes nothing.
 
     :raises HTTPException: the purchase is missing, or not the user's to decide.
     """
     purchase = _purchase(reading, body.order_key)
     assert reading.ledger is not None
-    checked = deciding.check(reading.ledger, purchase.order_key, body.answer())
+    with _without_keys_of_others(reading):
+        checked = deciding.check(reading.ledger, purchase.order_key, body.answer())
     return {
         "outcome": shapes.clean(checked.outcome),
         "seen": [shapes.clean(line) for line in checked.seen],
@@ -82,13 +97,12 @@ def check(reading: ReadingDep, body: Decision) -> dict[str, Any]:
     }
 
 
-def decide(reading: ReadingDep, body: Decision) -> dict[str, Any]:
+def decide(audited: DecidedDep, body: DecisionDep, reading: ReadingDep) -> dict[str, Any]:
     """Check once more, and record the decision for good.
 
     :raises HTTPException: the purchase is missing, or not the user's to decide. Nothing was changed.
     """
-    asked = body.model_dump(exclude_defaults=True)
-    with _audited(reading, DECIDED, asked):
+    with audited.whole(body.model_dump(exclude_defaults=True)), _without_keys_of_others(reading):
         order_key = _purchase(reading, body.order_key).order_key
         assert reading.ledger is not None
         person = deciding.person(reading.rights.name)
@@ -96,7 +110,7 @@ def decide(reading: ReadingDep, body: Decision) -> dict[str, Any]:
     return {"step": purchase.step.value, "order_id": shapes.clean(purchase.order_id)}
 
 
-def check_unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
+def check_unfreeze(body: UnfreezeDep, reading: ReadingDep) -> dict[str, Any]:
     """Look at a frozen wallet; changes nothing.
 
     :raises HTTPException: the wallet is missing, or not the user's to decide.
@@ -104,15 +118,16 @@ def check_unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
     _require_wallet(reading, body.wallet)
     assert reading.ledger is not None
     frozen = deciding.check_unfreeze(reading.ledger, body.wallet, body.gone)
-    return {"wallet": frozen.wallet, "why": shapes.clean(frozen.why), "since": shapes.moment(frozen.since)}
+    shown = {"wallet": frozen.wallet, "why": shapes.clean(frozen.why), "since": shapes.moment(frozen.since)}
+    return {**shown, **overview.stake(reading, frozen.wallet)}
 
 
-def unfreeze(reading: ReadingDep, body: Unfreeze) -> dict[str, Any]:
+def unfreeze(audited: UnfrozenDep, body: UnfreezeDep, reading: ReadingDep) -> dict[str, Any]:
     """Allow purchases from a wallet again.
 
     :raises HTTPException: the wallet is missing, or not the user's to decide. Nothing was changed.
     """
-    with _audited(reading, UNFROZEN, body.model_dump(exclude_defaults=True)):
+    with audited.whole(body.model_dump(exclude_defaults=True)):
         _require_wallet(reading, body.wallet)
         assert reading.ledger is not None
         why = deciding.check_unfreeze(reading.ledger, body.wallet, body.gone).why
@@ -141,28 +156,9 @@ def _require_wallet(reading: Reading, name: str) -> None:
 
 
 @contextmanager
-def _audited(reading: Reading, event: str, asked: dict[str, Any]) -> Iterator[None]:
-    """Write a decision into Airflow's audit log: first what is asked, so none is without a row; then how it ended."""
-    _log(reading, event, asked)
+def _without_keys_of_others(reading: Reading) -> Iterator[None]:
+    """Leave out the key of a purchase that the user may not see."""
     try:
         yield
-    except HTTPException as error:
-        _log(reading, f"{event}.refused", {**asked, "refused": error.detail})
-        raise
-    except StaleClaim as error:
-        _log(reading, f"{event}.refused", {**asked, "refused": one_line(error)})
-        raise HTTPException(409, f"{one_line(error)} Nothing was changed; look again.") from None
-    except ProxyOrdersError as error:
-        _log(reading, f"{event}.refused", {**asked, "refused": one_line(error)})
-        raise
-    except Exception as error:
-        _log(reading, f"{event}.refused", {**asked, "refused": type(error).__name__})
-        raise
-    _log(reading, f"{event}.done", asked)
-
-
-def _log(reading: Reading, event: str, extra: dict[str, Any]) -> None:
-    name = reading.rights.name
-    row = Log(event=event, task_instance=None, owner=name, owner_display_name=name, extra=dump_json(extra))
-    with create_session() as session:
-        session.add(row)
+    except OrderTaken as error:
+        raise (error if reading.find(error.owner) is not None else error.unnamed()) from None

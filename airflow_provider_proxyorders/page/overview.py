@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_proxyorders.domain.account import Account
+from airflow_provider_proxyorders.domain.account import Account, Caps
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.domain.model import Money, Purchase, Step
 from airflow_provider_proxyorders.domain.text import amount, utc
@@ -19,6 +19,8 @@ from airflow_provider_proxyorders.ledger.listing import UNRESOLVED_STATE, Filter
 from airflow_provider_proxyorders.page import shapes
 from airflow_provider_proxyorders.page.reading import Reading, hook_of
 from airflow_provider_proxyorders.purchase.balance_marks import Mark
+from airflow_provider_proxyorders.renewal.renewed import without_renewed
+from airflow_provider_proxyorders.vendors.base import Vendor
 from airflow_provider_proxyorders.wallet.prices import Renewal
 from airflow_provider_proxyorders.wallet.runway import runway
 
@@ -39,11 +41,12 @@ def needs_attention(reading: Reading) -> dict[str, Any]:
     failed, more_failed = _failed(reading, now - RECENT)
     foreign, more_foreign = _foreign_webhooks(reading)
     ends, more_ends = reading.attention.ends(now, now + ENDING, reading.conn_ids, FEW_ENDS)
-    ends = [end for end in reading.readable(ends) if not end.extended]
+    ends = without_renewed(ledger, [end for end in reading.readable(ends) if not end.extended], _vendor_of)
     return {
         "unresolved": [_unresolved(reading, row) for row in waiting],
         "frozen": [
             {"wallet": wallet.wallet, "why": shapes.clean(wallet.frozen), "may_decide": reading.may_unfreeze(wallet)}
+            | stake(reading, wallet.wallet)
             for wallet in reading.wallets()
             if wallet.frozen
         ],
@@ -53,6 +56,22 @@ def needs_attention(reading: Reading) -> dict[str, Any]:
         "more": {"unresolved": more_waiting, "failed": more_failed, "webhooks": more_foreign}
         | {"ending": more_ends or len(ends) > MOST},
     }
+
+
+def _vendor_of(conn_id: str) -> Vendor | None:
+    try:
+        return hook_of(conn_id).vendor
+    except ProxyOrdersError:
+        return None
+
+
+def stake(reading: Reading, wallet: str) -> dict[str, str]:
+    """What a frozen wallet has at stake: its reservations, and its unresolved purchases."""
+    assert reading.ledger is not None
+    unresolved = reading.ledger.unresolved(wallet=wallet, limit=MOST + 1)
+    currency = next((purchase.reserved.currency for purchase in unresolved if purchase.reserved.currency), None)
+    many = str(len(unresolved)) if len(unresolved) <= MOST else f"more than {MOST}"
+    return {"reserved": str(Money(reading.attention.reserved(wallet), currency)), "unresolved": many}
 
 
 def _waiting(reading: Reading) -> tuple[list[Purchase], bool]:
@@ -127,7 +146,7 @@ def wallets(reading: Reading) -> list[dict[str, Any]]:
 
 
 def _wallet(reading: Reading, wallet: WalletState, ends: list[OrderEnd], cut: bool, now: datetime) -> dict[str, Any]:
-    account, trouble = _account(reading, wallet)
+    account, caps, trouble = _account(reading, wallet)
     zone = account.timezone if account else "UTC"
     today = date.fromisoformat(spending.day_of(now, zone))
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
@@ -143,11 +162,12 @@ def _wallet(reading: Reading, wallet: WalletState, ends: list[OrderEnd], cut: bo
         "balance": shapes.money(balance),
         "balance_at": shapes.moment(balance_at),
         "currency": (balance.currency if balance else None) or (account.currency if account else None),
-        "today": _beside_limit(spent.get(today.isoformat(), Decimal(0)), account.caps.daily_limit if account else None),
-        "month": _beside_limit(this_month, account.caps.monthly_limit if account else None),
+        "today": _beside_limit(spent.get(today.isoformat(), Decimal(0)), caps.daily_limit),
+        "month": _beside_limit(this_month, caps.monthly_limit),
         "days": [{"day": day.isoformat(), "amount": amount(spent.get(day.isoformat(), Decimal(0)))} for day in days],
         "reserved": amount(reading.attention.reserved(wallet.wallet)),
-        "runway": _runway(balance, ends, account, cut),
+        "unresolved": stake(reading, wallet.wallet)["unresolved"],
+        "runway": _runway(balance, ends, caps.min_balance, cut),
         "trouble": shapes.clean(trouble),
     }
 
@@ -157,15 +177,22 @@ def _beside_limit(spent: Decimal, limit: Decimal | None) -> dict[str, Any]:
     return {"spent": amount(spent), "limit": amount(limit) if limit is not None else None, "state": state}
 
 
-def _account(reading: Reading, wallet: WalletState) -> tuple[Account | None, str | None]:
-    """The first readable connection of a wallet, for its limits; and why there is none."""
-    trouble = None
+def _account(reading: Reading, wallet: WalletState) -> tuple[Account | None, Caps, str | None]:
+    """The first readable connection of a wallet, the strictest limits of all of them, and which could not be looked up."""
+    accounts: list[Account] = []
+    trouble: list[str] = []
     for conn_id in sorted(reading.rights.allowed(wallet.conn_ids)):
         try:
-            return hook_of(conn_id).vendor.account, None
+            accounts.append(hook_of(conn_id).vendor.account)
         except ProxyOrdersError as error:
-            trouble = f"the limits are unknown: {error}"
-    return None, trouble
+            trouble.append(f"the limits of connection {conn_id} are unknown: {error}")
+    limits = [account.caps for account in accounts]
+    caps = Caps(
+        daily_limit=min((each.daily_limit for each in limits if each.daily_limit is not None), default=None),
+        monthly_limit=min((each.monthly_limit for each in limits if each.monthly_limit is not None), default=None),
+        min_balance=max((each.min_balance for each in limits if each.min_balance is not None), default=None),
+    )
+    return (accounts[0] if accounts else None), caps, "; ".join(trouble) or None
 
 
 def _balance(reading: Reading, wallet: str) -> tuple[Money | None, datetime | None]:
@@ -178,7 +205,7 @@ def _balance(reading: Reading, wallet: str) -> tuple[Money | None, datetime | No
     return (newest.balance, newest.at) if newest is not None else (None, None)
 
 
-def _runway(balance: Money | None, ends: list[OrderEnd], account: Account | None, cut: bool) -> str:
+def _runway(balance: Money | None, ends: list[OrderEnd], keep: Decimal | None, cut: bool) -> str:
     """How far the balance pays the renewals of the orders that end next, by the prices of the ledger."""
     if balance is None:
         return "unknown until a balance is read"
@@ -187,7 +214,7 @@ def _runway(balance: Money | None, ends: list[OrderEnd], account: Account | None
         return "unknown: too many orders of other wallets end before"
     if not due:
         return f"no order of the ledger ends within {AHEAD.days} days"
-    way = runway(balance, due, account.caps.min_balance if account else None)
+    way = runway(balance, due, keep)
     if way.first_uncovered is not None:
         return f"pays until {utc(way.first_uncovered.at)[:10]}, order {shapes.clean(way.first_uncovered.order_id)}"
     so_far = f", looked at until {utc(due[-1].at)[:10]}" if cut else f" within {AHEAD.days} days"

@@ -15,7 +15,7 @@ from typing import cast
 
 from airflow_provider_proxyorders.domain.errors import ConfigError
 from airflow_provider_proxyorders.domain.model import STEP_OF, TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.domain.text import one_line, utc
+from airflow_provider_proxyorders.domain.text import utc
 from airflow_provider_proxyorders.ledger import Ledger, OwnedElsewhere, facts
 from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.ledger.questions import Question
@@ -37,6 +37,21 @@ class TakenOrder:
     step: Step
     names: frozenset[str] = frozenset()
     price: Money | None = None
+
+
+class OrderTaken(ConfigError):
+    """The order of a decision belongs to another purchase. Nothing was changed.
+
+    :ivar owner: the order key of that purchase; who may not see its connection gets :meth:`unnamed`.
+    """
+
+    def __init__(self, order_id: str, owner: str, rest: str = "Nothing was changed."):
+        self.order_id, self.owner, self.rest = order_id, owner, rest
+        super().__init__(f"order {order_id} belongs to order key {owner!r} already. {rest}")
+
+    def unnamed(self) -> ConfigError:
+        """The same without the key."""
+        return ConfigError(f"order {self.order_id} belongs to a purchase of another connection already. {self.rest}")
 
 
 def check_resolvable(ledger: Ledger, purchase: Purchase) -> None:
@@ -70,8 +85,8 @@ def check_order_id(ledger: Ledger, purchase: Purchase, order_id: str) -> None:
             raise ConfigError(f"{purchase.order_key!r} extends order {purchase.target}, not {order_id}. Nothing was changed.")
         return
     owner = ledger.owner_of(purchase.wallet, order_id)
-    if owner not in (None, purchase.order_key):
-        raise ConfigError(f"order {order_id} belongs to order key {owner!r} already. Nothing was changed.")
+    if owner is not None and owner != purchase.order_key:
+        raise OrderTaken(order_id, owner)
 
 
 def read_taken_order(vendor: Vendor, http: Http, purchase: Purchase, order_id: str) -> TakenOrder:
@@ -116,7 +131,7 @@ def resolve_as_taken(ledger: Ledger, purchase: Purchase, taken: TakenOrder, acto
             purchase, taken.step, why, actor, vendor_order=order, price=taken.price, names=taken.names, confirmed=True
         )
     except OwnedElsewhere as owned:
-        raise ConfigError(f"{one_line(owned)}. The purchase stays unresolved, without an order.") from None
+        raise OrderTaken(owned.vendor_id, owned.owner, "The purchase stays unresolved, without an order.") from None
 
 
 def resolve_as_absent(ledger: Ledger, purchase: Purchase, actor: Actor, note: str = "") -> Purchase:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from airflow_provider_proxyorders.domain.model import Step
-from airflow_provider_proxyorders.ledger import Ledger
+from airflow_provider_proxyorders.hooks.settings import ledger as ledger_of_settings
+from airflow_provider_proxyorders.ledger import Ledger, facts
 from airflow_provider_proxyorders.ledger.attention import SCANNED_ENDS, Attention
+from airflow_provider_proxyorders.renewal.keys import period_of, replacement_key
+from tests.hooks.connections import Shops
 
-from .conftest import buy
+from .conftest import Visitor, buy
 from .many import FIRST, fill
 
 WEEK = timedelta(days=7)
@@ -39,3 +43,40 @@ def test_a_list_that_may_go_on_says_so(attention: Attention) -> None:
     last = FIRST + timedelta(seconds=SCANNED_ENDS)
     assert attention.ends(FIRST + timedelta(seconds=1), last + WEEK, frozenset({"elsewhere"})) == ([], False)
     assert attention.ends(last + timedelta(seconds=1), last + WEEK) == ([], False)
+
+
+SOON = datetime.now(timezone.utc) + timedelta(days=2)
+
+
+def listed(visitor: Visitor) -> set[str]:
+    return {end["order_id"] for end in visitor.get("attention").json()["ending"]}
+
+
+def test_an_order_that_its_vendor_renews_is_left_out(log_in: Callable[[str], Visitor], shops: Shops) -> None:
+    ledger = ledger_of_settings()
+    for vendor, field in (("iproyal", "auto_extend"), ("proxyscrape", "is_subscription")):
+        conn_id = shops.connect(vendor)
+        for renews in (True, False):
+            buy(
+                ledger,
+                f"{vendor} {renews}",
+                Step.DELIVERED,
+                conn_id=conn_id,
+                order_id=f"{vendor}-{renews}",
+                request={field: renews},
+                expires_at=SOON,
+            )
+    assert listed(log_in("admin")) == {"iproyal-False", "proxyscrape-False"}
+
+
+@pytest.mark.parametrize(("step", "left"), [(Step.DELIVERED, True), (Step.FAILED, False), (Step.REJECTED, False), (None, False)])
+def test_an_order_with_a_replacement_is_left_out(
+    log_in: Callable[[str], Visitor], shops: Shops, step: Step | None, left: bool
+) -> None:
+    """A replacement that failed, was refused or is missing replaces nothing."""
+    ledger, conn_id = ledger_of_settings(), shops.connect("proxyscrape")
+    old = buy(ledger, "old", Step.DELIVERED, conn_id=conn_id, order_id="o-1", expires_at=SOON)
+    period = facts.replaced_period(ledger, old.wallet, "o-1").decide_once(period_of(SOON, SOON))
+    if step is not None:
+        buy(ledger, replacement_key(old.wallet, "o-1", period), step, conn_id=conn_id, order_id="o-2")
+    assert listed(log_in("admin")) == (set() if left else {"o-1"})

@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.page import spreadsheet
 from airflow_provider_proxyorders.page.calls import MISSING
 
-from .conftest import PAGE, Visitor, buy
+from .conftest import PAGE, Visitor, buy, task
 
 READS = ("start", "attention", "wallets", "purchases", "purchases.csv", "purchase?order_key=a", "webhooks", "guarantees")
 
@@ -175,6 +175,24 @@ def test_text_of_a_vendor_is_cleaned_and_no_cell_is_a_formula(log_in: Callable[[
 def test_every_kind_of_formula(text: str) -> None:
     assert spreadsheet.cell(text) == f"'{text}" and spreadsheet.cell(f"a;{text}") == f"a;'{text}"
     assert (spreadsheet.cell("a=1"), spreadsheet.cell(-1)) == ("a=1", "-1")
+
+
+def test_the_purchases_of_a_task(log_in: Callable[[str], Visitor], ledger: Ledger) -> None:
+    """All of one map index, and only those of its run and task; the newest first."""
+    for map_index in (-1, 0, 1):
+        for number in range(1 + map_index % 3):
+            buy(ledger, f"{map_index}/{number}", Step.DELIVERED, actor=task(map_index=map_index))
+    buy(ledger, "of another DAG", Step.DELIVERED, actor=task("other", 1))
+    of_task = {"dag_id": "buying", "run_id": "manual__2026-11-28", "task_id": "order"}
+    visitor = log_in("op")
+    for map_index, keys in ((-1, {"-1/0", "-1/1", "-1/2"}), (0, {"0/0"}), (1, {"1/0", "1/1"}), (2, set())):
+        query = of_task if map_index == -1 else {**of_task, "map_index": map_index}
+        rows = visitor.get("task", **query).json()
+        assert {row["order_key"] for row in rows} == keys and len(rows) == len(keys)
+        assert all(row["task"] == {**of_task, "map_index": map_index} and row["price"] == "11.00 USD" for row in rows)
+    for name in of_task:
+        assert visitor.get("task", **{**of_task, name: "x"}).json() == []
+    assert log_in("viewer").get("task", **of_task).json() == []
 
 
 def audit(event: str) -> list[Any]:

@@ -69,3 +69,33 @@ def test_without_a_read_or_a_limit_a_wallet_says_so(log_in: Callable[[str], Visi
     wallet = the_wallet(log_in("admin"))
     assert (wallet["balance"], wallet["runway"]) == (None, "unknown until a balance is read")
     assert wallet["today"] == {"spent": "12.50", "limit": None, "state": "ok"}
+
+
+def test_of_two_connections_the_strictest_limits_count(log_in: Callable[[str], Visitor], shops: Shops) -> None:
+    limits = {"a_loose": ("100.00", "50.00", "1.00"), "b_strict": ("15.00", "300.00", "20.00")}
+    for conn_id, (daily, monthly, keep) in limits.items():
+        extra = {"wallet": "shared", "daily_limit": daily, "monthly_limit": monthly, "min_balance": keep}
+        shops.hook("voodoo", conn_id=conn_id, extra=extra).buyer()
+    buy(ledger_of_settings(), "k", Step.SENT, conn_id="a_loose", wallet="shared", amount="12.50")
+    wallet = the_wallet(log_in("admin"))
+    assert wallet["connections"] == ["a_loose", "b_strict"]
+    assert wallet["today"] == {"spent": "12.50", "limit": "15.00", "state": "near"}
+    assert (wallet["month"]["limit"], wallet["trouble"]) == ("50.00", None)
+    shops.patch.delenv("AIRFLOW_CONN_B_STRICT")
+    wallet = the_wallet(log_in("admin"))
+    assert wallet["today"]["limit"] == "100.00" and "the limits of connection b_strict are unknown" in wallet["trouble"]
+
+
+def test_before_an_unfreeze_the_stake_is_shown(log_in: Callable[[str], Visitor], shops: Shops) -> None:
+    ledger = ledger_of_settings()
+    buy(ledger, "lost", Step.QUARANTINED, conn_id=CONN_ID)
+    buy(ledger, "good", Step.DELIVERED, conn_id=CONN_ID)
+    ledger.freeze(WALLET, "12.00 USD are missing")
+    shops.connect("proxyscrape")
+    visitor = log_in("admin")
+    (frozen,) = visitor.get("attention").json()["frozen"]
+    checked = visitor.post("unfreeze/check", {"wallet": WALLET}).json()
+    for shown in (frozen, checked):
+        names = ("wallet", "why", "reserved", "unresolved")
+        assert [shown[name] for name in names] == [WALLET, "12.00 USD are missing", "12.50 USD", "1"]
+    assert the_wallet(visitor)["unresolved"] == "1"

@@ -114,6 +114,7 @@ const CONSEQUENCES = {
   "give up": (d) => `Only the reservation of ${d.amount} in wallet ${d.wallet} ends. A retry, a Clear or a running try of its task still buys: mark the task as failed first.`,
   unfreeze: (d) => `Tasks may buy from wallet ${d.wallet} again. The balance of now is taken as right.`,
 };
+const stake = (w) => `Reserved in it: ${w.reserved}. Unresolved purchases: ${w.unresolved}.`;
 const TITLES = { adopt: "It was taken", absent: "It was not taken", foreign: "The order is not ours", "give up": "Give up this key", unfreeze: "Unfreeze the wallet" };
 
 /** Repeats amount, wallet and consequence, looks at ledger and vendor, and records the decision. */
@@ -145,11 +146,12 @@ function Decide({ about, close }) {
     h(Heading, { as: "h2", size: "md", id: "po-decide", mb: 2 }, TITLES[about.word]),
     !frozen && h(Text, null, h("b", null, about.order_key)),
     h(Text, null, frozen ? "" : "Amount: ", frozen ? null : h("b", null, about.amount), frozen ? "Wallet: " : ", wallet: ", h("b", null, about.wallet)),
+    frozen && h(Fragment, null, h(Text, null, `Frozen because ${checked?.why ?? about.why}`), h(Text, null, stake(checked ?? about))),
     h(Text, { my: 2 }, CONSEQUENCES[about.word](about)),
     needsId && field("Order id at the vendor", orderId, setOrderId, { required: true, maxLength: 200, autoFocus: true }),
     field("Your reason, for the history (optional)", note, setNote, { maxLength: 500 }),
     checked && h(Box, { role: "status", my: 2, p: 2, borderWidth: "1px", borderRadius: "md" },
-      h(Text, null, checked.outcome ?? `Frozen because ${checked.why}`), (checked.seen ?? []).map((line, i) => h(Text, { key: i, fontSize: "sm", color: "fg.muted" }, line))),
+      h(Text, null, checked.outcome ?? "Looked: it is frozen for this reason now."), (checked.seen ?? []).map((line, i) => h(Text, { key: i, fontSize: "sm", color: "fg.muted" }, line))),
     error && h(Text, { role: "alert", color: "fg.error", my: 2 }, error),
     done && h(Text, { role: "status", my: 2 }, "Recorded."),
     row({ mt: 3 },
@@ -205,8 +207,8 @@ function Attention({ decide, open, version }) {
       p.questions.map((q) => h(Text, { key: q.order_id, fontSize: "sm" }, q.why)),
       row({ mt: 2 }, ...decisions(p, decide))))),
     part("Frozen wallets", d.frozen, false, (rows) => rows.map((w) => card({ key: w.wallet },
-      h("b", null, w.wallet), h(Text, null, w.why),
-      h(Button, { mt: 2, size: "sm", variant: "outline", disabled: !w.may_decide, title: w.may_decide ? undefined : "This needs the right to edit every connection of the wallet.", onClick: () => decide({ word: "unfreeze", wallet: w.wallet }) }, "Unfreeze …")))),
+      h("b", null, w.wallet), h(Text, null, w.why), h(Text, { fontSize: "sm" }, stake(w)),
+      h(Button, { mt: 2, size: "sm", variant: "outline", disabled: !w.may_decide, title: w.may_decide ? undefined : "This needs the right to edit every connection of the wallet.", onClick: () => decide({ ...w, word: "unfreeze" }) }, "Unfreeze …")))),
     part("Failed in the last 7 days", d.failed, d.more?.failed, (rows) => table("Failed purchases", ["State", "Purchase", "Price", "Vendor says", "Reason", "Changed"],
       rows.map((p) => ({ key: p.order_key, cells: [badge(p.step), keyLink(p, open), price(p), p.vendor_status ?? "–", p.reason || "–", at(p.updated_at)] })))),
     part("Webhooks that match no purchase", d.webhooks, d.more?.webhooks, webhookTable),
@@ -251,7 +253,7 @@ function Wallets({ decide, version }) {
       h(Text, null, `Reserved: ${w.reserved} ${w.currency ?? ""}`), h(Text, null, `Runway: ${w.runway}`),
       w.trouble && h(Text, { fontSize: "sm", color: "fg.warning" }, w.trouble),
       h(Bars, { wallet: w }),
-      w.frozen && h(Button, { size: "sm", variant: "outline", disabled: !w.may_decide, onClick: () => decide({ word: "unfreeze", wallet: w.wallet }) }, "Unfreeze …"))))) : muted("No wallet so far: nothing was bought through a connection that you may read.")));
+      w.frozen && h(Button, { size: "sm", variant: "outline", disabled: !w.may_decide, onClick: () => decide({ ...w, word: "unfreeze", why: w.frozen, reserved: `${w.reserved} ${w.currency ?? ""}` }) }, "Unfreeze …"))))) : muted("No wallet so far: nothing was bought through a connection that you may read.")));
 }
 
 const NO_FILTER = { state: "", vendor: "", wallet: "", conn_id: "", dag_id: "", kind: "", since: "", until: "", text: "", sort: "updated_at", ascending: "" };
@@ -304,7 +306,7 @@ function Purchases({ start, open, version }) {
     h(Text, { role: "status", fontSize: "sm", color: "fg.muted", mb: 1 }, list.loading ? `Loading … ${list.rows.length} so far` : `${list.rows.length}${list.after ? " and more" : ""} purchases`),
     (!list.loading || list.rows.length > 0) && !list.error && table("Purchases", ["State", "Purchase", "Vendor", "Kind", "Order", "Vendor says", "Price", "Ends", "Task", "Changed"],
       list.rows.map((p) => ({ key: p.order_key, cells: [badge(p.step, p.unresolved ? `${p.step}, unresolved` : p.step), keyLink(p, open), `${p.vendor}, ${p.conn_id}`, p.kind, p.order_id ?? p.target ?? "–", p.vendor_status || "–", h("span", { style: { whiteSpace: "nowrap" } }, price(p)), when(p.expires_at), taskLink(p.task), when(p.updated_at)] })),
-      start.used ? "No purchase fits the filter." : "The ledger is empty: nothing was bought so far."),
+      start.used ? (list.after ? "None of the rows looked at so far fits the filter. Go on to look at more." : "No purchase fits the filter.") : "The ledger is empty: nothing was bought so far."),
     list.after && !list.loading && h(Button, { mt: 2, size: "sm", variant: "outline", onClick: () => load(list) }, "Go on"));
 }
 
@@ -356,7 +358,7 @@ function Doctor({ start }) {
       h("label", { style: { fontSize: "13px" } }, "Connection", h("input", { "aria-label": "Connection", list: "po-conns", style: { ...FIELD, display: "block" }, value: conn, onChange: (e) => setConn(e.target.value) })),
       h("datalist", { id: "po-conns" }, start.connections.map((id) => h("option", { key: id, value: id }))),
       h(Button, { type: "submit", size: "sm", disabled: !conn.trim() }, "Run the doctor")),
-    state && shown(state, (report) => h(Fragment, null, h(Text, { role: "status", mb: 2 }, report.good ? "Nothing is broken." : "Something is broken."),
+    state && shown(state, (report) => h(Fragment, null, h(Text, { role: "status", mb: 2 }, `${report.conn_id}: ${report.summary}`),
       table("Report of the doctor", ["State", "Part", "Found", "Advice"], report.checks.map((c, i) => ({ key: i, cells: [badge(c.state), c.name, c.text, c.advice || "–"] }))))));
 }
 
