@@ -84,7 +84,7 @@ def examine(
 
 
 def summary(checks: Sequence[Check]) -> str:
-    """The report in one line: what is broken, else what to look at."""
+    """The report in one line: the broken parts, else those with a note."""
     broken = [check.name for check in checks if check.state == "broken"]
     notes = [check.name for check in checks if check.state == "note"]
     well = f"it works; look at: {', '.join(notes)}" if notes else "nothing is broken"

@@ -1,7 +1,7 @@
-"""Airflow's audit log has what a logged-in user asks to decide, and how it ended.
+"""Each decision of a logged-in user in Airflow's audit log: the call, then its end.
 
-Two rules. The row of what is asked comes first, so no decision is without a row. A call that ends before that, for example by a
-missing header or a ledger out of reach, has a row of its refusal.
+Two rules. The row of the call comes first, so each decision has a row. A call with an early end, for example by a missing header
+or a ledger out of reach, has a row of its refusal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Audit:
 
     :param event: the name of its rows in the audit log.
     :param name: of the user.
-    :ivar begun: whether the log has what is asked.
+    :ivar begun: whether the log has the row of the call.
     """
 
     event: str
@@ -39,7 +39,7 @@ class Audit:
 
     @contextmanager
     def whole(self, asked: dict[str, Any]) -> Iterator[None]:
-        """Around a decision: first what is asked, then how it ended."""
+        """Around a decision: first a row of the call, then one of its end."""
         self._log("", asked)
         self.begun = True
         try:
@@ -65,7 +65,7 @@ class Audit:
 
 
 def of_event(event: str) -> Callable[[RightsDep], Iterator[Audit]]:
-    """The dependency of a call that decides. It comes first, so it sees each later part that refuses the call."""
+    """The dependency of a deciding call. It comes first, so it sees each refusal by a later part."""
 
     def audit(rights: RightsDep) -> Iterator[Audit]:
         made = Audit(event, rights.name)
@@ -80,7 +80,7 @@ def of_event(event: str) -> Callable[[RightsDep], Iterator[Audit]]:
 
 
 def rules(error: RequestValidationError) -> str:
-    """The rules that a call breaks. No value is repeated: JSON cannot write each one."""
+    """The broken rules of a call, without its values: JSON cannot write each one."""
     broken = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors()]
     return str(shapes.clean(storable("; ".join(broken))))
 

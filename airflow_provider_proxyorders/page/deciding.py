@@ -53,7 +53,7 @@ class Unfreeze(BaseModel):
 
 
 def _body_of(model: type[Asked]) -> Callable[[Request], Any]:
-    """Reads the body of a call after log-in and header were looked at, so the audit log has one that breaks a rule, too."""
+    """Reads the body of a call after its log-in and header. So the audit log has a broken one, too."""
 
     async def body(request: Request) -> Asked:
         try:
@@ -157,7 +157,7 @@ def _require_wallet(reading: Reading, name: str) -> None:
 
 @contextmanager
 def _without_keys_of_others(reading: Reading) -> Iterator[None]:
-    """Leave out the key of a purchase that the user may not see."""
+    """Leave out the key of a purchase outside of the user's rights."""
     try:
         yield
     except OrderTaken as error:

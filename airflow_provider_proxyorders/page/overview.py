@@ -178,7 +178,7 @@ def _beside_limit(spent: Decimal, limit: Decimal | None) -> dict[str, Any]:
 
 
 def _account(reading: Reading, wallet: WalletState) -> tuple[Account | None, Caps, str | None]:
-    """The first readable connection of a wallet, the strictest limits of all of them, and which could not be looked up."""
+    """The first readable connection of a wallet, the strictest limits of all of them, and the trouble with others."""
     accounts: list[Account] = []
     trouble: list[str] = []
     for conn_id in sorted(reading.rights.allowed(wallet.conn_ids)):

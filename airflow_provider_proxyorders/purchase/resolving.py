@@ -42,7 +42,7 @@ class TakenOrder:
 class OrderTaken(ConfigError):
     """The order of a decision belongs to another purchase. Nothing was changed.
 
-    :ivar owner: the order key of that purchase; who may not see its connection gets :meth:`unnamed`.
+    :ivar owner: the order key of the other purchase, only for readers of its connection; see :meth:`unnamed`.
     """
 
     def __init__(self, order_id: str, owner: str, rest: str = "Nothing was changed."):

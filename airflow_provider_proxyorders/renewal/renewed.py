@@ -1,6 +1,6 @@
-"""Which orders need no renewal from a person, as far as the ledger knows: the vendor renews them, or a new order replaced them.
+"""Orders with a renewal, as far as the ledger knows: by the vendor itself, or by a new order in their place.
 
-One rule: it only reads the ledger. A vendor's renewal that was switched on or off elsewhere is unknown to it.
+One rule: it only reads the ledger. It is unaware of a vendor's renewal switched on or off elsewhere.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from airflow_provider_proxyorders.ledger.bulk import requests_of, taken_keys
 from airflow_provider_proxyorders.renewal.keys import replacement_key
 from airflow_provider_proxyorders.vendors.base import Vendor
 
-#: A replacement that ended so replaces nothing.
+#: A replacement with such an end replaces nothing.
 _BAD_ENDS = (Step.FAILED, Step.REFUNDED)
 
 
 def without_renewed(ledger: Ledger, ends: Sequence[OrderEnd], vendor_of: Callable[[str], Vendor | None]) -> list[OrderEnd]:
-    """The orders that end and are renewed by nobody. An extension of ours in between makes the vendor's own renewal uncertain.
+    """The orders without a renewal. An extension of ours makes the vendor's own renewal uncertain.
 
-    :param vendor_of: the vendor of a connection, ``None`` where it cannot be looked up.
+    :param vendor_of: the vendor of a connection, ``None`` for an unreadable one.
     """
     requests = requests_of(ledger, (end.order_key for end in ends))
     vendors = {conn_id: vendor_of(conn_id) for conn_id in {end.conn_id for end in ends}}
@@ -32,7 +32,7 @@ def without_renewed(ledger: Ledger, ends: Sequence[OrderEnd], vendor_of: Callabl
 
 
 def _renews_by_itself(vendor: Vendor | None, request: Mapping[str, Any]) -> bool:
-    """Whether the purchase with the last known end asked its vendor for that."""
+    """Whether the purchase with the last known end asked its vendor for renewals."""
     return vendor is not None and vendor.renews_by_itself(request)
 
 
