@@ -85,10 +85,11 @@ class TestOneWalletOfTwoTeams:
         self, log_in: Callable[[str], Visitor], shops: Shops, teams: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in ("red", "blue"):
-            shops.hook("voodoo", conn_id=f"voodoo_{name}", extra={**LIMITS, "wallet": "shared"}).buyer()
+            hook = shops.hook("voodoo", conn_id=f"voodoo_{name}", extra={**LIMITS, "wallet": "shared"})
+            wallet = hook.buyer().account.wallet
         ledger = ledger_of_settings()
         for name, step in (("red", Step.QUARANTINED), ("blue", Step.DELIVERED)):
-            buy(ledger, f"key of {name}", step, conn_id=f"voodoo_{name}", wallet="shared", order_id=f"o-{name}")
+            buy(ledger, f"key of {name}", step, conn_id=f"voodoo_{name}", wallet=wallet, order_id=f"o-{name}")
         wanted = {"order_key": "key of red", "word": "adopt", "order_id": "o-blue"}
         for path in ("decision/check", "decision"):
             refused = log_in("reds").post(path, wanted)

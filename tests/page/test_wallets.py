@@ -75,8 +75,8 @@ def test_of_two_connections_the_strictest_limits_count(log_in: Callable[[str], V
     limits = {"a_loose": ("100.00", "50.00", "1.00"), "b_strict": ("15.00", "300.00", "20.00")}
     for conn_id, (daily, monthly, keep) in limits.items():
         extra = {"wallet": "shared", "daily_limit": daily, "monthly_limit": monthly, "min_balance": keep}
-        shops.hook("voodoo", conn_id=conn_id, extra=extra).buyer()
-    buy(ledger_of_settings(), "k", Step.SENT, conn_id="a_loose", wallet="shared", amount="12.50")
+        name = shops.hook("voodoo", conn_id=conn_id, extra=extra).buyer().account.wallet
+    buy(ledger_of_settings(), "k", Step.SENT, conn_id="a_loose", wallet=name, amount="12.50")
     wallet = the_wallet(log_in("admin"))
     assert wallet["connections"] == ["a_loose", "b_strict"]
     assert wallet["today"] == {"spent": "12.50", "limit": "15.00", "state": "near"}
