@@ -52,6 +52,12 @@ def test_what_is_broken_is_in_the_summary(log_in: Callable[[str], Visitor], shop
     assert (report["good"], report["summary"].partition(":")[0]) == (False, "broken") and "auth" in report["summary"]
 
 
+def without_teams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on one user may read every connection."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin")
+
+
 class TestTwoUsersWithOneKey:
     """Two connections of one account, under two spellings of its host: each has a wallet of its own."""
 
@@ -73,7 +79,7 @@ class TestTwoUsersWithOneKey:
     def test_one_that_may_be_read_has_it(
         self, log_in: Callable[[str], Visitor], two: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+        without_teams(monkeypatch)
         report = log_in("admin").post("doctor", {"conn_id": "voodoo_blue"})
         checks = {check["name"]: check["text"] for check in report.json()["checks"]}
         assert "connection 'voodoo_red' holds the same key" in checks["connection"]
@@ -99,5 +105,5 @@ class TestOneWalletOfTwoTeams:
         assert "key of red" not in report.text and "voodoo_red" not in report.text
         text = next(check["text"] for check in report.json()["checks"] if check["name"] == "ledger")
         assert "connections voodoo_blue, 1 more" in text
-        monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+        without_teams(monkeypatch)
         assert "order key 'key of blue'" in log_in("admin").post("decision/check", wanted).json()["detail"]
