@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import heapq
 import itertools
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,12 +21,15 @@ from airflow_provider_proxyorders.domain.text import amount, utc
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.domain.model import Purchase
     from airflow_provider_proxyorders.ledger import Ledger
-    from airflow_provider_proxyorders.ledger.listing import Filters, ListedPurchase
+    from airflow_provider_proxyorders.ledger.listing import Filters, ListedPurchase, SortedBy
 
 _COLUMNS = {
     "changed": "CHANGED (UTC)", "state": "STATE", "vendor": "VENDOR", "kind": "KIND", "order_id": "ORDER", "amount": "AMOUNT",
     "wallet": "WALLET", "dag_id": "DAG", "order_key": "ORDER KEY",
 }  # fmt: skip
+_SORTS: dict[str, SortedBy] = {"updated": "updated_at", "created": "created_at", "expires": "expires_at"}
+#: Options that narrow a list down, beside its state.
+_FILTERS = ("vendor", "wallet", "conn_id", "dag", "kind", "since", "until", "text")
 
 
 def add_parser(commands: Any) -> None:
@@ -32,25 +38,7 @@ def add_parser(commands: Any) -> None:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     ledger = ledger_option()
 
-    listing = verbs.add_parser(
-        "list",
-        parents=[ledger, screen.output_option()],
-        help="purchases, the most recently changed first",
-        epilog="A question mark behind an amount: it is reserved, and the price is still open.",
-    )
-    listing.add_argument("--unresolved", action="store_true", help="only unresolved purchases")
-    listing.add_argument("--open", dest="unresolved", action="store_true", help=argparse.SUPPRESS)  # the name before
-    listing.add_argument("--state", choices=[step.value for step in Step], help="only purchases at this step")
-    listing.add_argument("--vendor", help="only this vendor, such as voodoo")
-    listing.add_argument("--wallet", help="only this wallet: its name, or the id of a connection that pays from it")
-    listing.add_argument("--conn-id", help="only purchases through this connection")
-    listing.add_argument("--dag", help="only purchases of this DAG")
-    listing.add_argument("--kind", choices=("create", "extend"), help="only new orders, or only extensions")
-    listing.add_argument("--since", type=day_of, help="changed on this day (UTC) or later, YYYY-MM-DD")
-    listing.add_argument("--until", type=day_of, help="changed on this day (UTC) or earlier, YYYY-MM-DD")
-    listing.add_argument("--text", help="a part of a key, an id, a task, or of the vendor's words")
-    listing.add_argument("--limit", type=whole_number, default=50, help="most lines (default 50)")
-    listing.set_defaults(run=list_purchases)
+    _add_list(verbs, ledger)
 
     show = verbs.add_parser("show", parents=[ledger, screen.output_option()], help="one purchase and its whole history")
     add_purchase(show)
@@ -61,22 +49,93 @@ def add_parser(commands: Any) -> None:
     ledger_backup.add_parsers(verbs, ledger)
 
 
+def _add_list(verbs: Any, ledger: argparse.ArgumentParser) -> None:
+    listing = verbs.add_parser(
+        "list",
+        parents=[ledger, screen.output_option()],
+        help="purchases, the most recently changed first",
+        epilog="A question mark behind an amount: it is reserved, and the price is still open.",
+    )
+    states = listing.add_mutually_exclusive_group()
+    states.add_argument("--unresolved", action="store_true", help="only unresolved purchases, and those with an open question")
+    states.add_argument("--open", dest="unresolved", action="store_true", help=argparse.SUPPRESS)  # the name before
+    states.add_argument("--state", choices=[step.value for step in Step], help="only purchases at this step")
+    listing.add_argument("--vendor", help="only this vendor, such as voodoo")
+    listing.add_argument("--wallet", help="only this wallet: its name, or the id of a connection that pays from it")
+    listing.add_argument("--conn-id", help="only purchases through this connection")
+    listing.add_argument("--dag", help="only purchases of this DAG")
+    listing.add_argument("--kind", choices=("create", "extend"), help="only new orders, or only extensions")
+    listing.add_argument("--since", type=day_of, help="on this day (UTC) or later, YYYY-MM-DD, by the time of --sort")
+    listing.add_argument("--until", type=day_of, help="on this day (UTC) or earlier, YYYY-MM-DD, by the time of --sort")
+    listing.add_argument("--text", help="a part of a key, an id, a task, or of the vendor's words")
+    listing.add_argument("--sort", choices=[*_SORTS], default="updated", help="by which time (default updated), the newest first")
+    listing.add_argument("--oldest-first", action="store_true", help="the other way round")
+    most = listing.add_mutually_exclusive_group()
+    most.add_argument("--limit", type=whole_number, default=50, help="most lines (default 50)")
+    most.add_argument("--all", action="store_true", help="every line")
+    listing.set_defaults(run=list_purchases)
+
+
 def list_purchases(arguments: argparse.Namespace) -> int:
     """One line for each purchase, and a sum for each currency. Open questions follow unresolved purchases."""
+    ledger = open_to_read(arguments)
+    asked = _questions_by_key(ledger)
+    limit = None if arguments.all else arguments.limit
+    found = list(itertools.islice(_listed(ledger, arguments, asked), limit and limit + 1))
+    rows = [_row_of(purchase, asked.get(purchase.order_key, [])) for purchase in found[:limit]]
+    cut, number = len(found) > len(rows), len(rows)
+    sums = [f"Sum of {f'the {number} shown' if cut else f'{number} purchases'}: {total}" for total in _totals(rows)]
+    nothing = "" if rows else _nothing(ledger, arguments)
+    screen.show_rows(rows, arguments.output, columns=_COLUMNS, nothing=nothing, sums=sums if number > 1 else [])
+    if arguments.unresolved and arguments.output == "table":
+        for row in rows:
+            for question in row["questions"]:
+                screen.show(f"QUESTION  {row['order_key']}: {question['why']}")
+    beside = screen.show if arguments.output == "table" else screen.tell  # an answer for programs keeps its form
+    if cut:
+        beside(f"More purchases match than the {number} shown. See them with --limit NUMBER, or with --all.")
+    if arguments.sort == "expires":
+        beside("Purchases without a known end are left out. Without --sort expires they are listed.")
+    return 0
+
+
+def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
+    """What a person reads instead of an empty list. Only a look at the whole ledger may say that all is resolved."""
+    if arguments.unresolved:
+        narrowed = arguments.sort == "expires" or any(getattr(arguments, name) is not None for name in _FILTERS)
+        return "no unresolved purchase matches" if narrowed else "every purchase is resolved"
+    return "no purchase matches" if ledger.purchases(limit=1) else "the ledger is empty"
+
+
+def _questions_by_key(ledger: Ledger) -> dict[str, list[dict[str, str]]]:
+    """The open questions of each purchase, as rows tell them."""
+    asked: dict[str, list[dict[str, str]]] = {}
+    for question in ledger.questions():
+        asked.setdefault(question.order_key, []).append({"order_id": question.order_id, "why": question.why})
+    return asked
+
+
+def _listed(ledger: Ledger, arguments: argparse.Namespace, asked: Iterable[str]) -> Iterator[ListedPurchase]:
+    """The purchases in order. With ``--unresolved`` a purchase with an open question counts, whatever its step is."""
     from airflow_provider_proxyorders.ledger.listing import Listing
 
-    ledger = open_to_read(arguments)
-    listed = Listing(ledger.engine).every_row(_filters(ledger, arguments), sorted_by="updated_at", ascending=False)
-    rows = [_row_of(purchase) for purchase in itertools.islice(listed, arguments.limit)]
-    nothing = "every purchase is resolved" if arguments.unresolved else "no purchase matches"
-    if not rows and not ledger.purchases(limit=1) and not arguments.unresolved:
-        nothing = "the ledger is empty"
-    sums = [f"Sum of {len(rows)} purchases: {total}" for total in _totals(rows)] if len(rows) > 1 else []
-    screen.show_rows(rows, arguments.output, columns=_COLUMNS, nothing=nothing, sums=sums)
-    if arguments.unresolved and arguments.output == "table":
-        for question in ledger.questions():
-            screen.show(f"QUESTION  {question.order_key}: {question.why}")
-    return 0
+    listing, filters = Listing(ledger.engine), _filters(ledger, arguments)
+    sorted_by, ascending = _SORTS[arguments.sort], arguments.oldest_first
+    found = listing.every_row(filters, sorted_by=sorted_by, ascending=ascending)
+    if not arguments.unresolved:
+        return found
+    # a purchase with a question is found by its very key, and has the place and the filters of all others
+    also = [
+        purchase
+        for key in asked
+        for purchase in listing.every_row(replace(filters, state=None, order_key=key), sorted_by=sorted_by, ascending=ascending)
+        if not purchase.unresolved
+    ]
+
+    def place(purchase: ListedPurchase) -> tuple[Any, str]:
+        return getattr(purchase, sorted_by), purchase.order_key
+
+    return heapq.merge(found, sorted(also, key=place, reverse=not ascending), key=place, reverse=not ascending)
 
 
 def _filters(ledger: Ledger, arguments: argparse.Namespace) -> Filters:
@@ -116,9 +175,10 @@ def _facts_of(purchase: ListedPurchase | Purchase) -> dict[str, Any]:
     }
 
 
-def _row_of(purchase: ListedPurchase) -> dict[str, Any]:
+def _row_of(purchase: ListedPurchase, questions: list[dict[str, str]]) -> dict[str, Any]:
     return {
         **_facts_of(purchase),
+        "questions": questions,
         "dag_id": purchase.task.dag_id,
         "amount": f"{purchase.price or purchase.reserved}{'' if purchase.price else '?'}",
         "changed": _moment(purchase.updated_at),

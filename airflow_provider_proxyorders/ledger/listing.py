@@ -52,6 +52,7 @@ class Filters:
     :param since: from this moment on, of the time that the list is sorted by.
     :param until: before this moment, of the same time.
     :param text: a part of a key, an id, a task, or of the vendor's words, in any case.
+    :param order_key: only the purchase with this very key in the ledger.
     """
 
     conn_ids: frozenset[str] | None = None
@@ -67,6 +68,7 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    order_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,9 @@ def _paths(engine: Engine, filters: Filters, sorted_by: SortedBy) -> tuple[list[
     steps = [] if filters.state is None else _UNRESOLVED_STEPS if filters.state == UNRESOLVED_STATE else [filters.state]
     used: set[str] = set()
     paths: list[dict[str, str]] = [{}]
-    if sorted_by == "updated_at":
+    if filters.order_key is not None:
+        paths = [{"order_key": filters.order_key}]
+    elif sorted_by == "updated_at":
         paths, used = _indexed(engine, filters, steps)
     checks = {
         name: value

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, ProxyOrdersError
-from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step, VendorOrder, decimal
+from airflow_provider_proxyorders.domain.model import Actor, Money, OrderStatus, Purchase, Step, VendorOrder, decimal
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 from airflow_provider_proxyorders.ledger import Intent, Ledger
 from tests.counted import counted
@@ -53,6 +56,12 @@ def step(ledger: Ledger, key: str = "k") -> Step:
     return purchase.step
 
 
+def purchase_of(ledger: Ledger, key: str) -> Purchase:
+    purchase = ledger.find(key)
+    assert purchase is not None
+    return purchase
+
+
 def unknown(ledger: Ledger, key: str, *, kind: str = "create", target: str | None = None, **fields: str) -> Purchase:
     """An unresolved purchase, written by hand."""
     names = {"vendor": "iproyal", "conn_id": "iproyal_default", "wallet": "iproyal:iproyal_default", **fields}
@@ -88,7 +97,45 @@ class TestList:
     def test_at_most_so_many(self, shops: Shops, command: Command, ledger: Ledger) -> None:
         for number in range(5):
             unknown(ledger, f"k{number}", wallet=f"w{number}")
-        assert len(command("ledger", "list", "--limit", "3").out.splitlines()) == 1 + 3 + 1, "with headings and the sum"
+        said = command("ledger", "list", "--limit", "3")
+        assert len(said.out.splitlines()) == 1 + 3 + 1 + 1, "with headings, the sum, and a word about the others"
+        assert "Sum of the 3 shown: 9.00 USD" in said.out and "More purchases match than the 3 shown" in said.out
+        assert "--limit" in said.out and "--all" in said.out
+        for form in ("json", "yaml", "plain"):
+            said = command("ledger", "list", "--limit", "3", "-o", form)
+            assert "More purchases match" in said.err and "More purchases match" not in said.out
+        for words in (("--all",), ("--limit", "5"), ()):
+            said = command("ledger", "list", *words)
+            assert "Sum of 5 purchases: 15.00 USD" in said.out and "More purchases" not in said.out + said.err
+        assert command("ledger", "list", "--all", "--limit", "5").status == 2
+
+    @pytest.mark.parametrize("words", [("--dag", "other"), ("--vendor", "iproyal"), ("--text", "no such"), ("--sort", "expires")])
+    def test_no_false_calm(self, shops: Shops, command: Command, lost: str, words: tuple[str, ...]) -> None:
+        said = command("ledger", "list", "--unresolved", *words)
+        assert said.out.splitlines()[0] == "no unresolved purchase matches"
+        assert "every purchase is resolved" not in said.out
+
+    def test_unresolved_purchases_have_no_other_state(self, shops: Shops, command: Command, lost: str) -> None:
+        said = command("ledger", "list", "--unresolved", "--state", "quarantined")
+        assert said.status == 2 and said.out == "" and "not allowed with" in said.err
+
+    def test_sorted_by_another_time(self, shops: Shops, command: Command, ledger: Ledger) -> None:
+        ends = {"k0": "2030-01-02T00:00:00+00:00", "k1": None, "k2": "2030-01-01T00:00:00+00:00"}
+        for key in ends:
+            unknown(ledger, key, wallet=f"wallet-{key}")
+        for key in ("k1", "k2", "k0"):
+            end = datetime.fromisoformat(ends[key]) if ends[key] else None
+            order = VendorOrder(f"order-{key}", OrderStatus.DELIVERED, "done", expires_at=end)
+            ledger.record(purchase_of(ledger, key), Step.DELIVERED, "found", Actor(), vendor_order=order)
+
+        def listed(*words: str) -> list[str]:
+            return [row["order_key"] for row in json.loads(command("ledger", "list", "-o", "json", *words).out)]
+
+        assert listed("--sort", "created") == ["k2", "k1", "k0"] and listed("--sort", "created", "--oldest-first")[0] == "k0"
+        assert listed("--sort", "expires") == ["k0", "k2"] and listed("--sort", "expires", "--oldest-first") == ["k2", "k0"]
+        assert listed("--sort", "expires", "--since", "2030-01-02") == ["k0"]
+        assert listed() == listed("--sort", "updated") == ["k0", "k2", "k1"]
+        assert "without a known end are left out" in command("ledger", "list", "--sort", "expires").out
 
     @pytest.mark.parametrize("limit", ["0", "-1", "some"])
     def test_at_most_none_is_a_mistake(self, shops: Shops, command: Command, limit: str) -> None:
@@ -441,6 +488,26 @@ def test_an_open_question_is_shown_and_decided_before_the_wallet_is_unfrozen(com
     assert command("ledger", "resolve", "k", "--foreign", "7001", "--yes").status == 0
     assert ledger.questions() == [] and ledger.freeze_reason(late) is not None
     assert command("ledger", "unfreeze", late, "--yes").status == 0 and ledger.freeze_reason(late) is None
+
+
+def test_programs_see_an_open_question_too(command: Command, ledger: Ledger, late: str) -> None:
+    unknown(ledger, "other", wallet="w")
+    question = {"order_id": "7001", "why": "a late answer says that 'k' was taken as order 7001, after it was given up"}
+
+    def listed(*words: str) -> dict[str, list[dict[str, str]]]:
+        rows = json.loads(command("ledger", "list", "-o", "json", *words).out)
+        return {row["order_key"]: row["questions"] for row in rows}
+
+    assert step(ledger) is Step.REJECTED
+    for words in ((), ("--sort", "created"), ("--all",)):
+        assert listed("--unresolved", *words) == {"other": [], "k": [question]}
+    assert listed() == {"other": [], "k": [question]}
+    assert [*listed("--unresolved")] == ["other", "k"] and [*listed("--unresolved", "--oldest-first")] == ["k", "other"]
+    assert listed("--unresolved", "--wallet", late) == {"k": [question]} and listed("--unresolved", "--kind", "extend") == {}
+    assert listed("--unresolved", "--text", "no such") == {} and listed("--unresolved", "--dag", "none") == {}
+    order = VendorOrder("order-other", OrderStatus.DELIVERED, "done")
+    ledger.record(purchase_of(ledger, "other"), Step.DELIVERED, "found", Actor(), vendor_order=order)
+    assert "every purchase is resolved" not in command("ledger", "list", "--unresolved").out
 
 
 def test_the_order_of_a_late_answer_is_adopted(command: Command, ledger: Ledger, late: str) -> None:
