@@ -211,6 +211,13 @@ def until_answered(method: str, kwargs: dict[str, Any], timeout: timedelta) -> B
     return TaskAwaitingInput(method_name=method, kwargs=kwargs, timeout=timeout)
 
 
+def is_waiting_for_answer(error: BaseException) -> bool:
+    """Whether a task raised this to wait for the answer of a person."""
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    return isinstance(error, TaskAwaitingInput)
+
+
 def wake(tasks: Iterable[Mapping[str, Any]], option: str, fields: Mapping[str, Any], by: str) -> int:
     """Let the tasks that wait for a person go on, with their question shown as answered; returns how many waited.
 

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.inputs import conn_id_of, flag_of
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
-from airflow_provider_proxyorders.tasks.telling import explaining
+from airflow_provider_proxyorders.tasks.telling import explaining, report_ledger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,8 +58,12 @@ class ReconcileLedgerOperator(_compat.KeepsDefaults, BaseOperator):
         from airflow_provider_proxyorders.wallet.findings import MOST_IN_ERROR
         from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
-        buyer = ProxyOrdersHook(conn_id_of(self.conn_id)).buyer(context, self.log.info)
-        report, wallet = reconcile(buyer), buyer.account.wallet
+        hook = ProxyOrdersHook(conn_id_of(self.conn_id))
+        buyer = hook.buyer(context, self.log.info)
+        try:
+            report, wallet = reconcile(buyer), buyer.account.wallet
+        finally:  # what was settled before the vendor went away is settled
+            report_ledger(hook)
         for line in report.lines():
             self.log.info("%s", line)
         frozen = buyer.ledger.freeze_reason(wallet)

@@ -28,7 +28,7 @@ from airflow_provider_proxyorders.domain.inputs import (
 from airflow_provider_proxyorders.domain.levels import Levels
 from airflow_provider_proxyorders.tasks.order_operator import RETRIES, RETRY_DELAY, RETRY_POLICY
 from airflow_provider_proxyorders.tasks.question import notifiers_of
-from airflow_provider_proxyorders.tasks.telling import explaining, report_wallet
+from airflow_provider_proxyorders.tasks.telling import explaining, report_ledger, report_wallet
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -151,6 +151,7 @@ class CheckWalletOperator(_compat.KeepsDefaults, BaseOperator):
         term, extension = duration_of("term", self.term), optional_body_of(self.extension, "extension")
         hook = ProxyOrdersHook(conn_id)
         buyer = hook.buyer(context, self.log.info)
+        report_ledger(hook)  # also of a wallet whose balance cannot be read right now
         try:
             check = check_wallet(buyer, horizon=horizon, term=term, extension=extension)
         finally:

@@ -3,8 +3,8 @@
 The log has one sentence a line, what happened first, and the order key once. An error says what happened, what became of money
 and what to do, each on a line of its own, before Airflow's traceback.
 
-Two rules for metrics. They are sent when the purchase is over for this try, so they cannot slow it, and their own trouble is only
-logged. What can be read from the ledger is a gauge of that, so a retry or a Clear counts no money twice.
+Two rules for metrics. They are sent when the purchase is over for this try or waits for a person, so they cannot slow it, and
+their own trouble is only logged. What the ledger knows is a gauge of that, so a retry or a Clear counts no money twice.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def explaining(method: Method) -> Method:
 
 #: The most unresolved purchases that are counted.
 MOST_COUNTED = 1000
+#: In place of an outcome: the task waits for the answer of a person.
+_WAITS = ""
 #: Facts of a wallet that are numbers, and the names of their metrics.
 WALLET_FACTS = {
     "balance": "balance",
@@ -111,18 +113,18 @@ class Buying(Protocol):
 
 @contextmanager
 def counted(task: Buying) -> Iterator[None]:
-    """Count how a try of a task that buys ends. A task that waits has not ended."""
-    outcome = "usable"
+    """Count how a try of a task that buys ends. A task that waits has not ended; the wallet tells that it waits for a person."""
+    outcome: str | None = "usable"
     try:
         yield
     except ProxyOrdersError as error:
         outcome = _outcome_of(error)
         raise
-    except BaseException:  # it waits, is skipped, or is ended from outside
-        outcome = ""
+    except BaseException as ended:  # it waits, is skipped, or is ended from outside
+        outcome = _WAITS if _compat.is_waiting_for_answer(ended) else None
         raise
     finally:
-        if outcome:
+        if outcome is not None:
             _report(task, outcome)
 
 
@@ -140,19 +142,28 @@ def _report(task: Buying, outcome: str) -> None:
     try:
         if not _compat.has_metrics():
             return
-        vendor = task.hook.vendor
-        tags = {"vendor": vendor.name, "conn_id": task.conn_id}
-        _compat.incr("purchases", {**tags, "outcome": outcome})
-        _report_ledger(task.hook, {**tags, "wallet": vendor.account.wallet})
+        hook = task.hook
+        if outcome != _WAITS:
+            _compat.incr("purchases", {"vendor": hook.vendor.name, "conn_id": task.conn_id, "outcome": outcome})
+        _report_ledger(hook, task.conn_id)
     except Exception:  # nothing of a purchase depends on it
         log.debug("metrics", exc_info=True)
 
 
-def _report_ledger(hook: ProxyOrdersHook, tags: Mapping[str, Any]) -> None:
-    """What the ledger says of the wallet that the task paid from."""
+def report_ledger(hook: ProxyOrdersHook) -> None:
+    """What the ledger says of the wallet of a connection, where a task looked at it or compared it."""
+    try:
+        if _compat.has_metrics():
+            _report_ledger(hook, hook.conn_id)
+    except Exception:  # nothing of the task depends on it
+        log.debug("metrics", exc_info=True)
+
+
+def _report_ledger(hook: ProxyOrdersHook, conn_id: str) -> None:
     from airflow_provider_proxyorders.ledger import spending
 
     ledger, account = hook.ledger, hook.vendor.account
+    tags = {"vendor": hook.vendor.name, "conn_id": conn_id, "wallet": account.wallet}
     unresolved = ledger.unresolved(wallet=account.wallet, limit=MOST_COUNTED)
     _compat.gauge("unresolved", len(unresolved), tags)
     _compat.gauge("quarantined", sum(purchase.step is Step.QUARANTINED for purchase in unresolved), tags)

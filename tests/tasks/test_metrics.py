@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,13 +11,17 @@ from airflow.sdk.exceptions import TaskAwaitingInput
 
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.domain.errors import OrderPending, ProxyOrdersError
+from airflow_provider_proxyorders.hooks import deciding
+from airflow_provider_proxyorders.hooks.waking import WAS_TAKEN
+from airflow_provider_proxyorders.operators.ledger import ReconcileLedgerOperator
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
 from airflow_provider_proxyorders.operators.wallet import CheckWalletOperator
+from airflow_provider_proxyorders.purchase.decision import Answer
 from tests.hooks.connections import PRICES, REQUESTS, Shops
 
-from .required_actions import RequiredActions
+from .required_actions import TIME_IS_OVER, RequiredActions, answer
 from .tasks import context
-from .test_question import task_context
+from .test_question import KEY, ledger, only_order, task_context, worker
 
 
 class Metrics:
@@ -69,13 +74,55 @@ def test_a_purchase(shops: Shops, metrics: Metrics) -> None:
     assert {str(tags) for _, tags in metrics.gauges.values()} == {str({**tags, "wallet": "voodoo:voodoo_default"})}
 
 
+def test_a_purchase_that_waits_for_a_person(shops: Shops, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alert about a decision fires for a task that asks, too, and ends with the decision."""
+    RequiredActions(monkeypatch)
+    waiting = worker(shops)
+    assert metrics.gauges["unresolved"][0] == metrics.gauges["quarantined"][0] == 1
+    tags = {"vendor": "voodoo", "conn_id": "voodoo_default", "wallet": "voodoo:voodoo_default"}
+    assert metrics.gauges["quarantined"][1] == tags and metrics.counts == [], "it waits, so it has not ended"
+    metrics.gauges.clear()
+    assert waiting.go_on(dict(TIME_IS_OVER)), "it looks for itself, and waits on"
+    assert metrics.gauges["quarantined"][0] == 1
+    assert not waiting.go_on(answer(WAS_TAKEN, order_id=only_order(shops)))
+    assert metrics.gauges["unresolved"][0] == metrics.gauges["quarantined"][0] == 0
+    assert [tags["outcome"] for _, tags in metrics.counts] == ["usable"]
+
+
+def test_trouble_does_not_end_the_waiting(shops: Shops, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    RequiredActions(monkeypatch)
+    metrics.up = False
+    assert worker(shops).waits
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_other_tasks_tell_of_the_ledger(shops: Shops, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, away: bool) -> None:
+    """A person decided elsewhere, so no task that buys runs. A check and a comparison tell, also while the vendor is away."""
+    RequiredActions(monkeypatch)
+    worker(shops)
+    deciding.decide(ledger(), KEY, Answer("adopt", only_order(shops), unchecked=True), deciding.person())
+    tasks = (
+        CheckWalletOperator(task_id="check", conn_ids=["voodoo_default"], low_balance="1"),
+        ReconcileLedgerOperator(task_id="compare", conn_id="voodoo_default"),
+    )
+    if away:
+        shops.box.fault("voodoo", "balance", action="status", status=500)
+    for task in tasks:
+        metrics.gauges.clear()
+        with pytest.raises(ProxyOrdersError) if away else nullcontext():
+            task.execute(context())
+        assert metrics.gauges["unresolved"][0] == metrics.gauges["quarantined"][0] == 0
+        assert metrics.gauges["spent_today"][0] > 0
+        assert ("balance" in metrics.gauges) is (not away and task is tasks[0])
+
+
 def test_other_ends(shops: Shops, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     RequiredActions(monkeypatch)
     shops.box.fault("voodoo", "create", when="after", action="reset", times=1)
     with pytest.raises(ProxyOrdersError):
         buy(shops)
     assert metrics.gauges["unresolved"][0] == metrics.gauges["quarantined"][0] == 1
-    with pytest.raises(TaskAwaitingInput):  # it waits, so it has not ended
+    with pytest.raises(TaskAwaitingInput):  # it waits, so it has not ended, and no end is counted
         buy(shops, on_unresolved="ask")
     shops.box.fault("voodoo", "create", action="refuse", reason="balance", times=1)
     with pytest.raises(ProxyOrdersError):
@@ -103,7 +150,8 @@ def test_a_wallet(shops: Shops, metrics: Metrics) -> None:
     task = CheckWalletOperator(task_id="check", conn_ids=["iproyal_default"], low_balance="5000", horizon="P7D")
     task.execute(context())
     values = {name: value for name, (value, _) in metrics.gauges.items()}
-    assert values == {"wallet_low": 1, "balance": 1000, "spendable": 1000, "renewals_due": 0, "renewals_short": 0}
+    of_ledger = dict.fromkeys(("unresolved", "quarantined", "spent_today", "spent_this_month"), 0)
+    assert values == {"wallet_low": 1, "balance": 1000, "spendable": 1000, "renewals_due": 0, "renewals_short": 0, **of_ledger}
     metrics.up = False
     assert task.execute(context())["iproyal_default"]["state"] == "low"
 
