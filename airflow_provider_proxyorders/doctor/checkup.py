@@ -277,7 +277,7 @@ def _in_use(url: str, place: str, wallet: str | None, may_name: Callable[[str], 
     ledger: Ledger = open_ledger(url)
     text = f"{place}: reachable, writable, up to date, shared by this Airflow's executor; {_id_of(ledger)}; {_backup_of(ledger)}"
     if wallet is None:
-        return Check("ledger", "ok", text)
+        return _without_trouble(ledger, text)
     sharing = Accounts(ledger.engine).sharing(wallet)
     if len(sharing) > 1:
         named = [name for name in sharing if may_name(name)]
@@ -298,6 +298,13 @@ def _in_use(url: str, place: str, wallet: str | None, may_name: Callable[[str], 
             text = f"{text}; {len(waiting)} of them wait for a person's decision{such}"
         advice = "Decide, see: proxyorders ledger show ORDER_KEY" if waiting else "See: proxyorders ledger list --unresolved"
         return Check("ledger", "note", text, advice)
+    return _without_trouble(ledger, text)
+
+
+def _without_trouble(ledger: Ledger, text: str) -> Check:
+    """A note if the ledger holds purchases, and would forget them with its file."""
+    if ledger.engine.dialect.name == "sqlite" and facts.last_backup(ledger).get() is None and ledger.purchases(limit=1):
+        return Check("ledger", "note", text, "Back it up, again and again: proxyorders ledger backup FILE")
     return Check("ledger", "ok", text)
 
 

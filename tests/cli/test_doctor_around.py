@@ -12,8 +12,9 @@ import pytest
 from airflow_provider_proxyorders import _compat
 from airflow_provider_proxyorders.doctor.around import check_triggerer, in_clear_text
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown
+from airflow_provider_proxyorders.domain.model import Actor, Money, decimal
 from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
-from airflow_provider_proxyorders.ledger import Ledger, facts
+from airflow_provider_proxyorders.ledger import Intent, Ledger, facts
 from airflow_provider_proxyorders.wallet.reconcile import reconcile
 from tests.hooks.connections import REQUESTS, Shops
 
@@ -130,10 +131,17 @@ class TestWebhook:
 class TestBackup:
     def test_its_age_is_told(self, shops: Shops, command: Command, ledger: Ledger, tmp_path: Path) -> None:
         conn_id = shops.connect("iproyal", extra=LIMITS)
-        assert "never backed up" in examine(command, conn_id)["ledger"]["text"]
+        check = examine(command, conn_id)["ledger"]
+        assert "never backed up" in check["text"] and check["state"] == "ok", "it holds no purchase yet"
+        price = Money(decimal("1"), "USD")
+        ledger.intend(Intent("k", "create", "voodoo", "c", "other", "a" * 64, {}, price, takes_turn=False), Actor())
+        check = examine(command, conn_id)["ledger"]
+        assert "never backed up" in check["text"] and check["state"] == "note" and "ledger backup" in check["advice"]
+        assert examine(command, "no-such")["ledger"]["state"] == "note"
         old = (datetime.now(timezone.utc) - timedelta(days=3, hours=1)).isoformat()
         facts.last_backup(ledger).put(json.dumps({"at": old, "file": "/backups/one.db"}))
-        assert "last backup 3 days ago, to /backups/one.db" in examine(command, conn_id)["ledger"]["text"]
+        check = examine(command, conn_id)["ledger"]
+        assert "last backup 3 days ago, to /backups/one.db" in check["text"] and check["state"] == "ok"
 
 
 @pytest.mark.parametrize(
