@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from airflow_provider_proxyorders import _compat
-from airflow_provider_proxyorders.cli.options import confirmed, ledger_address, open_to_decide, place_of
-from airflow_provider_proxyorders.cli.screen import show, tell
+from airflow_provider_proxyorders.cli.options import confirmed, ledger_address, open_to_decide, open_to_read, place_of
+from airflow_provider_proxyorders.cli.screen import HelpByLines, show, tell
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.text import utc
 
@@ -26,7 +26,7 @@ def add_parsers(verbs: Any, ledger: argparse.ArgumentParser) -> None:
         parents=[ledger],
         help="write a consistent copy of a SQLite ledger to a new file, while Airflow runs",
         epilog=STEPS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpByLines,
     )
     backup.add_argument("file", metavar="FILE", help="a new file; an old one is never replaced")
     backup.set_defaults(run=back_up_ledger)
@@ -39,7 +39,7 @@ def add_parsers(verbs: Any, ledger: argparse.ArgumentParser) -> None:
     restored.add_argument("--yes", action="store_true", help="skip the confirmation")
     restored.set_defaults(run=mark_ledger)
 
-    reconcile = verbs.add_parser("reconcile", help="compare a wallet with its vendor; it sends reads only")
+    reconcile = verbs.add_parser("reconcile", parents=[ledger], help="compare a wallet with its vendor; it sends reads only")
     reconcile.add_argument("conn_id", metavar="CONN_ID", help="a connection that pays from the wallet")
     reconcile.set_defaults(run=reconcile_wallet)
 
@@ -81,8 +81,9 @@ def reconcile_wallet(arguments: argparse.Namespace) -> int:
     from airflow_provider_proxyorders.wallet.reconcile import reconcile
 
     _compat.act_as_airflow_command()
-    buyer = ProxyOrdersHook(arguments.conn_id).buyer(say=lambda line: None)
-    tell(f"ledger: {place_of(buyer.ledger.engine)}")
+    hook = ProxyOrdersHook(arguments.conn_id)
+    hook.ledger = open_to_read(arguments)  # the hook's own way would make a ledger, or upgrade one
+    buyer = hook.buyer(say=lambda line: None)
     report, wallet = reconcile(buyer), buyer.account.wallet
     for line in report.lines():
         show(line)

@@ -21,7 +21,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from rich_argparse import RichHelpFormatter
+from rich_argparse import RawDescriptionRichHelpFormatter, RichHelpFormatter
 
 from airflow_provider_proxyorders.domain.text import amount
 
@@ -37,6 +37,10 @@ class Help(RichHelpFormatter):
     """Airflow's own form of a help page. ``[proxyorders]`` in a text names a section and is no markup."""
 
     text_markup = help_markup = False
+
+
+class HelpByLines(Help, RawDescriptionRichHelpFormatter):
+    """The same, with the lines of a text as they are."""
 
 
 class Parser(argparse.ArgumentParser):

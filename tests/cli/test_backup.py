@@ -123,6 +123,13 @@ class TestRestore:
         with pytest.raises(ConfigError, match="Reconcile it first"):
             deciding.check_unfreeze(ledger, WALLET)
 
+    def test_another_ledger_is_reconciled(self, shops: Shops, command: Command, ledger: Ledger, restored: str) -> None:
+        """Neither the one of this Airflow, nor a new one."""
+        shops.patch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", "sqlite:////nowhere/ledger.db")
+        said = command("ledger", "reconcile", "iproyal_default", "--ledger-url", str(ledger.engine.url))
+        assert said.status == 1 and f"FOREIGN, this ledger did not intend it: {restored}" in said.out
+        assert f"ledger: {ledger.engine.url}" in said.err and restored in str(ledger.freeze_reason(WALLET))
+
 
 class TestRestoredByOtherMeans:
     def test_what_was_bought_between_backup_and_restore_is_found(

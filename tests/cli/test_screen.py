@@ -39,7 +39,7 @@ class TestReading:
 
     WORDS = (
         ("ledger", "list"), ("ledger", "list", "--unresolved"), ("ledger", "show", "k"), ("ledger", "spending"),
-        ("webhooks", "list"),
+        ("webhooks", "list"), ("ledger", "reconcile", "iproyal_default"),
         ("ledger", "resolve", "k", "--absent", "--yes"), ("ledger", "unfreeze", "w", "--yes"), ("ledger", "backup", "/nowhere/x"),
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ class TestReading:
         assert f"{tmp_path}/proxyorders.db is missing. Nothing was changed." in said.err and "AIRFLOW_HOME" in said.err
         assert list(tmp_path.glob("proxyorders.db*")) == []
 
-    @pytest.mark.parametrize("words", WORDS[:5], ids=" ".join)
+    @pytest.mark.parametrize("words", WORDS[:6], ids=" ".join)
     def test_none_upgrades_one(self, shops: Shops, command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
         ledger = Ledger(shops.hook("iproyal").ledger.engine)
         with ledger.engine.begin() as connection:
@@ -212,7 +212,12 @@ def test_help_at_a_terminal_looks_like_airflows(command: Command, monkeypatch: p
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[" in command("ledger", "--help").out
+    for words in HELP:
+        if words == ("sandbox",):
+            continue  # a program of its own, in plain text
+        assert "\x1b[" in command(*words, "--help").out, words
+    steps = command("ledger", "backup", "--help").out
+    assert "  2. start Airflow" in steps, "each step has its own line"
 
 
 def test_json_is_alone_on_stdout(shops: Shops) -> None:
