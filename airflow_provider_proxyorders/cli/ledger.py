@@ -81,9 +81,9 @@ def list_purchases(arguments: argparse.Namespace) -> int:
     ledger = open_to_read(arguments)
     asked = _questions_by_key(ledger)
     limit = None if arguments.all else arguments.limit
-    found = list(itertools.islice(_listed(ledger, arguments, asked), limit and limit + 1))
-    rows = [_row_of(purchase, asked.get(purchase.order_key, [])) for purchase in found[:limit]]
-    cut, number = len(found) > len(rows), len(rows)
+    matching = list(itertools.islice(_listed(ledger, arguments, asked), limit and limit + 1))
+    rows = [_row_of(purchase, asked.get(purchase.order_key, [])) for purchase in matching[:limit]]
+    cut, number = len(matching) > len(rows), len(rows)
     sums = [f"Sum of {f'the {number} shown' if cut else f'{number} purchases'}: {total}" for total in _totals(rows)]
     nothing = "" if rows else _nothing(ledger, arguments)
     screen.show_rows(rows, arguments.output, columns=_COLUMNS, nothing=nothing, sums=sums if number > 1 else [])
@@ -121,9 +121,9 @@ def _listed(ledger: Ledger, arguments: argparse.Namespace, asked: Iterable[str])
 
     listing, filters = Listing(ledger.engine), _filters(ledger, arguments)
     sorted_by, ascending = _SORTS[arguments.sort], arguments.oldest_first
-    found = listing.every_row(filters, sorted_by=sorted_by, ascending=ascending)
+    matching = listing.every_row(filters, sorted_by=sorted_by, ascending=ascending)
     if not arguments.unresolved:
-        return found
+        return matching
     # a purchase with a question is found by its very key, and has the place and the filters of all others
     also = [
         purchase
@@ -135,7 +135,7 @@ def _listed(ledger: Ledger, arguments: argparse.Namespace, asked: Iterable[str])
     def place(purchase: ListedPurchase) -> tuple[Any, str]:
         return getattr(purchase, sorted_by), purchase.order_key
 
-    return heapq.merge(found, sorted(also, key=place, reverse=not ascending), key=place, reverse=not ascending)
+    return heapq.merge(matching, sorted(also, key=place, reverse=not ascending), key=place, reverse=not ascending)
 
 
 def _filters(ledger: Ledger, arguments: argparse.Namespace) -> Filters:
