@@ -35,7 +35,7 @@ def killed(self, hints):
         keep(self, hints)
         if moment == "after commit":
             os.kill(os.getpid(), signal.SIGKILL)
-    keep(self, hints)
+    return keep(self, hints)
 
 Inbox.keep = killed
 server = uvicorn.Server(uvicorn.Config(receiver(), port=int(sys.argv[3]), log_level="error", access_log=False))
