@@ -121,7 +121,7 @@ def without_doubt(patch: pytest.MonkeyPatch) -> None:
         (without_fence, r"bought twice|adopted another|lost|taken unseen|history"),
         (without_turns, r"adopted another|asked without need|lost|counted wrong"),
         (without_settling, r"lost|bought twice|taken unseen|asked without need"),
-        (without_owners, r"adopted another|false alarm"),
+        (without_owners, r"adopted another|false alarm|asked without need"),
         (without_limits, r"daily_limit|monthly_limit"),
         (without_doubt, r"lost|bought twice|taken unseen"),
     ],
@@ -132,6 +132,9 @@ def test_a_missing_guard_is_noticed(monkeypatch: pytest.MonkeyPatch, remove: Rem
     for seed in (seed for seed in range(1, 1000) if kind_of(seed) == "plain"):
         result = run(seed)
         if result.failures:
-            found = result.failures[0]
-            break
+            monkeypatch.undo()
+            if not run(seed).failures:  # with the guard this seed keeps every promise
+                found = result.failures[0]
+                break
+            remove(monkeypatch)
     assert found is not None and re.match(noticed, found), found
