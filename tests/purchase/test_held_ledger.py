@@ -117,7 +117,7 @@ def in_between(rule: Any, then: Callable[[], object], act: Callable[[], Any]) ->
 
     with ThreadPoolExecutor(1) as pool:
         acting = pool.submit(act)
-        assert rule.wait(10)
+        assert rule.wait(60)
         then()
         rule.release()
         return acting.result(60)

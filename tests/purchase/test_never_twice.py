@@ -122,7 +122,7 @@ def test_reads_that_fail_after_the_purchase_leave_it_unknown(shop_of: Callable[[
 
     worker = threading.Thread(target=buy)
     worker.start()
-    assert rule.wait(10)
+    assert rule.wait(60)
     shop.box.fault(vendor="iproyal", operation="list", action="status", status=500)
     worker.join(30)
     rule.release()
@@ -331,7 +331,7 @@ def test_an_order_that_was_taken_while_the_ledger_went_away_is_found_again(shop:
 
     worker = threading.Thread(target=buy)
     worker.start()
-    assert rule.wait(10)
+    assert rule.wait(60)
     with shop.ledger.engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE proxyorders_steps RENAME TO gone")
         connection.commit()

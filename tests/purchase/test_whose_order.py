@@ -418,7 +418,7 @@ def test_two_purchases_with_one_reference_that_settle_at_one_instant(shop_of: Sh
 
         def at_one_instant(*args: Any) -> Purchase:
             buyers[key].settling.adopt = adopt  # type: ignore[method-assign]
-            together.wait(10)
+            together.wait(60)
             return adopt(*args)
 
         buyers[key].settling.adopt = at_one_instant  # type: ignore[method-assign]

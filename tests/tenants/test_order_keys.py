@@ -79,7 +79,7 @@ def test_two_tenants_at_the_same_moment(tenants: Tenants) -> None:
     def work(conn_id: str) -> None:
         hook = tenants.hook(conn_id)
         hook.buyer()
-        ready.wait(10)
+        ready.wait(60)
         bought.append(hook.create_order(REQUEST, order_key="k").wallet)
 
     threads = [threading.Thread(target=work, args=(conn_id,)) for conn_id in (MINE, THEIRS)]
@@ -205,7 +205,7 @@ def test_two_tries_of_a_task_with_two_wallets_at_once(tenants: Tenants) -> None:
     errors: list[ProxyOrdersError] = []
 
     def work(conn_id: str, try_number: int) -> None:
-        ready.wait(10)
+        ready.wait(60)
         try:
             run_task(conn_id, context(try_number=try_number))
         except ProxyOrdersError as error:
