@@ -105,9 +105,9 @@ def leave_dead(vendor: str, url: str) -> None:
     from airflow_provider_proxyorders.ledger import Intent
 
     hook = hook_of(vendor, url)
-    wallet = hook.account.wallet
-    price = Money(Decimal(1), "USD")
-    intent = Intent("dead holder", "create", vendor, hook.account.conn_id, wallet, "f" * 64, {}, price)
+    account = hook.buyer().account
+    wallet, price = account.wallet, Money(Decimal(1), "USD")
+    intent = Intent("dead holder", "create", vendor, account.conn_id, wallet, "f" * 64, {}, price)
     hook.ledger.intend(intent, Actor(), turn_seconds=LEFT_BY_DEAD)
     hook.ledger.line_up(wallet, "dead waiter")
 
