@@ -66,18 +66,11 @@ class ProxyOrdersError(Exception):
 
 @contextmanager
 def telling_of_the_wallet() -> Iterator[None]:
-    """Around a call that can buy: a refused request or parameter also says that nothing was bought.
-
-    Without its ledger, a try can say so of itself alone.
-    """
+    """Around a call that can buy: a refused request or parameter also says that nothing was bought."""
     try:
         yield
     except InvalidRequest as error:
         error.tell("Nothing was bought.")
-        raise
-    except LedgerError as error:
-        if error.money == "untouched":
-            error.tell("This try bought nothing.")
         raise
 
 

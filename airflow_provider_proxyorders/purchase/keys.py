@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.domain.model import Purchase
 from airflow_provider_proxyorders.ledger import KeyTaken, StaleClaim
 from airflow_provider_proxyorders.purchase.attempt import PurchaseRequest
@@ -37,7 +38,12 @@ class OrderKeys:
         """
         for left in range(MOST_BEGINNINGS - 1, -1, -1):
             try:
-                return buy(self._as_begun(order_key, request_from))
+                request = self._as_begun(order_key, request_from)
+            except LedgerError as error:  # without its ledger, a try can say so of itself alone
+                error.tell("This try bought nothing.")
+                raise
+            try:
+                return buy(request)
             except KeyTaken as taken:
                 if not left:
                     raise

@@ -117,12 +117,11 @@ def unfreeze(world: World, conn_id: str, say: Say) -> None:
 
 def _outcome(work: Callable[[], Mapping[str, Any]], number: int) -> dict[str, Any]:
     """What a try ends with, as Airflow's task runner and our retry policy see it."""
-    from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, telling_of_the_wallet
+    from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
     from airflow_provider_proxyorders.tasks.retry_policy import OrderRetryPolicy
 
     try:
-        with telling_of_the_wallet():
-            result = {"result": dict(work())}
+        result = {"result": dict(work())}
     except Exception as error:
         decision = OrderRetryPolicy().evaluate(error, number, MAX_TRIES, None)
         delay = decision.retry_delay.total_seconds() if decision.retry_delay else 20.0
