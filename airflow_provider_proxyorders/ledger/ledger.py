@@ -38,6 +38,7 @@ from airflow_provider_proxyorders.ledger.rows import (
     purchase_of,
 )
 from airflow_provider_proxyorders.ledger.schema import purchases, steps
+from airflow_provider_proxyorders.ledger.seen import LedgerSeenIds
 from airflow_provider_proxyorders.ledger.writes import LedgerWrites
 
 __all__ = ["History", "Intent", "KeyTaken", "Ledger", "OutdatedEvidence", "OwnedElsewhere", "StaleClaim", "open_ledger"]
@@ -94,6 +95,7 @@ class Ledger(
     LedgerLine,
     LedgerQuestions,
     LedgerEvidence,
+    LedgerSeenIds,
     LedgerFreezes,
     FactStore,
 ):

@@ -33,9 +33,9 @@ from sqlalchemy.types import TypeDecorator
 from airflow_provider_proxyorders.domain.errors import LedgerError
 
 #: The version of this code: the newest file in ``migrations/versions``.
-HEAD = "0008"
+HEAD = "0009"
 #: Every version with an upgrade path to this code.
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 VERSION_TABLE = "proxyorders_schema"
 #: Any fixed number: the key of PostgreSQL's advisory lock for upgrades.
 UPGRADE_LOCK = 7_205_119_403
@@ -246,6 +246,17 @@ owned_ids = Table(
     Column("vendor_id", String(200), primary_key=True),
     Column("order_key", String(500), nullable=False),
     Index("proxyorders_owned_ids_key", "order_key"),
+)
+
+#: Ids that reads before purchases saw at a vendor, in the order of the reads; see ``seen``.
+seen_ids = Table(
+    "proxyorders_seen_ids",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("wallet", String(300), nullable=False),
+    Column("vendor", String(100), nullable=False),
+    Column("vendor_id", String(200), nullable=False),
+    Index("proxyorders_seen_ids_id", "wallet", "vendor", "vendor_id", unique=True),
 )
 
 #: Append-only: one row for every look at an unresolved purchase. ``sending`` is the fence of the sending that was looked for.

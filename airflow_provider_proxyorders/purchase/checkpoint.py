@@ -145,6 +145,9 @@ class Checkpoints:
 
     def within_marks(self, evidence: dict[str, Any]) -> dict[str, Any]:
         """The evidence of a purchase within the bounds of what earlier reads saw, which this read extends."""
+        name = self.vendor.seen_ids
+        if name is not None and evidence.get(name) is not None:
+            evidence = {**evidence, name: self.ledger.see(self.wallet, self.vendor.name, evidence[name])}
         fact = facts.vendor_marks(self.ledger, self.wallet, self.vendor.name)
         earlier = load_json(fact.get() or "{}")
         evidence, marks = self.vendor.with_marks(evidence, earlier)

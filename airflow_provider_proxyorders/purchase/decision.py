@@ -93,7 +93,7 @@ def check(ledger: Ledger, purchase: Purchase, answer: Answer, tracker: OrderTrac
         taken = resolving.unread_taken_order(order_id)
     else:
         try:
-            taken = resolving.read_taken_order(tracker.vendor, tracker.http, purchase, order_id)
+            taken = resolving.read_taken_order(ledger, tracker.vendor, tracker.http, purchase, order_id)
         except ConfigError as error:
             raise ConfigError(f"{one_line(error).rstrip('.')}. Nothing was changed.") from None
         except ProxyOrdersError as error:

@@ -221,6 +221,7 @@ class EvidenceReader:
 
     def _resolved(self, purchase: Purchase, evidence: Mapping[str, Any], not_these: Collection[str]) -> Look:
         sent_at = purchase.sent_at or purchase.created_at
+        evidence = self.ledger.with_seen(purchase, evidence, self.vendor.seen_ids)
         evidence = {**evidence, "maybe_refunded": self.ledger.maybe_refunded(purchase)}
         kind, owned = cast(Operation, purchase.kind), OwnedIds(self.ledger, purchase, not_these)
         return self.tracker.http.run_reading(

@@ -66,7 +66,8 @@ class OrderOwnership(ABC):
         if purchase.kind == "extend" and vendor_order.order_id != purchase.target:
             return f"it is order {vendor_order.order_id}, the extended order is {purchase.target}"
         kind = cast(Operation, purchase.kind)
-        return self.vendor.contradiction(kind, purchase.request, purchase.evidence, vendor_order)
+        evidence = self.ledger.with_seen(purchase, purchase.evidence, self.vendor.seen_ids)
+        return self.vendor.contradiction(kind, purchase.request, evidence, vendor_order)
 
     def sent_elsewhere(self, purchase: Purchase) -> bool:
         """Whether another account sent a purchase: this one shows neither its order nor its charge, so a miss proves nothing.

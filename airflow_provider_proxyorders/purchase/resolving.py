@@ -89,7 +89,7 @@ def check_order_id(ledger: Ledger, purchase: Purchase, order_id: str) -> None:
         raise OrderTaken(order_id, owner)
 
 
-def read_taken_order(vendor: Vendor, http: Http, purchase: Purchase, order_id: str) -> TakenOrder:
+def read_taken_order(ledger: Ledger, vendor: Vendor, http: Http, purchase: Purchase, order_id: str) -> TakenOrder:
     """Read the order of a purchase at its vendor.
 
     :raises ConfigError: the account pays from another wallet than the purchase, or the order shows that it is another purchase,
@@ -100,8 +100,8 @@ def read_taken_order(vendor: Vendor, http: Http, purchase: Purchase, order_id: s
     if wallet != purchase.wallet:
         raise ConfigError(f"it pays from wallet {wallet!r} now, the purchase was from {purchase.wallet!r}.")
     vendor_order = http.run(vendor.get(order_id))
-    kind = cast(Operation, purchase.kind)
-    if contradiction := vendor.contradiction(kind, purchase.request, purchase.evidence, vendor_order):
+    kind, evidence = cast(Operation, purchase.kind), ledger.with_seen(purchase, purchase.evidence, vendor.seen_ids)
+    if contradiction := vendor.contradiction(kind, purchase.request, evidence, vendor_order):
         raise ConfigError(f"order {order_id} is another purchase's: {contradiction}")
     step = STEP_OF[vendor_order.status]
     if purchase.kind == "extend" and step is Step.DELIVERED and not vendor.extended(purchase.evidence, vendor_order):

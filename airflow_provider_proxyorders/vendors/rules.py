@@ -28,6 +28,9 @@ class VendorRules(BodyRules):
     #: used when the connection names no host
     base_url: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    #: The name of the ids in :meth:`snapshot` that only grow, so an id that was seen once is no new one. The ledger keeps each id
+    #: once, and :meth:`resolve` and :meth:`contradiction` get a container of all that had been seen.
+    seen_ids: ClassVar[str | None] = None
     #: vendor settings of the connection, beside those every connection has
     settings: ClassVar[Sequence[Setting]] = ()
     #: how the vendor signs its webhooks; None without webhooks

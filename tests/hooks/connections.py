@@ -36,7 +36,7 @@ class Shops:
     def connect(self, vendor: str, conn_id: str = "", **fields: Any) -> str:
         """Make a connection; ``extra`` and other fields override what fits the sandbox. Returns its id."""
         conn_id = conn_id or f"{vendor}_default"
-        extra = {"max_order_price": "25.00", "timeout": 5, "settle": 0.3, **fields.pop("extra", {})}
+        extra = {"max_order_price": "25.00", "timeout": 30, "settle": 0.3, **fields.pop("extra", {})}
         if vendor == "voodoo":  # else it would ask the real host
             extra.setdefault("catalogue_url", f"{fields.get('host', self.box.url(vendor))}/downloads")
         connection = {**self.box.connection(vendor, **extra), **fields}

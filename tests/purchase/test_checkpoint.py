@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded, UnreadableAnswer, WalletHeld
+from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Balance, Money, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.evidence import Floor, SentPurchase
@@ -314,6 +315,22 @@ def test_a_list_that_is_empty_for_one_read_makes_no_old_order_new(shop_of: Calla
     assert rule.hits == 1 and third.evidence[mark], "an empty list, and still a mark"
     if vendor == "iproyal":
         assert third.evidence[mark] >= int(str(first.order_id))
+    else:
+        assert str(first.handle) in shop.ledger.with_seen(third, third.evidence, mark)[mark]
+
+
+def test_the_evidence_of_a_wallet_with_many_sub_accounts_is_small(shop_of: Callable[[str], Shop]) -> None:
+    """Each purchase kept them all, so a wallet's evidence grew with the square: 390 KB a purchase at ten thousand."""
+    shop = shop_of("proxyscrape")
+    vendor = shop.box.state.vendors["proxyscrape"]
+    for number in range(3000):
+        vendor.seed_account(vendor.wallets["main"], {"AccountID": f"account-{number:032}"})
+    purchases = [shop.delivered(f"k{number}") for number in range(2)]
+    assert all(len(dump_json(purchase.evidence)) < 1024 for purchase in purchases)
+    lost = shop.box.fault(vendor="proxyscrape", operation="create", when="after", action="reset", times=1)
+    third = shop.delivered("k3")
+    assert lost.hits == 1 and third.handle is not None
+    assert len(shop.bought()) == 3 and third.handle not in {purchase.handle for purchase in purchases}
 
 
 def test_many_unread_orders_are_few_calls(shop_of: Callable[[str], Shop]) -> None:

@@ -105,6 +105,8 @@ class ProxyScrape(ProxyScrapeReading):
         polling=Polling(first=1, fastest=1.5, slowest=15, timeout=600),
     )
 
+    seen_ids = "subaccounts"
+
     # -- before money moves ---------------------------------------------------------------------------------------
 
     def prepare_create(self, request: Mapping[str, Any], reference: str) -> Prepared:
@@ -131,7 +133,7 @@ class ProxyScrape(ProxyScrapeReading):
         if shown is not None and shown != wanted:
             return f"its type is {shown!r}, asked was {wanted!r}"
         before = evidence.get("subaccounts")
-        if order.handle is not None and isinstance(before, (list, tuple)) and order.handle in before:
+        if order.handle is not None and before is not None and order.handle in before:
             return f"its sub-account {order.handle} is older than the purchase"
         read_at = when(evidence.get("read_at"))
         if order.created_at is not None and read_at is not None and order.created_at < read_at - MUCH_OLDER:
@@ -162,13 +164,6 @@ class ProxyScrape(ProxyScrapeReading):
             return {**balance, "subaccounts": None, "lacking": lacking}
         ids = sorted(entry["AccountID"] for entry in listed)
         return {**balance, "subaccounts": ids, **({"nameless": len(odd)} if odd else {})}
-
-    def with_marks(self, evidence: dict[str, Any], marks: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        """A sub-account that was once there is no new one, even if the list is empty for one read."""
-        if evidence.get("subaccounts") is None:
-            return evidence, marks
-        ids = sorted({*evidence["subaccounts"], *marks.get("subaccounts", ())})
-        return {**evidence, "subaccounts": ids}, {"subaccounts": ids}
 
     def resolve(
         self,
