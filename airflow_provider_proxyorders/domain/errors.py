@@ -147,7 +147,7 @@ class SpendRefused(ProxyOrdersError):
 
 
 class NeverSent(ProxyOrdersError):
-    """The purchase provably stayed on this machine (the connection failed). Nothing was bought."""
+    """The purchase provably stayed on this machine (the connection failed). This try bought nothing."""
 
     retry: Retry = "soon"
 

@@ -6,7 +6,7 @@ reads, so one number tells what had been seen by then: a purchase keeps that mar
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -57,7 +57,7 @@ class LedgerSeenIds(Database):
             return frozenset(connection.execute(_SEEN_UP_TO, values).scalars())
 
 
-class SeenIds(Container[str]):
+class SeenIds(Collection[str]):
     """The ids of a mark, read when the first one is asked for: most orders are compared without."""
 
     def __init__(self, ledger: LedgerSeenIds, wallet: str, vendor: str, number: int):
@@ -69,6 +69,12 @@ class SeenIds(Container[str]):
 
     def __contains__(self, vendor_id: object) -> bool:
         return vendor_id in self._ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
 def _numbers(connection: Connection, values: Mapping[str, Any]) -> dict[str, int]:

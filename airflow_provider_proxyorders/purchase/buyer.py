@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from airflow_provider_proxyorders.domain.errors import (
     ConfigError,
     LedgerError,
+    NeverSent,
     OrderKeyConflict,
     OutcomeUnknown,
     ProxyOrdersError,
@@ -198,7 +199,7 @@ class Buyer(OrderTracker):
             if purchase is not None:
                 why = one_line(error)
                 raise outcome_unknown(purchase, self.vendor, why, retry=error.retry, retry_after=error.retry_after) from error
-            error.tell("This try bought nothing." if isinstance(error, LedgerError) else "Nothing was bought.")
+            error.tell("This try bought nothing." if isinstance(error, (LedgerError, NeverSent)) else "Nothing was bought.")
             raise
 
     def _until_placed(self, attempt: Attempt) -> Purchase:

@@ -65,7 +65,7 @@ class EvidenceReader:
                 expected = self.checkpoints.expected(purchase)
                 evidence = {**purchase.evidence, "expected": expected, "unread": unread}
                 look = self._resolved(purchase, evidence, not_these)
-                if look.verdict == "not visible" and self._disowned_another(purchase):
+                if look.lacks_view and self._disowned_another(purchase):
                     continue  # what the answer of another one named is no order: it explains nothing any more
                 if look.verdict == "found" or self.checkpoints.expected(purchase) == expected:
                     break  # otherwise the money of other purchases may explain this look

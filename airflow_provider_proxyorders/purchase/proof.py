@@ -1,8 +1,10 @@
 """What the looks at an unresolved purchase prove together. Pure: the same looks give the same conclusion.
 
-Two rules:
+Three rules:
 
 - one look without the purchase proves nothing: "absent" needs two looks, apart by the settle time;
+- where others may have taken the missing money, two looks at a list without it are a proof as well, after several settle times in
+  which those others are decided: it is "not listed";
 - after a look with a trace of the purchase, later looks cannot prove its absence.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Literal
 
 from airflow_provider_proxyorders.domain.model import Step, VendorOrder
@@ -69,11 +71,18 @@ def conclude(
     longest = NOT_VISIBLE_PATIENCE * settle_time + sending_time
     left = (longest if verdict == "not visible" else settle_time) - _seconds_covered(looks[-run:], now)
     if run >= 2 and left <= 0:
-        return Absent() if verdict == "absent" else AskPerson()
+        proven = verdict == "absent" or ("inconclusive" not in verdicts and _is_not_listed(looks, now, settle_time))
+        return Absent() if proven else AskPerson()
     disagreements = sum(before != after for before, after in pairwise(verdicts))
     if disagreements >= DISAGREEMENTS and _seconds_covered(looks, now) >= DISAGREEMENT_PATIENCE * longest:
         return AskPerson()
     return Wait(max(0.0, left))
+
+
+def _is_not_listed(looks: Sequence[NotedLook], now: datetime, settle_time: float) -> bool:
+    """Whether the last looks, two or more over the settle time, saw a list without it."""
+    last = list(takewhile(lambda look: look.verdict == "not listed", reversed(looks)))[::-1]
+    return len(last) >= 2 and _seconds_covered(last, now) >= settle_time
 
 
 def _seconds_covered(looks: Sequence[NotedLook], now: datetime) -> float:
@@ -89,7 +98,7 @@ def weigh(looks: Sequence[NotedLook]) -> list[Verdict]:
     """
     verdicts: list[Verdict] = []
     for look in looks:
-        if look.verdict == "not visible":
+        if look.verdict in ("not visible", "not listed"):
             verdicts.append("not visible")
         elif look.verdict == "absent" and "inconclusive" not in verdicts:
             verdicts.append("absent")

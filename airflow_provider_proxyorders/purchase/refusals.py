@@ -186,7 +186,7 @@ class Refusals:
 
     def _has_trace(self, purchase: Purchase, look: Look) -> bool:
         """Whether a look saw what may be the purchase. Money alone is no trace if the wallet held less than the price."""
-        return look.has_trace and not (look.verdict == "not visible" and self._could_not_pay(purchase))
+        return look.has_trace and not (look.lacks_view and self._could_not_pay(purchase))
 
     def _could_not_pay(self, purchase: Purchase) -> bool:
         """Whether the wallet held less than the quoted price right before the sending: then no copy can show late."""

@@ -162,7 +162,7 @@ class Settling:
         """
         began = self.ledger.clock()
         look = self.evidence.look(purchase, not_its_own)
-        if beside and look.verdict == "not visible" and self._settle_beside(purchase):
+        if beside and look.lacks_view and self._settle_beside(purchase):
             began, look = self.ledger.clock(), self.evidence.look(purchase, not_its_own)
         noted = NotedLook(self.ledger.clock(), look.verdict, look.detail, look.order)
         if look.verdict == "found" and look.order is not None:

@@ -200,7 +200,8 @@ class Look:
     """What the vendor's reads prove about a purchase after its answer was lost.
 
     :param verdict: ``found``: ``order`` is the purchase. ``absent``: this look saw no trace of it. ``inconclusive``: something
-        may be the purchase. ``not visible``: part of the evidence was unreadable, and the rest shows no trace.
+        may be the purchase. ``not visible``: part of the evidence was unreadable, and the rest shows no trace. ``not listed``:
+        the list of orders was readable and lacks it, and money is missing that other purchases may have taken.
     :param detail: one sentence on what the look read, for the ledger and for a person.
     :param trace: whether something at the vendor may be the purchase: an order, a sub-account, missing money. ``None``: as the
         verdict says, so "found" and "inconclusive" saw a trace. A refused purchase with a trace is unresolved.
@@ -208,12 +209,17 @@ class Look:
     :param paid: the money that is missing, where only purchases that asked for the same may have taken it.
     """
 
-    verdict: Literal["found", "absent", "inconclusive", "not visible"]
+    verdict: Literal["found", "absent", "inconclusive", "not visible", "not listed"]
     detail: str
     order: VendorOrder | None = None
     trace: bool | None = None
     candidates: tuple[VendorOrder, ...] = ()
     paid: Decimal | None = None
+
+    @property
+    def lacks_view(self) -> bool:
+        """Whether this look alone speaks neither for the purchase nor against it."""
+        return self.verdict in ("not visible", "not listed")
 
     @property
     def has_trace(self) -> bool:

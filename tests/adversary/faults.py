@@ -113,19 +113,20 @@ def answer_to(fault: Fault, shop: Shop, sale: Sale, order: Order | None) -> Answ
     assert order is not None
     right = shop.sold(order)
     if fault.answer.startswith("twice"):
-        return _twice(shop, order, right, last=fault.answer.endswith("last"))
+        return _twice(shop, sale, order, right, last=fault.answer.endswith("last"))
     return right
 
 
-def _other(shop: Shop, order: Order | None) -> Order | None:
-    """The order before this one."""
-    before = [each for each in shop.orders if each is not order and each.kind == "create"]
+def _other(shop: Shop, sale: Sale, order: Order | None) -> Order | None:
+    """The order before this one. For an extension it is none that the request names, or the answer would be right."""
+    others = [each for each in shop.orders if each is not order and each.order_id != sale.target]
+    before = [each for each in others if each.kind == "create"]
     return before[-1] if before else None
 
 
 def _about(shop: Shop, sale: Sale, order: Order | None, *, another: bool) -> Answer:
     """An answer about another order, or about none that exists."""
-    other = _other(shop, order) if another else None
+    other = _other(shop, sale, order) if another else None
     if other is None:
         body = {"product_location_id": 77, **sale.body, "quantity": sale.body.get("quantity", 2)}
         now = order.at if order else 0.0
@@ -137,9 +138,9 @@ def _ghost(shop: Shop) -> str:
     return "9999999" if shop.wallet.vendor in ("iproyal", "proxy6") else "018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77"
 
 
-def _twice(shop: Shop, order: Order, right: Answer, *, last: bool) -> Answer:
+def _twice(shop: Shop, sale: Sale, order: Order, right: Answer, *, last: bool) -> Answer:
     """The answer with the name of its order twice, once of another one."""
-    other = _other(shop, order)
+    other = _other(shop, sale, order)
     name = {"proxyscrape": "data", "proxy6": "order_id"}.get(shop.wallet.vendor, "id")
     quote = "" if shop.wallet.vendor == "iproyal" else '"'
     wrong = f'"{name}": {quote}{other.order_id if other else _ghost(shop)}{quote}'

@@ -15,12 +15,12 @@ from airflow_provider_proxyorders.purchase.proof import Absent, AskPerson, Found
 
 SETTLE, SENDING = 30.0, 35.0
 #: How long looks of one verdict must lie apart: five settle times and one sending where the view was limited.
-NEEDED = {"A": SETTLE, "I": SETTLE, "N": 5 * SETTLE + SENDING}
+NEEDED = {"A": SETTLE, "I": SETTLE, "N": 5 * SETTLE + SENDING, "L": 5 * SETTLE + SENDING}
 START = datetime(2026, 11, 28, tzinfo=timezone.utc)
 ORDER = VendorOrder("7001", OrderStatus.PENDING, "pending")
 
 #: A letter for each word that may stand in the ledger. Every word that this code does not write is as good as "inconclusive".
-LETTERS = {"absent": "A", "inconclusive": "I", "not visible": "N"}
+LETTERS = {"absent": "A", "inconclusive": "I", "not visible": "N", "not listed": "L"}
 OTHER_WORDS = ("undecided", "blind", "found", "")
 WORDS = (*LETTERS, *OTHER_WORDS)
 GAPS = (0.0, SETTLE - 1, SETTLE, NEEDED["N"] - 1, NEEDED["N"])
@@ -42,17 +42,19 @@ def concluded(looks: Sequence[NotedLook]) -> Conclusion:
 
 
 def expected(words: Sequence[str], gaps: Sequence[float]) -> Conclusion:
-    """The same table in letters: after an I every A is an I; the run of equal letters at the end counts."""
+    """The same table in letters: after an I every A is an I; the run of equal letters at the end counts. N and L are a run."""
     letters = "".join(LETTERS.get(word, "I") for word in words)
     first = letters.find("I")
     if first >= 0:
         letters = letters[:first] + letters[first:].replace("A", "I")
-    run = re.search(r"(A+|I+|N+)$", letters)
+    run = re.search(r"(A+|I+|[NL]+)$", letters)
     assert run is not None
     left = NEEDED[letters[-1]] - sum(gaps[run.start() :])
     if left > 0 or len(run[0]) == 1:
         return Wait(max(0.0, left))
-    return Absent() if letters[-1] == "A" else AskPerson()
+    listed = re.search(r"L*$", letters)
+    lacks = listed is not None and len(listed[0]) >= 2 and sum(gaps[listed.start() :]) >= SETTLE and first < 0
+    return Absent() if letters[-1] == "A" or lacks else AskPerson()
 
 
 def sequences() -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
@@ -68,6 +70,9 @@ def sequences() -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
         (("absent", "absent"), 30, Absent()),
         (("inconclusive", "inconclusive"), 30, AskPerson()),
         (("not visible", "not visible"), 185, AskPerson()),
+        (("not visible", "not listed"), 185, AskPerson()),
+        (("not listed", "not visible"), 185, AskPerson()),
+        (("not listed", "not listed"), 185, Absent()),
         (("inconclusive", "absent"), 30, AskPerson()),
         (("undecided", "absent"), 30, AskPerson()),
         (("blind", "absent"), 30, AskPerson()),
@@ -105,9 +110,12 @@ def test_absent_means_two_absent_looks_in_a_row_apart_by_the_settle_time_and_not
     """The promise in its own words, for every sequence that lets the purchase be sent again."""
     for words, gaps in sequences():
         if concluded(noted(words, gaps)) == Absent():
-            assert set(words) <= {"absent", "not visible"}
-            run = len(words) - max((at + 1 for at, word in enumerate(words) if word != "absent"), default=0)
-            assert run >= 2 and sum(gaps[len(gaps) - run + 1 :]) >= SETTLE
+            assert set(words) <= {"absent", "not visible", "not listed"}
+            run = len(words) - max((at + 1 for at, word in enumerate(words) if word != words[-1]), default=0)
+            assert words[-1] != "not visible" and run >= 2 and sum(gaps[len(gaps) - run + 1 :]) >= SETTLE
+            if words[-1] == "not listed":
+                since = max((at + 1 for at, word in enumerate(words) if word == "absent"), default=0)
+                assert sum(gaps[since:]) >= NEEDED["L"]
 
 
 def test_without_a_settle_time_one_look_still_proves_nothing() -> None:

@@ -164,7 +164,7 @@ class IPRoyal(IPRoyalReading):
         return (yield from self._resolve_order(body, evidence, owned))
 
     def _resolve_order(self, body: Mapping[str, Any], evidence: Mapping[str, Any], owned: Container[str]) -> Flow[Look]:
-        """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained.
+        """Found: exactly one order above the mark fits. Absent: none fits, and the balance is explained. Not listed: none fits.
 
         An entry that cannot be read may be the purchase, so with one above the mark nothing is absent. Where the list before the
         purchase had an entry without an id, an order above the mark may be older, so nothing is found.
@@ -193,6 +193,8 @@ class IPRoyal(IPRoyalReading):
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
             return Look("inconclusive", f"{detail}, but one has the same quantity")
         look = yield from self._nothing_found(body, evidence, detail)
+        if look.verdict == "not visible" and not odd:
+            return replace(look, verdict="not listed")
         return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
     def _in_wanted_locations(
