@@ -121,7 +121,7 @@ def next_steps(looks: Sequence[NotedLook], conclusion: object) -> list[NextStep]
 def as_weighed(looks: Sequence[NotedLook]) -> NotedLook:
     """The last look with its verdict given the looks before it."""
     last, verdict = looks[-1], weigh(looks)[-1]
-    if verdict == last.verdict:
+    if verdict == last.verdict or last.verdict == "not listed":
         return last
     why = "an earlier look saw more than that" if last.verdict == "absent" else f"its verdict {last.verdict!r} proves nothing"
     return NotedLook(last.at, verdict, f"{last.detail}; {why}")

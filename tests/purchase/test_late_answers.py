@@ -101,7 +101,7 @@ def test_a_person_adopts_the_late_order(shop: Shop) -> None:
     purchase, order_id = find(shop, "k"), shop.bought()[0].order_id
     with pytest.raises(ConfigError, match="Decide about that order first"):
         resolving.resolve_as_absent(shop.ledger, purchase, WHO)
-    taken = resolving.read_taken_order(shop.buyer().vendor, shop.buyer().http, purchase, order_id)
+    taken = resolving.read_taken_order(shop.ledger, shop.buyer().vendor, shop.buyer().http, purchase, order_id)
     assert resolving.resolve_as_taken(shop.ledger, purchase, taken, WHO).order_id == order_id
     assert shop.ledger.questions() == []
 
