@@ -33,13 +33,15 @@ from airflow_provider_proxyorders.vendors import vendor_class
 from tests.vendors import NAMES as VENDORS
 from tests.vendors import ROWS
 
-from . import users
+from . import outside, users
 from .hostile import RENDERED, TEMPLATE, Hostile
 from .scan import Canary, Hit, Scanner
 
 #: letters that every encoding changes; a key may hold them, that of PROXY6 all but the slashes
 ODD = "+/=&%\"'<\\"
 DAGS = ("leaking", "hostile")
+#: Example DAGs. The last one watches the wallet's webhooks and makes asset events of them.
+STORIES = ("order_to_pipeline", "order_and_use", "webhook_completion")
 #: Orders that end soon. Their notes get the key, a template, two templates behind control characters, and signs for a terminal.
 SEEDED = (8001, 8004, 8007, 8011)
 EXPECTED = {
@@ -51,6 +53,7 @@ EXPECTED = {
     "codes": "success",
     "delivered": "success",
     "strange_id": "failed",
+    "wrong_ledger": "success",
 }
 
 
@@ -85,18 +88,21 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
     home, goods, dags = folder / "home", folder / "goods", folder / "dags"
     for path in (home, goods, dags):
         path.mkdir(parents=True)
-    for source in ("dags/order_to_pipeline.py", "dags/order_and_use.py", *(f"tests/leaks/dags/{name}.py" for name in DAGS)):
+    for source in (*(f"dags/{name}.py" for name in STORIES), *(f"tests/leaks/dags/{name}.py" for name in DAGS)):
         (dags / Path(source).name).write_bytes((project / source).read_bytes())
     odd = {vendor: re.sub(r"[/\\]", "", ODD) if ROWS[vendor].key_in_path else ODD for vendor in VENDORS}
     keys = {vendor: f"key-{odd[vendor]}-{secrets.token_hex(12)}" for vendor in VENDORS}
     hook_secret, wrong = f"whsec-{ODD}-{secrets.token_hex(12)}", f"wrong-{ODD}-{secrets.token_hex(12)}"
+    of_ledger = f"database-{secrets.token_hex(12)}"
+    (goods / "addresses.json").write_text(json.dumps(outside.wrong_addresses(of_ledger)))
     with Sandbox.start(processing=6.0) as box, Hostile.before(box, keys) as hostile:
         box.control([{"vendor": vendor, "token": {"name": "main", "token": key}} for vendor, key in keys.items()])
         connections = {f"{vendor}_default": connection(hostile, vendor, hook_secret) for vendor in VENDORS}
         connections["wrong_key"] = {**connections["iproyal_default"], "password": wrong}
-        with LocalAirflow(
-            home, dags_folder=dags, connections=connections, env={"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}, say=say
-        ) as airflow:
+        odd_scheme = {**connections["voodoo_default"]["extra"], "webhook_scheme": {"kind": "hmac"}}
+        connections["odd_scheme"] = {**connections["voodoo_default"], "extra": odd_scheme}
+        env = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG", "DEV": "1"}  # with variables of tracebacks
+        with LocalAirflow(home, dags_folder=dags, connections=connections, env=env, say=say) as airflow:
             say("orders that go well")
             runs, orders = _good_runs(airflow, box, goods, say)
             say("orders that go wrong")
@@ -117,6 +123,7 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
             canaries = [
                 *(Canary("API key", key) for key in keys.values()),
                 *(Canary("webhook secret", hook_secret), Canary("refused API key", wrong)),
+                Canary("password of the ledger", of_ledger),
                 *(Canary("JWT", part) for token in _issued(box) for part in (token, token.rpartition(".")[2])),
                 *(Canary("proxy password", task) for task in _goods(box, "iproyal") + _goods(box, "proxyscrape")[:5]),
                 *(Canary("code", task) for task in _goods(box, "voodoo")),
@@ -127,6 +134,8 @@ def play(project: Path, folder: Path, say: Callable[[str], None] = lambda text: 
             say("what users see")
             users.see(airflow, runs, home / "seen")
             users.print_with_the_command(airflow, list(connections), home / "printed")
+            outside.print_at_a_terminal(airflow, list(connections), of_ledger, home / "printed")
+            outside.receive_alone(airflow, hook_secret, of_ledger, home / "printed")
             for name in ("careless", "planting", "rendering"):
                 airflow.api.wait_for_dag(name)
             for part in ("triggerer", "dag-processor"):  # they may say something while they end
@@ -229,13 +238,32 @@ def _issued(box: Sandbox) -> Mapping[str, Any]:
 
 
 def _webhooks(airflow: LocalAirflow, order_id: str, secret: str) -> None:
-    """Deliveries to the receiver in the API server: a good one, a forged one, and one that holds the secret itself."""
-    url = f"{airflow.url}/proxyorders/webhooks/voodoo_default"
+    """Deliveries to the receiver in the API server: a good one, a forged one, one that holds the secret, and one for a connection
+    whose settings are wrong. The good one makes an asset event."""
+    url = f"{airflow.url}/proxyorders/webhooks"
     body = json.dumps({"order_id": order_id, "status": "completed", "codes": [secret]}).encode()
     signed = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    for signature, status in ((signed, 200), (signed[:-1] + "?", 401), (secret, 401)):
-        answer = requests.post(url, body, headers={"X-Webhook-Signature": signature}, timeout=10)
+    good, odd = f"{url}/voodoo_default", f"{url}/odd_scheme"
+    for place, signature, status in (
+        (good, signed, 200),
+        (good, signed[:-1] + "?", 401),
+        (good, secret, 401),
+        (odd, signed, 401),
+    ):
+        answer = requests.post(place, body, headers={"X-Webhook-Signature": signature}, timeout=20)
         assert (answer.status_code, answer.text) == (status, ""), answer.text
+    deadline = time.monotonic() + 120
+    while order_id not in _events_of_triggers(airflow):
+        assert time.monotonic() < deadline, "no asset event about the order came"
+        time.sleep(0.5)
+
+
+def _events_of_triggers(airflow: LocalAirflow) -> str:
+    try:
+        events = airflow.api.call("GET", "/assets/events")["asset_events"]
+    except RestError:  # Airflow cannot show an event while the run that it starts is only queued
+        return ""
+    return json.dumps([event["extra"] for event in events if event["extra"].get("from_trigger")])
 
 
 def _story(airflow: LocalAirflow, runs: Mapping[str, str], ended: object) -> str:

@@ -4,13 +4,16 @@ that the scan would find it."""
 from __future__ import annotations
 
 import base64
+import json
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
+from airflow_provider_proxyorders.domain.errors import LedgerError
 from airflow_provider_proxyorders.operators.delivery import DeliverProxiesOperator, read_delivery
 from airflow_provider_proxyorders.operators.orders import CreateProxyOrderOperator
 
@@ -53,6 +56,26 @@ with DAG("leaking", schedule=None, catchup=False, params=PARAMS):
         retries=0,
     )
     DeliverProxiesOperator(task_id="delivered", path="{{ params.goods }}/goods.txt", retries=0, **proxies)  # type: ignore[arg-type]
+
+    @task(retries=0)
+    def wrong_ledger(params: dict[str, Any] | None = None) -> list[str]:
+        """Buys with each address of a ledger that cannot work, with a password in it; the log has the whole error."""
+        from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
+
+        assert params is not None
+        said = []
+        for address in json.loads(Path(params["goods"], "addresses.json").read_text()):
+            os.environ["AIRFLOW__PROXYORDERS__LEDGER_URL"] = address
+            try:
+                ProxyOrdersHook("iproyal_default").create_order(IPROYAL, order_key="wrong ledger")
+            except LedgerError as error:
+                logging.getLogger(__name__).exception("the ledger cannot be used")
+                said.append(str(error))
+            else:
+                raise RuntimeError("it can be used")
+        return said
+
+    wrong_ledger()
 
 with DAG("careless", schedule=None, catchup=False, params=PARAMS):
 
