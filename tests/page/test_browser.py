@@ -18,8 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_proxyorders.domain.account import Account
 from airflow_provider_proxyorders.domain.model import Step
-from airflow_provider_proxyorders.ledger import Ledger, open_ledger
+from airflow_provider_proxyorders.ledger import Ledger, facts, open_ledger
+from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.sandbox import Sandbox
 from docs.screenshots.browser import NAMES, Browser
 from tests.ledgers import ready_file
@@ -295,6 +297,27 @@ def test_a_decision_with_its_dialog(tab: Tab, ledger: Ledger) -> None:
     assert "not found" in tab.wait("Airflow did not clear the task: ").partition("did not clear the task: ")[2].splitlines()[0]
     tab.click("Close")
     tab.wait("Waits for a person (0)")
+
+
+def test_after_a_restore_a_connection_that_is_gone_is_named(tab: Tab, ledger: Ledger) -> None:
+    """Nothing can be reconciled through it, so its wallet would stay frozen for good."""
+    wallet = "voodoo:voodoo_gone"
+    account = Account(vendor="voodoo", conn_id="voodoo_gone", wallet=wallet, base_url="https://gone.example", secret="a key")
+    assert Accounts(ledger.engine).resolve(account).name == wallet
+    buy(ledger, "buying/order/old", Step.DELIVERED, conn_id="voodoo_gone", wallet=wallet)
+    ledger.freeze(wallet, "restored from a backup")
+    facts.restored_from(ledger).put("2026-11-01T00:00:00+00:00")
+    tab.open("", "restored from a backup")
+    tab.click("Unfreeze …")
+    tab.click("Look first")
+    tab.wait("Reconcile it first through voodoo_gone", "Connections that are gone for good")
+    tab.type("dialog input[maxlength='2000']", "voodoo_gone")
+    tab.click("Look first")
+    tab.wait("it is frozen for this reason now")
+    tab.click("Record for good")
+    tab.wait("Recorded.")
+    assert ledger.freeze_reason(wallet) is None
+    tab.click("Close")
 
 
 def test_a_connection_made_in_the_form_passes_its_test_at_the_first_press(tab: Tab, box: Sandbox) -> None:

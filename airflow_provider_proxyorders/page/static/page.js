@@ -122,17 +122,22 @@ function Decide({ about, close }) {
   const box = useRef(null);
   const [orderId, setOrderId] = useState(about.order_id ?? "");
   const [note, setNote] = useState("");
+  const [gone, setGone] = useState(null); // asked for only when a restored ledger needs it
   const [checked, setChecked] = useState(null);
   const [done, setDone] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   const frozen = about.word === "unfreeze", needsId = about.word === "adopt" || about.word === "foreign";
   useEffect(() => { if (box.current?.showModal && !box.current.open) box.current.showModal(); }, []);
-  const body = frozen ? { wallet: about.wallet, note, why: checked?.why ?? null } : { order_key: about.order_key, word: about.word, order_id: needsId ? orderId.trim() : "", note };
+  const body = frozen ? { wallet: about.wallet, note, why: checked?.why ?? null, gone: (gone ?? "").split(/[\s,]+/).filter(Boolean) } : { order_key: about.order_key, word: about.word, order_id: needsId ? orderId.trim() : "", note };
   const step = async (path, then) => {
     setBusy(true);
     setError(null);
-    try { then(await call(path, body)); } catch (problem) { setChecked(null); setError(problem.message); }
+    try { then(await call(path, body)); } catch (problem) {
+      setChecked(null);
+      setError(problem.message);
+      if (frozen && problem.message.includes("gone for good")) setGone((named) => named ?? "");
+    }
     setBusy(false);
   };
   const field = (label, value, change, more) =>
@@ -149,6 +154,7 @@ function Decide({ about, close }) {
     frozen && h(Fragment, null, h(Text, null, `Frozen because ${checked?.why ?? about.why}`), h(Text, null, stake(checked ?? about))),
     h(Text, { my: 2 }, CONSEQUENCES[about.word](about)),
     needsId && field("Order id at the vendor", orderId, setOrderId, { required: true, maxLength: 200, autoFocus: true }),
+    gone !== null && field("Connections that are gone for good", gone, setGone, { maxLength: 2000 }),
     field("Your reason, for the history (optional)", note, setNote, { maxLength: 500 }),
     checked && h(Box, { role: "status", my: 2, p: 2, borderWidth: "1px", borderRadius: "md" },
       h(Text, null, checked.outcome ?? "Looked: it is frozen for this reason now."), (checked.seen ?? []).map((line, i) => h(Text, { key: i, fontSize: "sm", color: "fg.muted" }, line))),
