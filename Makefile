@@ -125,6 +125,10 @@ docs: $(READY) ## build the documentation as a site in build/site
 release: $(READY) ## build and check the archives, list their parts, write the notes; uploads nothing
 	@$(BIN)/python -m tests.package.release
 
+.PHONY: matrix
+matrix: $(READY) ## the tests under each supported Python and Airflow; ARGS="--only 3.10/3.3.0 tests/hooks" selects
+	@$(BIN)/python -m tests.package.matrix $(ARGS)
+
 .PHONY: screenshots
 screenshots: $(READY) ## take the pictures in docs/images; needs Chromium
 	@$(BIN)/python -m docs.screenshots
