@@ -217,9 +217,10 @@ look into the dashboard, `ledger resolve` |
 the refused task looks again | clear the refused task first |
 | A top-up that the balance does not show yet pays for a purchase, a proxy of the vendor's sends it twice, and the copy is \
 refused for too little money: "Nothing was bought." is wrong then | wait for `settle` between a top-up and Clear |
-| The answer to a purchase is lost, and the money that is missing may be another purchase's. Then the list decides after five \
-settle times and one sending. An order that the vendor lists later still (at ProxyScrape: that it processes later) is bought \
-again | higher `settle` |
+| The answer to an IPRoyal purchase is lost, and the money that is missing may be another purchase's. Then the list decides \
+after five settle times and one sending. An order that the vendor lists later still is bought again | higher `settle` |
+| Several equal ProxyScrape purchases with lost answers, of which fewer were taken: who was taken gets an order, and a person \
+decides about the rest, since one may still be processed | wait between purchases for `settle` |
 | A charge above its quote is hidden by a top-up of at least as much, where the order shows no price | check invoices |
 | Where IPRoyal lists by product only, an order of a product that is neither in its catalogue nor in the ledger stays unseen by \
 renewals and comparisons | name the order by its id |

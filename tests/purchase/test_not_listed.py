@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined, VendorError
-from airflow_provider_proxyorders.domain.model import Purchase, Step
+from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined, WalletHeld
+from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import Ledger, open_ledger
-from tests.vendors import ROWS
+from airflow_provider_proxyorders.purchase.attempt import Attempt
+from airflow_provider_proxyorders.purchase.permit import Permit
 
 from .conftest import Shop
+from .test_missing_money import Extension
 
 
 @pytest.fixture
@@ -20,47 +22,50 @@ def ledger(url: str) -> Ledger:
     return open_ledger(url)
 
 
+@pytest.fixture
+def shop(shop_of: Callable[[str], Shop]) -> Shop:
+    """IPRoyal with an order, whose extensions are charged at once and show an hour later."""
+    shop = shop_of("iproyal")
+    shop.delivered("one")
+    shop.box.control([{"vendor": "iproyal", "extend_processing": 3600.0}])
+    return shop
+
+
+def send(shop: Shop, key: str, *, taken: bool) -> None:
+    """A purchase whose worker dies while it sends."""
+    buyer = shop.buyer()
+    attempt = Attempt(buyer.request_for("create", key, buyer.vendor.prepare_create(shop.request, "")))
+    purchase = buyer.intend(attempt)
+    permit = Permit(buyer.sending.reads, None, attempt, purchase)
+    permit.read_evidence()
+    shop.ledger.claim(purchase, Actor(), evidence=permit.evidence, sent_seconds=0.0)
+    if taken:
+        buyer.http.run(buyer.vendor.create(shop.request), lambda request: None)
+
+
 def settled(shop: Shop, key: str) -> Purchase:
     """The purchase after as many tries as it takes."""
     for _ in range(8):
         try:
             return shop.buyer(timeout=1.5).place(shop.request, order_key=key)
-        except (OutcomeUnknown, VendorError) as error:
+        except OutcomeUnknown as error:
             assert not isinstance(error, Quarantined), f"a person is asked: {error}"
     raise AssertionError("it is never settled")
 
 
-def refused(shop: Shop, key: str) -> None:
-    """A purchase that was refused, while reads may lag: it may have been taken for all that its ledger knows."""
-    status, body = ROWS["proxyscrape"].refusals[0]
-    rule = shop.box.fault(
-        vendor="proxyscrape", operation="create", when="before", action="status", status=status, body=body.decode()
-    )
-    with pytest.raises(VendorError):
-        shop.buyer(timeout=1.5).place(shop.request, order_key=key)
-    shop.box.clear_faults()
-    assert rule.hits == 1
-
-
-def test_a_refused_purchase_beside_a_landed_one_of_the_same_is_sent_again(shop_of: Callable[[str], Shop]) -> None:
-    """The landed one is told by its sub-account, so its price stays unknown, and the missing money may be of either."""
-    shop = shop_of("proxyscrape")
-    shop.buyer().place(shop.request, order_key="before")
-    refused(shop, "refused")
-    shop.box.fault(vendor="proxyscrape", operation="create", when="after", action="reset", times=1)
-    assert settled(shop, "lost").step in (Step.PLACED, Step.DELIVERED)
-    assert settled(shop, "refused").step in (Step.PLACED, Step.DELIVERED)
-    assert len(shop.bought()) == 3
-    why = [entry.why for entry in shop.ledger.history("refused")]
-    assert any("0 new sub-accounts" in each for each in why), why
-
-
-def test_a_purchase_that_a_list_shows_late_is_found_meanwhile(shop_of: Callable[[str], Shop]) -> None:
-    """The guard of the long wait: the order shows after two settle times, and is not bought again."""
-    shop = shop_of("proxyscrape")
-    shop.buyer().place(shop.request, order_key="before")
-    refused(shop, "other")
-    shop.box.fault(vendor="proxyscrape", operation="create", when="after", action="reset", times=1)
-    shop.box.control([{"vendor": "proxyscrape", "processing": 0.9}])
-    assert settled(shop, "lost").step in (Step.PLACED, Step.DELIVERED)
-    assert len(shop.bought()) == 2
+@pytest.mark.parametrize("taken", [False, True])
+def test_the_list_decides_beside_a_charge_of_either(shop: Shop, taken: bool) -> None:
+    """An extension and a purchase are sent, both workers die, and money for the extension is gone. The list shows the purchase if
+    it was taken; else it is proven absent, and waits for a person's word about the extension."""
+    send(shop, "lost", taken=taken)
+    Extension(shop, 1).sent().reach()
+    if taken:
+        assert settled(shop, "lost").step in (Step.PLACED, Step.DELIVERED)
+    else:
+        with pytest.raises(WalletHeld, match="'k1' .* is quarantined"):
+            settled(shop, "lost")
+        purchase = shop.ledger.find("lost")
+        assert purchase is not None and (purchase.step, purchase.maybe_sent) == (Step.INTENDED, False)
+    assert [entry.kind for entry in shop.bought()] == ["create", *(["create"] if taken else []), "extend"]
+    why = [entry.why for entry in shop.ledger.history("lost")]
+    assert any(each.startswith("not listed") for each in why) is not taken, why

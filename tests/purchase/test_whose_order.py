@@ -254,7 +254,7 @@ def test_equal_purchases_share_the_orders_that_fit(shop_of: ShopOf, taken: tuple
 @pytest.mark.parametrize("last", ["before", "after"])
 def test_equal_purchases_share_new_sub_accounts(shop_of: ShopOf, last: str, known: bool) -> None:
     """Reads lag, two answers name no order, and a third one is lost. Each new sub-account goes to one of them. The balance proves
-    nothing of what is left, also beside a known price. The list does after five settle times, so that one is sent again."""
+    nothing of what is left, also beside a known price, since one may still be processed: a person is asked about that one."""
     shop = shop_of("proxyscrape")
     shop.box.control([{"processing": 0.0, "vendor": "proxyscrape"}])
     if known:
@@ -270,9 +270,8 @@ def test_equal_purchases_share_new_sub_accounts(shop_of: ShopOf, last: str, know
     for key in ("k2", "k1", "k0") * 2:
         outcomes[key] = settled(shop, key, sleep=time.sleep, settle=30)
     settled_keys = [key for key, outcome in outcomes.items() if isinstance(outcome, Purchase) and outcome.confirmed]
-    assert len(shop.bought()) - known == len(settled_keys) == 3, outcomes
-    listed = [entry.why for entry in shop.ledger.history("k2") if entry.why.startswith("not listed")]
-    assert bool(listed) == (last == "before")
+    assert len(shop.bought()) - known == len(settled_keys) == (3 if last == "after" else 2), outcomes
+    assert len(settled_keys) == 3 or isinstance(outcomes["k2"], Quarantined)
 
 
 @pytest.mark.parametrize("vendor", ["iproyal", "proxyscrape"])

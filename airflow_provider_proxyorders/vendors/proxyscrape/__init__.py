@@ -212,9 +212,6 @@ class ProxyScrape(ProxyScrapeReading):
             candidates = missing.fell_for_alike and not evidence.get("nameless")
             return replace(look, candidates=tuple(map(adopted_order, fresh)), paid=missing.amount) if candidates else look
         look = self._by_balance(missing, detail)
-        whole = not before or any(entry["AccountID"] in before for entry in listed)
-        if look.verdict == "not visible" and whole and not (fresh or odd or evidence.get("nameless")):
-            return replace(look, verdict="not listed")
         return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
 
     def _by_balance(self, missing: Missing, detail: str) -> Look:
