@@ -202,7 +202,12 @@ class OrderOperator(_compat.KeepsDefaults, BaseOperator):
 
     def _go_on(self, context: Context, event: Mapping[str, Any], order_key: str | None, deadline: str | None) -> dict[str, Any]:
         """If only the worker can read the order, the worker waits for it in the same try."""
-        buyer = self.hook.buyer(context, Story(self.log))
+        try:
+            buyer = self.hook.buyer(context, Story(self.log))
+        except LedgerError as error:  # only the deferral tells that there is an order
+            if order_key is not None:
+                error.args = (f"{error} Its order was bought before that; the next try waits for it and buys nothing.",)
+            raise
         purchase = self.buy(buyer, context) if order_key is None else buyer.ledger.find(order_key)
         if purchase is None:
             raise LedgerError(f"the ledger lacks {order_key!r}; is [proxyorders] ledger_url the same on every host?")

@@ -560,3 +560,17 @@ class TestNothingIsBought:
             buy(shops, "voodoo")().execute(context())
         assert error.value.money == "unknown"
         assert "Nothing was bought" not in str(error.value)
+
+
+def test_a_resumed_task_without_its_ledger_says_that_it_bought_before(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
+    shops.box.control({"vendor": "voodoo", "processing": 3600})
+
+    def task() -> CreateProxyOrderOperator:
+        options: dict[str, Any] = {"deferrable": True, "timeout": 3600, "request": REQUESTS["voodoo"]}
+        return CreateProxyOrderOperator(task_id="buy", conn_id=shops.connect("voodoo"), **options)
+
+    with pytest.raises(TaskDeferred) as deferral:
+        task().execute(context())
+    monkeypatch.setenv("AIRFLOW__PROXYORDERS__LEDGER_URL", "postgresql+psycopg://u:p@127.0.0.1:1/x")
+    with pytest.raises(LedgerError, match="This try bought nothing. Its order was bought before that; the next try waits for it"):
+        task().execute_complete(context(), {"outcome": "final"}, **(deferral.value.kwargs or {}))
