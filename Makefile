@@ -30,7 +30,7 @@ demo: $(READY) ## buy from four sandbox vendors under a real Airflow; KEEP=1 kee
 
 .PHONY: test
 test: check browser pooler ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
-	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(NONE) $(ALONE)
+	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(ALONE)
 	@$(BIN)/python -m pytest -m e2e --durations=15 $(PYTEST) $(NONE)
 
 .PHONY: browser
@@ -52,8 +52,8 @@ NONE = $(if $(PYTEST),|| [ $$? -eq 5 ])
 
 # Several at once on a slow machine, a test may miss its seconds. One that failed runs again alone, and the first that fails there too
 # is a failure; both runs stand in the output.
-ALONE = || { [ $$? -eq 1 ] && echo "Those that failed run again, each alone." \
-	  && $(BIN)/python -m pytest -m "not e2e" --last-failed --last-failed-no-failures=none --exitfirst; }
+ALONE = || { code=$$?; $(if $(PYTEST),[ $$code -eq 5 ] ||) { [ $$code -eq 1 ] && echo "Those that failed run again, each alone." \
+	  && $(BIN)/python -m pytest -m "not e2e" --last-failed --last-failed-no-failures=none --exitfirst $(PYTEST); }; }
 
 .PHONY: check
 check: $(READY) ## lint, format, types, import rules, sizes, unused code, prose, one rule in one place, true docs

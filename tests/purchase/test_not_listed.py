@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import pytest
 
@@ -69,3 +70,15 @@ def test_the_list_decides_beside_a_charge_of_either(shop: Shop, taken: bool) -> 
     assert [entry.kind for entry in shop.bought()] == ["create", *(["create"] if taken else []), "extend"]
     why = [entry.why for entry in shop.ledger.history("lost")]
     assert any(each.startswith("not listed") for each in why) is not taken, why
+
+
+@pytest.mark.parametrize(("expected", "verdict"), [({}, "not visible"), ({"maybe": "6.00"}, "not listed")])
+def test_balances_that_cannot_be_compared_leave_no_word_to_the_list(shop: Shop, expected: dict[str, str], verdict: str) -> None:
+    """The list alone decides beside money that others may have taken. Where nobody knows of any money, it does not."""
+    buyer, now = shop.buyer(), datetime.now(timezone.utc)
+    balance = buyer.http.run(buyer.vendor.balance()).available
+    before = {"balance": f"{balance.amount + 6:f}", "currency": balance.currency, **expected} if expected else {}
+    evidence = {"newest": 7001, "plan": "30 Days", "expected": before}
+    body = buyer.vendor.prepare_create(shop.request, "").body
+    look = buyer.http.run_reading(lambda: buyer.vendor.resolve("create", body, None, evidence, now, frozenset()))
+    assert look.verdict == verdict and look.has_trace, look

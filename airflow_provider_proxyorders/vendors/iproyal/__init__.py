@@ -192,10 +192,8 @@ class IPRoyal(IPRoyalReading):
             return Look("inconclusive", detail, candidates=oldest_first)
         if any(same_quantity(order, body) for order in newer):  # it may be it under another name
             return Look("inconclusive", f"{detail}, but one has the same quantity")
-        look = yield from self._nothing_found(body, evidence, detail)
-        if look.verdict == "not visible" and not odd:
-            return replace(look, verdict="not listed")
-        return replace(look, verdict="not visible") if odd and look.verdict == "absent" else look
+        look = yield from self._nothing_found(body, evidence, detail, listed=True)
+        return replace(look, verdict="not visible") if odd and look.verdict in ("absent", "not listed") else look
 
     def _in_wanted_locations(
         self, orders: Orders, body: Mapping[str, Any], evidence: Mapping[str, Any], mark: int
@@ -230,11 +228,16 @@ class IPRoyal(IPRoyalReading):
             return Look("inconclusive", why, trace=False)
         return (yield from self._nothing_found(body, evidence, detail))
 
-    def _nothing_found(self, body: Mapping[str, Any], evidence: Mapping[str, Any], detail: str) -> Flow[Look]:
+    def _nothing_found(
+        self, body: Mapping[str, Any], evidence: Mapping[str, Any], detail: str, *, listed: bool = False
+    ) -> Flow[Look]:
         """Absent, if other charges explain the missing money to the last digit.
 
         Only certain charges explain money: an uncertain one may be this purchase's own. Without an explanation the look is
         inconclusive or not visible. A card leaves the wallet alone: there only the list of orders counts.
+
+        :param listed: a list of all orders lacks it. Beside money that others may have taken, it is "not listed" then; balances
+            that cannot be compared tell nothing.
         """
         if not self.pays_from_wallet(body):
             return Look("absent", f"{detail}; paid by card, so the balance tells nothing")
@@ -246,4 +249,5 @@ class IPRoyal(IPRoyalReading):
             return Look("inconclusive", detail)
         if missing.rose:
             return Look("inconclusive", detail, trace=False)
-        return Look("not visible", f"{detail}, which may be another purchase's or this one's", trace=True)
+        verdict = "not listed" if listed and missing.amount is not None else "not visible"
+        return Look(verdict, f"{detail}, which may be another purchase's or this one's", trace=True)
