@@ -249,5 +249,5 @@ class IPRoyal(IPRoyalReading):
             return Look("inconclusive", detail)
         if missing.rose:
             return Look("inconclusive", detail, trace=False)
-        verdict = "not listed" if listed and missing.amount is not None else "not visible"
-        return Look(verdict, f"{detail}, which may be another purchase's or this one's", trace=True)
+        look = Look("not visible", f"{detail}, which may be another purchase's or this one's", trace=True)
+        return replace(look, verdict="not listed") if listed and missing.amount is not None else look
