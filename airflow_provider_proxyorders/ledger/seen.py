@@ -6,7 +6,7 @@ reads, so one number tells what had been seen by then: a purchase keeps that mar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,13 +31,14 @@ class LedgerSeenIds(Database):
 
     def see(self, wallet: str, vendor: str, ids: Iterable[str]) -> dict[str, int]:
         """Keep the ids of a read; returns the mark of all that was seen by now."""
-        with self.transaction() as connection:
-            values = {"_wallet": turns.live_name(connection, wallet), "_vendor": vendor}
-            numbers = _numbers(connection, values)
-            if new := sorted(set(ids) - numbers.keys()):
-                rows = [{"wallet": values["_wallet"], "vendor": vendor, "vendor_id": each} for each in new]
+        with self.autocommit() as connection:  # mostly nothing is new, so nothing is locked
+            numbers = _numbers(connection, wallet, vendor)
+        if new := sorted(set(ids) - numbers.keys()):
+            with self.transaction() as connection:
+                live = turns.live_name(connection, wallet)
+                rows = [{"wallet": live, "vendor": vendor, "vendor_id": each} for each in new]
                 connection.execute(insert_or_ignore(connection, seen_ids), rows)
-                numbers = _numbers(connection, values)
+                numbers = _numbers(connection, live, vendor)
         return {UP_TO: max(numbers.values(), default=0)}
 
     def with_seen(self, purchase: Purchase, evidence: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
@@ -57,7 +58,7 @@ class LedgerSeenIds(Database):
             return frozenset(connection.execute(_SEEN_UP_TO, values).scalars())
 
 
-class SeenIds(Collection[str]):
+class SeenIds(Container[str]):
     """The ids of a mark, read when the first one is asked for: most orders are compared without."""
 
     def __init__(self, ledger: LedgerSeenIds, wallet: str, vendor: str, number: int):
@@ -70,12 +71,7 @@ class SeenIds(Collection[str]):
     def __contains__(self, vendor_id: object) -> bool:
         return vendor_id in self._ids
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ids)
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
-
-def _numbers(connection: Connection, values: Mapping[str, Any]) -> dict[str, int]:
+def _numbers(connection: Connection, wallet: str, vendor: str) -> dict[str, int]:
+    values = {"_wallet": turns.live_name(connection, wallet), "_vendor": vendor}
     return {row.vendor_id: row.id for row in connection.execute(_SEEN, values)}
