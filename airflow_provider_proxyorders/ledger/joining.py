@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, literal, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, literal, select, update
 
 from airflow_provider_proxyorders.domain.model import Step
 from airflow_provider_proxyorders.ledger import facts, spending, turns
@@ -21,7 +21,6 @@ from airflow_provider_proxyorders.ledger.schema import (
     owned_ids,
     purchases,
     questions,
-    seen_ids,
     tickets,
     wallet_steps,
     wallets,
@@ -53,7 +52,6 @@ def join(connection: Connection, former: str, wallet: str, now: str) -> None:
         connection.execute(update(table).where(table.c.wallet == former).values(wallet=wallet))
     for table, name in _KEYED:
         _move_keyed(connection, table, name, former, wallet)
-    _move_seen(connection, former, wallet)
     for day, counted in connection.execute(select(days.c.day, days.c.counted).where(days.c.wallet == former)).all():
         spending.add(connection, wallet, day, counted)
     connection.execute(delete(days).where(days.c.wallet == former))
@@ -101,12 +99,3 @@ def _move_keyed(connection: Connection, table: Table, name: str, former: str, wa
     insert = insert_or_ignore(connection, table).from_select(["wallet", *(column.name for column in columns)], moved)
     connection.execute(insert)
     connection.execute(delete(table).where(table.c.wallet == former))
-
-
-def _move_seen(connection: Connection, former: str, wallet: str) -> None:
-    """Of an id that both names saw, the earlier number stays: it is in the marks of both."""
-    theirs = seen_ids.alias()
-    same = theirs.c.vendor == seen_ids.c.vendor, theirs.c.vendor_id == seen_ids.c.vendor_id
-    earlier = exists().where(theirs.c.wallet.in_([former, wallet]), *same, theirs.c.id < seen_ids.c.id)
-    connection.execute(delete(seen_ids).where(seen_ids.c.wallet.in_([former, wallet]), earlier))
-    connection.execute(update(seen_ids).where(seen_ids.c.wallet == former).values(wallet=wallet))

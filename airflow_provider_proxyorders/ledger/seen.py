@@ -21,7 +21,7 @@ from airflow_provider_proxyorders.ledger.schema import seen_ids
 #: The name of the number in a mark.
 UP_TO = "up_to"
 
-_OF_WALLET = seen_ids.c.wallet == bindparam("_wallet"), seen_ids.c.vendor == bindparam("_vendor")
+_OF_WALLET = seen_ids.c.wallet.in_(bindparam("_names", expanding=True)), seen_ids.c.vendor == bindparam("_vendor")
 _SEEN = select(seen_ids.c.vendor_id, seen_ids.c.id).where(*_OF_WALLET)
 _SEEN_UP_TO = select(seen_ids.c.vendor_id).where(*_OF_WALLET, seen_ids.c.id <= bindparam("_up_to"))
 
@@ -54,7 +54,7 @@ class LedgerSeenIds(Database):
     def seen_up_to(self, wallet: str, vendor: str, number: int) -> frozenset[str]:
         """The ids that had been seen at a mark."""
         with self.autocommit() as connection:
-            values = {"_wallet": turns.live_name(connection, wallet), "_vendor": vendor, "_up_to": number}
+            values = {"_names": _names(connection, wallet), "_vendor": vendor, "_up_to": number}
             return frozenset(connection.execute(_SEEN_UP_TO, values).scalars())
 
 
@@ -73,5 +73,11 @@ class SeenIds(Container[str]):
 
 
 def _numbers(connection: Connection, wallet: str, vendor: str) -> dict[str, int]:
-    values = {"_wallet": turns.live_name(connection, wallet), "_vendor": vendor}
+    values = {"_names": _names(connection, wallet), "_vendor": vendor}
     return {row.vendor_id: row.id for row in connection.execute(_SEEN, values)}
+
+
+def _names(connection: Connection, wallet: str) -> list[str]:
+    """All names of a wallet: rows keep the name under which they were seen, also when two wallets become one."""
+    live = turns.live_name(connection, wallet)
+    return [live, *turns.former_names(connection, live)]
