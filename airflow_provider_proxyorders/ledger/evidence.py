@@ -116,6 +116,7 @@ _SENT_AFTER = (
         purchases.c.vendor,
         purchases.c.step,
         purchases.c.request,
+        purchases.c.target,
         purchases.c.order_id,
         purchases.c.price,
         purchases.c.reserved,
@@ -173,6 +174,7 @@ class SentPurchase:
     vendor: str
     step: Step
     request: Mapping[str, Any]
+    target: str | None
     order_id: str | None
     price: Money | None
     reserved: Money
@@ -338,6 +340,7 @@ def _sent_purchase(row: RowMapping) -> SentPurchase:
         vendor=row["vendor"],
         step=Step(row["step"]),
         request=load_json(row["request"]),
+        target=row["target"],
         order_id=row["order_id"],
         price=price_of(row),
         reserved=Money(Decimal(row["reserved"]), row["currency"]),

@@ -179,7 +179,8 @@ class Checkpoints:
         unresolved = charges_of([other for other in others if other.step not in TAKEN], clocks).uncertain + suspected
         under_way = charges_of([other for other in others if other.step in _UNDER_WAY], clocks).uncertain
         charged = charges.shown if mark.certain else Decimal(0)  # otherwise the mark may show it already
-        unlike = [other for other in others if (other.kind, other.request) != (purchase.kind, purchase.request)]
+        asked = (purchase.kind, purchase.request, purchase.target)
+        unlike = [other for other in others if (other.kind, other.request, other.target) != asked]
         different = charges_of(unlike, clocks)
         unlike_suspects = sum((suspects.get(other.order_key, Decimal(0)) for other in unlike), Decimal(0))
         read_from = when(purchase.evidence.get("read_from"))

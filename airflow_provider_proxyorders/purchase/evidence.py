@@ -15,7 +15,7 @@ from airflow_provider_proxyorders.domain.text import one_line
 from airflow_provider_proxyorders.ledger import Ledger
 from airflow_provider_proxyorders.ledger.rows import History
 from airflow_provider_proxyorders.purchase.checkpoint import UNSURE, Checkpoints
-from airflow_provider_proxyorders.purchase.other_extensions import among_extensions
+from airflow_provider_proxyorders.purchase.other_extensions import among_extensions, share_of_equals
 from airflow_provider_proxyorders.purchase.outcome import outcome_unknown
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 from airflow_provider_proxyorders.purchase.unwatched import MOST_ORDERS
@@ -71,6 +71,8 @@ class EvidenceReader:
                     break  # otherwise the money of other purchases may explain this look
             if look.candidates:
                 return self._among_alike(purchase, look)
+            if purchase.kind == "extend" and look.verdict == "found" and (share := self._share(purchase, look)) is not None:
+                return share
             look = among_extensions(self.tracker, self.checkpoints, purchase, look)
             return self._beside_open_ones(purchase, look, not_these)
         except VendorError as error:
@@ -162,14 +164,22 @@ class EvidenceReader:
         beside = ", ".join(repr(other.order_key) for other in alike if other is not purchase) or "nothing open"
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
+    def _share(self, purchase: Purchase, look: Look) -> Look | None:
+        """The look at an extension as its share of what landed, beside equal ones with an open outcome; see `share_of_equals`."""
+        equals = self._alike(purchase)
+        later = [other for other in equals if other is not purchase]
+        if not later or any(self._was_shown_before(purchase, other) for other in later):
+            return None
+        return share_of_equals(self.tracker, self.checkpoints, purchase, look, equals)
+
     def _alike(self, purchase: Purchase) -> list[Purchase]:
-        """Creations that asked for the same and have an open outcome, with this one: as they were sent, the refused ones last."""
+        """Purchases that asked for the same and have an open outcome, with this one: as they were sent, the refused ones last."""
         steps = (Step.SENT, Step.UNKNOWN, Step.QUARANTINED, Step.PLACED)
         unresolved = self.ledger.purchases(wallet=purchase.wallet, in_steps=steps, limit=MOST_BEFORE)
         others = [
             other
             for other in self._here([*unresolved, *self.suspects(purchase)])
-            if (other.kind, other.request) == (purchase.kind, purchase.request)
+            if (other.kind, other.request, other.target) == (purchase.kind, purchase.request, purchase.target)
             and other.order_key != purchase.order_key
             and other.sent_at is not None
             and not other.confirmed

@@ -1,12 +1,13 @@
 """Tells an extension from other extensions of the same order, which change the same fields of it.
 
-Rule: what a look saw is the purchase's own only where no other extension can have landed since its evidence, where the order
-counts more extensions than the others, or where the balance says so. A read may lag, so the evidence may lack an extension from
-before it.
+Two rules. What a look saw is the purchase's own only where no other extension can have landed since its evidence, where the order
+counts more extensions than the others, or where the balance says so; a read may lag, so the evidence may lack an extension from
+before it. Extensions that asked for the same share what landed: whichever did, each key gets what it asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -40,6 +41,31 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
         return look
     may_be_of_others = missing.amount is not None and 0 < missing.amount <= missing.others  # their end decides
     return Look("not visible" if may_be_of_others else "inconclusive", f"{why}; {missing.detail}", trace=may_be_of_others or None)
+
+
+def share_of_equals(
+    tracker: OrderTracker, checkpoints: Checkpoints, purchase: Purchase, look: Look, equals: Sequence[Purchase]
+) -> Look | None:
+    """The growth that a look saw, as the purchase's own beside equal extensions of the order; ``None``: that is not proven.
+
+    The missing money says how many of them landed. The first so many have landed, in the order of their sending.
+
+    :param equals: they and the purchase, in that order; each has an open outcome, and no evidence shows all of another.
+    :raises VendorError: the balance could not be read.
+    """
+    quote = quoted_price(tracker.vendor, purchase)
+    if quote is None or quote.amount <= 0 or not tracker.vendor.pays_from_wallet(purchase.request):
+        return None
+    expected = checkpoints.expected(purchase)
+    missing = missing_money({**purchase.evidence, "expected": expected}, tracker.http.run(tracker.vendor.balance()))
+    others = sum((each.reserved.amount for each in equals if each is not purchase), Decimal(0))
+    if missing.amount is None or missing.others != others:
+        return None  # a purchase that is none of these may have taken it
+    landed, rest = divmod(missing.amount, quote.amount)
+    if rest or not equals.index(purchase) < landed <= len(equals):
+        return None
+    beside = ", ".join(repr(each.order_key) for each in equals if each is not purchase)
+    return Look("found", f"{look.detail}; {beside} asked for the same, and the missing money pays for {landed}", look.order)
 
 
 def is_charge_of(tracker: OrderTracker, purchase: Purchase, missing: Missing) -> bool:

@@ -70,7 +70,7 @@ class Bought:
         name = str(self.number)
         left = moment + timedelta(seconds=self.left_after)
         money = (price, reserved, Decimal(0))
-        return SentPurchase(name, "extend", "v", step, {}, name, *money, False, moment, left, self.number)
+        return SentPurchase(name, "extend", "v", step, {}, None, name, *money, False, moment, left, self.number)
 
 
 class Wallet:

@@ -327,8 +327,12 @@ def test_a_refused_purchase_that_landed_does_not_hold_up_another(shop_of: ShopOf
     assert [entry.kind for entry in shop.bought()] == ["create", "extend", "create"]
 
 
-def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf) -> None:
-    """Reads lag while a copy is refused. The next extension of the order never arrives, and its look sees the first one."""
+@pytest.mark.parametrize("plan", [22, 21])
+def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf, plan: int) -> None:
+    """Reads lag while a copy is refused. The next extension of the order never arrives, and its look sees the first one.
+
+    It is equal: it gets what landed, and the refused one is sent again. For another term only a person can tell.
+    """
     shop = shop_of("iproyal")
     time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
     shop.box.advance(7200)
@@ -342,9 +346,39 @@ def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf) -> None:
         lag.release()
         time.sleep(seconds)
 
-    with pytest.raises(Quarantined, match="may be of 'refused'"):
-        shop.buyer(sleep=sleep, settle=30).extend(order_id, {"product_plan_id": 22}, order_key="k")
+    buyer = shop.buyer(sleep=sleep, settle=30)
+    if plan != 22:
+        with pytest.raises(Quarantined, match="may be of 'refused'"):
+            buyer.extend(order_id, {"product_plan_id": plan}, order_key="k")
+        assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+        return
+    assert buyer.extend(order_id, {"product_plan_id": 22}, order_key="k").step is Step.DELIVERED
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
+    time.sleep(120)
+    assert buyer.extend(order_id, {"product_plan_id": 22}, order_key="refused").step is Step.DELIVERED
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
+
+
+def test_two_equal_extensions_that_both_landed(shop_of: ShopOf) -> None:
+    """As above, but the second one is taken, too: both keys get theirs, and nothing is sent again."""
+    shop = shop_of("iproyal")
+    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="after", times=1)
+
+    def sleep(seconds: float) -> None:
+        lag.release()
+        time.sleep(seconds)
+
+    buyer = shop.buyer(sleep=sleep, settle=30)
+    assert buyer.extend(order_id, {"product_plan_id": 22}, order_key="k").step is Step.DELIVERED
+    time.sleep(120)
+    assert buyer.extend(order_id, {"product_plan_id": 22}, order_key="refused").step is Step.DELIVERED
+    assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
 
 
 def test_a_refusal_beside_missing_money_is_unresolved(shop_of: ShopOf) -> None:
