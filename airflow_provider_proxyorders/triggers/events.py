@@ -1,7 +1,8 @@
 """The stream of ended orders, as their webhooks come in. Of all listening triggers, one reports each order.
 
-Two rules. An order comes back later until the vendor confirms its end. A trigger claims an order before its event and confirms
-the event afterwards, so a triggerer's death delays the event and loses nothing: order events are delivered at least once.
+Three rules. An order comes back later until the vendor confirms its end. A trigger claims an order before its event and confirms
+the event afterwards, so a triggerer's death delays the event and loses nothing: order events are delivered at least once. After
+several events close together the last one comes once more.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ LOOKS_AT_UNKNOWN = 8
 HOLD = 120.0
 #: Airflow stores an event within a second or two. A trigger alive so many seconds later has delivered it.
 STORED_AFTER = 8.0
+#: Airflow 3.3 queues a run of a DAG at an event. An event that comes before the run is made stays behind, and only a later event
+#: brings it along. So after several events within this time, in seconds, the last one is repeated as much later.
+QUIET = 60.0
 #: Orders of one read of the inbox, while the queue is empty.
 PAGE = 500
 #: Seconds until the inbox is read again after a failure.
@@ -166,8 +170,31 @@ def was_reported(ledger: Ledger, conn_id: str, order_id: str) -> bool:
     return not name_rule(order_id, LONGEST_ID) and facts.event_turn(ledger, conn_id, order_id, 1).get() is not None
 
 
-async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
+class Burst:
+    """The events of a trigger that came close together."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Any] | None = None
+        self._at, self._several = float("-inf"), False
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Note that an event was just handed to Airflow."""
+        now = time.monotonic()
+        self._several = self._several or now - self._at < QUIET
+        self._last, self._at = event, now
+
+    def repeat(self) -> dict[str, Any] | None:
+        """The last event, if it is time to repeat it."""
+        if not self._several or time.monotonic() - self._at < QUIET:
+            return None
+        self._several = False
+        return self._last
+
+
+async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder | None]:
     """Orders of a connection that a webhook named: new ones, and a page at a time those of the inbox, oldest first.
+
+    In between ``None``, where none came for a while.
 
     :raises ConfigError: the connection is incomplete.
     :raises LedgerError: when the ledger cannot be used.
@@ -199,7 +226,11 @@ async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder]:
                     last = hint.number
                 more = bool(page)
                 continue
-            hint, looks = await queue.waiting.get()
+            try:
+                hint, looks = await asyncio.wait_for(queue.waiting.get(), QUIET / 4)
+            except asyncio.TimeoutError:
+                yield None
+                continue
             come_back = partial(queue.come_back, hint, looks + 1)
             yield EndedOrder(conn_id, hint.order_id, queue.wallet, ledger, come_back, background.begin)
     finally:

@@ -151,7 +151,8 @@ class OrderEventTrigger(BaseEventTrigger):
     The event is ``{"conn_id": ..., "order_id": ..., "reference": ..., "status": ..., "vendor_status": ...}``, read at the vendor
     after its webhook, without the delivery. Each order gives one event, also over restarts and with several triggerers. A
     triggerer may end within seconds of an event, before it can confirm the receipt in Airflow; such an event comes once more two
-    minutes later. Orders from before the first use of the trigger are left out.
+    minutes later. After several events within a minute the last one comes once more, for a run of the DAG with those that Airflow
+    left behind. Orders from before the first use of the trigger are left out.
 
     :param conn_id: a connection to a vendor with webhooks.
     """
@@ -194,10 +195,15 @@ class OrderEventTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from airflow_provider_proxyorders.triggers.events import ended_orders
+        from airflow_provider_proxyorders.triggers.events import Burst, ended_orders
 
+        burst = Burst()
         async with waiting_on(self.conn_id) as poller:
             async for ended in ended_orders(self.conn_id, poller.gate):
+                if (again := burst.repeat()) is not None:
+                    yield TriggerEvent(again)  # type: ignore[no-untyped-call]
+                if ended is None:
+                    continue
                 try:
                     order = await self._take(poller.gate, ended)
                 except (AuthenticationFailed, OrderingNotPermitted) as error:
@@ -206,13 +212,14 @@ class OrderEventTrigger(BaseEventTrigger):
                     await poller.gate.wait_for_other_key(KEY_LOOKED_UP, KEY_REFUSED)
                     continue
                 except ProxyOrdersError as error:
-                    again = await ended.come_back(unknown=isinstance(error, VendorError) and not error.passing)
-                    plan = "looking again later" if again else "giving up"
+                    back = await ended.come_back(unknown=isinstance(error, VendorError) and not error.passing)
+                    plan = "looking again later" if back else "giving up"
                     self.log.warning("The report of the end of order %s failed, %s: %s", ended.order_id, plan, error)
                     continue
                 if order is None:
                     continue
-                event: Any = self._event(order)
+                event = self._event(order)
+                burst.add(event)
                 yield TriggerEvent(event)  # type: ignore[no-untyped-call]
                 ended.confirm()
 

@@ -372,3 +372,24 @@ def buy_with(conn_id: str) -> None:
     from airflow_provider_proxyorders.hooks.proxyorders import ProxyOrdersHook
 
     ProxyOrdersHook(conn_id).buyer()
+
+
+def test_after_several_events_the_last_one_comes_once_more(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow leaves an event behind that comes while a run is queued, until another event comes."""
+    monkeypatch.setattr(events, "QUIET", 2.0)
+    for order_id in ("o-1", "o-2", "o-3"):
+        shop.order(order_id, "completed")
+
+    async def main() -> None:
+        async with Watching() as watching:
+            await asyncio.to_thread(shop.reported, "o-1")
+            await asyncio.to_thread(shop.reported, "o-2")
+            told = await watching.until(3)
+            assert told == ["o-1 delivered", "o-2 delivered", "o-2 delivered"]
+            await asyncio.sleep(3.0)
+            await asyncio.to_thread(shop.reported, "o-3")  # it comes alone
+            await watching.until(4)
+            await asyncio.sleep(3.0)
+            assert [event["order_id"] for event in watching.told] == ["o-1", "o-2", "o-2", "o-3"]
+
+    asyncio.run(main())
