@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ PREFIX = "/team/af"
 
 
 @contextmanager
-def api_server(home: Path, ledger_url: str, env: dict[str, str] | None = None) -> Iterator[str]:
+def api_server(
+    home: Path, ledger_url: str, env: dict[str, str] | None = None, dags: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """The address of a running server, prefix included.
 
     :param env: further settings and connections.
+    :param dags: sources of DAG files by name, which it knows.
     """
     home.mkdir(parents=True, exist_ok=True)
     passwords = home / "passwords.json"
@@ -39,6 +42,11 @@ def api_server(home: Path, ledger_url: str, env: dict[str, str] | None = None) -
     airflow = LocalAirflow(home, dags_folder=home / "dags", env={**settings, **(env or {})})
     airflow.api = RestApi(url)
     airflow.run("db", "migrate")
+    for name, source in (dags or {}).items():
+        (home / "dags").mkdir(exist_ok=True)
+        (home / "dags" / name).write_text(source)
+    if dags:
+        airflow.run("dags", "reserialize")
     try:
         airflow.start("api-server")
         yield url

@@ -17,9 +17,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 
+from airflow_provider_proxyorders._compat import tabs_of_operators
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.domain.model import Step
+from airflow_provider_proxyorders.domain.model import Actor, Step
 from airflow_provider_proxyorders.ledger import Ledger, facts, open_ledger
 from airflow_provider_proxyorders.ledger.accounts import Accounts
 from airflow_provider_proxyorders.sandbox import Sandbox
@@ -64,6 +66,19 @@ _TOO_WIDE = """(() => {
   const texts = [...page.querySelectorAll("section b, section p, section a")].filter((e) => !e.closest("table"));
   return Math.max(page.scrollWidth - page.clientWidth, ...texts.map((e) => e.getBoundingClientRect().right - right));
 })()"""
+
+
+#: A DAG whose tasks buy, and do not.
+_WITH_TABS = """
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_provider_proxyorders.operators import CreateProxyOrderOperator
+
+with DAG("with_tabs", schedule=None):
+    CreateProxyOrderOperator(task_id="order", conn_id="voodoo_default", request={"item_id": 5120, "quantity": 2})
+    EmptyOperator(task_id="other")
+"""
 
 
 class Tab:
@@ -156,7 +171,8 @@ def site(home: Path, box: Sandbox) -> Iterator[str]:
     extra = {"max_order_price": "100.00", "daily_limit": "14.00", "currency": "USD", "timeout": 5, "settle": 0.3}
     connection = {"conn_type": "voodoo", "host": box.url("voodoo"), "password": box.token("voodoo"), "extra": extra}
     env = {"AIRFLOW_CONN_VOODOO_DEFAULT": json.dumps(connection)}
-    with api_server(home / "airflow", f"sqlite:///{home / 'ledger.db'}", env) as url:
+    dags = {"with_tabs.py": _WITH_TABS} if tabs_of_operators() else None
+    with api_server(home / "airflow", f"sqlite:///{home / 'ledger.db'}", env, dags) as url:
         yield url
 
 
@@ -318,6 +334,28 @@ def test_after_a_restore_a_connection_that_is_gone_is_named(tab: Tab, ledger: Le
     tab.wait("Recorded.")
     assert ledger.freeze_reason(wallet) is None
     tab.click("Close")
+
+
+def test_a_task_that_buys_has_a_tab_with_its_purchase(tab: Tab, ledger: Ledger) -> None:
+    if not tabs_of_operators():
+        pytest.skip("this Airflow would show the tab on every task")
+    tab.log_in("admin")
+    headers = {"Authorization": f"Bearer {tab.tokens['admin']}"}
+    run = {"dag_run_id": "first", "logical_date": None}
+    answer = requests.post(f"{tab.url}/api/v2/dags/with_tabs/dagRuns", json=run, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    buy(
+        ledger,
+        "with_tabs/order/first",
+        Step.DELIVERED,
+        order_id="v-88",
+        actor=Actor("with_tabs", "first", "order", -1, 1, "host"),
+    )
+    tab.go("/dags/with_tabs/runs/first/tasks/order", "Purchase")
+    tab.click("Purchase", "a")
+    tab.wait("with_tabs/order/first", "v-88", "delivered")
+    tab.go("/dags/with_tabs/runs/first/tasks/other", "XCom")
+    assert not tab.value("[...document.querySelectorAll('a')].some((link) => link.innerText.trim() === 'Purchase')")
 
 
 def test_a_connection_made_in_the_form_passes_its_test_at_the_first_press(tab: Tab, box: Sandbox) -> None:
