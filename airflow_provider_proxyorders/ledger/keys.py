@@ -102,7 +102,7 @@ def lock(connection: Connection, intent: Intent, actor: Actor) -> RowMapping | N
             if row not in mine and _is_same_buyer(connection, row, intent, actor):
                 _refuse_beside(row, intent)
     if own is None and (mine or any(row["order_key"] == intent.order_key for row in rows)):
-        raise KeyTaken(f"order key {key!r} came into use just now; this try bought nothing.")
+        raise KeyTaken(f"order key {key!r} came into use just now. This try bought nothing.")
     return own
 
 
@@ -130,7 +130,7 @@ def _refuse_beside(row: RowMapping, intent: Intent) -> None:
     if purchase.step is Step.REJECTED and not purchase.maybe_sent and row["counted"] == 0:
         return
     if purchase.step is Step.INTENDED and not purchase.maybe_sent:
-        raise KeyTaken("its own purchase from another wallet is unsent and comes first; this try bought nothing.", purchase)
+        raise KeyTaken("its own purchase from another wallet is unsent and comes first. This try bought nothing.", purchase)
     raise OrderKeyConflict(
         f"order key {intent.task_key or intent.order_key!r}: this task or connection has a purchase under it from wallet "
         f"{purchase.wallet!r} ({purchase.step.value}), and pays from {intent.wallet!r} now. Nothing was sent. To buy from this "

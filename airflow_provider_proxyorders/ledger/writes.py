@@ -286,7 +286,7 @@ def _write_intent(connection: Connection, intent: Intent, before: RowMapping | N
         insert = insert_or_ignore(connection, purchases).values(**values, evidence="{}", maybe_sent=False).returning(purchases)
         row = connection.execute(insert).mappings().first()
         if row is None:
-            raise KeyTaken(f"order key {intent.order_key!r} came into use just now; this try bought nothing.")
+            raise KeyTaken(f"order key {intent.order_key!r} came into use just now. This try bought nothing.")
         return row
     values |= {"fence": before["fence"] + 1, "_key": intent.order_key}
     return connection.execute(_UPDATE_PURCHASE, values).mappings().one()

@@ -193,7 +193,7 @@ class Http(Endpoint):
             if not departure.left:
                 raise NeverSent(
                     f"the connection to {self.account.vendor} at {self.account.base_url} failed ({text}). "
-                    "The purchase did not leave; this try bought nothing."
+                    "The purchase did not leave. This try bought nothing."
                 ) from None
             raise OutcomeUnknown(f"{self.account.vendor} left the purchase unanswered ({text}).") from None
 

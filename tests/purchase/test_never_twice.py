@@ -162,7 +162,7 @@ def test_a_connection_refused_at_the_moment_of_sending_goes_back_to_intended(sho
         return (gone if request.spends else real)(request, permit)
 
     buyer.http.send = vanish  # type: ignore[method-assign]
-    with pytest.raises(NeverSent, match="this try bought nothing.$"):
+    with pytest.raises(NeverSent, match="This try bought nothing.$"):
         buyer.place(shop.request, order_key="k")
     purchase = shop.ledger.find("k")
     assert purchase is not None and purchase.step is Step.INTENDED and shop.bought() == []

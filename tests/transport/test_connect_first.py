@@ -141,7 +141,7 @@ class TestBeforeThePermit:
 
     def refused(self, url: str, timeout: float = 0.4) -> str:
         permit, began = Permit(), time.monotonic()
-        with pytest.raises(NeverSent, match="did not leave; this try bought nothing") as error:
+        with pytest.raises(NeverSent, match="did not leave. This try bought nothing") as error:
             Http(account(url, timeout=timeout), Naps()).send(BUY, lambda request: permit.seen.append((0, 0)))
         assert permit.seen == [], "a purchase without a connection must not be permitted"
         assert time.monotonic() - began < timeout + SLACK

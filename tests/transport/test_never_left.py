@@ -36,7 +36,7 @@ def no_such_host() -> Iterator[str]:
 class TestNeverLeft:
     @pytest.mark.parametrize("where", [nobody, no_such_host, deaf], ids=["refused", "unknown host", "connect timeout"])
     def test_without_a_connection(self, naps: Naps, where: object) -> None:
-        with where() as url, pytest.raises(NeverSent, match=r"did not leave; this try bought nothing") as error:  # type: ignore[operator]
+        with where() as url, pytest.raises(NeverSent, match=r"did not leave. This try bought nothing") as error:  # type: ignore[operator]
             Http(account(url, timeout=0.3), naps).send(BUY)
         assert error.value.money == "untouched"
         assert error.value.retry == "soon"
