@@ -22,7 +22,7 @@ from airflow_provider_proxyorders.purchase.settling import Settling
 #: Pauses between two looks at another extension of the order: the first and the longest, in seconds, and their growth.
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 5.0, 1.6
 #: So many at the front of the line read their evidence while another purchase has the turn.
-READ_EARLY = 2
+READ_EARLY = 4
 #: For so long such a reader keeps its place; the next look ends that, or the reader is dead.
 TIME_TO_READ = 2 * leases.TICKET
 #: Pause between two looks at another try of the same purchase, in seconds.
