@@ -34,7 +34,7 @@ _FIND = """
 })()
 """
 #: the grey place-holders are gone, and texts have arrived in the user's language
-_READY = """document.body.innerText.includes("Home") && !document.querySelector("[class*=skeleton]")"""
+_READY = """document.body.innerText.includes("Browse") && !document.querySelector("[class*=skeleton]")"""
 
 
 class NoBrowser(RuntimeError):

@@ -1,6 +1,6 @@
 """``make matrix``: the tests under each supported pair of Python and Airflow, in an environment of its own.
 
-The tests without a whole Airflow run under each pair, and one with a whole Airflow under the first and the last. The newest
+The tests without a whole Airflow run under each pair, and some with a whole Airflow under the first and the last. The newest
 packages that fit are taken, not the locked ones, so this needs the network. Exit status: 0 when every pair passed, 1 otherwise; a
 Python that the machine lacks is named and left out.
 """
@@ -23,8 +23,8 @@ BUILD = ROOT / "build" / "matrix"
 UV = Path(sys.executable).with_name("uv")
 #: Python and Airflow: the lowest of both, what `make test` runs, and the newest of both.
 PAIRS = (("3.10", "3.3.0"), ("3.11", "3.3.1"), ("3.12", "3.3.2"), ("3.13", "3.3.2"), ("3.14", "3.3.2"), ("3.13", "3.4.0b2"))
-#: A whole Airflow that buys, waits and delivers.
-WHOLE = "tests/e2e/test_main_job.py"
+#: A whole Airflow that buys, waits and delivers, and the page in a browser, where there is one.
+WHOLE = ("tests/e2e/test_main_job.py", "tests/page/test_browser.py")
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
@@ -103,7 +103,7 @@ def play(python: str, airflow: str, options: argparse.Namespace, *, whole: bool)
     counts, good = run(own, BUILD / f"{name}.log", *selected)
     said = ""
     if whole:
-        said, well = run(own, BUILD / f"{name}-whole.log", "-m", "e2e", "-q", "-p", "no:cacheprovider", WHOLE)
+        said, well = run(own, BUILD / f"{name}-whole.log", "-m", "e2e", "-q", "-p", "no:cacheprovider", *WHOLE)
         good = good and well
     return Row(python, airflow, counts, said, (time.monotonic() - began) / 60, good)
 
