@@ -9,7 +9,7 @@ Two rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
@@ -141,6 +141,28 @@ def charges_of(sent: Iterable[SentPurchase], clocks: Clocks) -> Charges:
         else:
             late += amount
     return Charges(shown, late, uncertain, digits, rounding)
+
+
+def priced_as_equals(sent: Sequence[SentPurchase]) -> list[SentPurchase]:
+    """The same purchases; an order without a known price costs what equal ones among them did, if those cost the same.
+
+    A sub-account tells an order, and no price. Only for a comparison to the last digit: with another price nothing is explained.
+    """
+    prices: dict[str, set[Money]] = {}
+    for each in sent:
+        if each.step in TAKEN and each.price is not None:
+            prices.setdefault(_asked(each), set()).add(each.price)
+    return [
+        replace(each, price=next(iter(equal)))
+        if each.price is None and each.step in _CHARGED and len(equal := prices.get(_asked(each), set())) == 1
+        else each
+        for each in sent
+    ]
+
+
+def _asked(sent: SentPurchase) -> str:
+    """What a purchase asked for, as a text to compare."""
+    return dump_json([sent.vendor, sent.kind, sent.target, sent.request])
 
 
 def digits_of(amount: Decimal) -> int:

@@ -32,6 +32,7 @@ from airflow_provider_proxyorders.purchase.balance_marks import (
     digits_of,
     may_be_charged,
     next_mark,
+    priced_as_equals,
     unexplained,
 )
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
@@ -171,8 +172,8 @@ class Checkpoints:
             mark = self._own_mark(purchase)
         if mark is None:
             return {}
-        sent = self._sent(mark, clocks)
-        others = [other for other in sent if other.order_key != purchase.order_key]
+        others = [other for other in self._sent(mark, clocks) if other.order_key != purchase.order_key]
+        others = priced_as_equals(others)
         charges = charges_of(others, clocks)
         suspects = {each.order_key: each.reserved.amount for each in self.suspects(others)}
         suspected = sum(suspects.values(), Decimal(0))
