@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -37,7 +38,8 @@ def see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path) -> None:
             mapped = f"/{task['map_index']}" if task["map_index"] >= 0 else ""
             paths.append(f"{run}/taskInstances/{task['task_id']}{mapped}")
     for number, path in enumerate(paths):
-        assert path != "/assets/events" or airflow.api.call("GET", path)["asset_events"]
+        if path == "/assets/events":
+            _wait_for_events(airflow)
         try:
             answer = airflow.api.call("GET", path) if "?" in path else airflow.api.call("GET", path, limit=100)
         except RestError as error:
@@ -45,6 +47,19 @@ def see(airflow: LocalAirflow, runs: Mapping[str, str], folder: Path) -> None:
         (folder / f"{number}.json").write_text(f"{path}\n{json.dumps(answer)}")
     for name, text in _page(airflow).items():
         (folder / f"page {name}.txt").write_text(text)
+
+
+def _wait_for_events(airflow: LocalAirflow) -> None:
+    """Until the list has an event. While Airflow's SQLite is busy, it may answer 500."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert airflow.api.call("GET", "/assets/events")["asset_events"]
+            return
+        except RestError as error:
+            if error.status < 500 or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _page(airflow: LocalAirflow) -> dict[str, str]:
