@@ -9,7 +9,7 @@ Two rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
@@ -143,21 +143,22 @@ def charges_of(sent: Iterable[SentPurchase], clocks: Clocks) -> Charges:
     return Charges(shown, late, uncertain, digits, rounding)
 
 
-def priced_as_equals(sent: Sequence[SentPurchase]) -> list[SentPurchase]:
-    """The same purchases; an order without a known price costs what equal ones among them did, if those cost the same.
+def priced_as_equals(sent: Sequence[SentPurchase]) -> tuple[Decimal, Decimal]:
+    """What the delivered orders without a known price cost if they cost what equal ones did, and at most.
 
-    A sub-account tells an order, and no price. Only for a comparison to the last digit: with another price nothing is explained.
+    A sub-account tells an order, and no price. An order counts here if all equal ones among these purchases cost the same.
     """
     prices: dict[str, set[Money]] = {}
     for each in sent:
         if each.step in TAKEN and each.price is not None:
             prices.setdefault(_asked(each), set()).add(each.price)
-    return [
-        replace(each, price=next(iter(equal)))
-        if each.price is None and each.step in _CHARGED and len(equal := prices.get(_asked(each), set())) == 1
-        else each
-        for each in sent
-    ]
+    amount = most = Decimal(0)
+    for each in sent:
+        equal = prices.get(_asked(each), set())
+        if each.price is None and each.step in (Step.DELIVERED, Step.EXPIRED) and len(equal) == 1:
+            amount += next(iter(equal)).amount
+            most += each.reserved.amount
+    return amount, most
 
 
 def _asked(sent: SentPurchase) -> str:

@@ -20,9 +20,6 @@ from airflow_provider_proxyorders.purchase.price import balance_for_floor, requi
 from airflow_provider_proxyorders.purchase.turns import Turns
 from airflow_provider_proxyorders.vendors.evidence import balance_in
 
-#: For so long, in seconds, a read from the line serves at most; the settle time bounds it as well.
-LONGEST_EARLY = 30.0
-
 
 class ReadsBefore:
     """Reads the evidence for purchases of one account."""
@@ -81,7 +78,7 @@ class ReadsBefore:
         before, attempt.before = attempt.before, None
         if before is None or purchase.sent_at is not None:
             return None
-        longest = min(LONGEST_EARLY, self.tracker.settle_time)
+        longest = self.turns.longest_early
         if not 0 <= (self.ledger.clock() - before.read_from).total_seconds() <= longest:
             return None
         if self.turns.ticks() - before.read_until[0] > longest or self.ledger.is_outdated(purchase.wallet, before.after):

@@ -173,7 +173,7 @@ class Checkpoints:
         if mark is None:
             return {}
         others = [other for other in self._sent(mark, clocks) if other.order_key != purchase.order_key]
-        others = priced_as_equals(others)
+        as_equals, at_most = priced_as_equals(others)
         charges = charges_of(others, clocks)
         suspects = {each.order_key: each.reserved.amount for each in self.suspects(others)}
         suspected = sum(suspects.values(), Decimal(0))
@@ -194,6 +194,7 @@ class Checkpoints:
             since_own = {"since_own": f"{most:f}"}
         return {
             **since_own,
+            **({"as_equals": f"{as_equals:f}", "at_most": f"{at_most:f}"} if at_most else {}),
             "balance": f"{mark.balance.amount:f}",
             "currency": mark.balance.currency,
             "charged": f"{charged:f}",

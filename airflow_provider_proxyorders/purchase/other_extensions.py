@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
-from airflow_provider_proxyorders.domain.model import Purchase, Step, minor_digits
+from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, Step, minor_digits
 from airflow_provider_proxyorders.purchase.balance_marks import may_be_charged
 from airflow_provider_proxyorders.purchase.checkpoint import Checkpoints
 from airflow_provider_proxyorders.purchase.price import quoted_price
@@ -27,8 +27,9 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     :raises VendorError: the balance could not be read.
     """
     saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.verdict == "inconclusive" and look.has_trace)
-    others = _others_since(tracker, purchase) if saw_it else 0
-    if not others or _grown(purchase, look) > others:
+    others = _others_since(tracker, purchase) if saw_it else []
+    grown = _grown(purchase, look)
+    if not others or grown > len(others):
         return look
     why = f"{look.detail}, which may be another extension of the order"
     if not tracker.vendor.pays_from_wallet(purchase.request):
@@ -37,7 +38,8 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
     if missing.explained:
         return Look("absent", f"{why}; {missing.detail}")
-    if is_charge_of(tracker, purchase, missing):
+    theirs = sum(other.step in TAKEN for other in others)
+    if is_charge_of(tracker, purchase, missing) and not 0 < grown <= theirs:
         return look
     may_be_of_others = missing.amount is not None and 0 < missing.amount <= missing.others  # their end decides
     return Look("not visible" if may_be_of_others else "inconclusive", f"{why}; {missing.detail}", trace=may_be_of_others or None)
@@ -56,13 +58,15 @@ def share_of_equals(
     quote = quoted_price(tracker.vendor, purchase)
     if quote is None or quote.amount <= 0 or not tracker.vendor.pays_from_wallet(purchase.request):
         return None
+    if any(each.reserved != purchase.reserved for each in equals):
+        return None  # the price has changed between them
     expected = checkpoints.expected(purchase)
     missing = missing_money({**purchase.evidence, "expected": expected}, tracker.http.run(tracker.vendor.balance()))
     others = sum((each.reserved.amount for each in equals if each is not purchase), Decimal(0))
     if missing.amount is None or missing.others != others:
         return None  # a purchase that is none of these may have taken it
     landed, rest = divmod(missing.amount, quote.amount)
-    if rest or not equals.index(purchase) < landed <= len(equals):
+    if rest or not equals.index(purchase) < landed <= len(equals) or 0 < _grown(purchase, look) < landed:
         return None
     beside = ", ".join(repr(each.order_key) for each in equals if each is not purchase)
     return Look("found", f"{look.detail}; {beside} asked for the same, and the missing money pays for {landed}", look.order)
@@ -88,10 +92,10 @@ def _grown(purchase: Purchase, look: Look) -> int:
     return now - before if isinstance(before, int) and now is not None else 0
 
 
-def _others_since(tracker: OrderTracker, purchase: Purchase) -> int:
-    """How many other extensions of the order may have landed since the evidence of this one, as reads show it."""
+def _others_since(tracker: OrderTracker, purchase: Purchase) -> list[Purchase]:
+    """The other extensions of the order that may have landed since the evidence of this one, as reads show it."""
     if purchase.kind != "extend":
-        return 0
+        return []
     sent = tracker.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
     own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
     read_from = when(purchase.evidence.get("read_from"))
@@ -105,4 +109,4 @@ def _others_since(tracker: OrderTracker, purchase: Purchase) -> int:
         and (each.number > own or (shown_by is not None and each.left_by > shown_by))
     ]
     others = [other for key in beside if (other := tracker.ledger.find(key)) is not None]
-    return sum(other.target == purchase.target for other in others)
+    return [other for other in others if other.target == purchase.target]

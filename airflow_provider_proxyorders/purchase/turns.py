@@ -23,6 +23,8 @@ from airflow_provider_proxyorders.purchase.settling import Settling
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.05, 5.0, 1.6
 #: So many at the front of the line read their evidence while another purchase has the turn.
 READ_EARLY = 4
+#: For so long, in seconds, a read from the line serves at most; the settle time bounds it as well.
+LONGEST_EARLY = 30.0
 #: For so long such a reader keeps its place; the next look ends that, or the reader is dead.
 TIME_TO_READ = 2 * leases.TICKET
 #: Pause between two looks at another try of the same purchase, in seconds.
@@ -43,7 +45,7 @@ class Turns:
     def intend(self, intent: Intent, read_early: Callable[[], None] | None = None) -> Purchase:
         """Write an intent down, at its turn if it takes one.
 
-        :param read_early: called once near the front of the line, to read the evidence there.
+        :param read_early: called near the front of the line, to read the evidence there.
         :raises WalletHeld: another purchase still holds the wallet after the patience. Nothing was bought.
         :raises CapExceeded: a limit refuses the purchase. Nothing was bought.
         """
@@ -80,12 +82,14 @@ class Turns:
     def wait_in_line(self, line: Line, intent: Intent, error: WalletHeld, read_early: Callable[[], None] | None) -> Purchase:
         """Wait, and settle the purchase that holds the wallet as the first in line."""
         helped: set[str] = set()
+        reads, read_at = 0, 0.0
         while True:
             place = line.look()
-            if read_early is not None and place.turn_key and place.ahead < READ_EARLY:
+            if read_early is not None and place.turn_key and self._reads_now(place.ahead, reads, read_at):
                 line.keep(TIME_TO_READ)
+                reads, read_at = reads + 1, self.ticks()
                 read_early()
-                read_early, place = None, line.look()
+                place = line.look()
             over = line.patience_left <= 0
             try:
                 if over or place.lets_go(intent.order_key):
@@ -99,6 +103,17 @@ class Turns:
                 error.retry_after = self.seconds_until_free(error)
                 raise error
             line.wait(place, error.blocker)
+
+    def _reads_now(self, ahead: int, reads: int, read_at: float) -> bool:
+        """Whether a waiter reads its evidence at this place: once, and once more as the next one where turns are slow."""
+        if not reads:
+            return ahead < READ_EARLY
+        return reads == 1 and ahead == 0 and self.ticks() - read_at > self.longest_early / 2
+
+    @property
+    def longest_early(self) -> float:
+        """Seconds for which a read from the line serves."""
+        return min(LONGEST_EARLY, self.tracker.settle_time)
 
     def intend_after_extension(self, intent: Intent, error: WalletHeld) -> Purchase:
         """Wait for another extension of the same order, and settle it if its own task left it behind.

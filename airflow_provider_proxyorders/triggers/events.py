@@ -126,7 +126,7 @@ class HintQueue:
 
     def __init__(self, wallet: str):
         self.wallet = wallet
-        self.waiting: asyncio.Queue[tuple[Hint, int]] = asyncio.Queue()
+        self.waiting: asyncio.Queue[tuple[Hint, int] | None] = asyncio.Queue()
         self._timers: set[asyncio.TimerHandle] = set()
 
     def hint(self, hint: Hint) -> None:
@@ -185,9 +185,10 @@ class Burst:
 
     def repeat(self) -> dict[str, Any] | None:
         """The last event, if it is time to repeat it."""
-        if not self._several or time.monotonic() - self._at < QUIET:
+        now = time.monotonic()
+        if not self._several or now - self._at < QUIET:
             return None
-        self._several = False
+        self._several, self._at = False, now  # an event soon after the repeat may stay behind as well
         return self._last
 
 
@@ -226,11 +227,13 @@ async def ended_orders(conn_id: str, gate: Gate) -> AsyncIterator[EndedOrder | N
                     last = hint.number
                 more = bool(page)
                 continue
-            try:
-                hint, looks = await asyncio.wait_for(queue.waiting.get(), QUIET / 4)
-            except asyncio.TimeoutError:
+            tick = asyncio.get_running_loop().call_later(QUIET / 4, queue.waiting.put_nowait, None)
+            item = await queue.waiting.get()
+            tick.cancel()
+            if item is None:
                 yield None
                 continue
+            hint, looks = item
             come_back = partial(queue.come_back, hint, looks + 1)
             yield EndedOrder(conn_id, hint.order_id, queue.wallet, ledger, come_back, background.begin)
     finally:

@@ -119,6 +119,11 @@ def missing_money(evidence: Mapping[str, Any], now: Balance) -> Missing:
     if others:
         detail = f"{detail}; others may have taken up to {shown(others)} more"
     amount, own = before.amount - charged - now.available.amount, balance_in(evidence)
+    as_equals = decimal(expected.get("as_equals", "0"))
+    if as_equals and others == decimal(expected["at_most"]) and rounded(amount - as_equals, digits) == 0:
+        return Missing(
+            Decimal(0), others, f"{detail}; at the price of equal orders they took {shown(as_equals)}, which is all of it"
+        )
     of_another, least = False, amount - others
     if own is not None and own.same_currency(before.currency):
         earlier = rounded(before.amount - charged - own.amount, digits)  # missing right before the purchase, so not its own

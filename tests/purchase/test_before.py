@@ -109,7 +109,7 @@ def lose(shop: Shop) -> None:
 @pytest.mark.parametrize("unusual", [extend, refuse, lose])
 def test_after_anything_unusual_it_is_read_anew(shop: Shop, unusual: Callable[[Shop], None]) -> None:
     hold(shop)
-    _, second = two(shop, lambda: unusual(shop), settle=3.0)
+    _, second = two(shop, lambda: unusual(shop), settle=5.0)
     assert second.step in (Step.PLACED, Step.DELIVERED) and READ_IN_LINE not in second.evidence
     assert shop.box.book.count(shop.name, LIST[shop.name]) > 2
 
@@ -127,6 +127,14 @@ def test_what_is_unusual_at_the_last_moment_counts_as_well(shop: Shop) -> None:
     _, second = two(shop, fence=fence)
     assert second.step is Step.PLACED and READ_IN_LINE not in second.evidence and len(shop.bought()) == 2
     assert any("must be read anew" in entry.why for entry in shop.ledger.history("second"))
+
+
+def test_where_turns_are_slow_the_next_one_reads_once_more(shop: Shop) -> None:
+    """Its first read is too old at its turn; the second one comes after half of that time."""
+    hold(shop)
+    _, second = two(shop, settle=HELD * 0.8)
+    assert READ_IN_LINE in second.evidence and len(shop.bought()) == 2
+    assert shop.box.book.count(shop.name, LIST[shop.name]) == 3
 
 
 def test_it_is_no_older_than_the_settle_time(shop: Shop) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import OutcomeUnknown, Quarantined, RequestRefused
-from airflow_provider_proxyorders.domain.model import TAKEN, Money, Step
+from airflow_provider_proxyorders.domain.model import TAKEN, Balance, Money, Step
 from airflow_provider_proxyorders.ledger.evidence import SentPurchase
 from airflow_provider_proxyorders.purchase.balance_marks import priced_as_equals
+from airflow_provider_proxyorders.vendors.evidence import missing_money
 
 from .conftest import Shop
 
@@ -38,13 +39,43 @@ def sent(number: int, price: str | None, step: Step = Step.DELIVERED, **request:
     ],
 )
 def test_an_equal_order_tells_the_price(others: list[SentPurchase], price: str | None) -> None:
-    priced = priced_as_equals([sent(1, None), *others])
-    assert priced[0].price == (None if price is None else Money(Decimal(price), "USD")) and priced[1:] == others
+    told = [each for each in [sent(1, None), *others] if each.price is None and each.step is Step.DELIVERED]
+    expected = (Decimal(price) * len(told), Decimal(10) * len(told)) if price else (Decimal(0), Decimal(0))
+    assert priced_as_equals([sent(1, None), *others]) == expected
 
 
-@pytest.mark.parametrize("step", [Step.UNKNOWN, Step.SENT, Step.QUARANTINED, Step.REFUNDED, Step.FAILED, Step.REJECTED])
-def test_an_outcome_that_is_open_or_bad_keeps_its_reservation(step: Step) -> None:
-    assert priced_as_equals([sent(1, None, step), sent(2, "5.00")])[0].price is None
+@pytest.mark.parametrize(
+    "step", [Step.PLACED, Step.UNKNOWN, Step.SENT, Step.QUARANTINED, Step.REFUNDED, Step.FAILED, Step.REJECTED]
+)
+def test_an_order_that_nobody_has_read_keeps_its_reservation(step: Step) -> None:
+    """A placed order is read by a look, and may cost something else."""
+    assert priced_as_equals([sent(1, None, step), sent(2, "5.00")]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("now", "maybe", "explained"),
+    [
+        ("985.00", "10.00", True),  # charged 10, and 5 at the price of equal orders
+        ("986.00", "10.00", False),  # it cost something else
+        ("980.00", "10.00", False),
+        ("985.00", "16.00", False),  # another purchase may have taken it as well
+    ],
+)
+def test_such_a_price_explains_all_of_the_money_or_nothing(now: str, maybe: str, explained: bool) -> None:
+    expected = {
+        "balance": "1000.00",
+        "currency": "USD",
+        "charged": "10.00",
+        "maybe": maybe,
+        "as_equals": "5.00",
+        "at_most": "10.00",
+    }
+    evidence = {"balance": "1000.00", "currency": "USD", "expected": expected}
+    missing = missing_money(evidence, Balance(Money(Decimal(now), "USD")))
+    plain = missing_money(
+        {**evidence, "expected": {**expected, "as_equals": "0", "at_most": "0"}}, Balance(Money(Decimal(now), "USD"))
+    )
+    assert missing.explained is explained and (explained or missing == plain) and not plain.explained
 
 
 def test_the_price_of_an_equal_order_settles_a_refused_purchase(shop_of: Callable[[str], Shop]) -> None:
