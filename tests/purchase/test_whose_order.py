@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -396,6 +397,21 @@ def test_a_refusal_beside_missing_money_is_unresolved(shop_of: ShopOf) -> None:
     assert second.step in TAKEN and len(shop.bought()) == 1
     shop.buyer(sleep=time.sleep, settle=30).place(shop.request, order_key="first")
     assert len(shop.bought()) == 2 and find(shop, "first").step in TAKEN
+
+
+@pytest.mark.parametrize(("missing", "trace"), [("6.00", True), ("0", False), ("-6.00", False), (None, True)])
+def test_a_new_sub_account_beside_missing_money_is_a_trace(shop_of: ShopOf, missing: str | None, trace: bool) -> None:
+    """It may be that of another order, which no read shows, and the money may be of either. A refusal proves nothing then."""
+    shop, now = shop_of("proxyscrape"), datetime.now(timezone.utc)
+    shop.box.control([{"processing": 0.0, "vendor": "proxyscrape"}])
+    shop.delivered("other")
+    buyer = shop.buyer()
+    balance = buyer.http.run(buyer.vendor.balance()).available
+    expected = {"balance": f"{balance.amount + Decimal(missing):f}", "currency": "USD", "maybe": "9"} if missing else {}
+    evidence = {"subaccounts": [], "unread": ["018f7a20-3c51-7d14-8b0e-5a1f6c2d9e77"], "expected": expected}
+    body = buyer.vendor.prepare_create(shop.request, "").body
+    look = buyer.http.run_reading(lambda: buyer.vendor.resolve("create", body, None, evidence, now, frozenset()))
+    assert (look.verdict, look.has_trace) == ("not visible", trace), look
 
 
 def test_reads_without_an_order_count_from_the_last_one_that_showed_it(shop_of: ShopOf) -> None:

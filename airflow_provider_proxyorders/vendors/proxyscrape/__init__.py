@@ -200,7 +200,7 @@ class ProxyScrape(ProxyScrapeReading):
             fresh = [entry for entry in fresh if entry["AccountID"] not in handles]
             if fresh and unread:
                 detail = f"{detail}; a new sub-account may be that of order {unread}, which cannot be found now"
-                return Look("not visible", detail, trace=missing.fell)
+                return Look("not visible", detail, trace=missing.amount is None or missing.amount > 0)
         detail = "; ".join([detail, f"{len(fresh)} new sub-accounts could be it", *odd])
         if len(fresh) == 1 and missing.fell and not evidence.get("nameless"):
             price = missing.price
