@@ -144,7 +144,7 @@ def charges_of(sent: Iterable[SentPurchase], clocks: Clocks) -> Charges:
 
 
 def priced_as_equals(sent: Sequence[SentPurchase]) -> tuple[Decimal, Decimal]:
-    """What the delivered orders without a known price cost if they cost what equal ones did, and at most.
+    """The cost of the delivered orders without a known price, by the price of equal ones, and their most.
 
     A sub-account tells an order, and no price. An order counts here if all equal ones among these purchases cost the same.
     """

@@ -165,7 +165,7 @@ class EvidenceReader:
         return Look("found", f"{look.detail}; {beside} asked for the same, and this one is left {own.order_id}", own)
 
     def _share(self, purchase: Purchase, look: Look) -> Look | None:
-        """The look at an extension as its share of what landed, beside equal ones with an open outcome; see `share_of_equals`."""
+        """The look at an extension as its share beside equal ones with an open outcome; see `share_of_equals`."""
         equals = self._alike(purchase)
         later = [other for other in equals if other is not purchase]
         if not later or any(self._was_shown_before(purchase, other) for other in later):

@@ -2,7 +2,7 @@
 
 Two rules. What a look saw is the purchase's own only where no other extension can have landed since its evidence, where the order
 counts more extensions than the others, or where the balance says so; a read may lag, so the evidence may lack an extension from
-before it. Extensions that asked for the same share what landed: whichever did, each key gets what it asked for.
+before it. Equal extensions share the growth: each key gets its own, in the order of sending.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
 def share_of_equals(
     tracker: OrderTracker, checkpoints: Checkpoints, purchase: Purchase, look: Look, equals: Sequence[Purchase]
 ) -> Look | None:
-    """The growth that a look saw, as the purchase's own beside equal extensions of the order; ``None``: that is not proven.
+    """The growth in a look, as the purchase's own beside equal extensions of the order; ``None``: unproven.
 
-    The missing money says how many of them landed. The first so many have landed, in the order of their sending.
+    The missing money tells the number of those landed: the first ones, in the order of their sending.
 
     :param equals: they and the purchase, in that order; each has an open outcome, and no evidence shows all of another.
     :raises VendorError: the balance could not be read.

@@ -112,7 +112,7 @@ class Turns:
 
     @property
     def longest_early(self) -> float:
-        """Seconds for which a read from the line serves."""
+        """The life of a read from the line, in seconds."""
         return min(LONGEST_EARLY, self.tracker.settle_time)
 
     def intend_after_extension(self, intent: Intent, error: WalletHeld) -> Purchase:

@@ -171,14 +171,14 @@ def was_reported(ledger: Ledger, conn_id: str, order_id: str) -> bool:
 
 
 class Burst:
-    """The events of a trigger that came close together."""
+    """Events of one trigger, close together."""
 
     def __init__(self) -> None:
         self._last: dict[str, Any] | None = None
         self._at, self._several = float("-inf"), False
 
     def add(self, event: dict[str, Any]) -> None:
-        """Note that an event was just handed to Airflow."""
+        """Note an event, just handed to Airflow."""
         now = time.monotonic()
         self._several = self._several or now - self._at < QUIET
         self._last, self._at = event, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from airflow_provider_proxyorders.domain.errors import (
     Quarantined,
     RequestRefused,
     UnreadableAnswer,
+    WalletHeld,
 )
 from airflow_provider_proxyorders.domain.model import TAKEN, Actor, OrderStatus, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger import Ledger, OwnedElsewhere, open_ledger
@@ -380,6 +382,32 @@ def test_two_equal_extensions_that_both_landed(shop_of: ShopOf) -> None:
     time.sleep(120)
     assert buyer.extend(order_id, {"product_plan_id": 22}, order_key="refused").step is Step.DELIVERED
     assert [entry.kind for entry in shop.bought()] == ["create", "extend", "extend"]
+
+
+def test_foreign_money_beside_equal_extensions(shop_of: ShopOf) -> None:
+    """The first one is refused and the second one taken, and a purchase by hand costs as much. The order counts one extension."""
+    shop = shop_of("iproyal")
+    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="before", times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="after", times=1)
+
+    def sleep(seconds: float) -> None:
+        if not time.seconds:
+            shop.box.state.vendors["iproyal"].wallet(None).balance -= Decimal("6.00")  # type: ignore[attr-defined]
+            lag.release()
+        time.sleep(seconds)
+
+    buyer = shop.buyer(sleep=sleep, settle=30)
+    for key in ("k", "refused"):
+        with contextlib.suppress(OutcomeUnknown, WalletHeld):
+            buyer.extend(order_id, {"product_plan_id": 22}, order_key=key)
+        time.sleep(120)
+    taken = [key for key in ("k", "refused") if find(shop, key).step in TAKEN]
+    assert len(taken) <= 1 and [entry.kind for entry in shop.bought()] == ["create", "extend"]
 
 
 def test_a_refusal_beside_missing_money_is_unresolved(shop_of: ShopOf) -> None:
