@@ -27,7 +27,7 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     :raises VendorError: the balance could not be read.
     """
     saw_it = look.verdict == "found" or (purchase.step is Step.REJECTED and look.verdict == "inconclusive" and look.has_trace)
-    others = _others_since(tracker, purchase) if saw_it else []
+    others, later = _others_since(tracker, purchase) if saw_it else ([], [])
     grown = _grown(purchase, look)
     if not others or grown > len(others):
         return look
@@ -38,7 +38,7 @@ def among_extensions(tracker: OrderTracker, checkpoints: Checkpoints, purchase: 
     missing = missing_money({**purchase.evidence, "expected": checkpoints.expected(purchase)}, balance)
     if missing.explained:
         return Look("absent", f"{why}; {missing.detail}")
-    theirs = sum(other.step in TAKEN for other in others)
+    theirs = sum(other.step in TAKEN for other in later)  # the evidence may count those from before it
     if is_charge_of(tracker, purchase, missing) and not 0 < grown <= theirs:
         return look
     may_be_of_others = missing.amount is not None and 0 < missing.amount <= missing.others  # their end decides
@@ -66,7 +66,11 @@ def share_of_equals(
     if missing.amount is None or missing.others != others:
         return None  # a purchase that is none of these may have taken it
     landed, rest = divmod(missing.amount, quote.amount)
-    if rest or not equals.index(purchase) < landed <= len(equals) or 0 < _grown(purchase, look) < landed:
+    if rest or not equals.index(purchase) < landed <= len(equals):
+        return None
+    sent_at = purchase.sent_at or purchase.created_at
+    earlier = sum((each.sent_at or each.created_at) < sent_at for each in equals)  # the evidence may count them
+    if 0 < _grown(purchase, look) < landed - earlier:
         return None
     beside = ", ".join(repr(each.order_key) for each in equals if each is not purchase)
     return Look("found", f"{look.detail}; {beside} asked for the same, and the missing money pays for {landed}", look.order)
@@ -92,21 +96,22 @@ def _grown(purchase: Purchase, look: Look) -> int:
     return now - before if isinstance(before, int) and now is not None else 0
 
 
-def _others_since(tracker: OrderTracker, purchase: Purchase) -> list[Purchase]:
-    """The other extensions of the order that may have landed since the evidence of this one, as reads show it."""
+def _others_since(tracker: OrderTracker, purchase: Purchase) -> tuple[list[Purchase], list[Purchase]]:
+    """The other extensions of the order that may have landed since the evidence of this one, and those of them sent after it."""
     if purchase.kind != "extend":
-        return []
+        return [], []
     sent = tracker.ledger.sent_after(purchase.wallet, 0, purchase.sent_at or purchase.created_at)
     own = next((each.number for each in sent if each.order_key == purchase.order_key), 0)
     read_from = when(purchase.evidence.get("read_from"))
     shown_by = read_from - timedelta(seconds=tracker.settle_time) if read_from is not None else None
-    beside = [
-        each.order_key
+    beside = {
+        each.order_key: each.number
         for each in sent
         if each.kind == "extend"
         and each.order_key != purchase.order_key
+        and each.target == purchase.target
         and may_be_charged(each)
         and (each.number > own or (shown_by is not None and each.left_by > shown_by))
-    ]
+    }
     others = [other for key in beside if (other := tracker.ledger.find(key)) is not None]
-    return [other for other in others if other.target == purchase.target]
+    return others, [other for other in others if beside[other.order_key] > own]
