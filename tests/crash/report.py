@@ -210,7 +210,7 @@ a person is asked | resolve it, or use a new order key |
 look into the dashboard, `ledger resolve` |
 | Two keys or two addresses of one balance look like two accounts, with two limits | the same `wallet` in both connections |
 | Limits are compared with amounts in an unnamed currency | `currency` |
-| A charge above the quote is seen at the next purchase or comparison, and in a busy line up to two purchases later | \
+| A charge above the quote is seen at the next purchase or comparison, and in a busy line up to four purchases later | \
 `max_order_price`, `daily_limit`, `min_balance` |
 | A list that is empty for the one read right before the first purchase of a ledger: a person decides | run the comparison first |
 | Two ProxyScrape purchases of one type land, one answer names a missing order and the other is refused: a person decides, until \
@@ -220,7 +220,10 @@ refused for too little money: "Nothing was bought." is wrong then | wait for `se
 | The answer to an IPRoyal purchase is lost, and the money that is missing may be another purchase's. Then the list decides \
 after five settle times and one sending. An order that the vendor lists later still is bought again | higher `settle` |
 | Several equal ProxyScrape purchases with lost answers, of which fewer were taken: who was taken gets an order, and a person \
-decides about the rest, since one may still be processed | wait between purchases for `settle` |
+decides about the rest, since one may still be processed. Where an equal order with a known price was bought about then, the \
+money decides | wait between purchases for `settle` |
+| The price of a ProxyScrape order falls by a half, a third or so within minutes, while answers to several equal purchases are \
+lost: the money can seem to pay for fewer of them, and one is bought again | wait between purchases for `settle` |
 | A charge above its quote is hidden by a top-up of at least as much, where the order shows no price | check invoices |
 | Where IPRoyal lists by product only, an order of a product that is neither in its catalogue nor in the ledger stays unseen by \
 renewals and comparisons | name the order by its id |

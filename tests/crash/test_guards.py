@@ -656,14 +656,14 @@ def refuse_one_extension(shop: Shop) -> tuple[str, Any]:
 
 
 def test_a_refused_purchase_may_be_what_a_look_finds(shop_of: ShopOf, guard: Guard) -> None:
-    """The next extension of the order never arrives, and its look sees the refused one."""
+    """The next extension of the order, for another term, never arrives, and its look sees the refused one."""
     guarded = guard("suspects")
     shop = shop_of("iproyal")
     time = Time(shop)
     order_id, lag = refuse_one_extension(shop)
     shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="before", times=1)
     buyer = shop.buyer(sleep=lambda seconds: (lag.release(), time.sleep(seconds)), settle=30)
-    said = attempt(lambda: buyer.extend(order_id, {"product_plan_id": 22}, order_key="k"))
+    said = attempt(lambda: buyer.extend(order_id, {"product_plan_id": 21}, order_key="k"))
     assert [entry.kind for entry in shop.bought()] == ["create", "extend"]
     assert isinstance(said, Quarantined) is guarded, "else the task has an extension that another one bought"
 
