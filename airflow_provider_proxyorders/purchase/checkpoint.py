@@ -194,7 +194,7 @@ class Checkpoints:
             since_own = {"since_own": f"{most:f}"}
         return {
             **since_own,
-            **({"as_equals": f"{as_equals:f}", "at_most": f"{at_most:f}"} if at_most else {}),
+            **({"as_equals": f"{as_equals:f}", "at_most": f"{at_most:f}"} if at_most and mark.certain else {}),
             "balance": f"{mark.balance.amount:f}",
             "currency": mark.balance.currency,
             "charged": f"{charged:f}",

@@ -167,8 +167,8 @@ class EvidenceReader:
     def _share(self, purchase: Purchase, look: Look) -> Look | None:
         """The look at an extension as its share beside equal ones with an open outcome; see `share_of_equals`."""
         equals = self._alike(purchase)
-        later = [other for other in equals if other is not purchase]
-        if not later or any(self._was_shown_before(purchase, other) for other in later):
+        others = [other for other in equals if other is not purchase]
+        if not others or any(self._was_shown_before(purchase, other) for other in others):
             return None
         return share_of_equals(self.tracker, self.checkpoints, purchase, look, equals)
 

@@ -330,6 +330,22 @@ def test_a_refused_purchase_that_landed_does_not_hold_up_another(shop_of: ShopOf
     assert [entry.kind for entry in shop.bought()] == ["create", "extend", "create"]
 
 
+def refuse_one(shop: Shop, *, copy_taken: bool, next_taken: bool) -> tuple[Ahead, str, Any]:
+    """Reads lag while the extension ``refused`` is refused, and the answer to the next one is lost.
+
+    :returns: the clock, the extended order, and the lag.
+    """
+    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
+    when = {True: "after", False: "before"}
+    shop.box.advance(7200)
+    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
+    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when=when[copy_taken], times=1)
+    with pytest.raises(RequestRefused):
+        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
+    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when=when[next_taken], times=1)
+    return time, order_id, lag
+
+
 @pytest.mark.parametrize("plan", [22, 21])
 def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf, plan: int) -> None:
     """Reads lag while a copy is refused. The next extension of the order never arrives, and its look sees the first one.
@@ -337,13 +353,7 @@ def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf, plan: int) -> N
     It is equal: it gets what landed, and the refused one is sent again. For another term only a person can tell.
     """
     shop = shop_of("iproyal")
-    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
-    shop.box.advance(7200)
-    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
-    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
-    with pytest.raises(RequestRefused):
-        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
-    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="before", times=1)
+    time, order_id, lag = refuse_one(shop, copy_taken=True, next_taken=False)
 
     def sleep(seconds: float) -> None:
         lag.release()
@@ -365,13 +375,7 @@ def test_an_extension_that_may_be_a_refused_one(shop_of: ShopOf, plan: int) -> N
 def test_two_equal_extensions_that_both_landed(shop_of: ShopOf) -> None:
     """As above, but the second one is taken, too: both keys get theirs, and nothing is sent again."""
     shop = shop_of("iproyal")
-    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
-    shop.box.advance(7200)
-    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
-    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="after", times=1)
-    with pytest.raises(RequestRefused):
-        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
-    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="after", times=1)
+    time, order_id, lag = refuse_one(shop, copy_taken=True, next_taken=True)
 
     def sleep(seconds: float) -> None:
         lag.release()
@@ -387,13 +391,7 @@ def test_two_equal_extensions_that_both_landed(shop_of: ShopOf) -> None:
 def test_foreign_money_beside_equal_extensions(shop_of: ShopOf) -> None:
     """The first one is refused and the second one taken, and a purchase by hand costs as much. The order counts one extension."""
     shop = shop_of("iproyal")
-    time, order_id = Ahead(shop), str(shop.delivered("one").order_id)
-    shop.box.advance(7200)
-    lag = shop.box.fault(vendor="iproyal", operation="*", action="lag", seconds=3600)
-    shop.box.fault(vendor="iproyal", operation="extend", action="refuse", reason="invalid", when="before", times=1)
-    with pytest.raises(RequestRefused):
-        shop.buyer(settle=30).extend(order_id, {"product_plan_id": 22}, order_key="refused")
-    shop.box.fault(vendor="iproyal", operation="extend", action="reset", when="after", times=1)
+    time, order_id, lag = refuse_one(shop, copy_taken=False, next_taken=True)
 
     def sleep(seconds: float) -> None:
         if not time.seconds:

@@ -393,3 +393,16 @@ def test_after_several_events_the_last_one_comes_once_more(shop: Shop, monkeypat
             assert [event["order_id"] for event in watching.told] == ["o-1", "o-2", "o-2", "o-3"]
 
     asyncio.run(main())
+
+
+def test_an_event_soon_after_the_repeat_is_repeated_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "QUIET", 0.3)
+    burst = events.Burst()
+    burst.add({"order_id": "o-1"})
+    assert burst.repeat() is None
+    burst.add({"order_id": "o-2"})
+    time.sleep(0.35)
+    assert burst.repeat() == {"order_id": "o-2"} and burst.repeat() is None
+    burst.add({"order_id": "o-3"})
+    time.sleep(0.35)
+    assert burst.repeat() == {"order_id": "o-3"}
