@@ -177,8 +177,9 @@ def listening(ledger: Ledger) -> Iterator[list[tuple[str, Any]]]:
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
-        if re.match(r"\s*(SELECT|UPDATE|INSERT|DELETE)", statement):
-            statements.append((statement, values))
+        for part in statement.split(";"):  # PostgreSQL takes several in one trip
+            if re.match(r"\s*(SELECT|UPDATE|INSERT|DELETE)", part):
+                statements.append((part, values))
 
     event.listen(ledger.engine, "before_cursor_execute", note)
     try:

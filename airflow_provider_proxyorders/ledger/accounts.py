@@ -22,7 +22,7 @@ from sqlalchemy import Connection, bindparam, exists, or_, select, text
 
 from airflow_provider_proxyorders.domain.account import Account, host_of
 from airflow_provider_proxyorders.domain.errors import ConfigError
-from airflow_provider_proxyorders.ledger import facts, joining, turns
+from airflow_provider_proxyorders.ledger import facts, joining, trips, turns
 from airflow_provider_proxyorders.ledger.dialect import insert_into, stamp
 from airflow_provider_proxyorders.ledger.fingerprints import LedgerFingerprints
 from airflow_provider_proxyorders.ledger.schema import accounts, connections, wallets
@@ -31,6 +31,8 @@ from airflow_provider_proxyorders.ledger.schema import accounts, connections, wa
 _WRITER_LOCK = 7_205_119_405
 
 _OF_ACCOUNT = select(accounts.c.wallet).where(accounts.c.digest == bindparam("_digest"))
+#: The former names of an account's wallet.
+_FORMER_NAMES = select(wallets.c.wallet).where(wallets.c.joined == _OF_ACCOUNT.scalar_subquery()).order_by(wallets.c.wallet)
 _OF_CONNECTION = select(connections.c.wallet, connections.c.named).where(
     connections.c.vendor == bindparam("_vendor"), connections.c.conn_id == bindparam("_conn_id")
 )
@@ -84,12 +86,14 @@ class _Decision:
     :param own: the wallet that it has up to now, ``None`` for an unknown account.
     :param joins: wallets that become part of ``wallet``.
     :param settled: whether the ledger has it written down like this.
+    :param former: of a settled one, the former names of its wallet.
     """
 
     wallet: str
     own: str | None
     joins: tuple[str, ...]
     settled: bool
+    former: tuple[str, ...]
 
 
 def digest_of(salt: str, account: Account) -> str:
@@ -115,7 +119,7 @@ class Accounts(LedgerFingerprints):
         with self.autocommit() as connection:
             decision = _decide(connection, account, digest)
             if decision.settled:
-                return Wallet(decision.wallet, turns.former_names(connection, decision.wallet), digest)
+                return Wallet(decision.wallet, decision.former, digest)
         with self._alone() as connection:
             decision = _decide(connection, account, digest)
             refusal = _contradiction(connection, account, decision)
@@ -199,23 +203,29 @@ class Accounts(LedgerFingerprints):
 
 def _decide(connection: Connection, account: Account, digest: str) -> _Decision:
     """The rules at the top of this file."""
-    by_account = connection.execute(_OF_ACCOUNT, {"_digest": digest}).scalar()
-    by_connection = connection.execute(_OF_CONNECTION, _of(account)).first()
-    own = by_account or (by_connection.wallet if by_connection is not None else None)
     automatic = f"{account.vendor}:{account.conn_id}"
+    of_account, of_connection, of_name, former = trips.together(
+        connection,
+        (_OF_ACCOUNT, {"_digest": digest}),
+        (_OF_CONNECTION, _of(account)),
+        (_UNCLAIMED, {"_wallet": automatic}),
+        (_FORMER_NAMES, {"_digest": digest}),
+    )
+    by_account = of_account[0]["wallet"] if of_account else None
+    own = by_account or (of_connection[0]["wallet"] if of_connection else None)
     if account.named_wallet:
         wallet = turns.live_name(connection, account.named_wallet)
     else:
         wallet = own or turns.live_name(connection, automatic)
-    unclaimed = connection.execute(_UNCLAIMED, {"_wallet": automatic}).scalar()
-    joins = dict.fromkeys(former for former in (own, unclaimed) if former and former != wallet)
+    unclaimed = of_name[0]["wallet"] if of_name else None
+    joins = dict.fromkeys(name for name in (own, unclaimed) if name and name != wallet)
     settled = (
         not joins
         and by_account == wallet
-        and by_connection is not None
-        and (by_connection.wallet, by_connection.named) == (wallet, account.named_wallet)
+        and bool(of_connection)
+        and (of_connection[0]["wallet"], of_connection[0]["named"]) == (wallet, account.named_wallet)
     )
-    return _Decision(wallet, own, tuple(joins), settled)
+    return _Decision(wallet, own, tuple(joins), settled, tuple(row["wallet"] for row in former))
 
 
 def _contradiction(connection: Connection, account: Account, decision: _Decision) -> ConfigError | None:

@@ -11,8 +11,9 @@ from typing import Any
 from airflow_provider_proxyorders.domain.errors import ConfigError, LedgerError
 from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step
 from airflow_provider_proxyorders.ledger import ownership, questions, spending, turns
+from airflow_provider_proxyorders.ledger.counting import count, count_beside
 from airflow_provider_proxyorders.ledger.database import Database
-from airflow_provider_proxyorders.ledger.writes import change, count, count_beside
+from airflow_provider_proxyorders.ledger.writes import change
 
 
 class LedgerCorrections(Database):

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, text
 
 from airflow_provider_proxyorders.ledger import clock as clocks
+from airflow_provider_proxyorders.ledger import trips
 from airflow_provider_proxyorders.ledger.engine import autocommitting, translated_errors
 
 
@@ -51,5 +52,5 @@ class Database:
 
         :raises LedgerError: the database cannot be used.
         """
-        with translated_errors(self.engine.url), self.engine.begin() as connection:
+        with translated_errors(self.engine.url), trips.transaction(self.engine, self._autocommitting) as connection:
             yield connection

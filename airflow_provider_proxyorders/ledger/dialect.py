@@ -8,14 +8,15 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func
+from sqlalchemy import Connection, Dialect, Engine, Table, func
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 
-def insert_into(database: Connection | Engine, table: Table) -> Any:
+def insert_into(database: Connection | Engine | Dialect, table: Table) -> Any:
     """An INSERT in the database's own dialect, which also knows ``ON CONFLICT``."""
-    return postgres_insert(table) if database.dialect.name == "postgresql" else sqlite_insert(table)
+    dialect = database if isinstance(database, Dialect) else database.dialect
+    return postgres_insert(table) if dialect.name == "postgresql" else sqlite_insert(table)
 
 
 def insert_or_ignore(database: Connection | Engine, table: Table) -> Any:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import InvalidatePoolError, NoSuchModuleError, SQLAlchemyError
 
 from airflow_provider_proxyorders.domain.errors import LedgerError
+from airflow_provider_proxyorders.ledger import trips
 from airflow_provider_proxyorders.ledger.address import (
     ADVICE,
     connect_arguments,
@@ -153,7 +154,12 @@ def _sqlite_begin(connection: Connection) -> None:
 
 def _postgres_open(engine: Engine) -> Callable[..., Any]:
     """Open connections with the arguments of the engine's address, the same as the connection that listens has."""
-    return lambda dialect, _record, _args, _options: dialect.connect(**connect_arguments(engine.url))
+
+    def opened(dialect: Dialect, _record: Any, _arguments: Any, _options: Any) -> Any:
+        connect = trips.connection_class().connect if dialect.driver == trips.DRIVER else dialect.connect
+        return connect(**connect_arguments(engine.url))
+
+    return opened
 
 
 def _postgres_connect(clock: DatabaseClock) -> Callable[[Any, Any], None]:

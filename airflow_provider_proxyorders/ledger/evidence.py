@@ -12,22 +12,25 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, or_, select, union
+from sqlalchemy import Connection, bindparam, func, or_, select, union
 
 from airflow_provider_proxyorders.domain.exact_json import load_json
 from airflow_provider_proxyorders.domain.model import TAKEN, UNRESOLVED, Money, Purchase, Step
-from airflow_provider_proxyorders.ledger import spending, turns
+from airflow_provider_proxyorders.ledger import spending, trips, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp, unindexed
 from airflow_provider_proxyorders.ledger.inbox import Inbox
 from airflow_provider_proxyorders.ledger.rows import OutdatedEvidence, StaleClaim, price_of, purchase_of
 from airflow_provider_proxyorders.ledger.schema import owned_ids, purchases, steps
+from airflow_provider_proxyorders.ledger.trips import Read, Row, Rows
 
 _TAKEN_STEPS = [step.value for step in sorted(TAKEN)]
 _UNRESOLVED_STEPS = [step.value for step in sorted(UNRESOLVED)]
 
 #: The number of the step at which a purchase was intended last.
-_LAST_INTENT = select(func.max(steps.c.id)).where(steps.c.order_key == bindparam("_key"), steps.c.step == Step.INTENDED.value)
+_LAST_INTENT = select(func.max(steps.c.id).label("intent")).where(
+    steps.c.order_key == bindparam("_key"), steps.c.step == Step.INTENDED.value
+)
 _IS_SENDING = steps.c.step == Step.SENT.value
 #: The number of the step at which the purchase of an outer query was sent last.
 _LAST_SENDING_OF_ROW = (
@@ -81,6 +84,18 @@ _WITHOUT_HANDLE = (
         purchases.c.order_key != bindparam("_key"),
     )
     .order_by(purchases.c.updated_at.desc())
+    .limit(bindparam("_limit"))
+)
+
+#: Unfinished orders without a change since a moment, the oldest first.
+_OLDEST_PLACED = (
+    select(purchases)
+    .where(
+        purchases.c.wallet == bindparam("_wallet"),
+        purchases.c.step == Step.PLACED.value,
+        purchases.c.updated_at < bindparam("_before"),
+    )
+    .order_by(purchases.c.updated_at)
     .limit(bindparam("_limit"))
 )
 
@@ -233,7 +248,7 @@ class LedgerEvidence(Database):
             return self.last_step()
         with self.transaction() as connection:
             turns.lock(connection, wallet)
-            return int(connection.execute(_LAST_STEP).scalar_one())
+            return int(trips.execute_last(connection, _LAST_STEP, {}).scalar_one())
 
     def sent_after(self, wallet: str, number: int, since: datetime) -> list[SentPurchase]:
         """The purchases of a wallet that were sent last after a step, in the order of their sending.
@@ -242,16 +257,14 @@ class LedgerEvidence(Database):
         """
         values: dict[str, Any] = {"_after": number, "_since": stamp(since - CLOCKS_DIFFER)}
         with self.autocommit() as connection:
-            values["_wallet"] = turns.live_name(connection, wallet)
-            return [_sent_purchase(row) for row in connection.execute(_SENT_AFTER, values).mappings()]
+            _, rows = turns.read_live(connection, wallet, lambda name: (_SENT_AFTER, {**values, "_wallet": name}))
+            return [_sent_purchase(row) for row in rows]
 
     def oldest_placed(self, wallet: str, before: datetime, limit: int) -> list[Purchase]:
         """Unfinished orders of a wallet without a change since a moment, the oldest first."""
-        query = select(purchases).where(purchases.c.step == Step.PLACED.value, purchases.c.updated_at < stamp(before))
-        query = query.order_by(purchases.c.updated_at).limit(limit)
+        values = {"_before": stamp(before), "_limit": limit}
         with self.autocommit() as connection:
-            of_wallet = query.where(purchases.c.wallet == turns.live_name(connection, wallet))
-            rows = connection.execute(of_wallet).mappings()
+            _, rows = turns.read_live(connection, wallet, lambda name: (_OLDEST_PLACED, {**values, "_wallet": name}))
             return [purchase_of(row) for row in rows]
 
     def owned_by_another(self, purchase: Purchase, vendor_id: str) -> bool:
@@ -266,7 +279,8 @@ class LedgerEvidence(Database):
         A look sees through purchases on their usual way, but not through an unresolved one, a refund or an extension.
         """
         with self.autocommit() as connection:
-            return is_outdated(connection, turns.live_name(connection, wallet), after)
+            _, rows = turns.read_live(connection, wallet, lambda name: _reading_unusual(name, after))
+            return bool(rows)
 
     def without_handle(self, purchase: Purchase, limit: int) -> dict[str, str]:
         """Order ids of other unfinished creations without a known handle, by order key, the newest first."""
@@ -279,7 +293,7 @@ class LedgerEvidence(Database):
         with self.autocommit() as connection:
             wallet = turns.read(connection, purchase.wallet)
             if wallet is not None:
-                check_alone(connection, purchase, wallet, {})
+                check_alone(connection, purchase, wallet, *trips.together(connection, *reads_before_sending("", purchase, {})))
 
     def maybe_refunded(self, purchase: Purchase) -> list[str]:
         """Ids of other orders of the wallet with a possible refund since this purchase was intended last."""
@@ -292,12 +306,17 @@ class LedgerEvidence(Database):
         return Inbox(self.engine).order_ids_of_reference(wallet, reference)
 
 
-def is_outdated(connection: Connection, wallet: str, after: int) -> bool:
-    """See :meth:`LedgerEvidence.is_outdated`.
+def _reading_unusual(wallet: str, after: int) -> Read:
+    return _UNUSUAL_SINCE, {"_wallet": wallet, "_after": after}
+
+
+def reads_before_sending(wallet: str, purchase: Purchase, evidence: Mapping[str, Any]) -> list[Read]:
+    """The reads for :func:`check_alone`, under the lock of the wallet: the intent's number, and what was unusual since.
 
     :param wallet: its present name.
     """
-    return connection.execute(_UNUSUAL_SINCE, {"_wallet": wallet, "_after": after}).first() is not None
+    reads: list[Read] = [(_LAST_INTENT, {"_key": purchase.order_key})]
+    return [*reads, _reading_unusual(wallet, evidence[READ_IN_LINE])] if READ_IN_LINE in evidence else reads
 
 
 def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple[Decimal, Decimal]:
@@ -308,20 +327,22 @@ def not_shown(connection: Connection, purchase: Purchase, shown: Shown) -> tuple
     return spending.amount_of(int(under_way)), spending.amount_of(int(late))
 
 
-def check_alone(connection: Connection, purchase: Purchase, wallet: RowMapping, evidence: Mapping[str, Any]) -> None:
+def check_alone(connection: Connection, purchase: Purchase, wallet: Row, intents: Rows, unusual: Rows = ()) -> None:
     """Refuse to send with outdated evidence. A worker that stood still may have lost its turn meanwhile.
 
     :param wallet: its row. It names the creation that was sent last, so no table is searched for one.
+    :param intents: with ``unusual``, the rows of :func:`reads_before_sending`.
     :raises StaleClaim: a purchase with the same kind of evidence was sent since the intent. Nothing was sent.
     :raises OutdatedEvidence: it was read in the line, and something unusual happened since. Nothing was sent.
     """
-    if READ_IN_LINE in evidence and is_outdated(connection, wallet["wallet"], evidence[READ_IN_LINE]):
+    if unusual:
         raise OutdatedEvidence(f"the evidence for {purchase.order_key!r} must be read anew")
-    since = _since_intent(connection, purchase)
+    intent = intents[0]["intent"]
     if purchase.kind == "extend":
-        other = connection.execute(_EXTENSION_SENT_SINCE_INTENT, {**since, "_target": purchase.target}).scalar()
+        values = {"_wallet": purchase.wallet, "_key": purchase.order_key, "_intent": intent, "_target": purchase.target}
+        other = connection.execute(_EXTENSION_SENT_SINCE_INTENT, values).scalar()
     else:
-        other = wallet["sent_key"] if (wallet["sent_step"] or 0) > (since["_intent"] or 0) else None
+        other = wallet["sent_key"] if (wallet["sent_step"] or 0) > (intent or 0) else None
     if other not in (None, purchase.order_key):  # another try of itself is what the fence is for
         raise StaleClaim(f"{other!r} was sent since {purchase.order_key!r} was intended, so its evidence must be read anew")
 
@@ -331,7 +352,7 @@ def _since_intent(connection: Connection, purchase: Purchase) -> dict[str, Any]:
     return {"_wallet": purchase.wallet, "_key": purchase.order_key, "_intent": intent}
 
 
-def _sent_purchase(row: RowMapping) -> SentPurchase:
+def _sent_purchase(row: Row) -> SentPurchase:
     # each step after SENT comes after the answer, or after the sender gave up; sent_until bounds both
     times = [row["sent_until"] or row["sent_at"], *([] if row["step"] == Step.SENT.value else [row["updated_at"]])]
     return SentPurchase(

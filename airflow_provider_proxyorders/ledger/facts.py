@@ -10,18 +10,17 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import Actor
-from airflow_provider_proxyorders.ledger import turns
+from airflow_provider_proxyorders.ledger import trips, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import insert_into, insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.schema import facts
 
 _NAME = facts.c.name == bindparam("_name")
 _GET = select(facts.c.value).where(_NAME)
-_PUT = update(facts).where(_NAME)
 
 
 class FactStore(Database):
@@ -36,10 +35,10 @@ class FactStore(Database):
 
     def put(self, name: str, value: str) -> None:
         """Keep a value under a name, in place of the value before it."""
-        row = {"name": name, "value": value, "at": stamp(self.clock())}
-        with self.transaction() as connection:
-            connection.execute(insert_or_ignore(connection, facts).values(row))
-            connection.execute(_PUT, {"_name": name, "value": row["value"], "at": row["at"]})
+        now = {"value": value, "at": stamp(self.clock())}
+        insert = insert_into(self.engine, facts).values(name=name, **now)
+        with self.autocommit() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=[facts.c.name], set_=now))
 
     def get(self, name: str) -> str | None:
         """The value of a name, ``None`` before the first."""
@@ -53,8 +52,8 @@ class FactStore(Database):
         statement = insert.on_conflict_do_update(
             index_elements=[facts.c.name], set_=later, where=facts.c.value < insert.excluded.value
         )
-        with self.transaction() as connection:
-            return connection.execute(statement.returning(facts.c.name)).first() is not None
+        with self.autocommit() as connection:
+            return bool(connection.execute(statement.returning(facts.c.name)).all())
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,12 @@ class WalletFact(Fact):
 
     def get(self) -> str | None:
         """The value; that of a former name, where the present name has none."""
-        value = super().get()
-        if value is not None:
-            return value
         with self.store.autocommit() as connection:
-            former = turns.former_names(connection, self.wallet)
-        return next((value for name in former if (value := self.store.get(self.name_for(name))) is not None), None)
+            own, former = trips.together(connection, (_GET, {"_name": self.name}), turns.reading_former_names(self.wallet))
+        if own:
+            return str(own[0]["value"])
+        names = [row["wallet"] for row in former]
+        return next((value for name in names if (value := self.store.get(self.name_for(name))) is not None), None)
 
     def decide_once(self, value: str) -> str:
         """The same as for every fact; a decision under a former name stays."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from airflow_provider_proxyorders.domain.errors import OrderKeyConflict
 from airflow_provider_proxyorders.domain.exact_json import dump_json
@@ -24,6 +24,7 @@ from airflow_provider_proxyorders.ledger.accounts import folded
 from airflow_provider_proxyorders.ledger.fingerprints import LedgerFingerprints
 from airflow_provider_proxyorders.ledger.rows import Intent, KeyTaken, conflict_text, purchase_of
 from airflow_provider_proxyorders.ledger.schema import looks, purchases, steps
+from airflow_provider_proxyorders.ledger.trips import Read, Row, Rows
 
 #: Characters of a key before its ending, and of the ending.
 LONGEST_STEM, ENDING = 480, 12
@@ -84,17 +85,22 @@ class LedgerKeys(LedgerFingerprints):
 # -- inside a transaction --------------------------------------------------------------------------------------------
 
 
-def lock(connection: Connection, intent: Intent, actor: Actor) -> RowMapping | None:
-    """The row of a purchase that is about to be intended. Until the transaction ends, only this one is intended under its key.
+def locking_reads(intent: Intent) -> tuple[Read, Read]:
+    """The reads for :func:`own_row`, under the lock of the wallet. They lock the key: only one is intended under it at a time."""
+    key = {"_key": intent.task_key or intent.order_key}
+    return (_LOCK_KEY, key), (_UNDER_KEY, key)
+
+
+def own_row(connection: Connection, intent: Intent, actor: Actor, rows: Rows) -> Row | None:
+    """The row of a purchase that is about to be intended.
 
     :param intent: under the present name of its locked wallet.
+    :param rows: of :func:`locking_reads`: all purchases under its key.
     :returns: ``None`` for a new purchase.
     :raises KeyTaken: the key is in use by now, or an unsent purchase of the same buyer comes first. Nothing was bought.
     :raises OrderKeyConflict: the same task or connection has, or may have, bought it from another wallet. Nothing was sent.
     """
     key = intent.task_key or intent.order_key
-    connection.execute(_LOCK_KEY, {"_key": key}).first()
-    rows = connection.execute(_UNDER_KEY, {"_key": key}).mappings().all()
     mine = [row for row in rows if row["wallet"] == intent.wallet]
     own = next((row for row in mine if row["order_key"] == intent.order_key), None)
     if own is None or own["step"] in (Step.INTENDED.value, Step.REJECTED.value):
@@ -124,7 +130,7 @@ def conflict(purchase: Purchase, intent: Intent) -> OrderKeyConflict:
     )
 
 
-def _refuse_beside(row: RowMapping, intent: Intent) -> None:
+def _refuse_beside(row: Row, intent: Intent) -> None:
     """Refuse a purchase beside that of the same buyer from another wallet, unless that one provably bought nothing."""
     purchase = purchase_of(row)
     if purchase.step is Step.REJECTED and not purchase.maybe_sent and row["counted"] == 0:
@@ -138,7 +144,7 @@ def _refuse_beside(row: RowMapping, intent: Intent) -> None:
     )
 
 
-def _is_same_buyer(connection: Connection, row: RowMapping, intent: Intent, actor: Actor) -> bool:
+def _is_same_buyer(connection: Connection, row: Row, intent: Intent, actor: Actor) -> bool:
     """Whether a purchase is of the task or of the connection of an intent."""
     return _is_same_connection(row["vendor"], row["conn_id"], intent) or _is_of_task(connection, row["order_key"], actor)
 

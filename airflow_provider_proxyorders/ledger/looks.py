@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from airflow_provider_proxyorders.domain.model import Actor, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.ledger import turns, writes
+from airflow_provider_proxyorders.ledger import counting, turns, writes
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import stamp
 from airflow_provider_proxyorders.ledger.rows import StaleClaim
@@ -99,7 +99,7 @@ class LedgerLooks(Database):
             for next_step in judge(all_looks):
                 changes: dict[str, Any] = {"maybe_sent": next_step.maybe_sent}
                 if not next_step.maybe_sent:
-                    changes |= writes.count(connection, purchase, 0)
+                    changes |= counting.count(connection, purchase, 0)
                 purchase = writes.change(connection, purchase, next_step.step, next_step.why, actor, now, changes)
             return purchase, all_looks
 

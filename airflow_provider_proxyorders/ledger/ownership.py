@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, bindparam, delete, select
 
 from airflow_provider_proxyorders.domain.model import Purchase, VendorOrder
-from airflow_provider_proxyorders.ledger import turns
+from airflow_provider_proxyorders.ledger import trips, turns
 from airflow_provider_proxyorders.ledger.rows import OwnedElsewhere
 from airflow_provider_proxyorders.ledger.schema import owned_ids
 
@@ -35,9 +35,10 @@ def take(connection: Connection, purchase: Purchase, vendor_order: VendorOrder, 
     for vendor_id, owner in owners.items():
         if owner != purchase.order_key:
             raise OwnedElsewhere(vendor_id, owner)
-    new = [{"wallet": purchase.wallet, "vendor_id": each, "order_key": purchase.order_key} for each in ids if each not in owners]
-    if new:
-        connection.execute(_OWN, new)
+    for each in ids:
+        if each not in owners:
+            own = {"wallet": purchase.wallet, "vendor_id": each, "order_key": purchase.order_key}
+            trips.write_later(connection, _OWN, own)
 
 
 def release(connection: Connection, purchase: Purchase) -> None:

@@ -17,11 +17,12 @@ from airflow_provider_proxyorders.ledger import freezes, turns
 from airflow_provider_proxyorders.ledger.database import Database
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.schema import questions
+from airflow_provider_proxyorders.ledger.trips import Read
 
 _OPEN = questions.c.answered_at.is_(None)
 _OF_KEY = questions.c.order_key == bindparam("_key")
 _LATE_ORDERS = select(questions.c.order_id).where(_OF_KEY)
-_COUNT = select(func.count()).select_from(questions).where(_OF_KEY, _OPEN)
+_COUNT = select(func.count().label("open")).select_from(questions).where(_OF_KEY, _OPEN)
 _FIND = select(questions).where(_OF_KEY, questions.c.order_id == bindparam("_order"), _OPEN)
 _FIRST = select(questions).where(_OF_KEY, _OPEN).order_by(questions.c.at).limit(1)
 _ANSWER = (
@@ -68,9 +69,9 @@ class LedgerQuestions(Database):
 # -- inside a transaction --------------------------------------------------------------------------------------------
 
 
-def number_open(connection: Connection, order_key: str) -> int:
-    """How many questions about a purchase are open."""
-    return int(connection.execute(_COUNT, {"_key": order_key}).scalar_one())
+def counting_open(order_key: str) -> Read:
+    """The read of how many questions about a purchase are open, as ``open``."""
+    return _COUNT, {"_key": order_key}
 
 
 def refuse_open(connection: Connection, purchase: Purchase) -> None:

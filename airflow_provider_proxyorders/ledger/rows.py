@@ -8,13 +8,12 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import RowMapping
-
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import LedgerError, MoneyState
 from airflow_provider_proxyorders.domain.exact_json import dump_json, load_json
 from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step, VendorOrder
 from airflow_provider_proxyorders.ledger.dialect import moment_of, stamp
+from airflow_provider_proxyorders.ledger.trips import Row
 
 _BEGINNING = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -96,7 +95,7 @@ class History:
     actor: Actor
 
 
-def purchase_of(row: RowMapping) -> Purchase:
+def purchase_of(row: Row) -> Purchase:
     """The purchase in a row of ``proxyorders_purchases``."""
     return Purchase(
         order_key=row["order_key"],
@@ -129,12 +128,12 @@ def purchase_of(row: RowMapping) -> Purchase:
     )
 
 
-def price_of(row: RowMapping) -> Money | None:
+def price_of(row: Row) -> Money | None:
     """The price in a row, ``None`` while it is open."""
     return Money(Decimal(row["price"]), row["currency"]) if row["price"] is not None else None
 
 
-def history_of(row: RowMapping) -> History:
+def history_of(row: Row) -> History:
     """The entry in a row of ``proxyorders_steps``."""
     return History(
         step=Step(row["step"]),

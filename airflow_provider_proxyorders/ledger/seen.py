@@ -79,5 +79,5 @@ def _numbers(connection: Connection, wallet: str, vendor: str) -> dict[str, int]
 
 def _names(connection: Connection, wallet: str) -> list[str]:
     """All names of a wallet: rows keep the name under which they were seen, also when two wallets become one."""
-    live = turns.live_name(connection, wallet)
-    return [live, *turns.former_names(connection, live)]
+    live, former = turns.read_live(connection, wallet, turns.reading_former_names)
+    return [live, *(row["wallet"] for row in former)]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, bindparam, case, func, select, update
+from sqlalchemy import Connection, Dialect, Engine, bindparam, case, func, select
 
 from airflow_provider_proxyorders.domain import text
 from airflow_provider_proxyorders.domain.account import Caps
 from airflow_provider_proxyorders.domain.errors import CapExceeded
+from airflow_provider_proxyorders.ledger import trips
+from airflow_provider_proxyorders.ledger.dialect import insert_into
 from airflow_provider_proxyorders.ledger.engine import autocommitting, translated_errors
 from airflow_provider_proxyorders.ledger.schema import spending
 
@@ -24,12 +27,6 @@ _USED_OF_DAY_AND_MONTH = select(
     func.coalesce(func.sum(case((spending.c.day == bindparam("_day"), spending.c.counted))), 0),
     func.coalesce(func.sum(spending.c.counted), 0),
 ).where(spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first"), spending.c.day <= bindparam("_last"))
-_ADD_TO_DAY = (
-    update(spending)
-    .where(spending.c.wallet == bindparam("_wallet"), spending.c.day == bindparam("_day"))
-    .values(counted=spending.c.counted + bindparam("_delta"))
-)
-_INSERT_DAY = spending.insert()
 
 _BY_DAY = select(spending.c.day, spending.c.counted).where(
     spending.c.wallet == bindparam("_wallet"), spending.c.day >= bindparam("_first")
@@ -82,9 +79,14 @@ def add(connection: Connection, wallet: str, day: str, delta: int) -> None:
     """Change the amount of a wallet's day. The caller holds the wallet's lock."""
     if not delta:
         return
-    result: Any = connection.execute(_ADD_TO_DAY, {"_wallet": wallet, "_day": day, "_delta": delta})
-    if not result.rowcount:
-        connection.execute(_INSERT_DAY, {"wallet": wallet, "day": day, "counted": delta})
+    trips.write_later(connection, _adding_to_day(connection.dialect), {"wallet": wallet, "day": day, "counted": delta})
+
+
+@cache
+def _adding_to_day(dialect: Dialect) -> Any:
+    insert = insert_into(dialect, spending)
+    more = {"counted": spending.c.counted + insert.excluded.counted}
+    return insert.on_conflict_do_update(index_elements=["wallet", "day"], set_=more)
 
 
 def by_day(engine: Engine, wallet: str, first: str) -> dict[str, Decimal]:

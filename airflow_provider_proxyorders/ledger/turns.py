@@ -6,6 +6,7 @@ with evidence that fits several of them take turns: one goes out at a time, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -14,9 +15,11 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, literal,
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, WalletHeld
 from airflow_provider_proxyorders.domain.model import UNRESOLVED, Purchase, Step
+from airflow_provider_proxyorders.ledger import trips
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.rows import Intent
 from airflow_provider_proxyorders.ledger.schema import facts, purchases, steps, tickets, wallets
+from airflow_provider_proxyorders.ledger.trips import Read, Row, Rows
 
 T = TypeVar("T", Purchase, Intent)
 
@@ -78,6 +81,18 @@ def lock(connection: Connection, wallet: str) -> RowMapping:
     return row
 
 
+def lock_and_read(connection: Connection, wallet: str, reads: Callable[[str], Iterable[Read]]) -> tuple[Row, list[Rows]]:
+    """Lock the row of a wallet, and read more under its lock in the same trip.
+
+    :param reads: gives the reads for a name of the wallet.
+    """
+    rows, *answers = trips.together(connection, (_LOCK_WALLET, {"_wallet": wallet}), *reads(wallet))
+    if rows and rows[0]["joined"] is None:
+        return rows[0], answers
+    row = lock(connection, wallet)
+    return row, trips.together(connection, *reads(row["wallet"]))
+
+
 def lock_row(connection: Connection, wallet: str) -> RowMapping:
     """Lock the row of this very name, also of a former one."""
     row = connection.execute(_LOCK_WALLET, {"_wallet": wallet}).mappings().first()
@@ -100,7 +115,7 @@ def why_restored(moment: str) -> str:
     return f"{_BACKUP_OF}{moment}{_WITHOUT}"
 
 
-def in_wallet(what: T, wallet: RowMapping) -> T:
+def in_wallet(what: T, wallet: Row) -> T:
     """A purchase or an intent under the present name of its locked wallet, which may have been joined into another meanwhile."""
     return what if what.wallet == wallet["wallet"] else replace(what, wallet=wallet["wallet"])
 
@@ -117,9 +132,26 @@ def live_name(connection: Connection, wallet: str) -> str:
     return str(row["wallet"]) if row is not None else wallet
 
 
+def read_live(connection: Connection, wallet: str, reading: Callable[[str], Read]) -> tuple[str, Rows]:
+    """The present name of a wallet and the rows of a read under it, in one trip.
+
+    :param reading: gives the read for a name of the wallet.
+    """
+    row, rows = trips.together(connection, (_FIND_WALLET, {"_wallet": wallet}), reading(wallet))
+    if not row or row[0]["joined"] is None:
+        return wallet, rows
+    live = live_name(connection, wallet)
+    return live, trips.together(connection, reading(live))[0]
+
+
 def former_names(connection: Connection, wallet: str) -> tuple[str, ...]:
     """The names that a wallet had before, and those of the wallets that were joined into it."""
     return tuple(connection.execute(_FORMER_NAMES, {"_wallet": wallet}).scalars())
+
+
+def reading_former_names(wallet: str) -> Read:
+    """The read of :func:`former_names`; each row has a name as ``wallet``."""
+    return _FORMER_NAMES, {"_wallet": wallet}
 
 
 def freeze(connection: Connection, wallet: str, why: str | None) -> None:
@@ -127,7 +159,7 @@ def freeze(connection: Connection, wallet: str, why: str | None) -> None:
     connection.execute(_SET_WALLET, {"frozen": why, "_wallet": wallet})
 
 
-def refuse_frozen(wallet: RowMapping) -> None:
+def refuse_frozen(wallet: Row) -> None:
     """:raises CapExceeded: the wallet is frozen. Nothing was bought."""
     if wallet["frozen"]:
         raise CapExceeded(
@@ -136,24 +168,37 @@ def refuse_frozen(wallet: RowMapping) -> None:
         )
 
 
-def take(connection: Connection, wallet: RowMapping, intent: Intent, now: datetime, seconds: float) -> None:
+def reading_way(wallet: str, order_key: str, now: datetime) -> Read:
+    """The read of what keeps a purchase from the turn; see :func:`take`."""
+    return _IN_THE_WAY, {"_wallet": wallet, "_key": order_key, "_now": stamp(now)}
+
+
+def take(
+    connection: Connection,
+    wallet: Row,
+    intent: Intent,
+    now: datetime,
+    seconds: float,
+    way: Row,
+) -> None:
     """Give a purchase the turn on its locked wallet for so many seconds. Its ticket is used up.
 
+    :param way: the row of :func:`reading_way`.
     :raises WalletHeld: another purchase has the turn, is before this one in the line, or is unresolved. Nothing was bought.
     """
     key, is_on = wallet["turn_key"], (wallet["turn_until"] or "") > stamp(now)
     if key and key != intent.order_key and is_on:
         raise under_way(key, intent.wallet)
     values = {"_wallet": intent.wallet, "_key": intent.order_key}
-    way = connection.execute(_IN_THE_WAY, {**values, "_now": stamp(now)}).one()
-    if way.unresolved:
+    if way["unresolved"]:
         _refuse_beside(connection.execute(_UNRESOLVED_PURCHASE, values).first(), intent)
-    if way.first not in (None, intent.order_key) and not (key and is_on):
-        raise WalletHeld(f"other purchases wait for wallet {intent.wallet!r}, {way.first!r} first. Nothing was bought.")
-    if way.ticket is not None:
-        connection.execute(_TAKE_TICKET, {"_ticket": way.ticket})
+    if way["first"] not in (None, intent.order_key) and not (key and is_on):
+        raise WalletHeld(f"other purchases wait for wallet {intent.wallet!r}, {way['first']!r} first. Nothing was bought.")
+    if way["ticket"] is not None:
+        trips.write_later(connection, _TAKE_TICKET, {"_ticket": way["ticket"]})
     until = stamp(now + timedelta(seconds=seconds))
-    connection.execute(_SET_WALLET, {"turn_key": intent.order_key, "turn_until": until, "_wallet": intent.wallet})
+    turn = {"turn_key": intent.order_key, "turn_until": until}
+    trips.write_later(connection, _SET_WALLET, {**turn, "_wallet": intent.wallet})
 
 
 def under_way(key: str, wallet: str) -> WalletHeld:
@@ -166,12 +211,15 @@ def under_way(key: str, wallet: str) -> WalletHeld:
 
 def leave(connection: Connection, purchase: Purchase) -> None:
     """Give the turn back, if the purchase has it."""
-    connection.execute(_LEAVE_TURN, {"_wallet": purchase.wallet, "_key": purchase.order_key})
+    trips.write_later(connection, _LEAVE_TURN, {"_wallet": purchase.wallet, "_key": purchase.order_key})
 
 
 def note_sending(connection: Connection, purchase: Purchase) -> None:
-    """Keep in the locked wallet that this creation was sent just now. Evidence of others from before is outdated."""
-    connection.execute(_NOTE_SENDING, {"_wallet": purchase.wallet, "_key": purchase.order_key})
+    """Keep in the locked wallet that this creation was sent just now. Evidence of others from before is outdated.
+
+    It is the last statement of its transaction.
+    """
+    trips.execute_last(connection, _NOTE_SENDING, {"_wallet": purchase.wallet, "_key": purchase.order_key})
 
 
 def refuse_second_extension(connection: Connection, intent: Intent) -> None:

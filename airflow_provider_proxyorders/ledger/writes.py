@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from airflow_provider_proxyorders.domain.errors import CapExceeded, LedgerError, WalletHeld
 from airflow_provider_proxyorders.domain.exact_json import dump_json
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, Purchase, Step, VendorOrder, step_after
 from airflow_provider_proxyorders.domain.text import amount
+from airflow_provider_proxyorders.ledger import counting, freezes, keys, ownership, questions, spending, trips, turns
 from airflow_provider_proxyorders.ledger import evidence as ledger_evidence
-from airflow_provider_proxyorders.ledger import freezes, keys, ownership, questions, spending, turns
 from airflow_provider_proxyorders.ledger.dialect import insert_or_ignore, stamp
 from airflow_provider_proxyorders.ledger.evidence import Floor
 from airflow_provider_proxyorders.ledger.facts import forget_balance
@@ -36,16 +36,10 @@ from airflow_provider_proxyorders.ledger.rows import (
     purchase_of,
 )
 from airflow_provider_proxyorders.ledger.schema import purchases, steps
+from airflow_provider_proxyorders.ledger.trips import Row
 
 # Statements are built once: building a statement costs more than running it. Values go in at execution.
 _KEY = purchases.c.order_key == bindparam("_key")
-#: Refusals that count for the limits.
-_COUNTED_REFUSALS = select(purchases).where(
-    purchases.c.wallet == bindparam("_wallet"),
-    purchases.c.step == Step.REJECTED.value,
-    purchases.c.updated_at < bindparam("_before"),
-    purchases.c.counted > 0,
-)
 _FIND_PURCHASE = select(purchases).where(_KEY)
 _UPDATE_PURCHASE = update(purchases).where(_KEY).returning(purchases)
 #: Only while the purchase still stands at the step and fence of the writer's copy.
@@ -54,7 +48,6 @@ _UPDATE_IF_UNCHANGED = (
     .where(_KEY, purchases.c.step == bindparam("_step"), purchases.c.fence == bindparam("_fence"))
     .returning(purchases)
 )
-_SET_COUNTED = update(purchases).where(_KEY)
 _APPEND_STEP = steps.insert()
 
 
@@ -66,7 +59,7 @@ class LedgerWrites(LedgerFingerprints):
 
         An INTENDED or REJECTED purchase is intended anew. Any other purchase comes back as it stands.
 
-        :raises OrderKeyConflict, KeyTaken: see :func:`keys.lock`; or the key stands for another request that may have been sent.
+        :raises OrderKeyConflict, KeyTaken: see :func:`keys.own_row`; or it stands for another request that may have been sent.
         :raises CapExceeded: the purchase would pass a limit, or the wallet is frozen.
         :raises WalletHeld: another purchase of the wallet is under way or unresolved.
         :raises OutcomeUnknown: a late answer named an order for this key, and nobody has decided about it.
@@ -75,9 +68,13 @@ class LedgerWrites(LedgerFingerprints):
         day, amount = spending.day_of(now, intent.zone), spending.millionths(intent.amount.amount)
         fingerprint = keyed(self.salt, intent.fingerprint)
         with self.transaction() as connection:
-            wallet = turns.lock(connection, intent.wallet)
+            wallet, (_, under_key, ways) = turns.lock_and_read(
+                connection,
+                intent.wallet,
+                lambda name: (*keys.locking_reads(intent), turns.reading_way(name, intent.order_key, now)),
+            )
             intent = turns.in_wallet(intent, wallet)
-            before = keys.lock(connection, intent, actor)
+            before = keys.own_row(connection, intent, actor, under_key)
             if before is not None:
                 purchase = purchase_of(before)
                 if not self.is_same_request(purchase, intent.fingerprint):
@@ -90,19 +87,19 @@ class LedgerWrites(LedgerFingerprints):
                 questions.refuse_open(connection, purchase)
             turns.refuse_frozen(wallet)
             if intent.takes_turn:
-                turns.take(connection, wallet, intent, now, turn_seconds)
+                turns.take(connection, wallet, intent, now, turn_seconds, ways[0])
             elif intent.kind == "extend":
                 turns.refuse_second_extension(connection, intent)
             if before is not None:  # an earlier try's reservation, on whatever day, makes room for this one
                 spending.add(connection, before["wallet"], before["counted_on"], -before["counted"])
-            _check_limits(connection, intent, day, amount, now)
+            counting.check_limits(connection, intent, day, amount, now)
             spending.add(connection, intent.wallet, day, amount)
             columns: dict[str, Any] = {"counted": amount, "counted_on": day, "updated_at": stamp(now)}
             columns |= {"fingerprint": fingerprint, **columns_of_task(actor)}
-            row = _write_intent(connection, intent, before, columns)
+            intended = purchase_of(_write_intent(connection, intent, before, columns))
             why = why or ("intended" if before is None else "intended anew")
-            append(connection, intent.order_key, Step.INTENDED, row["fence"], now, why, actor)
-            return purchase_of(row)
+            _append(connection, intended, now, why, actor, is_last=True)
+            return intended
 
     def claim(
         self,
@@ -127,11 +124,15 @@ class LedgerWrites(LedgerFingerprints):
         """
         now = self.clock()
         with self.transaction() as connection:
-            wallet = turns.lock(connection, purchase.wallet)
+            wallet, answers = turns.lock_and_read(
+                connection,
+                purchase.wallet,
+                lambda name: ledger_evidence.reads_before_sending(name, purchase, evidence) if alone else (),
+            )
             purchase = turns.in_wallet(purchase, wallet)
             turns.refuse_frozen(wallet)
             if alone:
-                ledger_evidence.check_alone(connection, purchase, wallet, evidence)
+                ledger_evidence.check_alone(connection, purchase, wallet, *answers)
             if floor is not None:
                 _check_floor(connection, purchase, floor)
             changes = {
@@ -140,8 +141,9 @@ class LedgerWrites(LedgerFingerprints):
                 "sent_until": stamp(now + timedelta(seconds=sent_seconds)),
                 "fence": purchase.fence + 1,
             }
-            sent = change(connection, purchase, Step.SENT, "sending now", actor, now, changes)
-            if alone and purchase.kind == "create":
+            noted = alone and purchase.kind == "create"
+            sent = change(connection, purchase, Step.SENT, "sending now", actor, now, changes, is_last=not noted)
+            if noted:
                 turns.note_sending(connection, sent)
             return sent
 
@@ -204,7 +206,7 @@ class LedgerWrites(LedgerFingerprints):
             purchase = turns.in_wallet(purchase, wallet)
             unsent = step is Step.INTENDED and not changes.get("maybe_sent", purchase.maybe_sent)
             if unsent or (step is Step.REJECTED and not uncertain):
-                changes |= count(connection, purchase, 0)  # this step is the proof that nothing was bought
+                changes |= counting.count(connection, purchase, 0)  # this step is the proof that nothing was bought
             if vendor_order is not None:
                 changes |= _write_order(connection, wallet, purchase, vendor_order, names, now)
             charge = (vendor_order.price if vendor_order else None) or price or purchase.price
@@ -212,7 +214,7 @@ class LedgerWrites(LedgerFingerprints):
                 changes |= _write_charge(connection, wallet, purchase, charge, vendor_order, now)
             if step is not Step.INTENDED and wallet["turn_key"] == purchase.order_key:
                 turns.leave(connection, purchase)  # an unresolved purchase blocks the wallet by its step
-            return change(connection, purchase, step, why, actor, now, changes)
+            return change(connection, purchase, step, why, actor, now, changes, is_last=True)
 
     def release(self, purchase: Purchase, why: str, actor: Actor) -> Purchase:
         """Give back the reservation of an intent, after a try ended before anything was sent. The key stays INTENDED.
@@ -225,9 +227,9 @@ class LedgerWrites(LedgerFingerprints):
             turns.leave(connection, purchase)
             changes: dict[str, Any] = {"fence": purchase.fence + 1}  # a worker with an older intent must intend anew
             if not purchase.maybe_sent:
-                changes |= count(connection, purchase, 0)
+                changes |= counting.count(connection, purchase, 0)
             step = Step.UNKNOWN if purchase.maybe_sent else Step.INTENDED
-            return change(connection, purchase, step, why, actor, now, changes)
+            return change(connection, purchase, step, why, actor, now, changes, is_last=True)
 
     def freeze(self, wallet: str, why: str | None, *, actor: Actor | None = None, note: str = "") -> None:
         """Stop all purchases from a wallet, or with ``None`` allow them again.
@@ -248,38 +250,7 @@ class LedgerWrites(LedgerFingerprints):
 # -- inside a transaction --------------------------------------------------------------------------------------------
 
 
-def count(connection: Connection, purchase: Purchase, counted: int) -> dict[str, int]:
-    """Count a purchase for so many millionths on its wallet's day; returns the changed column.
-
-    The order of each open question counts beside that, for as much as was reserved.
-    """
-    row = connection.execute(_FIND_PURCHASE, {"_key": purchase.order_key}).mappings().one()
-    counted += questions.number_open(connection, purchase.order_key) * spending.millionths(purchase.reserved.amount)
-    spending.add(connection, row["wallet"], row["counted_on"], counted - row["counted"])
-    return {"counted": counted}
-
-
-def _check_limits(connection: Connection, intent: Intent, day: str, amount: int, now: datetime) -> None:
-    """:raises CapExceeded: see :func:`spending.check`. An uncertain refusal counts for its settle time only."""
-    try:
-        spending.check(connection, intent.wallet, day, amount, intent.caps)
-    except CapExceeded:
-        before = stamp(now - timedelta(seconds=intent.settle_time))
-        refused = connection.execute(_COUNTED_REFUSALS, {"_wallet": intent.wallet, "_before": before}).mappings().all()
-        for purchase in map(purchase_of, refused):
-            connection.execute(_SET_COUNTED, {"_key": purchase.order_key, **count(connection, purchase, 0)})
-        spending.check(connection, intent.wallet, day, amount, intent.caps)
-
-
-def count_beside(connection: Connection, purchase: Purchase, amount: Decimal) -> None:
-    """Count so much more for a purchase than so far, or less below zero."""
-    row = connection.execute(_FIND_PURCHASE, {"_key": purchase.order_key}).mappings().one()
-    more = spending.millionths(amount)
-    spending.add(connection, row["wallet"], row["counted_on"], more)
-    connection.execute(_SET_COUNTED, {"_key": purchase.order_key, "counted": row["counted"] + more})
-
-
-def _write_intent(connection: Connection, intent: Intent, before: RowMapping | None, columns: Mapping[str, Any]) -> RowMapping:
+def _write_intent(connection: Connection, intent: Intent, before: Row | None, columns: Mapping[str, Any]) -> Row:
     values = {**columns_of_intent(intent), **columns, "step": Step.INTENDED.value, "reason": ""}
     if before is None:
         values |= {"order_key": intent.order_key, "task_key": intent.task_key, "fence": 1, "created_at": columns["updated_at"]}
@@ -294,7 +265,7 @@ def _write_intent(connection: Connection, intent: Intent, before: RowMapping | N
 
 def _write_order(
     connection: Connection,
-    wallet: RowMapping,
+    wallet: Row,
     purchase: Purchase,
     vendor_order: VendorOrder,
     names: Iterable[str],
@@ -304,7 +275,7 @@ def _write_order(
     ownership.take(connection, purchase, vendor_order, names)
     why = questions.close(connection, purchase, vendor_order.order_id, "adopted", now)
     if why is not None:
-        count_beside(connection, purchase, -purchase.reserved.amount)
+        counting.count_beside(connection, purchase, -purchase.reserved.amount)
         if wallet["frozen"] == why:
             note = f"its order {vendor_order.order_id} was adopted"
             freezes.set_frozen(connection, purchase.wallet, None, now, note=note)
@@ -313,7 +284,7 @@ def _write_order(
 
 
 def _freeze_for_unreadable_charge(
-    connection: Connection, wallet: RowMapping, purchase: Purchase, order: VendorOrder, now: datetime
+    connection: Connection, wallet: Row, purchase: Purchase, order: VendorOrder, now: datetime
 ) -> None:
     """Freeze the wallet when an order is first seen with a charge that is no amount: the next one could be as odd."""
     if order.unreadable_charge and purchase.price is None and not purchase.vendor_status and not wallet["frozen"]:
@@ -323,7 +294,7 @@ def _freeze_for_unreadable_charge(
 
 def _write_charge(
     connection: Connection,
-    wallet: RowMapping,
+    wallet: Row,
     purchase: Purchase,
     charge: Money,
     vendor_order: VendorOrder | None,
@@ -341,7 +312,7 @@ def _write_charge(
         "price": f"{charge.amount:f}",
         "refund": f"{refund.amount:f}" if refund else None,
         "currency": charge.currency or purchase.reserved.currency,
-        **count(connection, purchase, spending.millionths(net)),
+        **counting.count(connection, purchase, spending.millionths(net)),
     }
 
 
@@ -364,10 +335,19 @@ def _check_floor(connection: Connection, purchase: Purchase, floor: Floor) -> No
 
 
 def change(
-    connection: Connection, purchase: Purchase, step: Step, why: str, actor: Actor, now: datetime, changes: Mapping[str, Any]
+    connection: Connection,
+    purchase: Purchase,
+    step: Step,
+    why: str,
+    actor: Actor,
+    now: datetime,
+    changes: Mapping[str, Any],
+    *,
+    is_last: bool = False,
 ) -> Purchase:
     """Take a purchase to a step, with its row in the history.
 
+    :param is_last: whether the transaction ends with that row.
     :raises StaleClaim: another worker has taken it further.
     """
     if step is not purchase.step and step not in LIFE[purchase.step]:
@@ -379,15 +359,16 @@ def change(
     row = connection.execute(_UPDATE_IF_UNCHANGED, {**values, **unchanged}).mappings().first()
     if row is None:
         raise StaleClaim(f"another worker has taken {purchase.order_key!r} further; this worker must stop writing about it")
-    append(connection, purchase.order_key, step, row["fence"], now, why, actor)
-    return purchase_of(row)
+    changed = purchase_of(row)
+    _append(connection, changed, now, why, actor, is_last=is_last)
+    return changed
 
 
-def append(connection: Connection, order_key: str, step: Step, fence: int, now: datetime, why: str, actor: Actor) -> None:
+def _append(connection: Connection, purchase: Purchase, now: datetime, why: str, actor: Actor, *, is_last: bool) -> None:
     row = {
-        "order_key": order_key,
-        "step": step.value,
-        "fence": fence,
+        "order_key": purchase.order_key,
+        "step": purchase.step.value,
+        "fence": purchase.fence,
         "at": stamp(now),
         "why": why,
         "dag_id": actor.dag_id,
@@ -397,4 +378,7 @@ def append(connection: Connection, order_key: str, step: Step, fence: int, now: 
         "try_number": actor.try_number,
         "host": actor.host,
     }
-    connection.execute(_APPEND_STEP, row)
+    if is_last:
+        trips.execute_last(connection, _APPEND_STEP, row)
+    else:
+        trips.write_later(connection, _APPEND_STEP, row)

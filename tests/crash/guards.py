@@ -120,7 +120,7 @@ def turn(patch: Patch) -> None:
 def reservation(patch: Patch) -> None:
     """A purchase counts for the limits when it was charged, not when it is intended."""
     from airflow_provider_proxyorders.domain.model import Step
-    from airflow_provider_proxyorders.ledger import Ledger, schema, writes
+    from airflow_provider_proxyorders.ledger import Ledger, counting, schema
 
     intend = Ledger.intend
 
@@ -128,7 +128,7 @@ def reservation(patch: Patch) -> None:
         order = intend(ledger, *args, **kwargs)
         if order.step is Step.INTENDED:
             with ledger.engine.begin() as connection:
-                free = writes.count(connection, order, 0)
+                free = counting.count(connection, order, 0)
                 connection.execute(
                     schema.purchases.update().where(schema.purchases.c.order_key == order.order_key).values(**free)
                 )

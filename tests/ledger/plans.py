@@ -22,8 +22,9 @@ def plans_of(ledger: Ledger) -> Iterator[list[str]]:
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        if statement.lstrip().startswith("SELECT") and "proxyorders_purchases" in statement:
-            asked.append((statement, values))
+        for part in statement.split(";"):  # PostgreSQL takes several in one trip
+            if part.lstrip().startswith("SELECT") and "proxyorders_purchases" in part:
+                asked.append((part, values))
 
     plans: list[str] = []
     event.listen(ledger.engine, "before_cursor_execute", note)

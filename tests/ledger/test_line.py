@@ -142,7 +142,9 @@ def test_the_line_costs_nothing_where_nobody_waits(ledger: Ledger) -> None:
     statements = counted("a")
     assert sum("proxyorders_tickets" in statement for statement in statements) == 1
     line_up(ledger, "b")
-    assert len(counted("b")) == len(statements) + 1, "its ticket is used up"
+    used_up = 0 if ledger.engine.dialect.name == "postgresql" else 1  # in PostgreSQL that travels with another statement
+    assert len(counted("b")) == len(statements) + used_up
+    assert ledger.place_in_line(WALLET, "b").left is None
     line_up(ledger, "c")
     asked.clear()
     ledger.place_in_line(WALLET, "c")
@@ -156,7 +158,8 @@ def test_a_claim_searches_no_purchases(ledger: Ledger) -> None:
     event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: asked.append(statement))
     ledger.claim(purchase, WHO, evidence={}, sent_seconds=60, alone=True)
     statements = [statement for statement in asked if not statement.startswith("BEGIN")]
-    assert len(statements) == 5 and not any("FROM proxyorders_purchases" in statement for statement in statements)
+    trips = 3 if ledger.engine.dialect.name == "postgresql" else 5
+    assert len(statements) == trips and not any("FROM proxyorders_purchases" in statement for statement in statements)
 
 
 def test_a_sending_of_another_turn_outdates_the_evidence(ledger: Ledger, time: Time) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
 
 from airflow_provider_proxyorders.domain.errors import LedgerError, OrderKeyConflict, WalletHeld
 from airflow_provider_proxyorders.domain.model import LIFE, TAKEN, Actor, Money, OrderStatus, Purchase, Step, VendorOrder
-from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger
+from airflow_provider_proxyorders.ledger import Intent, Ledger, StaleClaim, open_ledger, turns
 from airflow_provider_proxyorders.ledger.bulk import owned_among
+from airflow_provider_proxyorders.ledger.dialect import stamp
+from airflow_provider_proxyorders.ledger.writes import change
 from tests.counted import counted
 from tests.ledgers import sqlite_ledger
 
@@ -265,18 +266,10 @@ def test_the_last_step_before_a_read_has_no_step_of_the_wallet_on_its_way(postgr
     """
     ledger, beside = open_ledger(postgres_url), open_ledger(postgres_url)
     purchase = ledger.intend(intent(), WHO)
-    pool = ThreadPoolExecutor(1)
-    asked: list[Future[int]] = []
-    stood = threading.Event()
-
-    def stand_still(connection: Connection) -> None:
-        if not stood.is_set():
-            stood.set()
-            sent(beside, "other", wallet="v:other")
-            asked.append(pool.submit(beside.last_step_of, "v:c"))
-            assert not wait(asked, timeout=1.0).done, "it answered while a step of the wallet was on its way"
-
-    event.listen(ledger.engine, "commit", stand_still)
-    ledger.claim(purchase, WHO, evidence={}, sent_seconds=60)
-    assert asked[0].result(30) >= ledger.sent_after("v:c", 0, purchase.created_at)[0].number
-    pool.shutdown()
+    with ThreadPoolExecutor(1) as pool, ledger.engine.begin() as connection:
+        turns.lock(connection, "v:c")
+        change(connection, purchase, Step.SENT, "sending now", WHO, purchase.created_at, {"sent_at": stamp(purchase.created_at)})
+        sent(beside, "other", wallet="v:other")
+        asked = pool.submit(beside.last_step_of, "v:c")
+        assert not wait([asked], timeout=1.0).done, "it answered while a step of the wallet was on its way"
+    assert asked.result(30) >= ledger.sent_after("v:c", 0, purchase.created_at)[0].number

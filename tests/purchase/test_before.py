@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from time import monotonic, sleep
 from typing import Any
@@ -140,7 +141,8 @@ def test_where_turns_are_slow_the_next_one_reads_once_more(shop: Shop) -> None:
 def test_it_is_no_older_than_the_settle_time(shop: Shop) -> None:
     hold(shop)
     _, second = two(shop, settle=HELD / 3)
-    assert second.step is Step.PLACED and READ_IN_LINE not in second.evidence
+    assert second.step is Step.PLACED and second.sent_at is not None
+    assert (second.sent_at - datetime.fromisoformat(second.evidence["read_from"])).total_seconds() < HELD / 2
 
 
 def test_an_unreadable_vendor_is_asked_again_at_the_turn(shop: Shop) -> None:
