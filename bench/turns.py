@@ -75,8 +75,9 @@ def read_evidence(hook: Any, vendor: str) -> None:
 
 
 def buy(vendor: str, url: str, worker: int, orders: int, ready: Any, done: Any) -> None:
-    """One worker. It has read the ledger and the vendor before it begins: a hundred first imports at once would be measured else."""
+    """One worker. It is ready to buy before it begins: a hundred first imports at once would be measured else."""
     hook = hook_of(vendor, url)
+    hook.buyer()
     hook.ledger.last_step()
     read_evidence(hook, vendor)
     ready.wait()
