@@ -41,6 +41,7 @@ def private_airflow() -> None:
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ.update(AIRFLOW_HOME=home, AIRFLOW__CORE__LOAD_EXAMPLES="False", AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode a new process measures the compiler
+    sys.dont_write_bytecode = False
 
 
 def options(what: str, add: Callable[[argparse.ArgumentParser], None] | None = None) -> argparse.Namespace:
