@@ -45,6 +45,12 @@ class FactStore(Database):
         with self.autocommit() as connection:
             return connection.execute(_GET, {"_name": name}).scalar()
 
+    def get_and_former_names(self, name: str, wallet: str) -> tuple[str | None, list[str]]:
+        """The value of a name, and the former names of a wallet, in one trip."""
+        with self.autocommit() as connection:
+            own, former = trips.together(connection, (_GET, {"_name": name}), turns.reading_former_names(wallet))
+        return own[0]["value"] if own else None, [row["wallet"] for row in former]
+
     def advance(self, name: str, value: str) -> bool:
         """Keep a value if it sorts after the present value. True for the one caller with a change."""
         later = {"value": value, "at": stamp(self.clock())}
@@ -93,12 +99,10 @@ class WalletFact(Fact):
 
     def get(self) -> str | None:
         """The value; that of a former name, where the present name has none."""
-        with self.store.autocommit() as connection:
-            own, former = trips.together(connection, (_GET, {"_name": self.name}), turns.reading_former_names(self.wallet))
-        if own:
-            return str(own[0]["value"])
-        names = [row["wallet"] for row in former]
-        return next((value for name in names if (value := self.store.get(self.name_for(name))) is not None), None)
+        value, former = self.store.get_and_former_names(self.name, self.wallet)
+        if value is not None:
+            return value
+        return next((value for name in former if (value := self.store.get(self.name_for(name))) is not None), None)
 
     def decide_once(self, value: str) -> str:
         """The same as for every fact; a decision under a former name stays."""

@@ -155,15 +155,19 @@ def _driver_of(connection: Connection) -> Any:
 
 def _written(connection: Connection, statement: Executable, values: Mapping[str, Any], prefix: str) -> tuple[str, dict[str, Any]]:
     """A statement as the driver takes it, with names of its parameters that no other statement of the message has."""
-    written = _compiled(statement, connection.dialect, tuple(values)).construct_expanded_state(dict(values))
-    parameters = {}
-    for name, value in written.parameters.items():
-        processor = written.processors.get(name)
-        parameters[f"{prefix}_{name}"] = processor(value) if processor is not None else value
+    compiled, processors = _compiled(statement, connection.dialect, tuple(values))
+    cleaned = {name: processors[name](value) if name in processors else value for name, value in values.items()}
+    written = compiled.construct_expanded_state(cleaned)
+    parameters = {f"{prefix}_{name}": value for name, value in written.parameters.items()}
     return _PARAMETER.sub(rf"%({prefix}_\1)s", written.statement), parameters
 
 
 @lru_cache(maxsize=256)
-def _compiled(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> Any:
-    """A statement as the dialect writes it for values of these names. Statements are made once, so few are kept here."""
-    return statement.compile(dialect=dialect, column_keys=names)
+def _compiled(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> tuple[Any, Mapping[str, Any]]:
+    """A statement as the dialect writes it for values of these names, and what its columns make of a value, such as odd text.
+
+    Statements are made once, so few are kept here.
+    """
+    compiled = statement.compile(dialect=dialect, column_keys=names)
+    of_types = {name: parameter.type.dialect_impl(dialect).bind_processor(dialect) for name, parameter in compiled.binds.items()}
+    return compiled, {name: process for name, process in of_types.items() if process is not None}

@@ -109,3 +109,9 @@ def test_reads_together_are_what_they_are_alone(ledger: Ledger) -> None:
         alone = [dict(row) for row in connection.execute(query).mappings()]
         rows, none, again = trips.together(connection, (query, {}), (query.where(facts.c.value == "no"), {}), (query, {}))
     assert list(map(dict, rows)) == list(map(dict, again)) == alone and len(alone) == len(names) and not none
+
+
+def test_odd_text_travels_as_it_is_written_alone(ledger: Ledger) -> None:
+    """A note is no last statement of its transaction: it travels, and what a database refuses is replaced as ever."""
+    purchase = ledger.note(ledger.intend(intent(), WHO), "half a pair \ud800 and \0", WHO)
+    assert ledger.history("k")[-1].why == "half a pair ? and ?" and purchase.step is Step.INTENDED

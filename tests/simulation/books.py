@@ -21,7 +21,7 @@ from .scenario import Weather
 READS = (
     "find", "get", "owned_by_another", "last_step", "sent_after", "order_ids_of_reference", "maybe_refunded",
     "freeze_reason", "purchases", "looks_at_last_sending", "check_alone", "place_in_line",
-    "is_outdated",
+    "is_outdated", "get_and_former_names",
 )  # fmt: skip
 WRITES = (
     "decide_once", "put", "intend", "claim", "record", "release", "freeze", "add_look", "cut_sending", "cut_turn",
