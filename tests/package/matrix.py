@@ -98,9 +98,13 @@ def play(python: str, airflow: str, options: argparse.Namespace, *, whole: bool)
     except subprocess.CalledProcessError as error:
         return Row(python, airflow, f"not installed: {error}", "", (time.monotonic() - began) / 60, good=False)
     print(f"{name}: testing", flush=True)
-    parallel = [f"--numprocesses={options.jobs}", "--dist=worksteal", "-p", "no:cacheprovider"]
-    selected = ["-m", "not e2e", "-q", *parallel, *options.tests]
-    counts, good = run(own, BUILD / f"{name}.log", *selected)
+    selected = ["-m", "not e2e", "-q", "-o", f"cache_dir={BUILD / name / 'cache'}", *options.tests]
+    parallel = [f"--numprocesses={options.jobs}", "--dist=worksteal", "--durations=100"]
+    counts, good = run(own, BUILD / f"{name}.log", *parallel, *selected)
+    if not good:
+        # As in `make test`: one that missed its seconds beside the others runs again alone.
+        alone, good = run(own, BUILD / f"{name}-alone.log", "--last-failed", "--last-failed-no-failures=none", *selected)
+        counts = f"{counts}; alone {alone}"
     said = ""
     if whole:
         said, well = run(own, BUILD / f"{name}-whole.log", "-m", "e2e", "-q", "-p", "no:cacheprovider", *WHOLE)
