@@ -52,11 +52,11 @@ def test_a_password_stays_out_of_errors(form: str) -> None:
         ("postgresql+psycopg://me:hush@db.example.com:5432/p", "postgresql+psycopg://me:***@db.example.com:5432/p"),
         ("postgresql://me@/p?host=/run/pg&password=hush", "postgresql+psycopg://me@/p?host=%2Frun%2Fpg"),
         ("postgresql://me:a@b@db/p", "postgresql+psycopg://***"),
-        ("sqlite:////srv/me@home/p.db", "sqlite:////srv/me%40home/p.db"),
+        ("sqlite:////srv/me@home/p.db", "sqlite:////srv/me@home/p.db"),
     ],
 )
 def test_the_place_of_a_ledger_is_named(url: str, place: str) -> None:
-    assert without_password(read_address(url)) == place
+    assert without_password(read_address(url)) in (place, place.replace("me@home", "me%40home"))  # SQLAlchemy 2.0, and 2.1
 
 
 @pytest.mark.parametrize(
