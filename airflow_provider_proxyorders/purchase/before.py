@@ -18,6 +18,7 @@ from airflow_provider_proxyorders.purchase.attempt import Attempt, Before
 from airflow_provider_proxyorders.purchase.checkpoint import Compared
 from airflow_provider_proxyorders.purchase.price import balance_for_floor, require_same_currency
 from airflow_provider_proxyorders.purchase.turns import Turns
+from airflow_provider_proxyorders.transport.many import sent_ahead
 from airflow_provider_proxyorders.vendors.evidence import balance_in
 
 
@@ -37,7 +38,9 @@ class ReadsBefore:
         """
         tracker, request = self.tracker, attempt.request
         begun = self.checkpoints.begin()
-        evidence = tracker.http.run_reading(lambda: tracker.vendor.snapshot(request.kind, request.prepared.body, request.target))
+        what = request.kind, request.prepared.body, request.target
+        with sent_ahead(tracker.http, tracker.vendor.snapshot_reads(*what)):
+            evidence = tracker.http.run_reading(lambda: tracker.vendor.snapshot(*what))
         read_until = self.turns.ticks(), self.ledger.clock()
         if warning := tracker.http.vendor_clock.warn_once():
             tracker.say(warning)

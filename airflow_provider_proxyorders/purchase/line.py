@@ -18,7 +18,7 @@ from airflow_provider_proxyorders.purchase.pauses import SpokenPause
 if TYPE_CHECKING:
     from airflow_provider_proxyorders.purchase.tracker import OrderTracker
 
-#: Pause of the first in line between two looks, the pause for each purchase ahead of another waiter, and the longest, in seconds.
+#: Seconds between two looks: of the first in line, for each purchase before the next act of another waiter, and at most.
 PAUSE_OF_FIRST, PAUSE_FOR_EACH, LONGEST_PAUSE = 0.02, 0.1, 5.0
 #: The pause is at least such a part of the time for which the line has stood: a late look then costs a small part of the wait.
 PART_OF_STANDING = 1 / 30
@@ -71,13 +71,14 @@ class Line:
         self._blocker, self._helps_after = blocker, self.pause.waited + HELP_EVERY
         return True
 
-    def wait(self, place: Place, blocker: str | None) -> None:
+    def wait(self, place: Place, blocker: str | None, until: int = 0) -> None:
         """Pause until the next look.
 
         :param blocker: order key of the purchase that holds the wallet.
+        :param until: the place at which this waiter acts next, as a number of waiters ahead.
         """
         stood = max(self.ticks() - self._moved_at, self.pause.waited - self._waited_then)
-        seconds = max(place.ahead * PAUSE_FOR_EACH, PAUSE_OF_FIRST, stood * PART_OF_STANDING)
+        seconds = max((place.ahead - until) * PAUSE_FOR_EACH, PAUSE_OF_FIRST, stood * PART_OF_STANDING)
         self.pause.sleep_at(place, blocker, min(seconds, LONGEST_PAUSE, self.patience_left), self.patience_left)
 
     @contextlib.contextmanager

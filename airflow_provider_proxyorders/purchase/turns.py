@@ -102,7 +102,8 @@ class Turns:
             if over:
                 error.retry_after = self.seconds_until_free(error)
                 raise error
-            line.wait(place, error.blocker)
+            reads_next = read_early is not None and not reads and place.ahead >= READ_EARLY
+            line.wait(place, error.blocker, READ_EARLY - 1 if reads_next else 0)
 
     def _reads_now(self, ahead: int, reads: int, read_at: float) -> bool:
         """Whether a waiter reads its evidence at this place: once, and once more as the next one where turns are slow."""

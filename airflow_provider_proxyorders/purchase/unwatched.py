@@ -6,14 +6,17 @@ Rule: a few orders a purchase, the oldest first, and each order at the vendor's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
-from airflow_provider_proxyorders.domain.errors import OrderNotFound, UnreadableAnswer, VendorError
+from airflow_provider_proxyorders.domain.errors import OrderNotFound, ProxyOrdersError, UnreadableAnswer, VendorError
 from airflow_provider_proxyorders.domain.exact_json import UnreadableBody, dump_json, load_json
-from airflow_provider_proxyorders.domain.model import TAKEN, Purchase
+from airflow_provider_proxyorders.domain.model import TAKEN, Purchase, VendorOrder
 from airflow_provider_proxyorders.ledger import facts
 from airflow_provider_proxyorders.purchase.polling import look_pause
 from airflow_provider_proxyorders.purchase.tracker import OrderTracker
+from airflow_provider_proxyorders.transport.many import run_many
 
 #: Orders that one purchase reads at most.
 MOST_ORDERS = 20
@@ -82,12 +85,26 @@ class Unwatched:
                         tracker.record_reading(purchase, orders[purchase.order_id])
                         read += 1
                 return read > 0
-            for purchase in due:
-                try:
-                    tracker.refresh(purchase)
-                    read += 1
-                except (OrderNotFound, UnreadableAnswer):
-                    continue  # it may show later, and the others are read
+            flows = [partial(vendor.get, purchase.order_id or "") for purchase in due]
+            with closing(run_many(tracker.http, flows)) as answers:
+                for purchase, answer in zip(due, answers, strict=True):
+                    try:
+                        self._take(purchase, answer)
+                        read += 1
+                    except (OrderNotFound, UnreadableAnswer):
+                        continue  # it may show later, and the others are read
         except VendorError as error:
             tracker.say(f"Orders that nobody waits for could not be read: {error}")
         return read > 0
+
+    def _take(self, purchase: Purchase, answer: VendorOrder | ProxyOrdersError) -> None:
+        """Record what a read of an order brought.
+
+        :raises ProxyOrdersError: such an ``answer``; the ledger stays as it is.
+        """
+        if isinstance(answer, OrderNotFound):
+            self.tracker.note_missing(purchase, answer)
+        elif isinstance(answer, ProxyOrdersError):
+            raise answer
+        else:
+            self.tracker.record_reading(purchase, answer)

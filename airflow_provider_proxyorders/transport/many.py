@@ -1,20 +1,23 @@
-"""Runs several reading flows of one account at a time.
+"""Several reading calls of one account at a time.
 
-Three rules. They share the pace of the account, and its pause after an answer such as 429. The first one runs alone: it opens the
-session and logs in, and a refused key is asked once. Results come in the order of the flows, with a bounded number in memory.
+Three rules. They share the pace of the account, and its pause after an answer such as 429. Before the vendor has answered well,
+one call is made alone: it opens the session and logs in, and a refused key is asked once. Results come in the order of the flows,
+with a bounded number in memory.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
+from typing import Any
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError
 from airflow_provider_proxyorders.transport.flow import T
 from airflow_provider_proxyorders.transport.worker import Http
-from airflow_provider_proxyorders.wire.messages import Flow
+from airflow_provider_proxyorders.wire.messages import Flow, Request
 
 
 def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T | ProxyOrdersError, None, None]:
@@ -32,17 +35,17 @@ def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T 
             return error
 
     rest = iter(flows)
-    for make in islice(rest, 1):
+    for make in islice(rest, 0 if http.was_answered else 1):
         yield run(make)
-    second = [*islice(rest, 1)]
-    if not second or http.at_once == 1:
-        yield from map(run, chain(second, rest))
+    more = [*islice(rest, 2)]
+    if len(more) < 2 or http.at_once == 1:
+        yield from map(run, chain(more, rest))
         return
     running: deque[Future[T | ProxyOrdersError]] = deque()
     pool = ThreadPoolExecutor(http.at_once, thread_name_prefix="proxyorders-read")
     try:
         with http.together():
-            for make in chain(second, rest):
+            for make in chain(more, rest):
                 running.append(pool.submit(run, make))
                 if len(running) > 2 * http.at_once:
                     yield running.popleft().result()
@@ -50,3 +53,33 @@ def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T 
                 yield running.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def sent_ahead(http: Http, flows: Sequence[Flow[Any]]) -> Iterator[None]:
+    """Inside the block the first request of each flow is on its way. Whoever sends the same request takes that answer, once.
+
+    A flow that reads one thing after the other then waits for all of them together.
+
+    :param flows: not begun yet; only their first requests are used.
+    """
+    if len(flows) < 2 or http.at_once == 1 or not http.was_answered:
+        yield
+        return
+    pool = ThreadPoolExecutor(http.at_once, thread_name_prefix="proxyorders-read")
+    try:
+        with http.together():
+            http.ahead = [(request, pool.submit(http.send_now, request)) for flow in flows for request in _first_of(flow)]
+            yield
+    finally:
+        http.ahead = []
+        pool.shutdown(cancel_futures=True)
+
+
+def _first_of(flow: Flow[Any]) -> Iterator[Request]:
+    """The first request of a flow, if it has one. A flow that cannot begin fails again, and is heard, where it is driven."""
+    with suppress(ProxyOrdersError, StopIteration):
+        request = next(flow)
+        if not request.spends:
+            yield request
+    flow.close()

@@ -26,6 +26,8 @@ from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import requests
 
 #: Reading calls at a time. A pace of the account makes them fewer.
@@ -41,6 +43,8 @@ class Http(Endpoint):
     :param clock: the time of day in unix seconds; tests inject one.
     :cvar at_once: how many reading calls run at a time where several are asked for.
     :ivar vendor_clock: the vendor's clock beside ours, by its answers.
+    :ivar was_answered: whether the vendor has answered well, so the session is open and the key was taken.
+    :ivar ahead: reading requests on their way, each with its answer; see :func:`~transport.many.sent_ahead`.
     """
 
     at_once = AT_ONCE
@@ -51,6 +55,8 @@ class Http(Endpoint):
         self.vendor_clock = VendorClock(account.vendor)
         self._quiet_until = 0.0
         self._is_shared = False
+        self.was_answered = False
+        self.ahead: list[tuple[Request, Future[Response]]] = []
         self._last_used = 0.0
         self._session: requests.Session | None = None
 
@@ -81,6 +87,17 @@ class Http(Endpoint):
         """
         if request.spends:
             return self._spend(request, permit)
+        for number, (sent, answer) in enumerate(self.ahead):
+            if sent == request:
+                del self.ahead[number]
+                return answer.result()
+        return self.send_now(request)
+
+    def send_now(self, request: Request) -> Response:
+        """Send a reading request, whatever was sent ahead.
+
+        :raises VendorUnavailable: without an answer.
+        """
         try:
             return reading_tries(self._sleep)(self._read, request)
         except Unreached as error:
@@ -236,6 +253,7 @@ class Http(Endpoint):
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 response = Response(answer.status_code, headers, body)
                 self.vendor_clock.measure(response, began, self._clock())
+                self.was_answered = self.was_answered or response.ok
                 return response
         except Stopped as stopped:
             raise stopped.error from None

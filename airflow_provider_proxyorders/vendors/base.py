@@ -6,7 +6,7 @@ without requests, ``orders.py`` the reads of orders, ``judging.py`` judges answe
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Mapping
+from collections.abc import Container, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -111,6 +111,10 @@ class Vendor(ReadsOrders):
         """Read the evidence, right before a purchase. Strings, ints, lists and objects; no secrets."""
         yield from ()
         return {}
+
+    def snapshot_reads(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Sequence[Flow[Any]]:
+        """Flows, none of them begun, that begin with requests of :meth:`snapshot`. A worker may send these together."""
+        return ()
 
     def resolve(
         self,

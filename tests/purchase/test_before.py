@@ -17,6 +17,9 @@ from airflow_provider_proxyorders.domain.errors import CapExceeded, ProxyOrdersE
 from airflow_provider_proxyorders.domain.model import Actor, Money, Purchase, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger, open_ledger
 from airflow_provider_proxyorders.ledger.evidence import READ_IN_LINE
+from airflow_provider_proxyorders.transport.flow import Permit, run
+from airflow_provider_proxyorders.transport.many import sent_ahead
+from airflow_provider_proxyorders.wire.messages import Request, Response
 
 from .conftest import PRICES, Shop
 
@@ -160,3 +163,27 @@ def test_a_minimum_balance_holds_beside_the_purchase_before(shop: Shop) -> None:
     with pytest.raises(CapExceeded, match="min_balance"):
         two(shop, settle=3.0)
     assert len(shop.bought()) == 1
+
+
+@pytest.mark.parametrize("kind", ["create", "extend"])
+def test_the_reads_before_a_purchase_can_be_sent_together(shop: Shop, kind: str) -> None:
+    """They are those that the evidence takes, and each is asked once."""
+    buyer, target = shop.buyer(), None
+    if kind == "extend":
+        target = buyer.place(shop.request, order_key="old").order_id
+    body: dict[str, Any] = {} if target else dict(buyer.vendor.prepare_create(shop.request, "reference").body)
+    buyer.http.run(buyer.vendor.balance())
+    needed: list[Request] = []
+
+    def send(request: Request, permit: Permit | None) -> Response:
+        needed.append(request)
+        return buyer.http.send(request, permit)
+
+    run(buyer.vendor.snapshot(kind, body, target), send)
+    assert len(needed) > 1
+    assert [next(flow) for flow in buyer.vendor.snapshot_reads(kind, body, target)] == needed
+    before = {name: shop.box.book.count(shop.name, name) for name in ("balance", LIST[shop.name])}
+    with sent_ahead(buyer.http, buyer.vendor.snapshot_reads(kind, body, target)):
+        buyer.http.run(buyer.vendor.snapshot(kind, body, target))
+    asked = {name: shop.box.book.count(shop.name, name) - many for name, many in before.items()}
+    assert asked == {"balance": 1, LIST[shop.name]: int(kind == "create" or shop.name == "proxyscrape")}

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, VendorUnavailable
-from airflow_provider_proxyorders.transport.many import run_many
+from airflow_provider_proxyorders.transport.many import run_many, sent_ahead
 from airflow_provider_proxyorders.transport.worker import AT_ONCE, Http
 from airflow_provider_proxyorders.wire.messages import Flow, Request
 
@@ -132,3 +132,69 @@ def test_who_stops_taking_results_ends_the_rest(server: Server) -> None:
     assert asked <= 3 + 3 * AT_ONCE
     time.sleep(0.1)
     assert len(server.paths) == asked
+
+
+class TestSentAhead:
+    """The first requests of several flows are on their way together, and each answer is taken once."""
+
+    PATHS = ("/balance", "/orders", "/products")
+
+    @staticmethod
+    def one_after_the_other(paths: tuple[str, ...]) -> Flow[list[str]]:
+        texts = []
+        for path in paths:
+            texts.append((yield from read(path)))
+        return texts
+
+    def test_the_calls_of_one_flow_are_made_together(self, server: Server) -> None:
+        http = Http(account(server.url))
+        http.run(read("/quote"))
+        with sent_ahead(http, [read(path) for path in self.PATHS]):
+            assert http.run(self.one_after_the_other(self.PATHS)) == list(self.PATHS)
+            assert http.run(read("/balance")) == "/balance", "an answer is taken once, so this one is new"
+        assert server.most == 3
+        assert sorted(server.paths) == sorted(["/quote", "/balance", *self.PATHS])
+
+    def test_nothing_is_sent_ahead_before_the_vendor_has_answered_well(self, server: Server) -> None:
+        http = Http(account(server.url), sleep=lambda seconds: None)
+        with pytest.raises(VendorUnavailable):
+            http.run(read("/broken"))
+        asked = len(server.paths)
+        with sent_ahead(http, [read(path) for path in self.PATHS]):
+            time.sleep(0.1)
+            assert len(server.paths) == asked
+            assert http.run(self.one_after_the_other(self.PATHS)) == list(self.PATHS)
+        assert server.most == 1
+
+    def test_whoever_would_have_asked_meets_the_error(self, server: Server) -> None:
+        http = Http(account(server.url), sleep=lambda seconds: None)
+        http.run(read("/quote"))
+        with sent_ahead(http, [read(path) for path in ("/balance", "/broken")]):
+            assert http.run(read("/balance")) == "/balance"
+            with pytest.raises(VendorUnavailable):
+                http.run(read("/broken"))
+
+    def test_what_nobody_asks_for_is_forgotten_with_the_block(self, server: Server) -> None:
+        http = Http(account(server.url))
+        http.run(read("/quote"))
+        with sent_ahead(http, [read(path) for path in self.PATHS]):
+            pass
+        before = len(server.paths)
+        assert http.run(read("/orders")) == "/orders"
+        assert len(server.paths) == before + 1
+
+    def test_a_purchase_is_never_sent_ahead(self, server: Server) -> None:
+        def spend() -> Flow[str]:
+            return (yield Request("POST", "/buy", "create order", spends=True)).text
+
+        http = Http(account(server.url))
+        http.run(read("/quote"))
+        with sent_ahead(http, [spend(), read("/balance"), read("/orders")]):
+            assert http.run(read("/orders")) == "/orders"
+        assert "/buy" not in server.paths
+
+    def test_after_a_good_answer_no_flow_runs_alone(self, server: Server) -> None:
+        http = Http(account(server.url))
+        http.run(read("/quote"))
+        assert [*run_many(http, [partial(read, "/1"), partial(read, "/2")])] == ["/1", "/2"]
+        assert server.most == 2

@@ -9,7 +9,7 @@ Pages below are paths of docs.iproyal.com: /proxies/isp/api/orders (orders, quot
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,11 @@ class IPRoyal(IPRoyalReading):
         names = names_of(body, (yield from self.products()))
         odd = {"nameless": nameless} if nameless else {}
         return {**balance, "newest": max(newest, default=0), **names, **odd}
+
+    def snapshot_reads(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Sequence[Flow[Any]]:
+        if kind == "extend" and order_id is not None:
+            return self.balance(), self.get(order_id)
+        return self.balance(), self.rows_above(None, body["product_id"]), self.products()
 
     def resolve(
         self,

@@ -9,7 +9,7 @@ Pages below are paths of docs.proxyscrape.com: /api/account/api-ordering (orderi
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -164,6 +164,9 @@ class ProxyScrape(ProxyScrapeReading):
             return {**balance, "subaccounts": None, "lacking": lacking}
         ids = sorted(entry["AccountID"] for entry in listed)
         return {**balance, "subaccounts": ids, **({"nameless": len(odd)} if odd else {})}
+
+    def snapshot_reads(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Sequence[Flow[Any]]:
+        return self.balance(), self.listed_subaccounts()
 
     def resolve(
         self,
