@@ -123,10 +123,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
     :param last: number of its newest purchase.
     """
     caps = Caps(Decimal("50.00"), daily_limit=Decimal("900000000"), monthly_limit=Decimal("900000000"))
-    placed = VendorOrder(
-        order_id="new", status=OrderStatus.DELIVERED, vendor_status="completed", price=Money(Decimal("9.00"), "USD")
-    )
-    dear = Money(Decimal("50.00"), "USD")
+    price, dear = Money(Decimal("9.00"), "USD"), Money(Decimal("50.00"), "USD")
 
     def purchase() -> None:
         key = f"new-{next(_numbers)}"
@@ -136,6 +133,7 @@ def questions(ledger: Ledger, last: int) -> dict[str, Callable[[], object]]:
         row = ledger.intend(intent, _who)
         floor = Floor(Money(Decimal("1000000"), "USD"), Decimal(1), Shown(ledger.last_step(), ledger.clock()))
         row = ledger.claim(row, _who, evidence={}, sent_seconds=90, floor=floor, alone=True)
+        placed = VendorOrder(order_id=key, status=OrderStatus.DELIVERED, vendor_status="completed", price=price)
         ledger.record(row, Step.DELIVERED, "the vendor says completed", _who, vendor_order=placed)
 
     def rows(many: int, answer: Any) -> None:

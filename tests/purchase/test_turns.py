@@ -17,6 +17,7 @@ from airflow_provider_proxyorders.domain.errors import WalletHeld
 from airflow_provider_proxyorders.domain.model import Actor, Money, Step
 from airflow_provider_proxyorders.ledger import Intent, Ledger, leases, open_ledger
 from airflow_provider_proxyorders.purchase.buyer import Buyer
+from airflow_provider_proxyorders.purchase.turns import READ_EARLY
 
 from .conftest import Shop
 
@@ -105,6 +106,18 @@ def test_a_long_line_that_moves_fails_nobody(shop: Shop) -> None:
     assert ": 5 ahead of this one. It gives up" in lines[0]
     estimate = re.search(r": 1 ahead of this one, about (\d+) s", lines[1])
     assert estimate is not None and 14 <= int(estimate[1]) <= 18
+
+
+def test_a_waiter_looks_by_its_way_to_where_it_reads(shop: Shop) -> None:
+    """Its reads begin with three ahead. It must not sleep past that place, for its turn waits for the reads then."""
+    scene = Scene(shop, ["a", "b", "c", "d", "e", "f"], every=1e9)
+    pauses: list[float] = []
+    buyer = shop.buyer(
+        sleep=lambda seconds: pauses.append(seconds) or scene.sleep(seconds), ticks=lambda: scene.ahead, patience=2.0
+    )
+    with pytest.raises(WalletHeld):
+        buyer.place(shop.request, order_key="k")
+    assert READ_EARLY == 4 and pauses[0] == pytest.approx(0.3), "six ahead, three of them before it reads"
 
 
 def test_a_line_that_stands_ends_the_wait(shop: Shop) -> None:
