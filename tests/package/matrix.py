@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "matrix"
 UV = Path(sys.executable).with_name("uv")
-#: Python and Airflow: the lowest of both, what `make test` runs, and the newest of both.
-PAIRS = (("3.10", "3.3.0"), ("3.11", "3.3.1"), ("3.12", "3.3.2"), ("3.13", "3.3.2"), ("3.14", "3.3.2"), ("3.13", "3.4.0b2"))
+#: Each supported Python and each supported Airflow, the lowest of both first and the newest Airflow last.
+PAIRS = (("3.10", "3.3.0"), ("3.11", "3.3.1"), ("3.12", "3.3.2"), ("3.14", "3.3.2"), ("3.13", "3.4.0b2"))
 #: A whole Airflow that buys, waits and delivers, and the page in a browser, where there is one.
 WHOLE = ("tests/e2e/test_main_job.py", "tests/page/test_browser.py")
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
