@@ -6,6 +6,7 @@ import gc
 import socket
 import sys
 import threading
+import time
 import warnings
 
 import pytest
@@ -34,6 +35,7 @@ def _hammered(how: str) -> None:
                 with socket.socket() as peer:
                     peer.settimeout(0.2)
                     peer.connect_ex(("127.0.0.1", box.port))
+                time.sleep(0.0005)
 
         hammers = [threading.Thread(target=hammer) for _ in range(3)]
         for one in hammers:
