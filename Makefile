@@ -46,7 +46,7 @@ pooler: # Debian's PgBouncer for the tests of a ledger behind it, where root may
 	  || echo "PgBouncer could not be installed, so the tests of a ledger behind it are skipped."
 
 # Most tests wait more than they compute, so more of them run at once than there are cores. Tests with a whole Airflow run alone.
-JOBS ?= 5
+JOBS ?= 7
 # With a selection of tests, as in PYTEST="-k webhook", one of the two runs may find none.
 NONE = $(if $(PYTEST),|| [ $$? -eq 5 ])
 

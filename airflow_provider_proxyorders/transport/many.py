@@ -1,8 +1,8 @@
 """Several reading calls of one account at a time.
 
-Three rules. They share the pace of the account, and its pause after an answer such as 429. Before the vendor has answered well,
-one call is made alone: it opens the session and logs in, and a refused key is asked once. Results come in the order of the flows,
-with a bounded number in memory.
+Three rules. They share the pace of the account, and its pause after an answer such as 429. One call is made alone before them,
+unless the last answer was good and slow: it opens the session and logs in, and a refused key is asked once. Results come in the
+order of the flows, with a bounded number in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T 
             return error
 
     rest = iter(flows)
-    for make in islice(rest, 0 if http.was_answered else 1):
+    for make in islice(rest, 0 if http.answers_slowly else 1):
         yield run(make)
     more = [*islice(rest, 2)]
     if len(more) < 2 or http.at_once == 1:
@@ -57,13 +57,13 @@ def run_many(http: Http, flows: Iterable[Callable[[], Flow[T]]]) -> Generator[T 
 
 @contextmanager
 def sent_ahead(http: Http, flows: Sequence[Flow[Any]]) -> Iterator[None]:
-    """Inside the block the first request of each flow is on its way. Whoever sends the same request takes that answer, once.
+    """Inside the block the first request of each flow is on its way. The same request takes its answer, once.
 
-    A flow that reads one thing after the other then waits for all of them together.
+    A flow with one call after the other then waits for all of them together.
 
     :param flows: not begun yet; only their first requests are used.
     """
-    if len(flows) < 2 or http.at_once == 1 or not http.was_answered:
+    if len(flows) < 2 or http.at_once == 1 or not http.answers_slowly:
         yield
         return
     pool = ThreadPoolExecutor(http.at_once, thread_name_prefix="proxyorders-read")
@@ -77,7 +77,7 @@ def sent_ahead(http: Http, flows: Sequence[Flow[Any]]) -> Iterator[None]:
 
 
 def _first_of(flow: Flow[Any]) -> Iterator[Request]:
-    """The first request of a flow, if it has one. A flow that cannot begin fails again, and is heard, where it is driven."""
+    """The first request of a flow, if it has one. An error is left out: the flow meets it again in earnest."""
     with suppress(ProxyOrdersError, StopIteration):
         request = next(flow)
         if not request.spends:

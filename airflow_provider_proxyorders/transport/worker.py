@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Reading calls at a time. A pace of the account makes them fewer.
 AT_ONCE = 8
+#: Seconds. A vendor who answers more quickly is asked one thing after the other, on one connection.
+SLOW_ANSWER = 0.05
 #: Seconds. The vendor may have closed a kept connection that was idle for longer, so a purchase opens a new one.
 STALE_AFTER = 3.0
 
@@ -43,7 +45,7 @@ class Http(Endpoint):
     :param clock: the time of day in unix seconds; tests inject one.
     :cvar at_once: how many reading calls run at a time where several are asked for.
     :ivar vendor_clock: the vendor's clock beside ours, by its answers.
-    :ivar was_answered: whether the vendor has answered well, so the session is open and the key was taken.
+    :ivar answers_slowly: by the last good answer. Several calls together are worth their connections then.
     :ivar ahead: reading requests on their way, each with its answer; see :func:`~transport.many.sent_ahead`.
     """
 
@@ -55,7 +57,7 @@ class Http(Endpoint):
         self.vendor_clock = VendorClock(account.vendor)
         self._quiet_until = 0.0
         self._is_shared = False
-        self.was_answered = False
+        self.answers_slowly = False
         self.ahead: list[tuple[Request, Future[Response]]] = []
         self._last_used = 0.0
         self._session: requests.Session | None = None
@@ -252,8 +254,10 @@ class Http(Endpoint):
                 body = self._body_of(answer)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 response = Response(answer.status_code, headers, body)
-                self.vendor_clock.measure(response, began, self._clock())
-                self.was_answered = self.was_answered or response.ok
+                ended = self._clock()
+                self.vendor_clock.measure(response, began, ended)
+                if response.ok:
+                    self.answers_slowly = ended - began >= SLOW_ANSWER
                 return response
         except Stopped as stopped:
             raise stopped.error from None

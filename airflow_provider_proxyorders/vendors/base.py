@@ -113,7 +113,7 @@ class Vendor(ReadsOrders):
         return {}
 
     def snapshot_reads(self, kind: Operation, body: Mapping[str, Any], order_id: str | None) -> Sequence[Flow[Any]]:
-        """Flows, none of them begun, that begin with requests of :meth:`snapshot`. A worker may send these together."""
+        """Flows, none of them begun. Each begins with a request of :meth:`snapshot`; a worker may send these together."""
         return ()
 
     def resolve(

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="make matrix", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", action="append", metavar="PYTHON/AIRFLOW", help="this pair, such as 3.10/3.3.0; repeatable")
-    parser.add_argument("--jobs", type=int, default=5, help="tests at a time (default 5)")
+    parser.add_argument("--jobs", type=int, default=7, help="tests at a time (default 7)")
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests (default: all)")
     options = parser.parse_args(argv)
     pairs = [tuple(each.split("/", 1)) for each in options.only] if options.only else list(PAIRS)
