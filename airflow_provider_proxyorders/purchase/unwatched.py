@@ -5,7 +5,7 @@ Rule: a few orders a purchase, the oldest first, and each order at the vendor's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -72,30 +72,31 @@ class Unwatched:
         return now - looks[purchase.order_key] >= look_pause(self.polling, age, None, 0.5)
 
     def _read(self, due: Sequence[Purchase]) -> bool:
-        if not due:
-            return False
-        tracker, vendor = self.tracker, self.tracker.vendor
-        read = 0
+        read = False
         try:
-            if vendor.capabilities.ids_per_read > 1:
-                order_ids = [purchase.order_id or "" for purchase in due]
-                orders = tracker.http.run_reading(lambda: vendor.get_many(order_ids))
-                for purchase in due:
-                    if purchase.order_id in orders:
-                        tracker.record_reading(purchase, orders[purchase.order_id])
-                        read += 1
-                return read > 0
-            flows = [partial(vendor.get, purchase.order_id or "") for purchase in due]
-            with closing(run_many(tracker.http, flows)) as answers:
-                for purchase, answer in zip(due, answers, strict=True):
+            with closing(self._answers(due)) as answers:
+                for purchase, answer in answers:
                     try:
                         self._take(purchase, answer)
-                        read += 1
+                        read = True
                     except (OrderNotFound, UnreadableAnswer):
                         continue  # it may show later, and the others are read
         except VendorError as error:
-            tracker.say(f"Orders that nobody waits for could not be read: {error}")
-        return read > 0
+            self.tracker.say(f"Orders that nobody waits for could not be read: {error}")
+        return read
+
+    def _answers(self, due: Sequence[Purchase]) -> Generator[tuple[Purchase, VendorOrder | ProxyOrdersError], None, None]:
+        """What a read of each order brought. A list leaves some out."""
+        http, vendor = self.tracker.http, self.tracker.vendor
+        if due and vendor.capabilities.ids_per_read > 1:
+            order_ids = [purchase.order_id or "" for purchase in due]
+            orders = http.run_reading(lambda: vendor.get_many(order_ids))
+            yield from ((purchase, orders[str(purchase.order_id)]) for purchase in due if purchase.order_id in orders)
+            return
+        for start in range(0, len(due), http.at_once):  # in parts, so that few are asked for in vain
+            part = due[start : start + http.at_once]
+            with closing(run_many(http, [partial(vendor.get, purchase.order_id or "") for purchase in part])) as answers:
+                yield from zip(part, answers, strict=True)
 
     def _take(self, purchase: Purchase, answer: VendorOrder | ProxyOrdersError) -> None:
         """Record what a read of an order brought.
@@ -103,7 +104,7 @@ class Unwatched:
         :raises ProxyOrdersError: such an ``answer``; the ledger stays as it is.
         """
         if isinstance(answer, OrderNotFound):
-            self.tracker.note_missing(purchase, answer)
+            self.tracker.refresh(purchase)  # the moment of a miss counts, and the others may have taken long
         elif isinstance(answer, ProxyOrdersError):
             raise answer
         else:

@@ -67,13 +67,15 @@ def sent_ahead(http: Http, flows: Sequence[Flow[Any]]) -> Iterator[None]:
         yield
         return
     pool = ThreadPoolExecutor(http.at_once, thread_name_prefix="proxyorders-read")
+    ahead = http.ahead = []
     try:
         with http.together():
-            http.ahead = [(request, pool.submit(http.send_now, request)) for flow in flows for request in _first_of(flow)]
+            with suppress(RuntimeError):  # without room for a thread, one call follows the other
+                ahead += [(request, pool.submit(http.read_once, request)) for flow in flows for request in _first_of(flow)]
             yield
     finally:
         http.ahead = []
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # a call without a taker ends by itself, after its one try
 
 
 def _first_of(flow: Flow[Any]) -> Iterator[Request]:

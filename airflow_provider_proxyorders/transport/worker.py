@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_proxyorders.domain.account import Account
-from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown
+from airflow_provider_proxyorders.domain.errors import NeverSent, OutcomeUnknown, ProxyOrdersError
 from airflow_provider_proxyorders.transport import unreached
 from airflow_provider_proxyorders.transport.clocks import VendorClock
 from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint, with_key
@@ -45,7 +45,7 @@ class Http(Endpoint):
     :param clock: the time of day in unix seconds; tests inject one.
     :cvar at_once: how many reading calls run at a time where several are asked for.
     :ivar vendor_clock: the vendor's clock beside ours, by its answers.
-    :ivar answers_slowly: by the last good answer. Several calls together are worth their connections then.
+    :ivar answers_slowly: whether the last answer was good and slow. Several calls together are worth their connections then.
     :ivar ahead: reading requests on their way, each with its answer; see :func:`~transport.many.sent_ahead`.
     """
 
@@ -77,7 +77,15 @@ class Http(Endpoint):
         :param make: makes the flow, once for each try.
         :raises ProxyOrdersError: the last try's; it moved no money.
         """
-        return read_again_if_unreadable(lambda: run(make(), self.send), self._sleep)
+
+        def read() -> T:
+            try:
+                return self.run(make())
+            except ProxyOrdersError:
+                self.ahead = []  # the next try asks anew
+                raise
+
+        return read_again_if_unreadable(read, self._sleep)
 
     def send(self, request: Request, permit: Permit | None = None) -> Response:
         """Send one request: a purchase exactly once, a reading call with a few more tries.
@@ -89,21 +97,24 @@ class Http(Endpoint):
         """
         if request.spends:
             return self._spend(request, permit)
+        if (answer := self._taken_ahead(request)) is not None:
+            return answer
+        try:
+            return reading_tries(self._sleep)(self.read_once, request)
+        except Unreached as error:
+            raise self.unavailable(request, error) from None
+
+    def _taken_ahead(self, request: Request) -> Response | None:
+        """The answer to a request sent ahead. After trouble none of the others counts either: it would grow old meanwhile."""
         for number, (sent, answer) in enumerate(self.ahead):
             if sent == request:
                 del self.ahead[number]
-                return answer.result()
-        return self.send_now(request)
-
-    def send_now(self, request: Request) -> Response:
-        """Send a reading request, whatever was sent ahead.
-
-        :raises VendorUnavailable: without an answer.
-        """
-        try:
-            return reading_tries(self._sleep)(self._read, request)
-        except Unreached as error:
-            raise self.unavailable(request, error) from None
+                with suppress(Unreached):
+                    if (response := answer.result()).status not in PASSING:
+                        return response
+                self.ahead = []
+                break
+        return None
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -174,8 +185,8 @@ class Http(Endpoint):
         if self._pacer is not None and (delay := self._pacer.reserve()):
             self._sleep(delay)
 
-    def _read(self, request: Request) -> Response:
-        """The answer to a reading call, known to be whole.
+    def read_once(self, request: Request) -> Response:
+        """The answer to a reading call, known to be whole. One try.
 
         :raises Unreached: without such an answer.
         """
@@ -256,8 +267,7 @@ class Http(Endpoint):
                 response = Response(answer.status_code, headers, body)
                 ended = self._clock()
                 self.vendor_clock.measure(response, began, ended)
-                if response.ok:
-                    self.answers_slowly = ended - began >= SLOW_ANSWER
+                self.answers_slowly = response.ok and ended - began >= SLOW_ANSWER
                 return response
         except Stopped as stopped:
             raise stopped.error from None

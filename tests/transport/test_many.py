@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, VendorUnavailable
+from airflow_provider_proxyorders.domain.errors import ProxyOrdersError, UnreadableAnswer, VendorUnavailable
 from airflow_provider_proxyorders.transport.many import run_many, sent_ahead
 from airflow_provider_proxyorders.transport.worker import AT_ONCE, SLOW_ANSWER, Http
 from airflow_provider_proxyorders.wire.messages import Flow, Request
@@ -182,11 +182,46 @@ class TestSentAhead:
             with pytest.raises(VendorUnavailable):
                 http.run(read("/broken"))
 
+    def test_after_trouble_the_others_are_asked_anew(self, server: Server) -> None:
+        """Their answers would grow old while the first call is tried again."""
+        http = Http(account(server.url), sleep=lambda seconds: None)
+        http.run(read("/quote"))
+        with sent_ahead(http, [read("/busy"), read("/orders")]):
+            assert http.run(self.one_after_the_other(("/busy", "/orders"))) == ["/busy", "/orders"]
+        assert sorted(server.paths) == ["/busy", "/busy", "/orders", "/orders", "/quote"]
+
+    def test_a_second_try_of_a_reading_asks_anew(self, server: Server) -> None:
+        http, tries = Http(account(server.url), sleep=lambda seconds: None), []
+
+        def unreadable_at_first() -> Flow[list[str]]:
+            texts = [(yield from read("/balance"))]
+            tries.append(len(server.paths))
+            if len(tries) == 1:
+                raise UnreadableAnswer("cut")
+            return [*texts, (yield from read("/orders"))]
+
+        http.run(read("/quote"))
+        with sent_ahead(http, [read("/balance"), read("/orders")]):
+            assert http.run_reading(unreadable_at_first) == ["/balance", "/orders"]
+        assert server.paths.count("/orders") == server.paths.count("/balance") == 2
+
+    def test_without_room_for_threads_one_call_follows_the_other(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        http = Http(account(server.url))
+        http.run(read("/quote"))
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with sent_ahead(http, [read(path) for path in self.PATHS]):
+            monkeypatch.undo()
+            assert http.run(self.one_after_the_other(self.PATHS)) == list(self.PATHS)
+
     def test_what_nobody_asks_for_is_forgotten_with_the_block(self, server: Server) -> None:
         http = Http(account(server.url))
         http.run(read("/quote"))
         with sent_ahead(http, [read(path) for path in self.PATHS]):
             pass
+        time.sleep(0.3)  # those on their way end by themselves
         before = len(server.paths)
         assert http.run(read("/orders")) == "/orders"
         assert len(server.paths) == before + 1
