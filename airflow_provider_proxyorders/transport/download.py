@@ -37,7 +37,7 @@ class Download(Http):
         """
         return self.send(Request("GET", f"/{name}", "download catalogue", headers=_AS_IT_IS))
 
-    def _read(self, request: Request) -> Response:
+    def read_once(self, request: Request) -> Response:
         return self._ask(request)  # a packed file shows its own end
 
     def _body_of(self, answer: requests.Response) -> bytes:
