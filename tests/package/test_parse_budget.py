@@ -21,10 +21,10 @@ HEAVY = {"aiohttp", "alembic", "fastapi", "httpx", "requests", "sqlalchemy", "st
 
 _MEASURE = """
 import json, sys, tracemalloc
-try:
-    import importlib_metadata as metadata  # Airflow takes it on an older Python
-except ImportError:
+if sys.version_info >= (3, 12):  # as Airflow chooses
     from importlib import metadata
+else:
+    import importlib_metadata as metadata
 
 every = metadata.distributions
 metadata.distributions = lambda **which: (d for d in every(**which) if d.metadata["Name"] != "airflow-provider-proxyorders")

@@ -226,6 +226,7 @@ class TestManyAtOnce:
             await room.all_end(30)
             assert room.outcomes == {("unreadable", "AuthenticationFailed")} and len(room.events) == len(order_ids)
             watching.cancel()
+            await asyncio.wait([watching])
             assert max(turns) < 0.2, "Airflow warns when its loop is held for 0.2 s"
 
         shops.patch.setattr(asyncio_events.Handle, "_run", timed)
