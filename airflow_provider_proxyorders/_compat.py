@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from importlib import import_module
@@ -19,6 +19,13 @@ def mask_secret(secret: str | list[str]) -> None:
     from airflow.sdk.log import mask_secret as register
 
     register([*secret] if isinstance(secret, list) else secret)
+
+
+def import_for_look_up() -> None:
+    """Import what Airflow's look-up of a connection imports at its first call. A real triggerer has it."""
+    for module in ("airflow.sdk.definitions.connection", "airflow.sdk.execution_time.supervisor"):
+        with suppress(ImportError):  # another version may have other places
+            import_module(module)
 
 
 @contextmanager

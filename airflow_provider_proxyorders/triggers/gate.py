@@ -261,6 +261,7 @@ def _import_modules() -> None:
     """Import, in a thread, what a first call needs: in the event loop it would hold up all other triggers."""
     for module in ("hooks.connection", "hooks.settings", "hooks.wallets", "transport.flow", "transport.triggerer"):
         import_module(f"airflow_provider_proxyorders.{module}")
+    _compat.import_for_look_up()
 
 
 def _shown_to_vendor(vendor: Vendor) -> tuple[Any, ...]:
