@@ -29,9 +29,9 @@ demo: $(READY) ## buy from four sandbox vendors under a real Airflow; KEEP=1 kee
 	@$(BIN)/proxyorders demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: test
-test: check browser pooler ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
-	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(ALONE)
-	@$(BIN)/python -m pytest -m e2e --durations=15 $(PYTEST) $(NONE)
+test: check browser pooler redis $(CLUSTER)/.ready ## all checks and all tests, PostgreSQL and a real Airflow included; PYTEST="-k webhook" selects
+	@$(BIN)/python -m pytest -m "not e2e" --numprocesses=$(JOBS) --dist=worksteal --durations=15 $(PYTEST) $(call ALONE,not e2e)
+	@$(BIN)/python -m pytest -m e2e --numprocesses=$(WHOLE) --dist=loadfile --durations=15 $(PYTEST) $(call ALONE,e2e)
 
 .PHONY: browser
 browser: # Debian's Chromium for the tests of the page, where root may install it; without it they are skipped
@@ -45,15 +45,14 @@ pooler: # Debian's PgBouncer for the tests of a ledger behind it, where root may
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; } > /dev/null 2>&1 \
 	  || echo "PgBouncer could not be installed, so the tests of a ledger behind it are skipped."
 
-# Most tests wait more than they compute, so more of them run at once than there are cores. Tests with a whole Airflow run alone.
+# Most tests wait more than they compute, so more of them run at once than there are cores; of the whole Airflows, two.
 JOBS ?= 7
-# With a selection of tests, as in PYTEST="-k webhook", one of the two runs may find none.
-NONE = $(if $(PYTEST),|| [ $$? -eq 5 ])
+WHOLE ?= 2
 
 # Several at once on a slow machine, a test may miss its seconds. One that failed runs again alone, and the first that fails there too
-# is a failure; both runs stand in the output.
+# is a failure; both runs stand in the output. With a selection of tests, as in PYTEST="-k webhook", one of the two runs may find none.
 ALONE = || { code=$$?; $(if $(PYTEST),[ $$code -eq 5 ] ||) { [ $$code -eq 1 ] && echo "Those that failed run again, each alone." \
-	  && $(BIN)/python -m pytest -m "not e2e" --last-failed --last-failed-no-failures=none --exitfirst $(PYTEST); }; }
+	  && $(BIN)/python -m pytest -m "$(1)" --last-failed --last-failed-no-failures=none --exitfirst $(PYTEST); }; }
 
 .PHONY: check
 check: $(READY) ## lint, format, types, import rules, sizes, unused code, prose, one rule in one place, true docs
