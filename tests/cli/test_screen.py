@@ -275,5 +275,6 @@ def test_the_same_as_a_command_of_airflow(shops: Shops, ledger: Ledger) -> None:
     bought(ledger, "k", "1")
     program = Path(sys.executable).parent / "airflow"
     done = subprocess.run([program, "proxyorders", "ledger", "list", "-o", "json"], capture_output=True, timeout=120, check=False)
-    assert [row["order_key"] for row in json.loads(done.stdout)] == ["k"], done.stderr
+    rows = json.loads(done.stdout[done.stdout.index(b"[\n") :])  # on Python 3.14 Airflow warns of itself before
+    assert [row["order_key"] for row in rows] == ["k"], done.stderr
     assert f"ledger: {ledger.engine.url}".encode() in done.stderr
