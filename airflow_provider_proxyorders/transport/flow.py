@@ -58,7 +58,7 @@ async def arun(flow: Flow[T], send: Callable[[Request], Awaitable[Response]], an
         request = next(flow)
         while True:
             if request.spends:
-                raise _refused(request)
+                raise refused(request)
             try:
                 response = await send(request)
             except VendorUnavailable as error:
@@ -101,10 +101,10 @@ async def _advance(flow: Flow[T], response: Response) -> Request:
 
 def _send_with_permit(request: Request, permit: Permit | None, send: Send) -> Response:
     if request.spends and permit is None:
-        raise _refused(request)
+        raise refused(request)
     return send(request, permit)
 
 
-def _refused(request: Request) -> SpendRefused:
+def refused(request: Request) -> SpendRefused:
     operation = request.name or request.path
     return SpendRefused(f"{operation} would move money. Only operators in a worker may do so. Nothing was sent.")

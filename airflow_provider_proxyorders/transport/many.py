@@ -81,7 +81,5 @@ def sent_ahead(http: Http, flows: Sequence[Flow[Any]]) -> Iterator[None]:
 def _first_of(flow: Flow[Any]) -> Iterator[Request]:
     """The first request of a flow, if it has one. An error is left out: the flow meets it again in earnest."""
     with suppress(ProxyOrdersError, StopIteration):
-        request = next(flow)
-        if not request.spends:
-            yield request
+        yield next(flow)
     flow.close()

@@ -20,7 +20,7 @@ from airflow_provider_proxyorders.transport import unreached
 from airflow_provider_proxyorders.transport.clocks import VendorClock
 from airflow_provider_proxyorders.transport.endpoint import LARGEST_BODY, TOO_LONG, Endpoint, with_key
 from airflow_provider_proxyorders.transport.ends import agreed, is_proven_whole
-from airflow_provider_proxyorders.transport.flow import Permit, T, run
+from airflow_provider_proxyorders.transport.flow import Permit, T, refused, run
 from airflow_provider_proxyorders.transport.retries import LONGEST_PAUSE, PASSING, read_again_if_unreadable, reading_tries
 from airflow_provider_proxyorders.transport.unreached import Unreached
 from airflow_provider_proxyorders.wire.messages import Flow, Request, Response
@@ -189,7 +189,10 @@ class Http(Endpoint):
         """The answer to a reading call, known to be whole. One try.
 
         :raises Unreached: without such an answer.
+        :raises SpendRefused: it would move money. Nothing was sent.
         """
+        if request.spends:
+            raise refused(request)
         answer = self._ask(request)
         return answer if is_proven_whole(answer) else agreed(answer, self._ask(request))
 

@@ -74,15 +74,15 @@ def install(interpreter: str, airflow: str, folder: Path) -> Path:
     return python
 
 
-def run(python: Path, log: Path, *arguments: str) -> tuple[str, bool]:
-    """Run pytest; returns its counts and whether all passed."""
+def run(python: Path, log: Path, *arguments: str) -> tuple[str, int]:
+    """Run pytest; returns its counts and its exit status."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV"))}
     clean["PATH"] = f"{python.parent}{os.pathsep}{clean.get('PATH', '')}"
     with log.open("w") as file:
         done = subprocess.run([python, "-m", "pytest", *arguments], cwd=ROOT, env=clean, stdout=file, stderr=subprocess.STDOUT)
     lines = log.read_text(errors="replace").splitlines()
     summary = next((line for line in reversed(lines) if _COUNTS.search(line)), "nothing ran")
-    return ", ".join(f"{count} {word}" for count, word in _COUNTS.findall(summary)) or summary, done.returncode == 0
+    return ", ".join(f"{count} {word}" for count, word in _COUNTS.findall(summary)) or summary, done.returncode
 
 
 def play(python: str, airflow: str, options: argparse.Namespace, *, whole: bool) -> Row | None:
@@ -100,15 +100,14 @@ def play(python: str, airflow: str, options: argparse.Namespace, *, whole: bool)
     print(f"{name}: testing", flush=True)
     selected = ["-m", "not e2e", "-q", "-o", f"cache_dir={BUILD / name / 'cache'}", *options.tests]
     parallel = [f"--numprocesses={options.jobs}", "--dist=worksteal", "--durations=100"]
-    counts, good = run(own, BUILD / f"{name}.log", *parallel, *selected)
-    if not good:
-        # As in `make test`: one that missed its seconds beside the others runs again alone.
-        alone, good = run(own, BUILD / f"{name}-alone.log", "--last-failed", "--last-failed-no-failures=none", *selected)
+    counts, status = run(own, BUILD / f"{name}.log", *parallel, *selected)
+    if status == 1:  # tests failed: as in `make test`, one that missed its seconds beside the others runs again alone
+        alone, status = run(own, BUILD / f"{name}-alone.log", "--last-failed", "--last-failed-no-failures=none", *selected)
         counts = f"{counts}; alone {alone}"
-    said = ""
+    said, good = "", status == 0
     if whole:
-        said, well = run(own, BUILD / f"{name}-whole.log", "-m", "e2e", "-q", "-p", "no:cacheprovider", *WHOLE)
-        good = good and well
+        said, whole_status = run(own, BUILD / f"{name}-whole.log", "-m", "e2e", "-q", "-p", "no:cacheprovider", *WHOLE)
+        good = good and whole_status == 0
     return Row(python, airflow, counts, said, (time.monotonic() - began) / 60, good)
 
 

@@ -35,8 +35,9 @@ def read_all(shop: Shop) -> bool:
 
 
 def test_their_prices_get_known(shop: Shop) -> None:
-    before = shop.box.book.count("proxyscrape", "get")
+    before, connections = shop.box.book.count("proxyscrape", "get"), shop.box.book.connections
     assert read_all(shop)
+    assert shop.box.book.connections - connections > 1, "they were on their way together"
     purchases = [shop.ledger.find(key) for key in KEYS]
     assert all(purchase is not None and purchase.price is not None for purchase in purchases)
     assert shop.box.book.count("proxyscrape", "get") - before <= len(KEYS)

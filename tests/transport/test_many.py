@@ -67,6 +67,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -234,6 +236,7 @@ class TestSentAhead:
         http.run(read("/quote"))
         with sent_ahead(http, [spend(), read("/balance"), read("/orders")]):
             assert http.run(read("/orders")) == "/orders"
+        time.sleep(0.2)
         assert "/buy" not in server.paths
 
     def test_after_a_good_answer_no_flow_runs_alone(self, server: Server) -> None:
