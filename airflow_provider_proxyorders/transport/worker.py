@@ -56,8 +56,7 @@ class Http(Endpoint):
         self._sleep, self._clock = sleep, clock
         self.vendor_clock = VendorClock(account.vendor)
         self._quiet_until = 0.0
-        self._is_shared = False
-        self.answers_slowly = False
+        self._is_shared = self.answers_slowly = False
         self.ahead: list[tuple[Request, Future[Response]]] = []
         self._last_used = 0.0
         self._session: requests.Session | None = None
